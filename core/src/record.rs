@@ -1,0 +1,1 @@
+//! A resource as bytes.

@@ -1,0 +1,1 @@
+//! One resource: three queues, one grant test, one regrant pass.
