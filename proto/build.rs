@@ -1,0 +1,24 @@
+//! Compiles the proto files with a compiler written in Rust, so that nobody needs `protoc`.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let files = [
+        "sixpin/v1/types.proto",
+        "sixpin/v1/lock.proto",
+        "sixpin/v1/inspect.proto",
+        "sixpin/v1/admin.proto",
+        "sixpin/v1/bench.proto",
+    ];
+    for file in files {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(files, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("sixpin.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}
