@@ -8,4 +8,37 @@
 //!
 //! * [`api`]: the words between machine and shell;
 
+use std::time::Duration;
+
 pub mod api;
+
+use api::{BrokerConfig, Effect, Input, Now};
+
+/// One broker on one store.
+pub struct Broker {
+    config: BrokerConfig,
+}
+
+impl Broker {
+    /// A broker that has not registered yet. Call [`Broker::tick`] next.
+    pub fn new(config: BrokerConfig) -> Self {
+        Self { config }
+    }
+
+    /// Takes one input. Requests are only queued: [`Broker::flush`] applies them, so that everything that waits goes
+    /// into one batch.
+    pub fn handle(&mut self, _now: Now, _input: Input, _effects: &mut Vec<Effect>) {
+        let _ = &self.config;
+    }
+
+    /// Applies what waits and starts a batch on every idle lane. Call it when no more input waits.
+    pub fn flush(&mut self, _now: Now, _effects: &mut Vec<Effect>) {}
+
+    /// Does what the passing of time asks for. Call it at [`Broker::deadline`] or later.
+    pub fn tick(&mut self, _now: Now, _effects: &mut Vec<Effect>) {}
+
+    /// The monotonic time at which [`Broker::tick`] wants to be called next.
+    pub fn deadline(&self) -> Option<Duration> {
+        None
+    }
+}
