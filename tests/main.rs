@@ -1,0 +1,7 @@
+//! Tests of the whole process, in one binary.
+
+#[test]
+fn the_command_line_parses() {
+    use clap::CommandFactory as _;
+    sixpin::cli::Cli::command().debug_assert();
+}
