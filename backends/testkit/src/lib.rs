@@ -1,0 +1,27 @@
+//! What the tests of real stores need: servers of their own, and a network that can be broken on purpose.
+//!
+//! Tests never use a server that somebody else started. Each one gets a process on loopback, on ports that no other
+//! test process has, with a fresh data directory; it dies with the test.
+//!
+//! # Layout
+//!
+//! * [`proxy`]: a TCP proxy that passes, cuts, swallows replies, holds requests back and delays;
+//! * [`server`]: a server process: start, kill, restart, freeze, resume;
+//! * [`stores`]: how Redis, etcd and NATS are started;
+//! * [`provider`]: where a server comes from: a process here, a container elsewhere;
+//! * [`ports`]: ports that stay ours over a restart;
+//! * [`wait`]: waiting until a condition holds, with a deadline.
+
+pub mod ports;
+pub mod provider;
+pub mod proxy;
+pub mod server;
+pub mod stores;
+pub mod wait;
+
+mod spawner;
+
+pub use proxy::Proxy;
+pub use server::{ServerPlan, ServerProcess, StartError};
+pub use stores::{etcd, nats, redis};
+pub use wait::until;
