@@ -1,1 +1,0 @@
-//! A resource as bytes.

@@ -1,0 +1,433 @@
+//! Reading a resource, and checking everything that a reader relies on.
+
+use bytes::Bytes;
+
+use crate::limits::VALUE_BLOCK_BYTES_MAX;
+use crate::mode::{ConversionKind, Mode};
+use crate::name::{
+    ClaimId, ClaimNumber, FENCE_PLACES, Fence, Incarnation, Label, OperationNumber, SessionId,
+    Stamp, Version,
+};
+use crate::resource::{
+    Alternate, Claim, End, Ended, Grant, OperationKind, Queue, Resource, Table, ValueBlock,
+};
+
+use super::{FORMAT, RecordError, THIS_WRITE, VERSION_MAX, bits};
+
+const CHECKSUM: usize = 4;
+
+/// A claim takes at least this many bytes: a bound for counts before anything is allocated.
+const CLAIM_MIN: usize = 1 + 1 + 1 + 4 + 6 + 8;
+
+/// The resource that was stored with this version.
+pub(crate) fn decode(bytes: &[u8], version: Version) -> Result<Resource, RecordError> {
+    match bytes.first() {
+        None => return Err(malformed("it is empty")),
+        Some(&FORMAT) => {}
+        Some(&other) => return Err(RecordError::Format(other)),
+    }
+    if version > VERSION_MAX {
+        return Err(malformed("its version is too large for fences"));
+    }
+    let Some((body, checksum)) = bytes.split_last_chunk::<CHECKSUM>() else {
+        return Err(malformed("it is too short"));
+    };
+    if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
+        return Err(RecordError::Checksum);
+    }
+    let mut reader = Reader {
+        rest: body.get(1..).unwrap_or_default(),
+        version,
+    };
+    let resource = resource(&mut reader)?;
+    if !reader.rest.is_empty() {
+        return Err(malformed("it has bytes behind its end"));
+    }
+    Ok(resource)
+}
+
+fn malformed(what: &'static str) -> RecordError {
+    RecordError::Malformed(what)
+}
+
+fn resource(reader: &mut Reader<'_>) -> Result<Resource, RecordError> {
+    let invalid = match reader.byte()? {
+        0 => false,
+        1 => true,
+        _ => return Err(malformed("it has unknown flags")),
+    };
+    let bytes = value_block(reader)?;
+    let value = ValueBlock {
+        bytes,
+        seq: reader.number()?,
+        invalid,
+    };
+    let mut counts = [0; 3];
+    for count in &mut counts {
+        *count = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
+    }
+    let claims = counts
+        .iter()
+        .fold(0, |sum: usize, count| sum.saturating_add(*count));
+    if claims > reader.rest.len() / CLAIM_MIN {
+        return Err(malformed("it is too short for its claims"));
+    }
+    if claims == 0 && value != ValueBlock::default() {
+        return Err(malformed("it has a value block but no claims"));
+    }
+    let table = table(counts, reader)?;
+    Ok(Resource { table, value })
+}
+
+fn value_block(reader: &mut Reader<'_>) -> Result<Bytes, RecordError> {
+    let (length, used) = (reader.number()?, reader.number()?);
+    if length > VALUE_BLOCK_BYTES_MAX as u64 || used > length {
+        return Err(malformed("its value block is too long"));
+    }
+    let stored = reader.take(used as usize)?;
+    if stored.last() == Some(&0) {
+        return Err(malformed("its value block ends in a needless zero"));
+    }
+    let mut bytes = vec![0; length as usize];
+    bytes[..stored.len()].copy_from_slice(stored);
+    Ok(bytes.into())
+}
+
+fn table(counts: [usize; 3], reader: &mut Reader<'_>) -> Result<Table, RecordError> {
+    let mut table = Table::default();
+    let mut parties = Vec::new();
+    for (queue, count) in [Queue::Granted, Queue::Converting, Queue::Waiting]
+        .into_iter()
+        .zip(counts)
+    {
+        for _ in 0..count {
+            let (claim, party) = claim(queue, &mut parties, reader)?;
+            if table.find(claim.id).is_some() {
+                return Err(malformed("it has a claim twice"));
+            }
+            if let Some(mode) = claim.granted {
+                let held = |held: &Mode| !held.compatible(mode) && table.holding(*held) > 0;
+                if Mode::ALL.iter().any(held) {
+                    return Err(malformed("it has conflicting grants"));
+                }
+            }
+            let slot = table.insert(claim, &parties[party].owner);
+            table.link(slot, End::Tail);
+        }
+    }
+    if table.parties_in_use() != parties.len() {
+        return Err(malformed("it has a session and owner twice"));
+    }
+    Ok(table)
+}
+
+/// A session and owner, in order of first appearance.
+struct Party {
+    session: SessionId,
+    owner: Label,
+}
+
+/// One claim, and the index of its party.
+fn claim(
+    queue: Queue,
+    parties: &mut Vec<Party>,
+    reader: &mut Reader<'_>,
+) -> Result<(Claim, usize), RecordError> {
+    let party = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
+    if party == parties.len() {
+        parties.push(Party {
+            session: reader.session()?,
+            owner: reader.text()?,
+        });
+    }
+    let session = parties
+        .get(party)
+        .ok_or(malformed("a claim names no session"))?
+        .session;
+    let number = ClaimNumber(reader.number()?);
+    let operation = OperationNumber(reader.short()?);
+    let state = State::new(u32::from_le_bytes(reader.array()?))?;
+    let mut claim = Claim::new(ClaimId { session, number }, operation, state.kind);
+    claim.queue = queue;
+    claim.since_ms = reader.since()?;
+    state.give_to(&mut claim);
+    if claim.granted.is_some() {
+        claim.grant_seq = reader.short()?;
+        claim.fence = Some(reader.stamp()?);
+    }
+    if queue != Queue::Granted {
+        claim.ticket = Some(reader.stamp()?);
+    }
+    if state.has(bits::LABEL) {
+        claim.label = reader.text()?;
+        if claim.label.is_empty() {
+            return Err(malformed("a claim has an empty label"));
+        }
+    }
+    if state.has(bits::FORMER) {
+        let (session, number) = (reader.session()?, ClaimNumber(reader.number()?));
+        claim.former = Some(Box::new(ClaimId { session, number }));
+    }
+    match contradiction(&claim) {
+        Some(what) => Err(malformed(what)),
+        None => Ok((claim, party)),
+    }
+}
+
+/// What in a claim cannot be. Each queue demands and forbids some fields (checklist 4).
+fn contradiction(claim: &Claim) -> Option<&'static str> {
+    let pending = claim.queue != Queue::Granted;
+    let holding = claim.queue != Queue::Waiting;
+    let adopted = claim.kind == OperationKind::Adopt;
+    let rules = [
+        (
+            claim.granted.is_some() != holding,
+            "a claim's granted mode does not fit its queue",
+        ),
+        (
+            claim.requested.is_some() != pending,
+            "a claim's requested mode does not fit its queue",
+        ),
+        (
+            holding && claim.grant_seq == 0,
+            "a granted claim was never granted",
+        ),
+        (
+            claim.queue == Queue::Waiting && claim.kind != OperationKind::Lock,
+            "a waiting claim is no new request",
+        ),
+        (
+            claim.queue == Queue::Converting && claim.kind != OperationKind::Convert,
+            "a converting claim does not convert",
+        ),
+        (
+            pending && claim.ended != Ended::Granted,
+            "a pending operation has ended",
+        ),
+        (
+            pending && claim.grant != Grant::default(),
+            "a pending operation was granted",
+        ),
+        (
+            !pending && (claim.alternate.is_some() || claim.no_order),
+            "a granted claim has options of a pending one",
+        ),
+        (
+            claim.grant.value_read && !claim.value_wanted,
+            "a value was read but not wanted",
+        ),
+        (
+            claim.ended != Ended::Granted && claim.kind != OperationKind::Convert,
+            "a claim was kept after its request failed",
+        ),
+        (
+            claim.ended != Ended::Granted
+                && (claim.grant != Grant::default() || claim.value_wanted),
+            "an operation that failed was granted",
+        ),
+        (
+            claim.demoted && claim.kind != OperationKind::Convert,
+            "a claim was demoted without a conversion",
+        ),
+        (
+            claim.demoted
+                && claim.granted != Some(Mode::NL)
+                && (pending || claim.ended != Ended::Granted),
+            "a demoted claim is not at NL",
+        ),
+        (
+            claim.orphan && (!claim.persistent || pending || claim.blocking),
+            "an orphan cannot be one",
+        ),
+        (
+            claim.level.is_some() && !(claim.blocking && holding),
+            "a claim was told what it does not want to hear",
+        ),
+        (
+            claim.level == Some(Mode::NL),
+            "a claim was told of mode NL, which blocks nothing",
+        ),
+        (
+            adopted != claim.former.is_some(),
+            "an adoption lacks its former claim",
+        ),
+        (!alternate_fits(claim), "an alternate mode does not fit"),
+    ];
+    rules
+        .into_iter()
+        .find(|(broken, _)| *broken)
+        .map(|(_, what)| what)
+}
+
+/// N2 and A5: an alternate mode is another than that requested, and stronger than that held.
+fn alternate_fits(claim: &Claim) -> bool {
+    let Some(alternate) = claim.alternate.map(Alternate::mode) else {
+        return true;
+    };
+    let stronger = claim
+        .granted
+        .is_none_or(|held| held.conversion(alternate) == ConversionKind::Up);
+    stronger && claim.requested != Some(alternate)
+}
+
+/// The bits of a claim's state, checked.
+struct State {
+    bits: u32,
+    kind: OperationKind,
+    ended: Ended,
+    alternate: Option<Alternate>,
+    granted: Option<Mode>,
+    requested: Option<Mode>,
+    level: Option<Mode>,
+}
+
+impl State {
+    fn new(state: u32) -> Result<Self, RecordError> {
+        if state & !bits::ALL != 0 {
+            return Err(malformed("a claim has unknown flags"));
+        }
+        let two = |shift: u32| state >> shift & 0b11;
+        let mode = |shift: u32| match (state >> shift & 0b111) as u8 {
+            0 => Ok(None),
+            number => Mode::from_number(number - 1)
+                .map(Some)
+                .ok_or(malformed("a claim has an unknown mode")),
+        };
+        Ok(Self {
+            bits: state,
+            kind: match two(bits::KIND) {
+                0 => OperationKind::Lock,
+                1 => OperationKind::Convert,
+                2 => OperationKind::Adopt,
+                _ => return Err(malformed("a claim has an unknown operation")),
+            },
+            ended: match two(bits::ENDED) {
+                0 => Ended::Granted,
+                1 => Ended::Deadlock,
+                2 => Ended::Cancelled,
+                _ => Ended::TimedOut,
+            },
+            alternate: match two(bits::ALTERNATE) {
+                0 => None,
+                1 => Some(Alternate::Pr),
+                2 => Some(Alternate::Cw),
+                _ => return Err(malformed("a claim has an unknown alternate mode")),
+            },
+            granted: mode(bits::GRANTED)?,
+            requested: mode(bits::REQUESTED)?,
+            level: mode(bits::LEVEL)?,
+        })
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.bits & bit != 0
+    }
+
+    fn give_to(&self, claim: &mut Claim) {
+        claim.granted = self.granted;
+        claim.requested = self.requested;
+        claim.level = self.level;
+        claim.alternate = self.alternate;
+        claim.ended = self.ended;
+        claim.blocking = self.has(bits::BLOCKING);
+        claim.persistent = self.has(bits::PERSISTENT);
+        claim.orphan = self.has(bits::ORPHAN);
+        claim.no_order = self.has(bits::NO_ORDER);
+        claim.value_wanted = self.has(bits::VALUE_WANTED);
+        claim.demoted = self.has(bits::DEMOTED);
+        claim.grant = Grant {
+            immediate: self.has(bits::IMMEDIATE),
+            alternate: self.has(bits::ALTERNATE_TAKEN),
+            value_read: self.has(bits::VALUE_READ),
+        };
+    }
+}
+
+/// What is left to read.
+struct Reader<'a> {
+    rest: &'a [u8],
+    version: Version,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], RecordError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or(malformed("it is too short"))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let (taken, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(malformed("it is too short"))?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn number(&mut self) -> Result<u64, RecordError> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return Err(malformed("a number is too large"));
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                if byte == 0 && shift > 0 {
+                    return Err(malformed("a number has needless bytes"));
+                }
+                return Ok(value);
+            }
+        }
+        Err(malformed("a number is too large"))
+    }
+
+    fn short(&mut self) -> Result<u32, RecordError> {
+        u32::try_from(self.number()?).map_err(|_| malformed("a number is too large"))
+    }
+
+    fn since(&mut self) -> Result<u64, RecordError> {
+        let mut bytes = [0; 8];
+        bytes[..6].copy_from_slice(&self.array::<6>()?);
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn session(&mut self) -> Result<SessionId, RecordError> {
+        let opener = Incarnation(u64::from_le_bytes(self.array()?));
+        let serial = u32::from_le_bytes(self.array()?);
+        let ttl_ms = u32::from_le_bytes(self.array()?);
+        Ok(SessionId {
+            opener,
+            serial,
+            ttl_ms,
+        })
+    }
+
+    fn text(&mut self) -> Result<Label, RecordError> {
+        let length = usize::from(self.byte()?);
+        let text = std::str::from_utf8(self.take(length)?)
+            .map_err(|_| malformed("a text is not UTF-8"))?;
+        Label::new(text).map_err(|_| malformed("a text is too long or has control characters"))
+    }
+
+    fn stamp(&mut self) -> Result<Stamp, RecordError> {
+        let stored = u64::from_le_bytes(self.array()?);
+        if stored & THIS_WRITE == 0 {
+            return Ok(Stamp::Known(Fence(stored)));
+        }
+        let index = stored & !THIS_WRITE;
+        if index >= FENCE_PLACES {
+            return Err(malformed("a fence names no place in its write"));
+        }
+        Ok(Stamp::Known(Fence::new(self.version, index as u16)))
+    }
+}

@@ -1,1 +1,0 @@
-//! One resource: three queues, one grant test, one regrant pass.
