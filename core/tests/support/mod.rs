@@ -1,6 +1,7 @@
 //! What several tests of the resource machine share.
 
-#![allow(dead_code, unreachable_pub)]
+// Each test uses its part of this, and a test may panic.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod script;
 
@@ -9,28 +10,15 @@ use sixpin_core::resource::Context;
 
 /// Session number `serial` of one imaginary broker.
 pub fn session(serial: u32) -> SessionId {
-    SessionId {
-        opener: Incarnation(0x51),
-        serial,
-        ttl_ms: 10_000,
-    }
+    SessionId { opener: Incarnation(0x51), serial, ttl_ms: 10_000 }
 }
 
 /// Claim `number` of session `serial`.
 pub fn claim(serial: u32, number: u64) -> ClaimId {
-    ClaimId {
-        session: session(serial),
-        number: ClaimNumber(number),
-    }
+    ClaimId { session: session(serial), number: ClaimNumber(number) }
 }
 
 /// Generous limits.
 pub fn context(index: u16) -> Context {
-    Context {
-        index,
-        wall_ms: 0,
-        value_bytes: 32,
-        queued_max: 1_000_000,
-        record_bytes_max: 1 << 30,
-    }
+    Context { index, wall_ms: 0, value_bytes: 32, queued_max: 1_000_000, record_bytes_max: 1 << 30 }
 }

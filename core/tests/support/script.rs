@@ -28,8 +28,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use sixpin_core::command::{
-    CancelReason, Command, Completion, ConversionDeadlock, ConvertCommand, LockCommand, Options,
-    Outcome, PurgeScope, Status,
+    CancelReason, Command, Completion, ConversionDeadlock, ConvertCommand, LockCommand, Options, Outcome, PurgeScope,
+    Status,
 };
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimId, ClaimNumber, Label, OperationNumber, SessionId, Stamp, Version};
@@ -66,11 +66,7 @@ impl Default for World {
 impl goldenscript::Runner for World {
     type Command = goldenscript::Command;
 
-    fn run(
-        &mut self,
-        command: &goldenscript::Command,
-        _: &goldenscript::Context,
-    ) -> Result<String, Failure> {
+    fn run(&mut self, command: &goldenscript::Command, _: &goldenscript::Context) -> Result<String, Failure> {
         let mut arguments = Arguments::new(command);
         let output = match command.name.as_str() {
             "value" => self.value(),
@@ -93,83 +89,52 @@ impl World {
             "lock" => Command::Lock(self.lock(arguments)?),
             "convert" => Command::Convert(self.convert(arguments)?),
             "release" => {
-                let claim = self.claim(&arguments.name()?, arguments)?;
+                let claim = self.claim(&arguments.name()?, arguments);
                 let operation = self.operation(claim, arguments)?;
                 let force = arguments.word("force");
-                let (options, value) = arguments.options()?;
-                Command::Unlock {
-                    claim,
-                    operation,
-                    options,
-                    value,
-                    force,
-                }
+                let (options, value) = arguments.options();
+                Command::Unlock { claim, operation, options, value, force }
             }
             "cancel" | "timeout" => {
-                let claim = self.claim(&arguments.name()?, arguments)?;
-                let operation = arguments
-                    .number("op")?
-                    .map(|number| OperationNumber(number as u32));
-                let reason = if name == "cancel" {
-                    CancelReason::Cancelled
-                } else {
-                    CancelReason::TimedOut
-                };
-                Command::Cancel {
-                    claim,
-                    operation,
-                    reason,
-                }
+                let claim = self.claim(&arguments.name()?, arguments);
+                let operation = arguments.number("op")?.map(|number| OperationNumber(number as u32));
+                let reason = if name == "cancel" { CancelReason::Cancelled } else { CancelReason::TimedOut };
+                Command::Cancel { claim, operation, reason }
             }
-            "end" => Command::Forget {
-                session: self.session(&arguments.name()?),
-            },
+            "end" => Command::Forget { session: self.session(&arguments.name()?) },
             "remove" => {
                 let mut claims = Vec::new();
                 while let Ok(name) = arguments.name() {
-                    claims.push(self.claim(&name, arguments)?);
+                    claims.push(self.claim(&name, arguments));
                 }
                 Command::Remove { claims }
             }
             "release_all" => {
                 let session = self.session(&arguments.name()?);
-                Command::UnlockAll {
-                    session,
-                    owner: arguments.label("owner")?,
-                }
+                Command::UnlockAll { session, owner: arguments.label("owner")? }
             }
             "adopt" => {
-                let claim = self.claim(&arguments.name()?, arguments)?;
+                let claim = self.claim(&arguments.name()?, arguments);
                 let mode = arguments.mode()?;
                 let operation = self.operation(claim, arguments)?;
                 let (owner, label) = (arguments.label("owner")?, arguments.label("label")?);
-                let (options, _) = arguments.options()?;
+                let (options, _) = arguments.options();
                 let (owner, label) = (owner.unwrap_or_default(), label.unwrap_or_default());
-                Command::Adopt {
-                    claim,
-                    operation,
-                    mode,
-                    options,
-                    blocking: true,
-                    owner,
-                    label,
-                }
+                Command::Adopt { claim, operation, mode, options, blocking: true, owner, label }
             }
-            "purge" => Command::Purge {
-                scope: self.scope(arguments)?,
-            },
+            "purge" => Command::Purge { scope: self.scope(arguments)? },
             other => return Err(format!("no command {other}").into()),
         })
     }
 
     fn lock(&mut self, arguments: &mut Arguments) -> Result<LockCommand, Failure> {
-        let claim = self.claim(&arguments.name()?, arguments)?;
+        let claim = self.claim(&arguments.name()?, arguments);
         let mode = arguments.mode()?;
         let operation = self.operation(claim, arguments)?;
         let conversion_deadlock = arguments.deadlock()?;
         let blocking = !arguments.word("quiet");
         let (owner, label) = (arguments.label("owner")?, arguments.label("label")?);
-        let (options, _) = arguments.options()?;
+        let (options, _) = arguments.options();
         Ok(LockCommand {
             claim,
             operation,
@@ -183,21 +148,13 @@ impl World {
     }
 
     fn convert(&mut self, arguments: &mut Arguments) -> Result<ConvertCommand, Failure> {
-        let claim = self.claim(&arguments.name()?, arguments)?;
+        let claim = self.claim(&arguments.name()?, arguments);
         let mode = arguments.mode()?;
         let operation = self.operation(claim, arguments)?;
         let conversion_deadlock = arguments.deadlock()?;
         let blocking = arguments.text("notices").map(|text| text == "yes");
-        let (options, value) = arguments.options()?;
-        Ok(ConvertCommand {
-            claim,
-            operation,
-            mode,
-            options,
-            conversion_deadlock,
-            blocking,
-            value,
-        })
+        let (options, value) = arguments.options();
+        Ok(ConvertCommand { claim, operation, mode, options, conversion_deadlock, blocking, value })
     }
 
     fn scope(&mut self, arguments: &mut Arguments) -> Result<PurgeScope, Failure> {
@@ -208,20 +165,17 @@ impl World {
             return Ok(PurgeScope::Owner(owner));
         }
         match arguments.name() {
-            Ok(name) => Ok(PurgeScope::Claim(self.claim(&name, arguments)?)),
+            Ok(name) => Ok(PurgeScope::Claim(self.claim(&name, arguments))),
             Err(_) => Ok(PurgeScope::All),
         }
     }
 
     fn limit(&mut self, arguments: &mut Arguments) -> Result<String, Failure> {
         let set = |limit: &mut usize, value: Option<u64>| {
-            *limit = value.map_or(*limit, |value| value as usize)
+            *limit = value.map_or(*limit, |value| value as usize);
         };
         set(&mut self.context.queued_max, arguments.number("queued")?);
-        set(
-            &mut self.context.record_bytes_max,
-            arguments.number("record")?,
-        );
+        set(&mut self.context.record_bytes_max, arguments.number("record")?);
         set(&mut self.context.value_bytes, arguments.number("value")?);
         Ok(String::new())
     }
@@ -232,33 +186,21 @@ impl World {
     }
 
     /// The claim of this name. A new one gets the next number of its session.
-    fn claim(&mut self, name: &str, arguments: &mut Arguments) -> Result<ClaimId, Failure> {
+    fn claim(&mut self, name: &str, arguments: &mut Arguments) -> ClaimId {
         let session = arguments.text("session");
         if let Some(claim) = self.claims.get(name) {
-            return Ok(*claim);
+            return *claim;
         }
         let session = self.session(session.as_deref().unwrap_or(name));
-        let number = self
-            .claims
-            .values()
-            .filter(|claim| claim.session == session)
-            .count() as u64
-            + 1;
-        let claim = ClaimId {
-            session,
-            number: ClaimNumber(number),
-        };
+        let number = self.claims.values().filter(|claim| claim.session == session).count() as u64 + 1;
+        let claim = ClaimId { session, number: ClaimNumber(number) };
         self.claims.insert(name.to_owned(), claim);
         self.names.insert(claim, name.to_owned());
-        Ok(claim)
+        claim
     }
 
     /// The next operation number of the claim, or the one given.
-    fn operation(
-        &mut self,
-        claim: ClaimId,
-        arguments: &mut Arguments,
-    ) -> Result<OperationNumber, Failure> {
+    fn operation(&mut self, claim: ClaimId, arguments: &mut Arguments) -> Result<OperationNumber, Failure> {
         let last = self.operations.entry(claim).or_default();
         let number = match arguments.number("op")? {
             Some(number) => number as u32,
@@ -279,22 +221,11 @@ impl World {
         let mut outcomes = Vec::new();
         let changed = self.resource.apply(command, &self.context, &mut outcomes);
         let written = self.resource.encode();
-        assert_eq!(
-            changed,
-            before != written,
-            "the step says whether it changed the state"
-        );
-        assert!(
-            written.len() <= self.resource.encoded_len_max(),
-            "the estimate is an upper one"
-        );
+        assert_eq!(changed, before != written, "the step says whether it changed the state");
+        assert!(written.len() <= self.resource.encoded_len_max(), "the estimate is an upper one");
         self.resource.committed(version);
         let read = Resource::decode(&written, version).unwrap();
-        assert_eq!(
-            read.encode(),
-            self.resource.encode(),
-            "a reader sees what the writer has"
-        );
+        assert_eq!(read.encode(), self.resource.encode(), "a reader sees what the writer has");
         self.resource = read;
 
         let mut output = String::new();
@@ -312,19 +243,12 @@ impl World {
     fn outcome(&self, outcome: &Outcome) -> String {
         match outcome {
             Outcome::Refused { refusal } => format!("refused: {refusal}"),
-            Outcome::Queued {
-                claim,
-                position,
-                repeated,
-                ..
-            } => {
+            Outcome::Queued { claim, position, repeated, .. } => {
                 let again = if *repeated { ", repeated" } else { "" };
                 format!("{} queued, {position} ahead{again}", self.name(*claim))
             }
             Outcome::Completed(completion) => self.completion(completion),
-            Outcome::Blocking {
-                claim, wanted, own, ..
-            } => {
+            Outcome::Blocking { claim, wanted, own, .. } => {
                 let own = if *own { " (self)" } else { "" };
                 format!("BAST {wanted} > {}{own}", self.name(*claim))
             }
@@ -338,10 +262,7 @@ impl World {
     }
 
     fn completion(&self, completion: &Completion) -> String {
-        let mode = completion
-            .mode
-            .map(|mode| mode.to_string())
-            .unwrap_or_default();
+        let mode = completion.mode.map(|mode| mode.to_string()).unwrap_or_default();
         let status = match completion.status {
             Status::Granted => format!("OK {mode}"),
             Status::Released => "RELEASED".to_owned(),
@@ -352,19 +273,13 @@ impl World {
                     Status::TimedOut => "TIMED_OUT",
                     _ => "CANCELLED",
                 };
-                if mode.is_empty() {
-                    name.to_owned()
-                } else {
-                    format!("{name}, keeps {mode}")
-                }
+                if mode.is_empty() { name.to_owned() } else { format!("{name}, keeps {mode}") }
             }
         };
         let mut text = format!("{} <- {status}", self.name(completion.claim));
-        for (set, word) in [
-            (completion.alternate, "alternate"),
-            (completion.demoted, "demoted"),
-            (completion.repeated, "repeated"),
-        ] {
+        for (set, word) in
+            [(completion.alternate, "alternate"), (completion.demoted, "demoted"), (completion.repeated, "repeated")]
+        {
             if set {
                 let _ = write!(text, ", {word}");
             }
@@ -376,12 +291,7 @@ impl World {
             if let Some(bytes) = &value.bytes {
                 let _ = write!(text, ", value {}", shown(bytes));
             }
-            let _ = write!(
-                text,
-                ", seq {}{}",
-                value.seq,
-                if value.invalid { " INVALID" } else { "" }
-            );
+            let _ = write!(text, ", seq {}{}", value.seq, if value.invalid { " INVALID" } else { "" });
         }
         if !completion.blockers.is_empty() {
             let names = completion.blockers.iter().map(|blocker| {
@@ -395,36 +305,16 @@ impl World {
 
     /// The notation of the lock rules. The granted queue has no order, so it is shown by name.
     fn queues(&self) -> String {
-        let mut granted: Vec<String> = self
-            .resource
-            .granted()
-            .map(|view| self.entry(&view))
-            .collect();
+        let mut granted: Vec<String> = self.resource.granted().map(|view| self.entry(&view)).collect();
         granted.sort();
-        let converting: Vec<String> = self
-            .resource
-            .converting()
-            .map(|view| self.entry(&view))
-            .collect();
-        let waiting: Vec<String> = self
-            .resource
-            .waiting()
-            .map(|view| self.entry(&view))
-            .collect();
-        format!(
-            "G[{}] C[{}] W[{}]",
-            granted.join(" "),
-            converting.join(" "),
-            waiting.join(" ")
-        )
+        let converting: Vec<String> = self.resource.converting().map(|view| self.entry(&view)).collect();
+        let waiting: Vec<String> = self.resource.waiting().map(|view| self.entry(&view)).collect();
+        format!("G[{}] C[{}] W[{}]", granted.join(" "), converting.join(" "), waiting.join(" "))
     }
 
     fn entry(&self, view: &ClaimView<'_>) -> String {
         let modes = match view.queue {
-            Queue::Waiting => view
-                .requested
-                .map(|mode| mode.to_string())
-                .unwrap_or_default(),
+            Queue::Waiting => view.requested.map(|mode| mode.to_string()).unwrap_or_default(),
             Queue::Granted | Queue::Converting => modes(view.granted, view.requested),
         };
         let orphan = if view.orphan { "(orphan)" } else { "" };
@@ -433,16 +323,8 @@ impl World {
 
     fn value(&self) -> String {
         let resource = &self.resource;
-        let validity = if resource.value_invalid() {
-            "INVALID"
-        } else {
-            "valid"
-        };
-        format!(
-            "value {}, seq {}, {validity}\n",
-            shown(resource.value_bytes()),
-            resource.value_seq()
-        )
+        let validity = if resource.value_invalid() { "INVALID" } else { "valid" };
+        format!("value {}, seq {}, {validity}\n", shown(resource.value_bytes()), resource.value_seq())
     }
 
     fn show(&mut self, name: &str) -> Result<String, Failure> {
@@ -453,9 +335,7 @@ impl World {
             Some(Stamp::Known(fence)) => format!("{}.{}", fence.0 / 1024, fence.0 % 1024),
             Some(Stamp::ThisWrite(index)) => format!("this.{index}"),
         };
-        let level = view
-            .blocking_level
-            .map_or("none".to_owned(), |mode| mode.to_string());
+        let level = view.blocking_level.map_or("none".to_owned(), |mode| mode.to_string());
         Ok(format!(
             "{} grant {}, fence {}, ticket {}, told {level}, operation {}\n",
             self.entry(&view),
@@ -469,22 +349,13 @@ impl World {
 
 fn modes(granted: Option<Mode>, requested: Option<Mode>) -> String {
     let granted = granted.map(|mode| mode.to_string()).unwrap_or_default();
-    requested.map_or(granted.clone(), |requested| {
-        format!("{granted}>{requested}")
-    })
+    requested.map_or(granted.clone(), |requested| format!("{granted}>{requested}"))
 }
 
 /// Value bytes as text, without the zeroes that fill them up.
 fn shown(bytes: &[u8]) -> String {
-    let used = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
-    if used == 0 {
-        "zero".to_owned()
-    } else {
-        String::from_utf8_lossy(&bytes[..used]).into_owned()
-    }
+    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if used == 0 { "zero".to_owned() } else { String::from_utf8_lossy(&bytes[..used]).into_owned() }
 }
 
 /// The arguments of one command, taken one by one.
@@ -550,7 +421,7 @@ impl Arguments {
         })
     }
 
-    fn options(&mut self) -> Result<(Options, Option<Bytes>), Failure> {
+    fn options(&mut self) -> (Options, Option<Bytes>) {
         let mut options = Options::empty();
         for (word, option) in [
             ("try", Options::TRY),
@@ -568,24 +439,13 @@ impl Arguments {
             options.set(option, self.word(word));
         }
         let value = self.text("value").map(Bytes::from);
-        options.set(
-            Options::VALUE_BLOCK,
-            value.is_some() || options.contains(Options::VALUE_BLOCK),
-        );
-        Ok((options, value))
+        options.set(Options::VALUE_BLOCK, value.is_some() || options.contains(Options::VALUE_BLOCK));
+        (options, value)
     }
 
     /// A word that nobody took is a mistake in the transcript.
     fn finish(self) -> Result<(), Failure> {
-        let left: Vec<String> = self
-            .words
-            .into_iter()
-            .chain(self.keys.into_keys())
-            .collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("not understood: {}", left.join(" ")).into())
-        }
+        let left: Vec<String> = self.words.into_iter().chain(self.keys.into_keys()).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("not understood: {}", left.join(" ")).into()) }
     }
 }
