@@ -1,0 +1,141 @@
+//! Where brokers are, and how they are reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::session::SessionBuilder;
+
+/// The environment variable that names the brokers: `host:port,host:port`.
+pub const ENDPOINTS_VARIABLE: &str = "SIXPIN_ENDPOINTS";
+/// Where a broker is looked for when nothing names one.
+pub const ENDPOINTS_DEFAULT: &str = "127.0.0.1:6616";
+
+/// Knows the brokers of one store. Cheap to clone; opens any number of sessions.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) settings: Arc<Settings>,
+}
+
+/// What all sessions of a client share.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) open_timeout: Duration,
+    pub(crate) queued_max: usize,
+}
+
+impl Client {
+    /// A client of the brokers at these addresses, `host:port`, best first. Nothing is connected yet.
+    pub fn new<I>(endpoints: I) -> Result<Self, Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        Self::builder(endpoints).build()
+    }
+
+    /// A client of the brokers named by `SIXPIN_ENDPOINTS`, or of the default address.
+    pub fn from_env() -> Result<Self, Error> {
+        let endpoints = std::env::var(ENDPOINTS_VARIABLE).unwrap_or_else(|_| ENDPOINTS_DEFAULT.to_owned());
+        Self::new(endpoints.split(','))
+    }
+
+    /// A client with other settings than the default ones.
+    pub fn builder<I>(endpoints: I) -> ClientBuilder
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        ClientBuilder {
+            settings: Settings {
+                endpoints: endpoints.into_iter().map(Into::into).collect(),
+                connect_timeout: Duration::from_secs(3),
+                open_timeout: Duration::from_secs(10),
+                queued_max: 100_000,
+            },
+        }
+    }
+
+    /// The addresses, as given.
+    pub fn endpoints(&self) -> &[String] {
+        &self.settings.endpoints
+    }
+
+    /// Prepares a session. Each session has a connection of its own: for more throughput than one gives, open several.
+    pub fn session(&self) -> SessionBuilder {
+        SessionBuilder::new(Arc::clone(&self.settings))
+    }
+}
+
+/// Settings of a [`Client`].
+#[derive(Debug, Clone)]
+pub struct ClientBuilder {
+    settings: Settings,
+}
+
+impl ClientBuilder {
+    /// How long one address may take to answer before the next one is tried. Default 3 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// How long opening a session may take, over all addresses. Default 10 s.
+    #[must_use]
+    pub fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.open_timeout = timeout;
+        self
+    }
+
+    /// How many operations of one session may wait to be sent; more fail with [`Error::Backlog`]. Default 100,000.
+    #[must_use]
+    pub fn queued_max(mut self, queued_max: usize) -> Self {
+        self.settings.queued_max = queued_max;
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] if there is no address, or one is not `host:port`.
+    pub fn build(mut self) -> Result<Client, Error> {
+        for endpoint in &mut self.settings.endpoints {
+            *endpoint = address(endpoint)?;
+        }
+        if self.settings.endpoints.is_empty() {
+            return Err(Error::Setting("no broker address is given: name at least one `host:port`".to_owned()));
+        }
+        Ok(Client { settings: Arc::new(self.settings) })
+    }
+}
+
+/// `text` as `host:port`, without spaces around it.
+fn address(text: &str) -> Result<String, Error> {
+    let trimmed = text.trim();
+    let port = trimmed.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    if port.is_some_and(|port| port.parse::<u16>().is_ok()) && !trimmed.contains('/') {
+        Ok(trimmed.to_owned())
+    } else {
+        Err(Error::Setting(format!("`{trimmed}` is not the address of a broker: write `host:port`")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_host_and_port() {
+        for good in ["127.0.0.1:6616", " localhost:1 ", "[::1]:6616"] {
+            assert!(Client::new([good]).is_ok(), "{good}");
+        }
+        for bad in ["", "localhost", ":6616", "host:port", "http://host:6616", "host:66160"] {
+            assert!(matches!(Client::new([bad]), Err(Error::Setting(_))), "{bad}");
+        }
+        assert!(matches!(Client::new(Vec::<String>::new()), Err(Error::Setting(_))));
+    }
+}

@@ -1,0 +1,17 @@
+//! The only file that reads a clock.
+//!
+//! `std::time::Instant` and tokio's timers stand still while a machine is suspended; a session goes on ageing at its
+//! broker. So validity is judged on `CLOCK_BOOTTIME`, which goes on, and timers only decide when to look.
+
+use std::time::{Duration, Instant};
+
+/// Time since some fixed point, going on during suspend.
+pub(crate) fn now() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// What is left until `instant`; zero if it has passed.
+pub(crate) fn until(instant: Instant) -> Duration {
+    instant.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,52 @@
+//! Client of the sixpin lock broker.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), sixpin_client::Error> {
+//! use std::time::Duration;
+//! use sixpin_client::{Client, Mode};
+//!
+//! let client = Client::new(["127.0.0.1:6616"])?;
+//! let session = client.session().ttl(Duration::from_secs(10)).open().await?;
+//! let guard = session.lock("orders/42", Mode::EX).wait(Duration::from_secs(3)).await?;
+//! guard.check()?; // directly before each use: is it still ours?
+//! println!("write with fence {}", guard.fence());
+//! guard.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A lock that is held can be lost: the machine may be suspended, every broker may be out of reach, an administrator may
+//! take it away. [`Guard::check`] reads the clock and says whether it is still held *now*; [`Guard::lost`] resolves when
+//! it is lost. Where even a moment between check and use is too long, hand [`Guard::fence`] to what the lock protects
+//! and let it refuse smaller ones.
+//!
+//! # Layout
+//!
+//! * [`Client`]: addresses of brokers, and where sessions are opened;
+//! * [`Session`]: one life with a TTL, on one connection; what locks are asked of;
+//! * [`Guard`]: one claim that is held; released when it is dropped;
+//! * [`logic`]: everything that a session decides, without IO; it is what the simulator drives.
+
+#![allow(dead_code, clippy::unused_async)] // until the task that runs a session joins
+
+mod client;
+mod clock;
+mod error;
+mod guard;
+mod lock;
+pub mod logic;
+mod mode;
+mod operation;
+mod session;
+mod shared;
+mod unary;
+
+pub use client::{Client, ClientBuilder, ENDPOINTS_DEFAULT, ENDPOINTS_VARIABLE};
+pub use error::{Blocker, Error, Loss, NotGranted, Refusal, Refused};
+pub use guard::{Convert, Converting, Guard, Release, Releasing};
+pub use lock::{LockRequest, Locking};
+pub use logic::{ClaimEvent, Grant, Opened, State, ValueBlock};
+pub use mode::{Mode, UnknownMode};
+pub use session::{Session, SessionBuilder, SessionEvent, SessionEvents, StateWatch};
+/// The messages of the API, for what this crate does not wrap.
+pub use sixpin_proto::v1 as proto;

@@ -1,0 +1,12 @@
+//! The life of one session on the client's side, as a machine: inputs in, outputs out.
+//!
+//! No IO, no clock, no randomness, no order that depends on a hash. Time is a `Duration` on a clock that goes on during
+//! suspend; the shell reads it before each call. The simulator drives exactly this module against the real broker.
+//!
+//! # Layout
+//!
+//! * [`words`]: the words between the logic and its shell.
+
+mod words;
+
+pub use words::{ClaimEvent, Config, Done, Grant, Input, LinkId, Opened, OperationId, Output, State, ValueBlock};

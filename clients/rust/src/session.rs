@@ -1,0 +1,294 @@
+//! A session: one life with a TTL, and everything that is held in it.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+
+use crate::client::Settings;
+use crate::clock;
+use crate::error::{Error, Loss};
+use crate::guard::is_over;
+use crate::lock::LockRequest;
+use crate::logic::{ClaimEvent, Config, Done, Opened, State};
+use crate::mode::Mode;
+use crate::operation::Operation;
+use crate::shared::{Command, Handle, Shared};
+
+/// A session that is about to be opened.
+#[derive(Debug, Clone)]
+pub struct SessionBuilder {
+    settings: Arc<Settings>,
+    ttl: Option<Duration>,
+    label: String,
+    lockspace: String,
+    connection_bound: bool,
+}
+
+impl SessionBuilder {
+    pub(crate) fn new(settings: Arc<Settings>) -> Self {
+        Self { settings, ttl: None, label: String::new(), lockspace: String::new(), connection_bound: false }
+    }
+
+    /// How long the session lives without an acknowledged keepalive: 1 s to 1 h. Default: the broker's, 10 s.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Free text for people who look, at most 64 bytes.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// The lockspace for locks that name no other. The session lives in its store.
+    #[must_use]
+    pub fn lockspace(mut self, lockspace: impl Into<String>) -> Self {
+        self.lockspace = lockspace.into();
+        self
+    }
+
+    /// The session ends with its connection: it never moves to another broker.
+    #[must_use]
+    pub fn connection_bound(mut self) -> Self {
+        self.connection_bound = true;
+        self
+    }
+
+    /// Opens the session at the first address that answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if none answers within the client's `open_timeout`; [`Error::Invalid`] for a TTL or a
+    /// name outside the limits.
+    pub async fn open(self) -> Result<Session, Error> {
+        let _config = self.config();
+        Err(Error::Unreachable {
+            endpoints: self.settings.endpoints.join(","),
+            detail: "sessions are not present yet".to_owned(),
+        })
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            endpoints: self.settings.endpoints.clone(),
+            ttl_ms: self.ttl.map(|ttl| u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX)),
+            lockspace: self.lockspace.clone(),
+            label: self.label.clone(),
+            connection_bound: self.connection_bound,
+            queued_max: self.settings.queued_max,
+            open_timeout: self.settings.open_timeout,
+            attempt_timeout: self.settings.connect_timeout,
+            seed: 0,
+        }
+    }
+}
+
+/// An open session. Cheap to clone. When the last handle and the last guard are dropped, it is closed, and nothing of
+/// it goes on.
+#[derive(Clone)]
+pub struct Session {
+    handle: Arc<Handle>,
+    opened: Arc<Opened>,
+    lockspace: Arc<str>,
+}
+
+impl Session {
+    /// The session's name.
+    pub fn id(&self) -> &str {
+        &self.opened.session
+    }
+
+    /// Its TTL.
+    pub fn ttl(&self) -> Duration {
+        self.opened.ttl
+    }
+
+    /// Length of a value block in the session's lockspace, in bytes.
+    pub fn value_block_bytes(&self) -> u32 {
+        self.opened.value_block_bytes
+    }
+
+    /// The address of the broker that vouches for the session, or did last.
+    pub fn address(&self) -> String {
+        self.place().0
+    }
+
+    /// The name of the broker that vouches for the session, or did last.
+    pub fn broker(&self) -> String {
+        self.place().1
+    }
+
+    /// How often the session has moved.
+    pub fn move_number(&self) -> u32 {
+        self.place().2
+    }
+
+    fn place(&self) -> (String, String, u32) {
+        self.handle.shared.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for a lock on `name` in `mode`.
+    pub fn lock(&self, name: impl Into<String>, mode: Mode) -> LockRequest {
+        LockRequest::new(&self.handle, name.into(), self.lockspace.to_string(), mode)
+    }
+
+    /// Releases everything that the session holds, or everything of one owner; locks that wait are cancelled. Says how
+    /// many claims were released. Their guards then find them lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the session ended first.
+    pub async fn unlock_all(&self, owner: Option<&str>) -> Result<u32, Error> {
+        let owner = owner.map(str::to_owned);
+        let done = Operation::give(&self.handle, |id, reply| Command::UnlockAll { id, owner, reply }).await?;
+        match done {
+            Done::ReleasedAll { released } => Ok(released),
+            Done::Released | Done::Granted(_) => Ok(0),
+        }
+    }
+
+    /// Whether the session is valid now, by the clock.
+    pub fn is_valid(&self) -> bool {
+        self.check().is_ok()
+    }
+
+    /// Reads the clock and fails if the session is over. Once it has failed it never succeeds again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] with the reason; [`Error::Closed`] if the program closed it.
+    pub fn check(&self) -> Result<(), Error> {
+        self.handle.check()
+    }
+
+    /// How long the session stays valid if no further keepalive is acknowledged; zero if it is over.
+    pub fn valid_for(&self) -> Duration {
+        if self.is_valid() { self.handle.shared.valid_until().saturating_sub(clock::now()) } else { Duration::ZERO }
+    }
+
+    /// How sure the session is of its life, to watch.
+    pub fn state(&self) -> StateWatch {
+        StateWatch::new(&self.handle.shared)
+    }
+
+    /// Resolves when the session is over, with the reason.
+    pub async fn lost(&self) -> Loss {
+        let mut state = self.state();
+        loop {
+            match state.current() {
+                State::Lost(loss) => return loss,
+                State::Closed => return Loss::Closed,
+                _ => {}
+            }
+            if state.changed().await.is_none() {
+                return Loss::Closed;
+            }
+        }
+    }
+
+    /// What happens to the session and its claims from now on.
+    pub fn events(&self) -> SessionEvents {
+        SessionEvents { receiver: self.handle.shared.events.subscribe() }
+    }
+
+    /// Closes the session: waits for releases that are on their way, gives up everything else. Guards that are still
+    /// held are lost, as if their holder had died.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if it was over before.
+    pub async fn close(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        self.handle.send(Command::Close);
+        loop {
+            match state.current() {
+                State::Closed => return Ok(()),
+                State::Lost(loss) => return Err(Error::Lost(loss)),
+                _ => {}
+            }
+            if state.changed().await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.opened.session).finish_non_exhaustive()
+    }
+}
+
+/// Follows how sure a session is of its life.
+#[derive(Debug, Clone)]
+pub struct StateWatch {
+    receiver: watch::Receiver<State>,
+}
+
+impl StateWatch {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        Self { receiver: shared.state.subscribe() }
+    }
+
+    /// The state as of now.
+    pub fn current(&self) -> State {
+        *self.receiver.borrow()
+    }
+
+    /// Waits for the next change; absent when the session is over and nothing more will come.
+    pub async fn changed(&mut self) -> Option<State> {
+        if is_over(*self.receiver.borrow_and_update()) {
+            return None;
+        }
+        self.receiver.changed().await.ok()?;
+        Some(*self.receiver.borrow_and_update())
+    }
+}
+
+/// Something that happened to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionEvent {
+    /// How sure it is of its life has changed.
+    State(State),
+    /// It lives on at a broker after its connection was lost, or its broker went.
+    Resumed {
+        /// The address.
+        address: String,
+        /// The broker's name.
+        broker: String,
+        /// Counts the moves.
+        move_number: u32,
+    },
+    /// Something happened to one of its claims.
+    Claim {
+        /// The claim's number.
+        claim: u64,
+        /// What.
+        event: ClaimEvent,
+    },
+}
+
+/// The events of a session, in order.
+#[derive(Debug)]
+pub struct SessionEvents {
+    receiver: broadcast::Receiver<SessionEvent>,
+}
+
+impl SessionEvents {
+    /// The next event; absent when the session is over. A reader that is more than 1,024 events behind misses the
+    /// oldest ones.
+    pub async fn next(&mut self) -> Option<SessionEvent> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
