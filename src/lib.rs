@@ -4,6 +4,8 @@
 //!
 //! # Layout, in reading order
 //!
+//! * [`runtime`]: the thin shell around the broker machine;
 //! * [`cli`]: the command line, one file per subcommand.
 
+pub mod runtime;
 pub mod cli;

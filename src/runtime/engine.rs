@@ -1,0 +1,334 @@
+//! The loop that drives one machine on one store.
+//!
+//! Each round takes everything that waits, hands it to the machine, lets it flush, and carries out what it returns;
+//! outcomes that are ready at once go back in the same round. Answers are handed to the streams at the end of a round,
+//! one wake-up each.
+//!
+//! When a machine is over because others declared it dead, a new incarnation starts on the same store: everything the
+//! old one vouched for resumes, here or elsewhere. When the store lost its memory, nothing is granted until the longest
+//! TTL that was vouched for has passed. A panic in here means that the machine is wrong about something: the process
+//! aborts, because its locks may not be served by half a broker.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use sixpin_core::backend::Backend;
+use sixpin_core::broker::Broker;
+use sixpin_core::broker::api::{ConnectionId, Effect, Ending, Input, Now, Reply, RequestError};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+
+use super::clock;
+use super::handle::{EngineHandle, INBOX_MAX, Message, Shared};
+use super::incarnation::{EngineConfig, incarnate, log};
+use super::outbox::End;
+use super::router::{Router, Sink};
+use super::store::StoreCalls;
+
+/// Messages taken in one round at most, so that answers go out and store outcomes come in between.
+const MESSAGES_PER_ROUND: usize = 64;
+/// Store outcomes taken in one round at most, for the same reason.
+const OUTCOMES_PER_ROUND: usize = 256;
+/// Rounds of effects whose outcomes are ready at once, before clients are looked after again.
+const ECHOES_PER_ROUND: usize = 64;
+/// The shortest life of an incarnation, so that a store that evicts at once is not hammered.
+const LIFE_MIN: Duration = Duration::from_secs(1);
+/// Where the timer stands when nothing is due: one case less than switching it off.
+const FAR_AWAY: Duration = Duration::from_secs(3600);
+
+/// Starts an engine. Its task ends when the last handle is dropped.
+pub fn start(config: EngineConfig, backend: Arc<dyn Backend>) -> EngineHandle {
+    let (sender, inbox) = mpsc::channel(INBOX_MAX);
+    let shared = Arc::new(Shared::new(config.name.clone(), backend));
+    let handle = EngineHandle::new(shared.clone(), sender);
+    let name = config.name.clone();
+    let mut engine = Engine::new(config, shared, inbox);
+    tokio::spawn(async move {
+        if std::panic::AssertUnwindSafe(engine.run()).catch_unwind().await.is_err() {
+            tracing::error!(backend = name, "the broker machine failed; aborting: half a broker is worse than none");
+            std::process::abort();
+        }
+    });
+    handle
+}
+
+/// What the engine is doing.
+#[derive(Clone, Copy)]
+enum Phase {
+    /// The machine runs.
+    Running,
+    /// A new incarnation starts at this time; the store is opened anew first if it lost its memory.
+    Pausing { until: Instant, reopen: bool },
+    /// The broker left; it refuses everything until the process ends.
+    Left,
+}
+
+struct Engine {
+    config: EngineConfig,
+    shared: Arc<Shared>,
+    inbox: mpsc::Receiver<Message>,
+    machine: Broker,
+    store: StoreCalls,
+    router: Router,
+    phase: Phase,
+    born: Instant,
+    /// The machine was not ticked yet.
+    fresh: bool,
+    /// Outcomes that the machine has not seen yet.
+    outcomes: Vec<Input>,
+    // Buffers that keep their memory between rounds.
+    messages: Vec<Message>,
+    effects: Vec<Effect>,
+    too_slow: Vec<ConnectionId>,
+}
+
+impl Engine {
+    fn new(config: EngineConfig, shared: Arc<Shared>, inbox: mpsc::Receiver<Message>) -> Self {
+        let (machine, store) = incarnate(&config, &shared);
+        Self {
+            config,
+            shared,
+            inbox,
+            machine,
+            store,
+            router: Router::default(),
+            phase: Phase::Running,
+            born: Instant::now(),
+            fresh: true,
+            outcomes: Vec::new(),
+            messages: Vec::new(),
+            effects: Vec::new(),
+            too_slow: Vec::new(),
+        }
+    }
+
+    async fn run(&mut self) {
+        let mut timer = Timer::new();
+        loop {
+            match self.phase {
+                Phase::Running => {
+                    self.round(clock::now());
+                    timer.set_deadline(self.machine.deadline());
+                }
+                Phase::Pausing { until, reopen } if until <= Instant::now() => {
+                    self.rebirth(reopen).await;
+                    continue;
+                }
+                Phase::Pausing { until, .. } => {
+                    self.refuse_all();
+                    timer.set(until);
+                }
+                Phase::Left => {
+                    self.refuse_all();
+                    timer.set(Instant::now() + FAR_AWAY);
+                }
+            }
+            let more = !self.outcomes.is_empty() || !self.effects.is_empty();
+            tokio::select! {
+                biased;
+                received = self.inbox.recv_many(&mut self.messages, MESSAGES_PER_ROUND) => {
+                    if received == 0 {
+                        return;
+                    }
+                }
+                outcome = self.store.next() => self.outcomes.push(outcome),
+                () = std::future::ready(()), if more => {}
+                () = timer.passed() => {}
+            }
+            self.store.ready(&mut self.outcomes, OUTCOMES_PER_ROUND);
+        }
+    }
+
+    /// One round: everything that came in, one flush, and what follows from it.
+    fn round(&mut self, now: Now) {
+        if self.fresh || self.machine.deadline().is_some_and(|deadline| deadline <= now.mono) {
+            self.fresh = false;
+            self.machine.tick(now, &mut self.effects);
+        }
+        self.feed_outcomes(now);
+        let mut messages = std::mem::take(&mut self.messages);
+        for message in messages.drain(..) {
+            self.take(now, message);
+        }
+        self.messages = messages;
+        self.settle(now);
+        self.dispatch(now);
+    }
+
+    fn feed_outcomes(&mut self, now: Now) {
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        for outcome in outcomes.drain(..) {
+            self.machine.handle(now, outcome, &mut self.effects);
+        }
+        self.outcomes = outcomes;
+    }
+
+    fn take(&mut self, now: Now, message: Message) {
+        match message {
+            Message::Connect { connection, sink, inputs } => {
+                self.router.connect(connection, sink);
+                self.handle_all(now, inputs);
+            }
+            // A stream that was ended may have more on its way; nobody could be told of the answers.
+            Message::Inputs(connection, inputs) if self.router.knows(connection) => self.handle_all(now, inputs),
+            Message::Inputs(..) => {}
+            Message::Disconnected(connection) => self.disconnected(now, connection),
+        }
+    }
+
+    fn handle_all(&mut self, now: Now, inputs: Vec<Input>) {
+        for input in inputs {
+            self.machine.handle(now, input, &mut self.effects);
+        }
+    }
+
+    fn disconnected(&mut self, now: Now, connection: ConnectionId) {
+        self.router.remove(connection);
+        self.machine.handle(now, Input::Disconnected { connection }, &mut self.effects);
+    }
+
+    /// Flushes and carries out effects until nothing follows at once.
+    fn settle(&mut self, now: Now) {
+        for _ in 0..ECHOES_PER_ROUND {
+            self.machine.flush(now, &mut self.effects);
+            if self.effects.is_empty() {
+                return;
+            }
+            self.carry_out();
+            if !matches!(self.phase, Phase::Running) {
+                return;
+            }
+            self.feed_outcomes(now);
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Reply { to, reply } => self.router.reply(to, reply),
+                Effect::Event { connection, event } => self.router.event(connection, event),
+                Effect::Disconnect { connection } => self.router.disconnect(connection),
+                Effect::Log(line) => log(&self.config.name, &line),
+                Effect::Over(ending) => {
+                    // Nothing after this counts: the machine is over.
+                    self.over(ending);
+                    break;
+                }
+                other => {
+                    if let Some(outcome) = self.store.start(other) {
+                        self.outcomes.push(outcome);
+                    }
+                }
+            }
+        }
+        self.effects = effects;
+    }
+
+    /// Hands the answers to the streams. A stream that takes none has ended for the machine.
+    fn dispatch(&mut self, now: Now) {
+        self.router.dispatch(&mut self.too_slow);
+        for connection in std::mem::take(&mut self.too_slow) {
+            tracing::warn!(backend = self.config.name, "a client does not take its answers: its stream is cut off");
+            self.disconnected(now, connection);
+        }
+    }
+
+    fn over(&mut self, ending: Ending) {
+        let backend = &self.config.name;
+        self.phase = match ending {
+            Ending::Left => {
+                tracing::info!(backend, "left the store");
+                self.router.end_all("the broker has left: resume at another one");
+                Phase::Left
+            }
+            Ending::Evicted => {
+                tracing::error!(backend, "evicted: other brokers declared this one dead; starting anew");
+                self.router.end_all("the broker was declared dead by others: resume here or at another one");
+                let until = Instant::now() + LIFE_MIN.saturating_sub(self.born.elapsed());
+                Phase::Pausing { until, reopen: false }
+            }
+            Ending::Amnesia { text, hold_back } => {
+                tracing::error!(
+                    backend,
+                    text,
+                    hold_back_ms = hold_back.as_millis() as u64,
+                    "the store lost its memory: all sessions are lost, and nothing is granted until the longest TTL has passed"
+                );
+                self.router.end_all("the store lost its memory: the session and its locks are lost");
+                Phase::Pausing { until: Instant::now() + hold_back, reopen: true }
+            }
+        };
+        // Calls of this incarnation may not speak to the next one.
+        self.outcomes.clear();
+        self.store = StoreCalls::new(self.shared.backend(), self.shared.incarnation());
+    }
+
+    /// Starts the next incarnation, or pauses again if the store cannot be opened.
+    async fn rebirth(&mut self, reopen: bool) {
+        if reopen {
+            match (self.config.reopen)().await {
+                Ok(backend) => self.shared.set_backend(backend),
+                Err(text) => {
+                    tracing::error!(backend = self.config.name, text, "the store cannot be opened again: trying on");
+                    self.phase = Phase::Pausing { until: Instant::now() + LIFE_MIN, reopen };
+                    return;
+                }
+            }
+        }
+        (self.machine, self.store) = incarnate(&self.config, &self.shared);
+        self.born = Instant::now();
+        self.fresh = true;
+        self.phase = Phase::Running;
+    }
+
+    /// Answers for a broker that is not running.
+    fn refuse_all(&mut self) {
+        self.outcomes.clear();
+        self.effects.clear();
+        let error = if matches!(self.phase, Phase::Left) {
+            RequestError::Draining { address: String::new() }
+        } else {
+            RequestError::Unavailable("the broker is starting anew: try again, or go to another one".into())
+        };
+        for message in self.messages.drain(..) {
+            match message {
+                Message::Connect { sink: Sink::Call(answer), .. } => drop(answer.send(Reply::Error(error.clone()))),
+                Message::Connect { sink: Sink::Stream(outbox), .. } => outbox.end(End::BrokerOver(error.to_string())),
+                Message::Inputs(..) | Message::Disconnected(_) => {}
+            }
+        }
+    }
+}
+
+/// One timer for everything, moved only when what it stands for changes.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    deadline: Option<Duration>,
+}
+
+impl Timer {
+    fn new() -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(FAR_AWAY)), deadline: None }
+    }
+
+    /// For a time on the machine's own clock.
+    fn set_deadline(&mut self, deadline: Option<Duration>) {
+        if self.deadline != deadline || self.sleep.is_elapsed() {
+            let wait = deadline.map_or(FAR_AWAY, |deadline| deadline.saturating_sub(clock::now().mono));
+            self.set(Instant::now() + wait);
+            self.deadline = deadline;
+        }
+    }
+
+    fn set(&mut self, at: Instant) {
+        self.sleep.as_mut().reset(at);
+        self.deadline = None;
+    }
+
+    async fn passed(&mut self) {
+        self.sleep.as_mut().await;
+    }
+}

@@ -1,0 +1,266 @@
+//! How front ends reach an engine.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+
+use sixpin_core::backend::{Backend, Profile};
+use sixpin_core::broker::api::{
+    AdminRequest, ConnectionId, Input, Query, Reply, ReplyTo, Request, RequestError, SessionRef,
+};
+use sixpin_core::name::Incarnation;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use super::outbox::{End, Outbox, Outgoing};
+use super::router::Sink;
+
+/// Messages that may wait for an engine. Senders wait when it is full, and stop reading from their clients.
+pub const INBOX_MAX: usize = 1_024;
+
+/// What front ends send to an engine.
+#[derive(Debug)]
+pub enum Message {
+    /// A connection begins, with its first inputs.
+    Connect {
+        /// Its number.
+        connection: ConnectionId,
+        /// Where its answers go.
+        sink: Sink,
+        /// What it asks first.
+        inputs: Vec<Input>,
+    },
+    /// More inputs of a connection.
+    Inputs(ConnectionId, Vec<Input>),
+    /// A connection ended.
+    Disconnected(ConnectionId),
+}
+
+/// What an engine and its handles share.
+pub struct Shared {
+    name: String,
+    profile: Profile,
+    backend: RwLock<Arc<dyn Backend>>,
+    incarnation: AtomicU64,
+}
+
+impl Shared {
+    /// For an engine on this store.
+    pub fn new(name: String, backend: Arc<dyn Backend>) -> Self {
+        Self { name, profile: backend.profile(), backend: RwLock::new(backend), incarnation: AtomicU64::new(0) }
+    }
+
+    /// The store as it is opened now. Opened anew only after it lost its memory.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        self.backend.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the store.
+    pub fn set_backend(&self, backend: Arc<dyn Backend>) {
+        *self.backend.write().unwrap_or_else(PoisonError::into_inner) = backend;
+    }
+
+    /// Which incarnation runs.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation(self.incarnation.load(Ordering::Relaxed))
+    }
+
+    /// Notes which incarnation runs.
+    pub fn set_incarnation(&self, incarnation: Incarnation) {
+        self.incarnation.store(incarnation.0, Ordering::Relaxed);
+    }
+}
+
+/// A way to one engine. Cheap to clone.
+#[derive(Clone)]
+pub struct EngineHandle {
+    shared: Arc<Shared>,
+    sender: mpsc::Sender<Message>,
+}
+
+impl EngineHandle {
+    /// A handle on the engine at the other end of `sender`.
+    pub fn new(shared: Arc<Shared>, sender: mpsc::Sender<Message>) -> Self {
+        Self { shared, sender }
+    }
+
+    /// The backend's name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Facts about the store.
+    pub fn profile(&self) -> &Profile {
+        &self.shared.profile
+    }
+
+    /// The store, for inspection: what is read there is a hint.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        self.shared.backend()
+    }
+
+    /// The incarnation that runs now.
+    pub fn incarnation(&self) -> Incarnation {
+        self.shared.incarnation()
+    }
+
+    /// True if both handles are of one engine.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Asks for one thing and waits for the answer. If the caller gives up, so does the machine.
+    pub async fn request(&self, session: SessionRef, request: Request) -> Result<Reply, RequestError> {
+        self.call(|from| Input::Request { from, session, request }).await
+    }
+
+    /// As [`EngineHandle::request`], for an administrator.
+    pub async fn admin(&self, request: AdminRequest) -> Result<Reply, RequestError> {
+        self.call(|from| Input::Admin { from, request }).await
+    }
+
+    /// As [`EngineHandle::request`], for somebody who looks.
+    pub async fn query(&self, query: Query) -> Result<Reply, RequestError> {
+        self.call(|from| Input::Query { from, query }).await
+    }
+
+    /// Begins a stream.
+    pub fn connect(&self) -> Connection {
+        let outbox = Arc::new(Outbox::default());
+        Connection { id: new_connection(), outbox, sender: self.sender.clone(), opened: false, sending: None }
+    }
+
+    async fn call(&self, input: impl FnOnce(ReplyTo) -> Input) -> Result<Reply, RequestError> {
+        let connection = new_connection();
+        let (answer, answered) = oneshot::channel();
+        let inputs = vec![input(ReplyTo { connection, request: 1 })];
+        let message = Message::Connect { connection, sink: Sink::Call(answer), inputs };
+        let mut guard = CallGuard { connection, sender: &self.sender, waiting: false };
+        self.sender.send(message).await.map_err(|_| engine_gone())?;
+        guard.waiting = true;
+        let reply = answered.await;
+        guard.waiting = false;
+        match reply {
+            Ok(Reply::Error(error)) => Err(error),
+            Ok(reply) => Ok(reply),
+            Err(_) => Err(RequestError::Unknown("the broker stopped before it answered: repeat the request".into())),
+        }
+    }
+}
+
+/// Tells the engine when the caller stopped waiting.
+struct CallGuard<'a> {
+    connection: ConnectionId,
+    sender: &'a mpsc::Sender<Message>,
+    waiting: bool,
+}
+
+impl Drop for CallGuard<'_> {
+    fn drop(&mut self) {
+        if self.waiting {
+            disconnect(self.sender, self.connection);
+        }
+    }
+}
+
+/// One stream's way to its engine and back.
+pub struct Connection {
+    id: ConnectionId,
+    outbox: Arc<Outbox>,
+    sender: mpsc::Sender<Message>,
+    opened: bool,
+    /// Waits for room in the engine's inbox.
+    sending: Option<Reserving>,
+}
+
+type Reserving = Pin<Box<dyn Future<Output = Result<mpsc::OwnedPermit<Message>, mpsc::error::SendError<()>>> + Send>>;
+
+impl Connection {
+    /// The number by which the machine knows this stream.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// An input of this stream.
+    pub fn input(&self, request: u64, body: Request) -> Input {
+        let from = ReplyTo { connection: self.id, request };
+        Input::Request { from, session: SessionRef::Attached, request: body }
+    }
+
+    /// Sends all inputs at once, in order. Pending while the engine has too much to do: then nothing was taken.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Poll<Result<(), RequestError>> {
+        if inputs.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.sending.is_none() {
+            match self.sender.try_reserve() {
+                Ok(permit) => {
+                    permit.send(message(self.id, &self.outbox, &mut self.opened, inputs));
+                    return Poll::Ready(Ok(()));
+                }
+                Err(mpsc::error::TrySendError::Closed(())) => return Poll::Ready(Err(engine_gone())),
+                Err(mpsc::error::TrySendError::Full(())) => {
+                    self.sending = Some(Box::pin(self.sender.clone().reserve_owned()));
+                }
+            }
+        }
+        let Some(sending) = &mut self.sending else { return Poll::Pending };
+        let reserved = std::task::ready!(sending.as_mut().poll(cx));
+        self.sending = None;
+        let permit = reserved.map_err(|_| engine_gone())?;
+        permit.send(message(self.id, &self.outbox, &mut self.opened, inputs));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes all answers that wait; see [`Outbox::poll_take`].
+    pub fn poll_take(&self, cx: &mut Context<'_>, taken: &mut VecDeque<Outgoing>) -> Poll<Option<End>> {
+        self.outbox.poll_take(cx, taken)
+    }
+}
+
+/// The first message of a stream also says where its answers go.
+fn message(id: ConnectionId, outbox: &Arc<Outbox>, opened: &mut bool, inputs: &mut Vec<Input>) -> Message {
+    let inputs = std::mem::take(inputs);
+    if std::mem::replace(opened, true) {
+        Message::Inputs(id, inputs)
+    } else {
+        Message::Connect { connection: id, sink: Sink::Stream(outbox.clone()), inputs }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.opened {
+            disconnect(&self.sender, self.id);
+        }
+    }
+}
+
+/// Tells the engine that a connection ended, also when its inbox is full just now: then a task waits for room. There
+/// are at most as many such tasks as there are connections.
+fn disconnect(sender: &mpsc::Sender<Message>, connection: ConnectionId) {
+    match sender.try_send(Message::Disconnected(connection)) {
+        Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+        Err(mpsc::error::TrySendError::Full(message)) => {
+            let sender = sender.clone();
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move {
+                    let _ = sender.send(message).await;
+                });
+            }
+        }
+    }
+}
+
+fn engine_gone() -> RequestError {
+    RequestError::Unavailable("the broker is stopping: go to another one".into())
+}
+
+/// Connection numbers count up over the whole process, so that no engine sees one twice.
+fn new_connection() -> ConnectionId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed))
+}

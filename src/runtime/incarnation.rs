@@ -1,0 +1,78 @@
+//! One run of a machine: its configuration, its random name, and its lines in the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sixpin_core::backend::{Backend, BrokerInfo};
+use sixpin_core::broker::Broker;
+use sixpin_core::broker::api::{BrokerConfig, LockspaceConfig, LogLevel, LogLine};
+use sixpin_core::limits::Limits;
+use sixpin_core::name::{Incarnation, Lockspace};
+
+use super::handle::Shared;
+use super::store::StoreCalls;
+
+/// Opens the store again after it lost its memory; the error is for the log.
+pub type Reopen = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Backend>, String>> + Send + Sync>;
+
+/// What all incarnations of one engine have in common.
+pub struct EngineConfig {
+    /// The backend's name in the configuration.
+    pub name: String,
+    /// What other brokers are told.
+    pub info: BrokerInfo,
+    /// See [`BrokerConfig::broker_ttl`].
+    pub broker_ttl: Duration,
+    /// See [`BrokerConfig::session_ttl`].
+    pub session_ttl: Duration,
+    /// See [`BrokerConfig::limits`].
+    pub limits: Limits,
+    /// See [`BrokerConfig::lanes`].
+    pub lanes: u16,
+    /// The lockspaces on this store that are configured.
+    pub lockspaces: BTreeMap<Lockspace, LockspaceConfig>,
+    /// See [`BrokerConfig::store_patience`].
+    pub store_patience: Duration,
+    /// See [`BrokerConfig::first_start_grace`].
+    pub first_start_grace: Duration,
+    /// See [`BrokerConfig::drain_timeout`].
+    pub drain_timeout: Duration,
+    /// Opens the store again.
+    pub reopen: Reopen,
+}
+
+/// A new incarnation on the store as it is opened now.
+pub(super) fn incarnate(config: &EngineConfig, shared: &Shared) -> (Broker, StoreCalls) {
+    let backend = shared.backend();
+    let incarnation = Incarnation(rand::random());
+    let broker = BrokerConfig {
+        incarnation,
+        info: config.info.clone(),
+        broker_ttl: config.broker_ttl,
+        session_ttl: config.session_ttl,
+        limits: config.limits.clone(),
+        lanes: config.lanes,
+        lockspaces: config.lockspaces.clone(),
+        profile: backend.profile(),
+        root: backend.root(),
+        store_patience: config.store_patience,
+        first_start_grace: config.first_start_grace,
+        drain_timeout: config.drain_timeout,
+    };
+    shared.set_incarnation(incarnation);
+    tracing::info!(backend = config.name, %incarnation, "broker starting");
+    (Broker::new(broker), StoreCalls::new(backend, incarnation))
+}
+
+/// Renders a line of the machine.
+pub(super) fn log(backend: &str, line: &LogLine) {
+    let LogLine { level, step, subject, detail } = line;
+    match level {
+        LogLevel::Debug => tracing::debug!(backend, subject, detail, "{step}"),
+        LogLevel::Info => tracing::info!(backend, subject, detail, "{step}"),
+        LogLevel::Warn => tracing::warn!(backend, subject, detail, "{step}"),
+        LogLevel::Error => tracing::error!(backend, subject, detail, "{step}"),
+    }
+}

@@ -1,0 +1,193 @@
+//! Store calls as futures, each with its limit of time.
+//!
+//! A call that is ready at once (memory) never sees the executor: it is polled once where it is started, and its
+//! outcome goes straight back to the machine.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{AbortHandle, Abortable, FutureExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use sixpin_core::backend::{Backend, Key, StoreError, WriteOutcome};
+use sixpin_core::broker::api::{Effect, Input};
+use sixpin_core::name::{Incarnation, Version};
+
+/// Watches at once at most. What is not watched is re-read about once a second, so more would only cost memory.
+const WATCHES_MAX: usize = 100_000;
+
+type Call = Pin<Box<dyn Future<Output = Input> + Send>>;
+type Watch = Pin<Box<dyn Future<Output = (Key, u64)> + Send>>;
+
+/// The store calls and watches of one machine. Dropping it gives all of them up.
+pub struct StoreCalls {
+    backend: Arc<dyn Backend>,
+    incarnation: Incarnation,
+    patience: Duration,
+    calls: FuturesUnordered<Call>,
+    watches: FuturesUnordered<Abortable<Watch>>,
+    watched: BTreeMap<Key, (u64, AbortHandle)>,
+    next_watch: u64,
+}
+
+impl StoreCalls {
+    /// No calls yet, on behalf of one incarnation.
+    pub fn new(backend: Arc<dyn Backend>, incarnation: Incarnation) -> Self {
+        let patience = backend.profile().commit_timeout;
+        Self {
+            backend,
+            incarnation,
+            patience,
+            calls: FuturesUnordered::new(),
+            watches: FuturesUnordered::new(),
+            watched: BTreeMap::new(),
+            next_watch: 0,
+        }
+    }
+
+    /// Starts the call that an effect asks for. Returns its outcome if it is ready at once. Effects that are not about
+    /// the store are not for here and do nothing.
+    pub fn start(&mut self, effect: Effect) -> Option<Input> {
+        let (mut call, late) = match effect {
+            Effect::Watch { key, seen } => {
+                self.watch(key, seen);
+                return None;
+            }
+            Effect::Unwatch { key } => {
+                self.unwatch(&key);
+                return None;
+            }
+            other => self.prepare(other)?,
+        };
+        if let Some(input) = (&mut call).now_or_never() {
+            return Some(input);
+        }
+        let patience = self.patience;
+        self.calls.push(Box::pin(async move {
+            // A call that is given up may still reach the store: the machine is told that its outcome is unknown.
+            tokio::time::timeout(patience, call).await.unwrap_or(late)
+        }));
+        None
+    }
+
+    /// The next outcome. Pending for ever while there is none.
+    pub async fn next(&mut self) -> Input {
+        loop {
+            tokio::select! {
+                Some(input) = self.calls.next() => return input,
+                Some(watch) = self.watches.next() => {
+                    if let Some(input) = self.watch_ended(watch) {
+                        return input;
+                    }
+                }
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// What is ready already, without waiting; at most `max` outcomes.
+    pub fn ready(&mut self, inputs: &mut Vec<Input>, max: usize) {
+        for _ in 0..max {
+            match self.next().now_or_never() {
+                Some(input) => inputs.push(input),
+                None => return,
+            }
+        }
+    }
+
+    fn watch(&mut self, key: Key, seen: Version) {
+        self.unwatch(&key);
+        if self.watched.len() >= WATCHES_MAX {
+            return;
+        }
+        let number = self.next_watch;
+        self.next_watch += 1;
+        let (handle, registration) = AbortHandle::new_pair();
+        self.watched.insert(key.clone(), (number, handle));
+        let backend = self.backend.clone();
+        let watch: Watch = Box::pin(async move {
+            backend.changed(key.clone(), seen).await;
+            (key, number)
+        });
+        self.watches.push(Abortable::new(watch, registration));
+    }
+
+    fn unwatch(&mut self, key: &Key) {
+        if let Some((_, handle)) = self.watched.remove(key) {
+            handle.abort();
+        }
+    }
+
+    /// A watch that was replaced in the meantime says nothing.
+    fn watch_ended<E>(&mut self, watch: Result<(Key, u64), E>) -> Option<Input> {
+        let (key, number) = watch.ok()?;
+        if self.watched.get(&key).is_none_or(|(current, _)| *current != number) {
+            return None;
+        }
+        self.watched.remove(&key);
+        Some(Input::Changed { key })
+    }
+
+    /// The call of an effect, and what the machine is told if it takes too long.
+    fn prepare(&self, effect: Effect) -> Option<(Call, Input)> {
+        let backend = self.backend.clone();
+        let unknown = || format!("no answer within {} ms", self.patience.as_millis());
+        let doubt = || StoreError::Unknown(unknown());
+        let nothing = || StoreError::Unavailable(unknown());
+        Some(match effect {
+            Effect::Commit { guard, writes } => {
+                let lane = guard.lane;
+                let late = vec![WriteOutcome::Unknown(unknown()); writes.len()];
+                let call = async move { Input::Committed { lane, outcomes: backend.commit(guard, writes).await } };
+                (call.boxed(), Input::Committed { lane, outcomes: late })
+            }
+            Effect::Advance { guard } => {
+                let call = async move { Input::Advanced { guard, result: backend.advance(guard).await } };
+                (call.boxed(), Input::Advanced { guard, result: Err(doubt()) })
+            }
+            Effect::Read { keys } => {
+                let late = Input::Slots { keys: keys.clone(), result: Err(nothing()) };
+                let call = async move {
+                    let result = backend.read(&keys).await;
+                    Input::Slots { keys, result }
+                };
+                (call.boxed(), late)
+            }
+            Effect::List { family, after, limit } => {
+                let late = Input::Listed { family: family.clone(), after: after.clone(), result: Err(nothing()) };
+                let call = async move {
+                    let result = backend.list(&family, after.as_deref(), limit).await;
+                    Input::Listed { family, after, result }
+                };
+                (call.boxed(), late)
+            }
+            Effect::Beat(beat) => {
+                let number = beat.number;
+                let call = async move { Input::Beaten { number, result: backend.beat(beat).await } };
+                (call.boxed(), Input::Beaten { number, result: Err(doubt()) })
+            }
+            Effect::Leave => {
+                let incarnation = self.incarnation;
+                let call = async move { Input::Left { result: backend.leave(incarnation).await } };
+                (call.boxed(), Input::Left { result: Err(doubt()) })
+            }
+            Effect::Evict { guard, target, seen } => {
+                let call =
+                    async move { Input::EvictDone { target, outcome: backend.evict(guard, target, seen).await } };
+                (call.boxed(), Input::EvictDone { target, outcome: WriteOutcome::Unknown(unknown()) })
+            }
+            Effect::Forget { guard, target, seen } => {
+                let call =
+                    async move { Input::ForgetDone { target, outcome: backend.forget(guard, target, seen).await } };
+                (call.boxed(), Input::ForgetDone { target, outcome: WriteOutcome::Unknown(unknown()) })
+            }
+            Effect::Pulses => {
+                let call = async move { Input::Pulses { result: backend.pulses().await } };
+                (call.boxed(), Input::Pulses { result: Err(nothing()) })
+            }
+            _ => return None,
+        })
+    }
+}
