@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::backend::{
     Beat, BrokerInfo, Family, Guard, Key, Lane, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
 };
-use crate::command::{Blocker, CancelReason, ConversionDeadlock, Options, PurgeScope, Refusal, Value};
+use crate::command::{Blocker, ConversionDeadlock, Options, PurgeScope, Refusal, Value};
 use crate::limits::Limits;
 use crate::mode::Mode;
 use crate::name::{
@@ -553,6 +553,8 @@ pub enum Reply {
         move_number: u32,
         /// Its TTL.
         ttl: Duration,
+        /// Claims that were taken away and not confirmed yet.
+        lost: Vec<ClaimNumber>,
     },
     /// An operation ended.
     Done(Done),
@@ -865,6 +867,3 @@ pub enum Effect {
     /// This machine is over; no further input is needed.
     Over(Ending),
 }
-
-/// Why a queued operation is cancelled by the broker itself. Kept here so that the shell need not know commands.
-pub type WaitEnd = CancelReason;

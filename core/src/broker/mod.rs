@@ -4,41 +4,255 @@
 //! time, and carries out the [`Effect`]s that it returns. It never blocks, never reads a clock and never fails: what a
 //! store or a client may do wrong has an input, and every input has an answer.
 //!
-//! # Layout
+//! A request is checked against the table of sessions and becomes a command in the queue of its resource. `flush` applies
+//! what waits on each resource to the record that the broker believes current, and puts all changed records into one
+//! batch of independent compare-and-swaps per lane. When the store has answered, those who asked are answered; where it
+//! said "conflict" or nothing at all, the commands are decided again on fresh state, which their numbers make harmless.
+//!
+//! # Layout, in reading order
 //!
 //! * [`api`]: the words between machine and shell;
+//! * `table`: sessions of this broker, and what it knows of their claims;
+//! * `shard`: resources and marks of one lane, and its batch;
+//! * `requests`: what clients ask becomes commands;
+//! * `commit`: commands become a batch, and what its outcomes mean;
+//! * `deliver`: what a committed write means to clients;
+//! * `ending`: how sessions end;
+//! * [`mark`]: what the store says about a session;
+//! * `moves`: sessions that move here;
+//! * `liveness`: which brokers live;
+//! * `strangers`: sessions of other brokers, burial, the sweep;
+//! * `admin`, `views`: what administrators do, what people see;
+//! * `secret`, `timers`: small parts.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+mod admin;
 pub mod api;
+mod commit;
+mod deliver;
+mod ending;
+mod liveness;
+pub mod mark;
+mod moves;
+mod requests;
+mod secret;
+mod shard;
+mod strangers;
+mod table;
+mod timers;
+mod views;
 
-use api::{BrokerConfig, Effect, Input, Now};
+use api::{BrokerConfig, ConnectionId, Effect, Input, LockspaceConfig, LogLevel, LogLine, Now, ReplyTo, StatusView};
+use shard::{Shard, lane_of};
+use timers::{Timer, Timers};
+
+use crate::backend::{Generation, Key, Lane};
+use crate::name::{ClaimId, Lockspace, SessionId};
+
+/// A resource on which somebody waits is read again after this, in case every hint was lost.
+const POLL_WAITING: Duration = Duration::from_secs(1);
+/// The same where somebody only wants to hear whom it blocks.
+const POLL_LISTENING: Duration = Duration::from_secs(5);
+/// Strangers, dead marks and idle entries are looked after this often.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// An entry that nobody needs is forgotten after this.
+const ENTRY_IDLE: Duration = Duration::from_secs(10);
+/// Evictions and clearing up are compare-and-swaps on versions that never come back, so their lane needs no doubt.
+const CONTROL_GENERATION: Generation = Generation(1);
+
+/// Where this incarnation is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Not registered yet.
+    Starting,
+    Serving,
+    /// Clients were told to move.
+    Draining {
+        told: u32,
+    },
+    /// The goodbye is on its way: nothing is vouched for any more.
+    Leaving,
+    Over,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attached {
+    /// A stream that carries a session.
+    Session(SessionId),
+}
 
 /// One broker on one store.
+#[derive(Debug)]
 pub struct Broker {
     config: BrokerConfig,
+    now: Now,
+    phase: Phase,
+    shards: Vec<Shard>,
+    sessions: BTreeMap<SessionId, table::Session>,
+    connections: BTreeMap<ConnectionId, Attached>,
+    /// Unary calls that wait, and for which claim.
+    calls: BTreeMap<ConnectionId, ClaimId>,
+    gatherings: BTreeMap<u64, requests::Gathering>,
+    forcing: Vec<admin::Forcing>,
+    expiring: BTreeMap<SessionId, Vec<ReplyTo>>,
+    drainers: Vec<ReplyTo>,
+    /// Sessions that were told to move when the drain began.
+    told: u32,
+    /// Sessions with void claims.
+    void_sessions: BTreeSet<SessionId>,
+    liveness: liveness::Liveness,
+    strangers: strangers::Strangers,
+    timers: Timers,
+    counters: StatusView,
+    next_serial: u32,
+    next_part: u64,
+    /// Commands of clients that wait for the store.
+    queued: usize,
+    /// Nothing is granted before this.
+    grants_from: Option<Duration>,
+    /// Answers are withheld: this broker may have been declared dead.
+    muted: bool,
+    out: Vec<Effect>,
 }
 
 impl Broker {
     /// A broker that has not registered yet. Call [`Broker::tick`] next.
     pub fn new(config: BrokerConfig) -> Self {
-        Self { config }
+        let lanes = config.lanes.max(1);
+        Self {
+            config: BrokerConfig { lanes, ..config },
+            now: Now::default(),
+            phase: Phase::Starting,
+            shards: (0..lanes).map(|lane| Shard::new(Lane(lane))).collect(),
+            sessions: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            gatherings: BTreeMap::new(),
+            forcing: Vec::new(),
+            expiring: BTreeMap::new(),
+            drainers: Vec::new(),
+            told: 0,
+            void_sessions: BTreeSet::new(),
+            liveness: liveness::Liveness::default(),
+            strangers: strangers::Strangers::default(),
+            timers: {
+                let mut timers = Timers::default();
+                timers.set(Duration::ZERO, Timer::Liveness);
+                timers
+            },
+            counters: StatusView::default(),
+            next_serial: 0,
+            next_part: 0,
+            queued: 0,
+            grants_from: None,
+            muted: false,
+            out: Vec::new(),
+        }
     }
 
     /// Takes one input. Requests are only queued: [`Broker::flush`] applies them, so that everything that waits goes
     /// into one batch.
-    pub fn handle(&mut self, _now: Now, _input: Input, _effects: &mut Vec<Effect>) {
-        let _ = &self.config;
+    pub fn handle(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        self.now = now;
+        if self.is_over() {
+            return;
+        }
+        match input {
+            Input::Request { from, session, request } => self.request(from, session, request),
+            Input::Admin { from, request } => self.admin(from, request),
+            Input::Query { from, query } => self.query(from, query),
+            Input::Disconnected { connection } => self.disconnected(connection),
+            Input::Committed { .. } | Input::Advanced { .. } | Input::Slots { .. } => self.lane_input(input),
+            Input::Changed { key } => self.changed(&key),
+            Input::Listed { result, .. } => self.listed(result),
+            Input::Beaten { number, result } => self.beaten(number, result),
+            Input::Left { .. } => self.left(),
+            Input::EvictDone { target, outcome } => self.evict_done(target, &outcome),
+            Input::ForgetDone { target, outcome } => self.forget_done(target, &outcome),
+            Input::Pulses { result } => self.pulses(result),
+        }
+        effects.append(&mut self.out);
     }
 
     /// Applies what waits and starts a batch on every idle lane. Call it when no more input waits.
-    pub fn flush(&mut self, _now: Now, _effects: &mut Vec<Effect>) {}
+    pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.now = now;
+        if self.is_over() {
+            return;
+        }
+        for lane in 0..self.shards.len() {
+            self.start_batch(lane);
+        }
+        self.drain_on(false);
+        effects.append(&mut self.out);
+    }
 
     /// Does what the passing of time asks for. Call it at [`Broker::deadline`] or later.
-    pub fn tick(&mut self, _now: Now, _effects: &mut Vec<Effect>) {}
+    pub fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.now = now;
+        while let Some(timer) = self.timers.pop_due(now.mono) {
+            if self.is_over() {
+                return;
+            }
+            self.timer(timer);
+        }
+        effects.append(&mut self.out);
+    }
 
     /// The monotonic time at which [`Broker::tick`] wants to be called next.
     pub fn deadline(&self) -> Option<Duration> {
-        None
+        if self.is_over() { None } else { self.timers.next() }
+    }
+
+    fn timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Wait(claim, operation) => self.wait_ended(claim, operation),
+            Timer::Session(id) => self.session_timer(id),
+            Timer::Resource(id) => self.resource_timer(&id),
+            Timer::Forced(claim) => self.forced_timer(claim),
+            Timer::Expired(id) => self.expired_timer(id),
+            Timer::Delayed(session, resource) => self.bury_now(session, &resource),
+            Timer::Lane(lane) => self.wake_lane(usize::from(lane)),
+            Timer::Liveness => self.liveness_timer(),
+            Timer::Housekeeping => self.housekeeping(),
+            Timer::Drain => self.drain_on(true),
+        }
+    }
+
+    fn lane(&self, key: &Key) -> usize {
+        usize::from(lane_of(key, self.config.lanes))
+    }
+
+    fn lockspace(&self, lockspace: &Lockspace) -> LockspaceConfig {
+        self.config.lockspaces.get(lockspace).cloned().unwrap_or_default()
+    }
+
+    /// May anything be written now?
+    fn may_send(&mut self) -> bool {
+        if matches!(self.phase, Phase::Starting | Phase::Over) {
+            return false;
+        }
+        let now = self.now.mono;
+        let from = *self.grants_from.get_or_insert(now + self.config.first_start_grace);
+        if now < from {
+            self.timers.set(from, Timer::Lane(0));
+            return false;
+        }
+        self.config.profile.checks_registration || self.is_valid()
+    }
+
+    /// Entries that nobody needs go: what they knew can be read again.
+    fn forget_idle_entries(&mut self) {
+        let now = self.now.mono;
+        for shard in &mut self.shards {
+            shard.entries.retain(|_, entry| !entry.is_forgettable() || now.saturating_sub(entry.touched) < ENTRY_IDLE);
+        }
+    }
+
+    fn log(&mut self, level: LogLevel, step: &'static str, subject: String, detail: String) {
+        self.out.push(Effect::Log(LogLine { level, step, subject, detail }));
     }
 }

@@ -1,0 +1,287 @@
+//! What administrators do: take claims away, end sessions, purge orphans, drain.
+//!
+//! Invariants (rule 8 of the liveness rules): what is taken away is marked first and freed when the holder has confirmed
+//! the loss, or TTL plus tolerance have passed; `now` is the one exception. Until then no keepalive lets the holder
+//! believe that it still has what was taken.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::api::{AdminRequest, Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
+use super::shard::{LaneState, Purpose};
+use super::table::Life;
+use super::timers::Timer;
+use super::{Broker, Phase};
+use crate::command::Command;
+use crate::limits::with_tolerance;
+use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
+
+/// Clients get this long to move before a draining broker leaves, unless all are gone earlier.
+const MOVE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Claims that are being taken away, and who wants to know when they are free.
+#[derive(Debug)]
+pub(super) struct Forcing {
+    to: ReplyTo,
+    claims: Vec<ClaimNumber>,
+    left: BTreeSet<ClaimId>,
+}
+
+impl Broker {
+    pub(super) fn admin(&mut self, from: ReplyTo, request: AdminRequest) {
+        let result = match request {
+            AdminRequest::ForceUnlock { resource, session, claim, now, no_wait } => {
+                self.force_unlock(from, &resource, session, claim, now, no_wait)
+            }
+            AdminRequest::ExpireSession { session, now, no_wait } => self.force_expire(from, session, now, no_wait),
+            AdminRequest::Purge { resource, scope } => {
+                self.push_command(&resource, Command::Purge { scope }, Purpose::Purge(Some(from)), None);
+                Ok(())
+            }
+            AdminRequest::Drain { timeout } => {
+                self.drain(from, timeout);
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            self.reply_error(from, error);
+        }
+    }
+
+    fn force_unlock(
+        &mut self,
+        from: ReplyTo,
+        resource: &ResourceId,
+        id: SessionId,
+        claim: Option<ClaimNumber>,
+        now: bool,
+        no_wait: bool,
+    ) -> Result<(), RequestError> {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return self.force_stranger(from, resource, id, claim, now);
+        };
+        let claims: Vec<ClaimNumber> = session
+            .claims
+            .iter_mut()
+            .filter(|(number, known)| known.resource == *resource && claim.is_none_or(|claim| claim == **number))
+            .map(|(number, known)| {
+                known.forced = true;
+                *number
+            })
+            .collect();
+        if claims.is_empty() {
+            return Err(RequestError::NotFound(format!("session {id} has no such claim on `{resource}`")));
+        }
+        self.log(
+            LogLevel::Warn,
+            "claims taken away",
+            format!("{id} on {resource}"),
+            format!("{} claims", claims.len()),
+        );
+        let left: BTreeSet<ClaimId> = claims.iter().map(|number| ClaimId { session: id, number: *number }).collect();
+        if let Some(first) = left.first() {
+            self.tell(*first, Event::Lost { reason: LostReason::Forced, claims: claims.clone() });
+        }
+        let wait = if now { Duration::ZERO } else { with_tolerance(id.ttl()) };
+        for claim in &left {
+            if now {
+                self.remove_claims(resource, vec![*claim]);
+            } else {
+                self.timers.set(self.now.mono + wait, Timer::Forced(*claim));
+            }
+        }
+        if no_wait {
+            self.reply(from, Reply::Forced { claims, free_in: wait });
+        } else {
+            self.forcing.push(Forcing { to: from, claims, left });
+        }
+        Ok(())
+    }
+
+    /// The session is at another broker, which must be asked so that the holder is told first; unless it is `now`.
+    fn force_stranger(
+        &mut self,
+        from: ReplyTo,
+        resource: &ResourceId,
+        id: SessionId,
+        claim: Option<ClaimNumber>,
+        now: bool,
+    ) -> Result<(), RequestError> {
+        if !now {
+            return Err(self.not_here_for_admin(id));
+        }
+        self.log(LogLevel::Warn, "claims taken away at once", format!("{id} on {resource}"), String::new());
+        match claim {
+            Some(number) => {
+                let claim = ClaimId { session: id, number };
+                self.remove_claims(resource, vec![claim]);
+                self.forcing.push(Forcing { to: from, claims: vec![number], left: BTreeSet::from([claim]) });
+            }
+            None => {
+                self.push_command(resource, Command::Forget { session: id }, Purpose::Bury(id), None);
+                self.reply(from, Reply::Forced { claims: Vec::new(), free_in: Duration::ZERO });
+            }
+        }
+        Ok(())
+    }
+
+    fn not_here_for_admin(&self, id: SessionId) -> RequestError {
+        if self.buried_here(id) {
+            return RequestError::SessionGone(id);
+        }
+        let voucher = self.strangers.voucher_of(id);
+        let address = self.liveness.others.get(&voucher).map(|known| known.pulse.info.admin_address.clone());
+        RequestError::NotHere { session: id, address: address.unwrap_or_default() }
+    }
+
+    /// The holder had its time.
+    pub(super) fn forced_timer(&mut self, claim: ClaimId) {
+        let Some(known) = self.claim_mut(claim).filter(|known| known.forced) else { return };
+        let resource = known.resource.clone();
+        self.remove_claims(&resource, vec![claim]);
+    }
+
+    /// A claim that was to be removed is no more.
+    pub(super) fn removal_done(&mut self, claim: ClaimId) {
+        self.lose_claim(claim, None);
+        for forcing in &mut self.forcing {
+            forcing.left.remove(&claim);
+        }
+        let (done, left) =
+            std::mem::take(&mut self.forcing).into_iter().partition(|forcing: &Forcing| forcing.left.is_empty());
+        self.forcing = left;
+        for forcing in done {
+            self.reply(forcing.to, Reply::Forced { claims: forcing.claims, free_in: Duration::ZERO });
+        }
+    }
+
+    fn force_expire(&mut self, from: ReplyTo, id: SessionId, now: bool, no_wait: bool) -> Result<(), RequestError> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Err(self.not_here_for_admin(id)) };
+        if session.life != Life::Vouching {
+            return Err(RequestError::SessionGone(id));
+        }
+        if now {
+            self.expire(id, LostReason::Forced);
+        } else if !session.expiring {
+            session.expiring = true;
+            if let Some(connection) = session.connection {
+                let event = Event::Lost { reason: LostReason::Forced, claims: Vec::new() };
+                self.out.push(Effect::Event { connection, event });
+            }
+            self.timers.set(self.now.mono + with_tolerance(id.ttl()), Timer::Expired(id));
+        }
+        let free_in = if now { Duration::ZERO } else { with_tolerance(id.ttl()) };
+        if no_wait || !self.sessions.contains_key(&id) {
+            self.reply(from, Reply::Forced { claims: Vec::new(), free_in });
+        } else {
+            self.expiring.entry(id).or_default().push(from);
+        }
+        Ok(())
+    }
+
+    /// A session ended by an administrator had its time.
+    pub(super) fn expired_timer(&mut self, id: SessionId) {
+        if self.sessions.get(&id).is_some_and(|session| session.expiring) {
+            self.expire(id, LostReason::Forced);
+        }
+    }
+
+    /// A session left the table.
+    pub(super) fn expired(&mut self, id: SessionId) {
+        for to in self.expiring.remove(&id).unwrap_or_default() {
+            self.reply(to, Reply::Forced { claims: Vec::new(), free_in: Duration::ZERO });
+        }
+    }
+
+    /// The client has stopped using what was taken away.
+    pub(super) fn confirm_lost(
+        &mut self,
+        from: ReplyTo,
+        id: SessionId,
+        claims: &[ClaimNumber],
+    ) -> Result<(), RequestError> {
+        self.reply(from, Reply::Confirmed);
+        if claims.is_empty() {
+            self.expired_timer(id);
+        }
+        for number in claims {
+            self.forced_timer(ClaimId { session: id, number: *number });
+        }
+        Ok(())
+    }
+
+    /// Claims of a session that were taken away and not confirmed yet: told again with every keepalive, because a client
+    /// without a stream hears of it in no other way.
+    pub(super) fn forced_claims(&self, id: SessionId) -> Vec<ClaimNumber> {
+        let Some(session) = self.sessions.get(&id) else { return Vec::new() };
+        session.claims.iter().filter(|(_, claim)| claim.forced).map(|(number, _)| *number).collect()
+    }
+
+    fn drain(&mut self, from: ReplyTo, timeout: Duration) {
+        self.drainers.push(from);
+        if !matches!(self.phase, Phase::Serving | Phase::Starting) {
+            return;
+        }
+        let shared = self.config.profile.shared;
+        self.phase = Phase::Draining { told: self.sessions.len() as u32 };
+        self.log(LogLevel::Info, "broker drains", self.config.incarnation.to_string(), format!("within {timeout:?}"));
+        let patience = if shared { timeout.min(MOVE_PATIENCE) } else { timeout };
+        self.timers.set(self.now.mono + patience, Timer::Drain);
+        let addresses = self.other_addresses();
+        // Without another broker on this store there is nowhere to go: holders finish, and nothing new is granted.
+        if shared {
+            for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+                let event = Event::Move { addresses: addresses.clone() };
+                self.out.push(Effect::Event { connection, event });
+            }
+        } else {
+            self.refuse_waiters();
+        }
+    }
+
+    /// A drain on a store of its own: what waits will not be granted.
+    fn refuse_waiters(&mut self) {
+        let waiting: Vec<ClaimId> = self
+            .sessions
+            .iter()
+            .flat_map(|(id, session)| session.claims.iter().map(move |(number, claim)| (*id, *number, claim)))
+            .filter(|(.., claim)| claim.pending.is_some())
+            .map(|(session, number, _)| ClaimId { session, number })
+            .collect();
+        for claim in waiting {
+            self.withdraw(claim, None, crate::command::CancelReason::Cancelled);
+        }
+    }
+
+    /// Leaves as soon as nothing holds it back, or when the time is over.
+    pub(super) fn drain_on(&mut self, over: bool) {
+        if !matches!(self.phase, Phase::Draining { .. }) {
+            return;
+        }
+        let shared = self.config.profile.shared;
+        let busy = self.shards.iter().any(|shard| matches!(shard.state, LaneState::InFlight(_)));
+        let held = self.sessions.values().any(|session| !session.claims.is_empty());
+        let attached = !self.connections.is_empty();
+        let done = if shared { !attached && !busy } else { !held && !busy };
+        if !done && !over {
+            return;
+        }
+        if let Phase::Draining { told } = self.phase {
+            self.told = told;
+        }
+        self.phase = Phase::Leaving;
+        self.out.push(Effect::Leave);
+    }
+
+    /// The registration is `gone`, or the store is away and others will find out by silence.
+    pub(super) fn left(&mut self) {
+        if self.phase != Phase::Leaving {
+            return;
+        }
+        for to in std::mem::take(&mut self.drainers) {
+            let sessions = self.told;
+            self.reply(to, Reply::Drained { sessions });
+        }
+        self.end(Ending::Left);
+    }
+}

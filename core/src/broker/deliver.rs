@@ -1,0 +1,545 @@
+//! What a committed write means to clients: answers and events.
+//!
+//! Invariants: a completion is told once, to whoever asked or, after `queued`, to the session's connection; nothing is
+//! told of a session that is being buried; a claim that was created is noted before anything of it is told.
+
+use super::Broker;
+use super::api::{CancelResult, Done, DoneStatus, Effect, Event, LostReason, Reply, ReplyTo, RequestError};
+use super::shard::{Entry, Pending, Purpose};
+use super::table::{Claim, Life, Session};
+use super::timers::Timer;
+use crate::backend::Key;
+use crate::command::{Completion, Outcome, Refusal, Status};
+use crate::name::{ClaimId, ClaimNumber, OperationNumber, ResourceId, Version};
+use crate::resource::{ClaimView, Queue};
+
+impl Done {
+    /// A completion as clients see it, given the version of its write.
+    pub(super) fn of(completion: Completion, version: Version) -> Self {
+        Self {
+            claim: completion.claim.number,
+            operation: completion.operation,
+            status: DoneStatus::Is(completion.status),
+            mode: completion.mode,
+            fence: completion.fence.map(|stamp| stamp.resolve(version)),
+            grant_seq: completion.grant_seq,
+            immediate: completion.immediate,
+            demoted: completion.demoted,
+            alternate: completion.alternate,
+            value: completion.value,
+            blockers: completion.blockers,
+            adopted: completion.adopted,
+        }
+    }
+
+    /// An answer that holds nothing.
+    pub(super) fn empty(claim: ClaimNumber, operation: OperationNumber, status: DoneStatus) -> Self {
+        Self {
+            claim,
+            operation,
+            status,
+            mode: None,
+            fence: None,
+            grant_seq: 0,
+            immediate: false,
+            demoted: false,
+            alternate: false,
+            value: None,
+            blockers: Vec::new(),
+            adopted: None,
+        }
+    }
+}
+
+impl Broker {
+    /// Sends an answer, unless this broker may not speak.
+    pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply) {
+        if !self.muted {
+            self.calls.remove(&to.connection);
+            self.out.push(Effect::Reply { to, reply });
+        }
+    }
+
+    pub(super) fn reply_error(&mut self, to: ReplyTo, error: RequestError) {
+        self.reply(to, Reply::Error(error));
+    }
+
+    /// Sends an event to a session's connection, if it has one.
+    pub(super) fn tell(&mut self, claim: ClaimId, event: Event) {
+        if self.muted {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(&claim.session) else { return };
+        if session.resuming.is_some() {
+            session.held_back.push(event);
+        } else if let Some(connection) = session.connection {
+            self.out.push(Effect::Event { connection, event });
+        }
+    }
+
+    /// Tells what one command did.
+    pub(super) fn answer(&mut self, id: &ResourceId, pending: Pending, outcomes: Vec<Outcome>, version: Version) {
+        self.queued = self.queued.saturating_sub(usize::from(pending.purpose.is_for_a_client()));
+        match &pending.purpose {
+            Purpose::Operation(claim, operation) => {
+                self.command_done(*claim);
+                if let [Outcome::Refused { refusal }] = outcomes.as_slice() {
+                    self.refuse_operation(id, *claim, *operation, refusal.clone());
+                    return;
+                }
+                self.tell_all(id, outcomes, version);
+            }
+            Purpose::Unlock(claim, operation, reply) => {
+                self.command_done(*claim);
+                self.answer_unlock(id, *claim, *operation, *reply, pending.doubtful, outcomes, version);
+            }
+            Purpose::Cancel(claim, reply) => {
+                self.command_done(*claim);
+                self.answer_cancel(id, *claim, *reply, outcomes, version);
+            }
+            Purpose::Withdraw(claim) => {
+                self.command_done(*claim);
+                self.tell_all(id, outcomes, version);
+            }
+            Purpose::Part(part) => {
+                let part = *part;
+                let released = outcomes.iter().filter(|outcome| is_release(outcome)).count() as u32;
+                self.tell_all(id, outcomes, version);
+                self.part_done(part, released);
+            }
+            Purpose::Bury(session) => {
+                let session = *session;
+                self.tell_all(id, outcomes, version);
+                self.claims_buried(session, id);
+            }
+            Purpose::Remove(claims) => {
+                let claims = claims.clone();
+                self.tell_all(id, outcomes, version);
+                for claim in claims {
+                    self.removal_done(claim);
+                }
+            }
+            Purpose::Purge(reply) => {
+                let reply = *reply;
+                let purged =
+                    outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Removed { .. })).count() as u32;
+                self.tell_all(id, outcomes, version);
+                if let Some(to) = reply {
+                    self.reply(to, Reply::Purged { purged });
+                }
+            }
+        }
+    }
+
+    /// A command was refused without reaching the store.
+    pub(super) fn refuse(&mut self, id: &ResourceId, pending: Pending, text: &str) {
+        let error = RequestError::Unavailable(text.into());
+        self.queued = self.queued.saturating_sub(usize::from(pending.purpose.is_for_a_client()));
+        match pending.purpose {
+            Purpose::Operation(claim, operation) => {
+                self.command_done(claim);
+                self.fail_operation(claim, operation, error);
+            }
+            Purpose::Unlock(claim, _, reply) => {
+                self.command_done(claim);
+                if let Some(to) = reply {
+                    self.reply_error(to, error);
+                }
+            }
+            Purpose::Cancel(claim, to) => {
+                self.command_done(claim);
+                self.reply_error(to, error);
+            }
+            Purpose::Withdraw(claim) => self.command_done(claim),
+            Purpose::Part(part) => self.part_failed(part, error),
+            Purpose::Purge(Some(to)) => self.reply_error(to, error),
+            Purpose::Purge(None) | Purpose::Remove(_) => {}
+            Purpose::Bury(session) => self.claims_buried(session, id),
+        }
+    }
+
+    fn command_done(&mut self, claim: ClaimId) {
+        if let Some(claim) = self.claim_mut(claim) {
+            claim.commands = claim.commands.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn claim_mut(&mut self, claim: ClaimId) -> Option<&mut Claim> {
+        self.sessions.get_mut(&claim.session)?.claims.get_mut(&claim.number)
+    }
+
+    fn tell_all(&mut self, id: &ResourceId, outcomes: Vec<Outcome>, version: Version) {
+        for outcome in outcomes {
+            self.tell_one(id, outcome, version);
+        }
+    }
+
+    fn tell_one(&mut self, id: &ResourceId, outcome: Outcome, version: Version) {
+        match outcome {
+            Outcome::Completed(completion) => self.complete(completion, version),
+            Outcome::Queued { claim, operation, position, ticket, .. } => {
+                self.queued(claim, operation, position, ticket.resolve(version));
+            }
+            Outcome::Blocking { claim, grant_seq, wanted, own } => {
+                if let Some(known) = self.claim_mut(claim) {
+                    if !own {
+                        known.told = Some(wanted);
+                    }
+                    self.tell(claim, Event::Blocking { claim: claim.number, grant_seq, wanted, own });
+                }
+            }
+            Outcome::Removed { claim } => self.removed(claim),
+            Outcome::Orphaned { claim } => {
+                self.drop_claim(claim, None);
+            }
+            Outcome::Refused { .. } | Outcome::AlreadyGranted { .. } | Outcome::Gone { .. } => {
+                let _ = id;
+            }
+        }
+    }
+
+    /// An operation ended.
+    pub(super) fn complete(&mut self, completion: Completion, version: Version) {
+        let id = completion.claim;
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        let Some(claim) = session.claims.get_mut(&id.number) else { return };
+        let status = completion.status;
+        let done = Done::of(completion, version);
+        if done.grant_seq > claim.grant_seq {
+            claim.told = None;
+        }
+        claim.granted = done.mode;
+        claim.grant_seq = done.grant_seq.max(claim.grant_seq);
+        let operation = claim.pending.take_if(|operation| operation.number == done.operation);
+        session.waiting -= usize::from(operation.is_some());
+        // A refused try leaves no trace, so its number may be used again; everything else used it up.
+        if status != Status::WouldWait || done.mode.is_some() {
+            session.numbers.mark_once(id.number);
+        }
+        if done.mode.is_none() {
+            self.drop_claim(id, Some(done.clone()));
+        }
+        match operation {
+            Some(operation) => match operation.reply {
+                Some(to) => self.reply(to, Reply::Done(done)),
+                None => self.tell(id, Event::Done(done)),
+            },
+            None => {}
+        }
+    }
+
+    fn queued(&mut self, id: ClaimId, number: OperationNumber, position: u32, ticket: crate::name::Fence) {
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        session.numbers.mark_once(id.number);
+        let Some(claim) = session.claims.get_mut(&id.number) else { return };
+        let Some(operation) = claim.pending.as_mut().filter(|operation| operation.number == number) else { return };
+        operation.queued = Some((position, ticket));
+        if operation.until_done {
+            return;
+        }
+        if let Some(to) = operation.reply.take() {
+            self.reply(to, Reply::Queued { claim: id.number, operation: number, position, ticket });
+        }
+    }
+
+    /// A claim left without a completion.
+    fn removed(&mut self, id: ClaimId) {
+        let Some(session) = self.sessions.get(&id.session) else { return };
+        if !session.claims.contains_key(&id.number) {
+            return;
+        }
+        let lost = session.life == Life::Vouching;
+        self.lose_claim(id, lost.then_some(LostReason::Forced));
+    }
+
+    /// Drops a claim that was taken away, and tells its client.
+    pub(super) fn lose_claim(&mut self, id: ClaimId, reason: Option<LostReason>) {
+        let operation = self.claim_mut(id).and_then(|claim| claim.pending.take());
+        if operation.is_some()
+            && let Some(session) = self.sessions.get_mut(&id.session)
+        {
+            session.waiting -= 1;
+        }
+        let number = operation.as_ref().map_or(OperationNumber(0), |operation| operation.number);
+        let done = Done::empty(id.number, number, DoneStatus::Lost);
+        let was_told = self.claim_mut(id).is_some_and(|claim| claim.forced);
+        self.drop_claim(id, Some(done.clone()));
+        match operation {
+            Some(operation) => match operation.reply {
+                Some(to) => self.reply(to, Reply::Done(done)),
+                None => self.tell(id, Event::Done(done)),
+            },
+            None => {
+                if let Some(reason) = reason
+                    && !was_told
+                {
+                    self.tell(id, Event::Lost { reason, claims: vec![id.number] });
+                }
+            }
+        }
+    }
+
+    /// Takes a claim out of the table.
+    pub(super) fn drop_claim(&mut self, id: ClaimId, done: Option<Done>) -> Option<Claim> {
+        let claim = self.sessions.get_mut(&id.session)?.finish(id.number, done)?;
+        let at = self.lane(&Key::Resource(claim.resource.clone()));
+        if let Some(entry) = self.shards[at].entries.get_mut(&claim.resource) {
+            entry.locals.remove(&id);
+        }
+        Some(claim)
+    }
+
+    fn refuse_operation(&mut self, id: &ResourceId, claim: ClaimId, operation: OperationNumber, refusal: Refusal) {
+        let error = RequestError::from_refusal(refusal, claim.number, id);
+        self.fail_operation(claim, operation, error);
+    }
+
+    /// An operation was refused; nothing changed. A claim that it would have created is forgotten with its number.
+    pub(super) fn fail_operation(&mut self, id: ClaimId, number: OperationNumber, error: RequestError) {
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        let Some(claim) = session.claims.get_mut(&id.number) else { return };
+        let Some(operation) = claim.pending.take_if(|operation| operation.number == number) else { return };
+        session.waiting -= 1;
+        let created = claim.granted.is_some() || session.numbers.is_used(id.number);
+        if !created {
+            self.drop_claim(id, None);
+        }
+        if let Some(to) = operation.reply {
+            self.reply_error(to, error);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one answer")]
+    fn answer_unlock(
+        &mut self,
+        id: &ResourceId,
+        claim: ClaimId,
+        operation: OperationNumber,
+        reply: Option<ReplyTo>,
+        doubtful: bool,
+        outcomes: Vec<Outcome>,
+        version: Version,
+    ) {
+        if let [Outcome::Refused { refusal }] = outcomes.as_slice() {
+            let error = RequestError::from_refusal(refusal.clone(), claim.number, id);
+            if let Some(to) = reply {
+                self.reply_error(to, error);
+            }
+            return;
+        }
+        let gone = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Gone { claim: gone } if *gone == claim));
+        self.tell_all(id, outcomes, version);
+        // Gone after a doubtful first copy: that copy released it. Gone otherwise: somebody took it away.
+        let lost = gone && !doubtful && self.claim_mut(claim).is_some_and(|claim| claim.granted.is_some());
+        let status = if lost { DoneStatus::Lost } else { DoneStatus::Is(Status::Released) };
+        let done = Done::empty(claim.number, operation, status);
+        self.drop_claim(claim, Some(done.clone()));
+        if let Some(to) = reply {
+            self.reply(to, Reply::Done(done));
+        }
+    }
+
+    fn answer_cancel(
+        &mut self,
+        id: &ResourceId,
+        claim: ClaimId,
+        to: ReplyTo,
+        outcomes: Vec<Outcome>,
+        version: Version,
+    ) {
+        let withdrew = |outcome: &Outcome| matches!(outcome, Outcome::Completed(done) if done.claim == claim && done.status == Status::Cancelled);
+        let result = if outcomes.iter().any(withdrew) {
+            CancelResult::Cancelled
+        } else if outcomes.iter().any(|outcome| matches!(outcome, Outcome::AlreadyGranted { .. })) {
+            CancelResult::AlreadyGranted
+        } else {
+            CancelResult::Gone
+        };
+        self.tell_all(id, outcomes, version);
+        self.reply(to, Reply::Cancelled { claim: claim.number, result });
+    }
+
+    /// Compares the claims of this broker with a state that was just confirmed, and tells what others did to them.
+    pub(super) fn reconcile(&mut self, at: usize, id: &ResourceId) {
+        let Some(entry) = self.shards[at].entries.get(id) else { return };
+        let version = entry.version.unwrap_or_default();
+        let news: Vec<News> = entry
+            .locals
+            .iter()
+            .filter(|claim| self.differs(entry, **claim))
+            .map(|claim| News {
+                claim: *claim,
+                vanished: entry.resource.claim(*claim).is_none(),
+                completion: entry.resource.completion(*claim),
+                blocking: blocking_of(entry, *claim),
+            })
+            .collect();
+        for News { claim, vanished, completion, blocking } in news {
+            if vanished {
+                self.vanished(claim);
+            } else if let Some(completion) = completion {
+                self.reconcile_claim(completion, version);
+            }
+            if let Some(blocking) = blocking {
+                let told = self.claim_mut(claim).and_then(|claim| claim.told);
+                let news =
+                    matches!(&blocking, Outcome::Blocking { wanted, .. } if told.is_none_or(|told| *wanted > told));
+                if news {
+                    self.tell_one(id, blocking, version);
+                }
+            }
+        }
+    }
+
+    fn reconcile_claim(&mut self, completion: Completion, version: Version) {
+        let id = completion.claim;
+        let Some(claim) = self.claim_mut(id) else { return };
+        let waits_for_this = claim.pending.as_ref().is_some_and(|operation| operation.number == completion.operation);
+        if waits_for_this || completion.grant_seq > claim.grant_seq {
+            self.complete(completion, version);
+        }
+    }
+
+    /// A claim that should be there is not.
+    fn vanished(&mut self, id: ClaimId) {
+        let forced = self.claim_mut(id).is_some_and(|claim| claim.forced);
+        self.lose_claim(id, (!forced).then_some(LostReason::Forced));
+    }
+
+    /// True if the record says something of a claim that its client has not been told. Claims with commands on their
+    /// way are left alone: the answers to these say it.
+    fn differs(&self, entry: &Entry, id: ClaimId) -> bool {
+        let Some(session) = self.sessions.get(&id.session) else { return false };
+        let Some(claim) = session.claims.get(&id.number) else { return false };
+        if claim.commands > 0 || session.life != Life::Vouching {
+            return false;
+        }
+        entry.resource.claim(id).is_none_or(|view| differs_from(claim, &view))
+    }
+
+    /// After a read: if it speaks of claims of this broker, have it confirmed before they are told.
+    pub(super) fn confirm_news(&mut self, at: usize, id: &ResourceId) {
+        let Some(entry) = self.shards[at].entries.get(id) else { return };
+        let any = entry.news
+            && entry.locals.iter().any(|claim| self.differs(entry, *claim) || self.is_awaited_by_resume(*claim));
+        if let Some(entry) = self.shards[at].entries.get_mut(id) {
+            entry.due |= any;
+        }
+    }
+
+    /// A client that resumes is told how this claim stands.
+    fn is_awaited_by_resume(&self, id: ClaimId) -> bool {
+        let resuming = self.sessions.get(&id.session).and_then(|session| session.resuming.as_ref());
+        resuming.is_some_and(|resuming| resuming.unread.contains(&id.number))
+    }
+
+    /// Watches and polls a resource on which claims of this broker wait or want to be told.
+    pub(super) fn follow(&mut self, at: usize, id: &ResourceId) {
+        if !self.config.profile.shared {
+            return;
+        }
+        let now = self.now.mono;
+        let Some(entry) = self.shards[at].entries.get(id) else { return };
+        let (waits, listens) = self.interest(entry);
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        let key = || Key::Resource(id.clone());
+        if !waits && !listens {
+            entry.poll_at = None;
+            if entry.watched.take().is_some() {
+                self.out.push(Effect::Unwatch { key: key() });
+            }
+            return;
+        }
+        if let Some(version) = entry.version
+            && entry.watched != Some(version)
+        {
+            entry.watched = Some(version);
+            self.out.push(Effect::Watch { key: key(), seen: version });
+        }
+        let pause = if waits { super::POLL_WAITING } else { super::POLL_LISTENING };
+        if entry.poll_at.is_none_or(|at| at <= now || at > now + pause) {
+            entry.poll_at = Some(now + pause);
+            self.timers.set(now + pause, Timer::Resource(id.clone()));
+        }
+    }
+
+    /// Does a claim of this broker wait here; does one want to hear whom it blocks?
+    fn interest(&self, entry: &Entry) -> (bool, bool) {
+        let mut listens = false;
+        for id in &entry.locals {
+            let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
+                continue;
+            };
+            if claim.pending.is_some() {
+                return (true, listens);
+            }
+            listens |= entry.resource.claim(*id).is_some_and(|view| view.blocking);
+        }
+        (false, listens)
+    }
+
+    /// Something waits for a resource, or the time has come to look again.
+    pub(super) fn resource_timer(&mut self, id: &ResourceId) {
+        let at = self.lane(&Key::Resource(id.clone()));
+        let now = self.now.mono;
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        if entry.poll_at.is_some_and(|at| at <= now) {
+            entry.poll_at = None;
+            self.read_again(at, id);
+            self.follow(at, id);
+        }
+        self.shards[at].make_ready(id);
+    }
+
+    /// A hint: look again.
+    pub(super) fn changed(&mut self, key: &Key) {
+        let Key::Resource(id) = key else { return };
+        let at = self.lane(key);
+        if let Some(entry) = self.shards[at].entries.get_mut(id) {
+            entry.watched = None;
+            self.read_again(at, id);
+        }
+    }
+
+    pub(super) fn read_again(&mut self, at: usize, id: &ResourceId) {
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        if !entry.reading && !entry.in_flight {
+            entry.reading = true;
+            self.out.push(Effect::Read { keys: vec![Key::Resource(id.clone())] });
+        }
+    }
+}
+
+/// What a record says of a claim that its client has not been told.
+struct News {
+    claim: ClaimId,
+    vanished: bool,
+    completion: Option<Completion>,
+    blocking: Option<Outcome>,
+}
+
+impl Session {
+    /// Counts what people want to see.
+    pub(super) fn held(&self) -> usize {
+        self.claims.values().filter(|claim| claim.granted.is_some()).count()
+    }
+}
+
+fn differs_from(claim: &Claim, view: &ClaimView<'_>) -> bool {
+    let ended = claim
+        .pending
+        .as_ref()
+        .is_some_and(|operation| view.queue == Queue::Granted && view.operation >= operation.number);
+    let told_less = view.blocking_level.is_some_and(|level| claim.told.is_none_or(|told| level > told));
+    ended || view.grant_seq > claim.grant_seq || told_less
+}
+
+fn blocking_of(entry: &Entry, id: ClaimId) -> Option<Outcome> {
+    let view = entry.resource.claim(id)?;
+    let wanted = view.blocking_level?;
+    Some(Outcome::Blocking { claim: id, grant_seq: view.grant_seq, wanted, own: false })
+}
+
+fn is_release(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Completed(completion) if completion.status == Status::Released)
+}

@@ -1,0 +1,267 @@
+//! How sessions end: by silence, by closing, by an administrator.
+//!
+//! Invariants: a session is buried only by a compare-and-swap on its mark, and is never answered again once that write
+//! may have been sent; its claims are removed only after the mark is known to be written; a session leaves the table only
+//! when its last claim has left its resource, or when a compare-and-swap showed it elsewhere.
+
+use super::api::{Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
+use super::mark::Mark;
+use super::shard::{MarkJob, MarkPurpose, Purpose};
+use super::table::{Life, Session};
+use super::timers::Timer;
+use super::{Attached, Broker, Phase};
+use crate::backend::{Slot, WriteOutcome};
+use crate::command::Command;
+use crate::limits::with_tolerance;
+use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
+
+impl Broker {
+    /// Sets the timer that looks whether the session was silent for its TTL.
+    pub(super) fn arm_session(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get(&id) {
+            self.timers.set(session.heard + with_tolerance(id.ttl()), Timer::Session(id));
+        }
+    }
+
+    pub(super) fn session_timer(&mut self, id: SessionId) {
+        let now = self.now.mono;
+        let Some(session) = self.sessions.get(&id) else { return };
+        let due = session.heard + with_tolerance(id.ttl());
+        match session.life {
+            Life::Vouching if due <= now => self.expire(id, LostReason::Expired),
+            Life::Vouching => self.timers.set(due, Timer::Session(id)),
+            // The move is being written; look again when it may have gone through.
+            Life::Moving => self.timers.set(now + id.ttl(), Timer::Session(id)),
+            Life::Burying(_) | Life::Closing => {}
+        }
+    }
+
+    /// Ends a session that this broker vouches for, against its client's will.
+    pub(super) fn expire(&mut self, id: SessionId, reason: LostReason) {
+        let shared = self.config.profile.shared;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.life != Life::Vouching {
+            return;
+        }
+        session.life = Life::Burying(reason);
+        let (connection, mark, told) = (session.connection.take(), session.mark, session.expiring);
+        let unmarked = session.claims.is_empty() && mark.is_absent();
+        if let Some(connection) = connection {
+            if !told {
+                self.out.push(Effect::Event { connection, event: Event::Lost { reason, claims: Vec::new() } });
+            }
+            self.connections.remove(&connection);
+            self.out.push(Effect::Disconnect { connection });
+        }
+        self.log(LogLevel::Info, "session ends", id.to_string(), format!("{reason:?}"));
+        // A session that holds and waits for nothing needs no mark.
+        if !shared || unmarked {
+            self.bury_claims(id);
+        } else {
+            let purpose = MarkPurpose::BuryOwn(reason);
+            self.push_mark(MarkJob { session: id, purpose, expected: mark, mark: Some(Mark::Dead) });
+        }
+    }
+
+    /// The client closes its session: what it holds goes as if it had died (H1).
+    pub(super) fn close(&mut self, from: ReplyTo, id: SessionId) -> Result<(), RequestError> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Err(self.not_here(id)) };
+        session.closers.push(from);
+        session.life = Life::Closing;
+        self.bury_claims(id);
+        Ok(())
+    }
+
+    /// Removes all claims of an ended session, one step per resource (H2).
+    pub(super) fn bury_claims(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let abnormal = matches!(session.life, Life::Burying(_));
+        let resources = session.resources();
+        if resources.is_empty() {
+            self.session_over(id);
+        }
+        for resource in resources {
+            self.bury_on(id, &resource, abnormal);
+        }
+    }
+
+    /// Queues the end of a session on one resource, after the lockspace's lock-delay if the end was abnormal.
+    pub(super) fn bury_on(&mut self, id: SessionId, resource: &ResourceId, abnormal: bool) {
+        let delay = self.lockspace(&resource.lockspace).lock_delay;
+        if abnormal && !delay.is_zero() {
+            self.timers.set(self.now.mono + delay, Timer::Delayed(id, resource.clone()));
+        } else {
+            self.bury_now(id, resource);
+        }
+    }
+
+    pub(super) fn bury_now(&mut self, id: SessionId, resource: &ResourceId) {
+        self.push_command(resource, Command::Forget { session: id }, Purpose::Bury(id), None);
+    }
+
+    /// The claims of a session left one resource.
+    pub(super) fn claims_buried(&mut self, id: SessionId, resource: &ResourceId) {
+        self.strangers.left(id, resource);
+        let Some(session) = self.sessions.get(&id) else { return };
+        if !matches!(session.life, Life::Burying(_) | Life::Closing) {
+            return;
+        }
+        let here = |claim: &super::table::Claim| claim.resource == *resource;
+        let left: Vec<ClaimNumber> =
+            session.claims.iter().filter(|(_, claim)| here(claim)).map(|(number, _)| *number).collect();
+        for number in left {
+            self.lose_claim(ClaimId { session: id, number }, None);
+        }
+        if self.sessions.get(&id).is_some_and(|session| session.claims.is_empty()) {
+            self.session_over(id);
+        }
+    }
+
+    /// The session has no claim left: it leaves the table.
+    fn session_over(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        let dead = matches!(session.life, Life::Burying(_));
+        self.let_go(id, &session);
+        for to in session.closers {
+            self.reply(to, Reply::Closed);
+        }
+        self.expired(id);
+        if session.mark.is_absent() || !self.config.profile.shared {
+            return;
+        }
+        if dead {
+            self.strangers.note_dead(id, session.mark, self.now.mono, true);
+        } else {
+            self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Clear, expected: session.mark, mark: None });
+        }
+    }
+
+    /// A session left the table: whoever waits for an answer gets one.
+    fn let_go(&mut self, id: SessionId, session: &Session) {
+        if let Some(resuming) = &session.resuming {
+            self.reply_error(resuming.to, RequestError::SessionGone(id));
+        }
+        if let Some(connection) = session.connection {
+            self.connections.remove(&connection);
+            if session.closers.is_empty() {
+                self.out.push(Effect::Disconnect { connection });
+            }
+        }
+        self.void_sessions.remove(&id);
+    }
+
+    /// A compare-and-swap showed the session at another broker: it is not this one's any more.
+    pub(super) fn moved_away(&mut self, id: SessionId, to: crate::name::Incarnation) {
+        self.strangers.note_moved_away(id, to);
+        let Some(session) = self.sessions.get(&id) else { return };
+        let claims: Vec<ClaimNumber> = session.claims.keys().copied().collect();
+        for number in claims {
+            let claim = ClaimId { session: id, number };
+            let reply = self.claim_mut(claim).and_then(|claim| claim.pending.take()).and_then(|pending| pending.reply);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.waiting = session.waiting.saturating_sub(1);
+            }
+            if let Some(to) = reply {
+                let error = self.not_here(id);
+                self.reply_error(to, error);
+            }
+            self.drop_claim(claim, None);
+        }
+        let Some(session) = self.sessions.remove(&id) else { return };
+        if let Some(connection) = session.connection {
+            let event = Event::Lost { reason: LostReason::Moved, claims: Vec::new() };
+            self.out.push(Effect::Event { connection, event });
+        }
+        self.log(LogLevel::Info, "session moved away", id.to_string(), format!("to broker {to}"));
+        self.let_go(id, &session);
+        for to in session.closers {
+            let error = self.not_here(id);
+            self.reply_error(to, error);
+        }
+        self.expired(id);
+    }
+
+    /// How the write of a mark ended.
+    pub(super) fn mark_outcome(&mut self, job: MarkJob, outcome: WriteOutcome) {
+        match (&job.purpose, outcome) {
+            (MarkPurpose::BuryOwn(_), WriteOutcome::Committed(version)) => self.own_buried(job.session, version),
+            (MarkPurpose::BuryOwn(_), WriteOutcome::Conflict(slot)) => self.burial_conflict(job, &slot),
+            (MarkPurpose::Move, WriteOutcome::Committed(version)) => self.move_written(job.session, version),
+            (MarkPurpose::Move, WriteOutcome::Conflict(slot)) => self.move_conflict(job, &slot),
+            (MarkPurpose::BuryStranger, WriteOutcome::Committed(version)) => self.stranger_buried(job.session, version),
+            (MarkPurpose::BuryStranger, WriteOutcome::Conflict(slot)) => self.mark_slot(job.session, Some(slot)),
+            (MarkPurpose::Clear, WriteOutcome::Committed(_) | WriteOutcome::Conflict(_)) => {
+                self.strangers.cleared(job.session);
+            }
+            // Repeated until the outcome is definite: a copy that was stored shows as a conflict with our own mark.
+            (MarkPurpose::BuryOwn(_) | MarkPurpose::Move, _) => self.push_mark(job),
+            // Housekeeping tries again.
+            (MarkPurpose::BuryStranger, _) => self.strangers.burial_failed(job.session),
+            (MarkPurpose::Clear, _) => self.strangers.clearing_failed(job.session),
+        }
+    }
+
+    fn own_buried(&mut self, id: SessionId, version: Version) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.mark = version;
+        }
+        self.log(LogLevel::Info, "session buried", id.to_string(), String::new());
+        self.bury_claims(id);
+    }
+
+    fn burial_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
+        match self.decode_mark(job.session, slot) {
+            Some(Mark::Moved { to, .. }) if to != self.config.incarnation => self.moved_away(job.session, to),
+            Some(Mark::Moved { .. }) => {
+                job.expected = slot.version;
+                self.push_mark(job);
+            }
+            // Dead, or a dead mark that was cleared already: others buried it.
+            Some(Mark::Dead) | None => self.own_buried(job.session, slot.version),
+        }
+    }
+
+    /// A mark as stored. One that cannot be understood is left alone, and so is its session.
+    pub(super) fn decode_mark(&mut self, id: SessionId, slot: &Slot) -> Option<Mark> {
+        let bytes = slot.bytes.as_ref()?;
+        match Mark::decode(bytes) {
+            Ok(mark) => Some(mark),
+            Err(error) => {
+                self.log(LogLevel::Error, "mark refused", id.to_string(), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Ends everything without the store: its memory, or this broker's registration, is gone.
+    pub(super) fn lose_all(&mut self, reason: LostReason) {
+        for session in std::mem::take(&mut self.sessions).into_values() {
+            if let Some(connection) = session.connection {
+                let event = Event::Lost { reason, claims: Vec::new() };
+                self.out.push(Effect::Event { connection, event });
+                self.out.push(Effect::Disconnect { connection });
+            }
+        }
+        self.connections.clear();
+    }
+
+    /// Ends all streams: clients resume elsewhere, or here with the next incarnation.
+    pub(super) fn disconnect_all(&mut self) {
+        let addresses = self.other_addresses();
+        let connections: Vec<_> =
+            self.connections.iter().map(|(connection, Attached::Session(_))| *connection).collect();
+        for connection in connections {
+            self.out.push(Effect::Event { connection, event: Event::Move { addresses: addresses.clone() } });
+            self.out.push(Effect::Disconnect { connection });
+            self.disconnected(connection);
+        }
+    }
+
+    pub(super) fn draining(&self) -> RequestError {
+        RequestError::Draining { address: self.other_addresses().into_iter().next().unwrap_or_default() }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+}

@@ -1,0 +1,347 @@
+//! Which brokers live: own beats, and what is seen of others.
+//!
+//! Invariants (rules 2 to 4 of the liveness rules): nobody's clock is compared with anybody else's; a broker vouches only
+//! while the first copy of its last acknowledged beat was sent less than its TTL ago, on a clock that goes on during
+//! suspend; an observer that was itself cut off starts every count again; a broker is evicted only by a compare-and-swap
+//! on exactly the version whose silence was measured.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::api::{Effect, Ending, LogLevel, LostReason};
+use super::timers::Timer;
+use super::{Broker, CONTROL_GENERATION, Phase};
+use crate::backend::{Beat, Guard, Lane, Pulse, StoreError, WriteOutcome};
+use crate::limits::with_tolerance;
+use crate::name::{Incarnation, SessionId, Version};
+
+/// A beat that failed is repeated after this.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// A beat on its way.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    number: u64,
+    /// When its first copy was sent, on the clock that goes on during suspend.
+    first_copy: Duration,
+    /// When the newest copy was sent, monotonic.
+    newest_copy: Duration,
+    /// No answer yet to the newest copy.
+    under_way: bool,
+}
+
+/// What was seen of another broker.
+#[derive(Debug, Clone)]
+pub(super) struct Observed {
+    pub(super) pulse: Pulse,
+    /// When this beat was first seen, monotonic; or when counting began again.
+    pub(super) since: Duration,
+    /// When it was first seen `gone`, monotonic.
+    pub(super) gone_since: Option<Duration>,
+    evicting: bool,
+}
+
+impl Observed {
+    pub(super) fn is_silent(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= with_tolerance(self.pulse.broker_ttl)
+    }
+}
+
+/// Own registration, and the others.
+#[derive(Debug, Default)]
+pub(super) struct Liveness {
+    /// The version of the own registration.
+    registration: Version,
+    number: u64,
+    sent: Option<Sent>,
+    next_beat: Duration,
+    /// When the first copy of the last acknowledged beat was sent, on the clock that goes on during suspend.
+    acknowledged: Option<Duration>,
+    /// The newest round trip to the store.
+    round_trip: Duration,
+    pulses_asked: bool,
+    pub(super) others: BTreeMap<Incarnation, Observed>,
+}
+
+impl Broker {
+    /// May this broker vouch (rule 4)?
+    pub(super) fn is_valid(&self) -> bool {
+        let acknowledged = self.liveness.acknowledged;
+        acknowledged.is_some_and(|sent| self.now.boot.saturating_sub(sent) < self.config.broker_ttl)
+    }
+
+    /// Was this broker cut off itself, so that what it counted of others means nothing (rule 3)?
+    fn was_cut_off(&self) -> bool {
+        let acknowledged = self.liveness.acknowledged;
+        acknowledged.is_none_or(|sent| self.now.boot.saturating_sub(sent) > self.config.broker_ttl / 2)
+    }
+
+    fn beat_interval(&self) -> Duration {
+        self.config.broker_ttl / 3
+    }
+
+    /// Beats, looks at the others, and sets the next time to do so.
+    pub(super) fn liveness_timer(&mut self) {
+        if matches!(self.phase, Phase::Leaving | Phase::Over) {
+            return;
+        }
+        self.beat();
+        if self.config.profile.shared && self.phase != Phase::Starting {
+            self.observe();
+            if !self.liveness.pulses_asked {
+                self.liveness.pulses_asked = true;
+                self.out.push(Effect::Pulses);
+            }
+        }
+        let pause = self.beat_interval() / 4;
+        self.timers.set(self.now.mono + pause.max(RETRY / 2), Timer::Liveness);
+    }
+
+    fn beat(&mut self) {
+        let now = self.now;
+        let interval = self.beat_interval();
+        let liveness = &mut self.liveness;
+        let sent = match liveness.sent {
+            Some(sent) if sent.under_way => return,
+            // The same beat again: only its first copy counts.
+            Some(sent) if sent.newest_copy + RETRY > now.mono => return,
+            Some(sent) => Sent { newest_copy: now.mono, under_way: true, ..sent },
+            None if now.mono < liveness.next_beat => return,
+            None => Sent { number: liveness.number, first_copy: now.boot, newest_copy: now.mono, under_way: true },
+        };
+        liveness.sent = Some(sent);
+        liveness.next_beat = now.mono + interval;
+        self.out.push(Effect::Beat(Beat {
+            broker: self.config.incarnation,
+            expected: self.liveness.registration,
+            number: sent.number,
+            broker_ttl: self.config.broker_ttl,
+            round_trip: self.liveness.round_trip,
+            info: self.config.info.clone(),
+        }));
+    }
+
+    pub(super) fn beaten(&mut self, number: u64, result: Result<Version, StoreError>) {
+        let now = self.now;
+        let Some(sent) = self.liveness.sent.filter(|sent| sent.number == number) else { return };
+        match result {
+            Ok(version) => {
+                let liveness = &mut self.liveness;
+                liveness.sent = None;
+                liveness.number += 1;
+                liveness.registration = version;
+                liveness.acknowledged = Some(sent.first_copy);
+                liveness.round_trip = now.mono.saturating_sub(sent.newest_copy);
+                if self.phase == Phase::Starting {
+                    self.start_serving();
+                }
+            }
+            Err(StoreError::Evicted) => self.end(Ending::Evicted),
+            Err(StoreError::Amnesia(text)) => self.forget_everything(text),
+            Err(error) => {
+                self.liveness.sent = Some(Sent { under_way: false, ..sent });
+                self.timers.set(now.mono + RETRY, Timer::Liveness);
+                self.log(LogLevel::Warn, "beat failed", self.config.incarnation.to_string(), error.to_string());
+            }
+        }
+    }
+
+    fn start_serving(&mut self) {
+        self.phase = Phase::Serving;
+        self.log(LogLevel::Info, "broker serves", self.config.incarnation.to_string(), String::new());
+        let now = self.now.mono;
+        self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
+        if self.config.profile.shared {
+            self.liveness.pulses_asked = true;
+            self.out.push(Effect::Pulses);
+        }
+    }
+
+    /// What the store shows of others. A read may be old: only what is newer than known counts.
+    pub(super) fn pulses(&mut self, result: Result<Vec<Pulse>, StoreError>) {
+        self.liveness.pulses_asked = false;
+        let pulses = match result {
+            Ok(pulses) => pulses,
+            Err(StoreError::Evicted) => return self.end(Ending::Evicted),
+            Err(StoreError::Amnesia(text)) => return self.forget_everything(text),
+            Err(_) => return,
+        };
+        let own = self.config.incarnation;
+        for pulse in pulses.into_iter().filter(|pulse| pulse.broker != own) {
+            self.pulse(pulse);
+        }
+    }
+
+    fn pulse(&mut self, pulse: Pulse) {
+        let now = self.now.mono;
+        let gone = pulse.gone;
+        let broker = pulse.broker;
+        match self.liveness.others.get_mut(&broker) {
+            Some(known) if pulse.version <= known.pulse.version => {}
+            Some(known) => {
+                known.pulse = Pulse { info: if gone { known.pulse.info.clone() } else { pulse.info.clone() }, ..pulse };
+                known.since = now;
+            }
+            None => {
+                let observed = Observed { pulse, since: now, gone_since: None, evicting: false };
+                self.liveness.others.insert(broker, observed);
+            }
+        }
+        if gone {
+            self.note_gone(broker);
+        }
+    }
+
+    fn note_gone(&mut self, broker: Incarnation) {
+        let now = self.now.mono;
+        let Some(known) = self.liveness.others.get_mut(&broker) else { return };
+        known.evicting = false;
+        if known.gone_since.is_none() {
+            known.gone_since = Some(now);
+            known.pulse.gone = true;
+            self.strangers.want_sweep();
+            self.log(LogLevel::Info, "broker gone", broker.to_string(), String::new());
+        }
+    }
+
+    /// Evicts brokers that were silent for their TTL (rule 2), unless this one was cut off itself (rule 3).
+    fn observe(&mut self) {
+        let now = self.now.mono;
+        if self.was_cut_off() {
+            for known in self.liveness.others.values_mut().filter(|known| known.gone_since.is_none()) {
+                known.since = now;
+            }
+            return;
+        }
+        let silent: Vec<(Incarnation, Version)> = self
+            .liveness
+            .others
+            .iter_mut()
+            .filter(|(_, known)| known.gone_since.is_none() && !known.evicting && known.is_silent(now))
+            .map(|(broker, known)| {
+                known.evicting = true;
+                (*broker, known.pulse.version)
+            })
+            .collect();
+        for (target, seen) in silent {
+            self.log(LogLevel::Warn, "broker silent", target.to_string(), "evicting it".into());
+            self.out.push(Effect::Evict { guard: self.control_guard(), target, seen });
+        }
+    }
+
+    /// A claim names a broker whose registration nobody has: it is evicted at its absence, so that it stays absent.
+    pub(super) fn evict_unseen(&mut self, target: Incarnation) {
+        if self.was_cut_off() || self.liveness.others.contains_key(&target) || target == self.config.incarnation {
+            return;
+        }
+        let pulse = Pulse {
+            broker: target,
+            version: Version::ABSENT,
+            gone: false,
+            beat: 0,
+            broker_ttl: self.config.broker_ttl,
+            round_trip: Duration::ZERO,
+            info: crate::backend::BrokerInfo::default(),
+        };
+        // Counted like any other silence: a read that missed it may have been old.
+        let observed = Observed { pulse, since: self.now.mono, gone_since: None, evicting: false };
+        self.liveness.others.insert(target, observed);
+    }
+
+    pub(super) fn control_guard(&self) -> Guard {
+        Guard { broker: self.config.incarnation, lane: Lane(self.config.lanes), generation: CONTROL_GENERATION }
+    }
+
+    pub(super) fn evict_done(&mut self, target: Incarnation, outcome: &WriteOutcome) {
+        match outcome {
+            WriteOutcome::Committed(version) => {
+                if let Some(known) = self.liveness.others.get_mut(&target) {
+                    known.pulse.version = known.pulse.version.max(*version);
+                }
+                self.note_gone(target);
+            }
+            WriteOutcome::Evicted => self.end(Ending::Evicted),
+            _ => {
+                // It beat after all, or the outcome is open: the next pulses say it. An absent registration that turned
+                // up is counted from when it is seen.
+                if let Some(known) = self.liveness.others.get_mut(&target) {
+                    known.evicting = false;
+                    if known.pulse.version.is_absent() {
+                        self.liveness.others.remove(&target);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn forget_done(&mut self, target: Incarnation, outcome: &WriteOutcome) {
+        match outcome {
+            WriteOutcome::Committed(_) | WriteOutcome::Conflict(_) => {
+                self.liveness.others.remove(&target);
+                self.strangers.registration_forgotten(target);
+                self.log(LogLevel::Info, "registration cleared", target.to_string(), String::new());
+            }
+            WriteOutcome::Evicted => self.end(Ending::Evicted),
+            _ => self.strangers.registration_kept(target),
+        }
+    }
+
+    pub(super) fn others_alive(&self) -> bool {
+        let now = self.now.mono;
+        self.liveness.others.values().any(|known| known.gone_since.is_none() && !known.is_silent(now))
+    }
+
+    pub(super) fn longest_round_trip(&self) -> Duration {
+        let others = self.liveness.others.values().map(|known| known.pulse.round_trip);
+        others.chain([self.liveness.round_trip]).max().unwrap_or_default()
+    }
+
+    /// Where clients may go instead.
+    pub(super) fn other_addresses(&self) -> Vec<String> {
+        let now = self.now.mono;
+        let alive = |known: &&Observed| known.gone_since.is_none() && !known.is_silent(now);
+        let address = |known: &Observed| known.pulse.info.address.clone();
+        self.liveness.others.values().filter(alive).map(address).filter(|address| !address.is_empty()).collect()
+    }
+
+    /// Where the voucher of a session is reached, as far as this broker knows.
+    pub(super) fn address_of_voucher(&self, id: SessionId) -> String {
+        let voucher = self.strangers.voucher_of(id);
+        self.liveness.others.get(&voucher).map(|known| known.pulse.info.address.clone()).unwrap_or_default()
+    }
+
+    /// This incarnation is over.
+    pub(super) fn end(&mut self, ending: Ending) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        match &ending {
+            Ending::Left => self.log(LogLevel::Info, "broker left", self.config.incarnation.to_string(), String::new()),
+            Ending::Evicted => {
+                self.log(
+                    LogLevel::Warn,
+                    "broker was evicted",
+                    self.config.incarnation.to_string(),
+                    "clients move".into(),
+                );
+            }
+            Ending::Amnesia { text, .. } => {
+                let text = text.clone();
+                self.log(LogLevel::Error, "the store lost its memory", self.config.incarnation.to_string(), text);
+            }
+        }
+        match ending {
+            Ending::Amnesia { .. } => self.lose_all(LostReason::Amnesia),
+            Ending::Left | Ending::Evicted if self.config.profile.shared => self.disconnect_all(),
+            Ending::Left | Ending::Evicted => self.lose_all(LostReason::Amnesia),
+        }
+        self.phase = Phase::Over;
+        self.out.push(Effect::Over(ending));
+    }
+
+    /// The store lost its memory: nothing that was granted is honoured.
+    pub(super) fn forget_everything(&mut self, text: String) {
+        let hold_back = self.sessions.keys().map(|id| id.ttl()).max().unwrap_or_default();
+        self.end(Ending::Amnesia { text, hold_back: with_tolerance(hold_back) });
+    }
+}

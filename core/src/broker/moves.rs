@@ -1,0 +1,351 @@
+//! Sessions that move here from another broker, or come back after a cut stream.
+//!
+//! Invariants (rules 5, 6 and 9 of the liveness rules): a move is a compare-and-swap on the session's mark, with a number
+//! that only rises; the session is in the table before that write is sent, and the write is repeated until its outcome is
+//! definite; claims that the client gave up are void wherever they are met, and nothing is created below the first number
+//! that the client never used.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::api::{
+    ClaimState, Done, DoneStatus, Effect, Event, LiveClaim, LogLevel, Reply, ReplyTo, RequestError, ResumeRequest,
+};
+use super::mark::Mark;
+use super::secret::is_secret_of;
+use super::shard::{MarkJob, MarkPurpose};
+use super::table::{Claim, Life, Numbers, Operation, Resuming, Session};
+use super::timers::Timer;
+use super::{Broker, Phase};
+use crate::backend::{Key, Slot};
+use crate::limits::VOID_CLAIMS_MAX;
+use crate::name::{ClaimId, ClaimNumber, Label, SessionId, Version};
+
+impl Broker {
+    pub(super) fn resume(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {
+        let id = resume.session;
+        if !is_secret_of(&self.config.root, id, &resume.secret) {
+            return Err(RequestError::WrongSecret(id));
+        }
+        if resume.move_number == 0 {
+            return Err(RequestError::Invalid("moves are numbered from 1".into()));
+        }
+        if resume.void.len() > VOID_CLAIMS_MAX {
+            return Err(RequestError::Limit(format!("{VOID_CLAIMS_MAX} void claims of one move")));
+        }
+        if resume.claims.len() > self.config.limits.claims_per_session {
+            return Err(RequestError::Limit(format!(
+                "{} claims of one session",
+                self.config.limits.claims_per_session
+            )));
+        }
+        self.check_may_vouch()?;
+        self.check_free(from.connection, resume.attach)?;
+        match self.sessions.get(&id).map(|session| (session.life.clone(), session.move_number, session.bound)) {
+            Some((Life::Burying(_) | Life::Closing, ..)) => Err(RequestError::SessionGone(id)),
+            Some((_, _, true)) => {
+                Err(RequestError::Invalid(format!("session {id} is bound to its connection and cannot be resumed")))
+            }
+            Some((_, number, _)) if resume.move_number < number => Err(RequestError::StaleMove(id)),
+            Some((Life::Moving, number, _)) if resume.move_number > number => Err(RequestError::Unavailable(format!(
+                "an earlier move of session {id} is still being written: try again"
+            ))),
+            Some((life, number, _)) => self.resume_known(from, resume, &life, number),
+            None => self.move_here(from, resume),
+        }
+    }
+
+    /// The session is in the table: its stream was cut, or the client repeats its move, or it comes back.
+    fn resume_known(
+        &mut self,
+        from: ReplyTo,
+        resume: ResumeRequest,
+        life: &Life,
+        number: u32,
+    ) -> Result<(), RequestError> {
+        let id = resume.session;
+        let now = self.now.mono;
+        let repeat = resume.move_number == number;
+        let void: BTreeSet<ClaimNumber> = resume.void.iter().copied().collect();
+        self.give_up(id, &void);
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        session.heard = now;
+        session.move_number = resume.move_number;
+        if !void.is_empty() {
+            session.void.extend(void);
+            self.void_sessions.insert(id);
+        }
+        if let Some(old) = session.resuming.take() {
+            self.reply_error(old.to, RequestError::StaleMove(id));
+        }
+        self.expect_answer(from, &resume);
+        if *life == Life::Moving {
+            return Ok(());
+        }
+        // Without other brokers there is nobody whom a late move could reach, so no mark is needed.
+        if repeat || !self.config.profile.shared {
+            self.settle_claims(id);
+        } else {
+            self.write_move(id);
+        }
+        Ok(())
+    }
+
+    fn move_here(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {
+        let id = resume.session;
+        if !self.config.profile.shared || self.buried_here(id) {
+            return Err(RequestError::SessionGone(id));
+        }
+        if self.sessions.len() >= self.config.limits.sessions_per_broker {
+            return Err(RequestError::Limit(format!("{} sessions at this broker", self.sessions.len())));
+        }
+        let mut session = Session::new(Label::default(), false, Life::Moving, self.now.mono);
+        session.move_number = resume.move_number;
+        session.numbers = Numbers::starting_at(resume.next_claim);
+        session.void = resume.void.iter().copied().collect();
+        if !session.void.is_empty() {
+            self.void_sessions.insert(id);
+        }
+        self.sessions.insert(id, session);
+        self.arm_session(id);
+        self.expect_answer(from, &resume);
+        self.write_move(id);
+        Ok(())
+    }
+
+    fn expect_answer(&mut self, from: ReplyTo, resume: &ResumeRequest) {
+        if resume.attach {
+            self.attach(resume.session, from.connection);
+        }
+        if let Some(session) = self.sessions.get_mut(&resume.session) {
+            session.resuming = Some(Resuming { to: from, unread: BTreeSet::new(), claims: resume.claims.clone() });
+        }
+    }
+
+    fn write_move(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.life = Life::Moving;
+        let expected = session.mark;
+        let mark = Some(self.own_mark(id));
+        self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Move, expected, mark });
+    }
+
+    fn own_mark(&self, id: SessionId) -> Mark {
+        let session = self.sessions.get(&id);
+        let number = session.map_or(0, |session| session.move_number);
+        // The newest void numbers matter: older ones were removed by sweeps that a move begins.
+        let void: VecDeque<ClaimNumber> = session
+            .map(|session| session.void.iter().rev().take(VOID_CLAIMS_MAX).copied().collect())
+            .unwrap_or_default();
+        Mark::Moved { to: self.config.incarnation, number, void: void.into() }
+    }
+
+    pub(super) fn move_written(&mut self, id: SessionId, version: Version) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.mark = version;
+        if session.life != Life::Moving {
+            return;
+        }
+        session.life = Life::Vouching;
+        session.heard = self.now.mono;
+        let detail = format!("move {}", session.move_number);
+        let void = !session.void.is_empty();
+        self.strangers.forget(id);
+        self.arm_session(id);
+        self.log(LogLevel::Info, "session moved here", id.to_string(), detail);
+        if void {
+            self.strangers.want_sweep();
+        }
+        self.settle_claims(id);
+    }
+
+    pub(super) fn move_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
+        let id = job.session;
+        let mark = self.decode_mark(id, slot);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let number = session.move_number;
+        match mark {
+            Some(Mark::Dead) => self.move_refused(id, RequestError::SessionGone(id)),
+            Some(Mark::Moved { to, number: stored, .. }) if to == self.config.incarnation && stored == number => {
+                self.move_written(id, slot.version);
+            }
+            Some(Mark::Moved { number: stored, .. }) if stored >= number => {
+                self.move_refused(id, RequestError::StaleMove(id));
+            }
+            Some(Mark::Moved { void, .. }) => {
+                session.void.extend(void);
+                self.void_sessions.insert(id);
+                self.retry_move(&mut job, slot.version);
+            }
+            None if slot.bytes.is_some() => {
+                let text = format!("the mark of session {id} cannot be understood");
+                self.move_refused(id, RequestError::Unavailable(text));
+            }
+            None => self.retry_move(&mut job, slot.version),
+        }
+    }
+
+    fn retry_move(&mut self, job: &mut MarkJob, version: Version) {
+        job.expected = version;
+        job.mark = Some(self.own_mark(job.session));
+        if let Some(session) = self.sessions.get_mut(&job.session) {
+            session.mark = version;
+        }
+        self.push_mark(job.clone());
+    }
+
+    fn move_refused(&mut self, id: SessionId, error: RequestError) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let resuming = session.resuming.take();
+        let claims: Vec<ClaimNumber> = session.claims.keys().copied().collect();
+        let connection = session.connection;
+        for number in claims {
+            self.drop_claim(ClaimId { session: id, number }, None);
+        }
+        self.sessions.remove(&id);
+        self.void_sessions.remove(&id);
+        if let Some(connection) = connection {
+            self.connections.remove(&connection);
+        }
+        if let Some(resuming) = resuming {
+            self.reply_error(resuming.to, error);
+        }
+    }
+
+    /// Lock requests that the client gave up: it will never ask for them again under these numbers.
+    fn give_up(&mut self, id: SessionId, void: &BTreeSet<ClaimNumber>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let known: Vec<ClaimNumber> =
+            void.iter().filter(|number| session.claims.contains_key(number)).copied().collect();
+        for number in known {
+            let claim = ClaimId { session: id, number };
+            if let Some(known) = self.claim_mut(claim) {
+                let resource = known.resource.clone();
+                self.remove_claims(&resource, vec![claim]);
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            for number in void {
+                session.numbers.mark_once(*number);
+            }
+        }
+    }
+
+    /// The session is vouched for: look up what stands behind each live claim, then answer.
+    fn settle_claims(&mut self, id: SessionId) {
+        let Some(resuming) = self.sessions.get_mut(&id).and_then(|session| session.resuming.take()) else { return };
+        let mut unread = BTreeSet::new();
+        for live in &resuming.claims {
+            if self.take_over(id, live) {
+                unread.insert(live.claim);
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.resuming = Some(Resuming { unread, ..resuming });
+        }
+        self.answer_resume(id);
+    }
+
+    /// Notes a live claim. True if its resource must be read before the client can be told how it stands.
+    fn take_over(&mut self, id: SessionId, live: &LiveClaim) -> bool {
+        let now = self.now.mono;
+        let claim_id = ClaimId { session: id, number: live.claim };
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if session.void.contains(&live.claim) {
+            return false;
+        }
+        session.numbers.mark_once(live.claim);
+        if session.claims.contains_key(&live.claim) {
+            return false;
+        }
+        let mut claim = Claim::new(live.resource.clone(), live.last_operation);
+        if let Some((number, wait)) = live.waiting {
+            let deadline = wait.map(|wait| now + wait);
+            claim.pending = Some(Operation { number, reply: None, until_done: false, deadline, queued: None });
+            session.waiting += 1;
+            if let Some(deadline) = deadline {
+                self.timers.set(deadline, Timer::Wait(claim_id, number));
+            }
+        }
+        session.claims.insert(live.claim, claim);
+        let at = self.lane(&Key::Resource(live.resource.clone()));
+        let entry = self.shards[at].entry(&live.resource);
+        entry.locals.insert(claim_id);
+        entry.version = if entry.in_flight { entry.version } else { None };
+        self.read_again(at, &live.resource);
+        true
+    }
+
+    /// A resource was confirmed: whoever resumes with claims on it may be told.
+    pub(super) fn resumed_claims_read(&mut self, id: &crate::name::ResourceId, locals: &BTreeSet<ClaimId>) {
+        let sessions: BTreeSet<SessionId> = locals.iter().map(|claim| claim.session).collect();
+        for session in sessions {
+            let Some(state) = self.sessions.get_mut(&session) else { continue };
+            let claims = &state.claims;
+            let Some(resuming) = &mut state.resuming else { continue };
+            resuming.unread.retain(|number| claims.get(number).is_some_and(|claim| claim.resource != *id));
+            self.answer_resume(session);
+        }
+    }
+
+    fn answer_resume(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.life != Life::Vouching {
+            return;
+        }
+        let Some(resuming) = session.resuming.take_if(|resuming| resuming.unread.is_empty()) else { return };
+        let claims = resuming.claims.iter().map(|live| self.claim_state(id, live)).collect();
+        if !self.is_valid() || self.phase == Phase::Leaving {
+            let error = RequestError::Unavailable("the broker cannot vouch any more: try another".into());
+            self.reply_error(resuming.to, error);
+            return;
+        }
+        let move_number = self.sessions.get(&id).map_or(0, |session| session.move_number);
+        self.reply(resuming.to, Reply::Resumed { session: id, move_number, claims });
+        let held_back = self.sessions.get_mut(&id).map(|session| std::mem::take(&mut session.held_back));
+        for event in held_back.into_iter().flatten().chain(self.blocking_again(id)) {
+            if let Some(connection) = self.sessions.get(&id).and_then(|session| session.connection) {
+                self.out.push(Effect::Event { connection, event });
+            }
+        }
+    }
+
+    /// Whom the session's claims block: a notification may have been lost with the stream before.
+    fn blocking_again(&self, id: SessionId) -> Vec<Event> {
+        let Some(session) = self.sessions.get(&id) else { return Vec::new() };
+        let blocking = |(number, claim): (&ClaimNumber, &Claim)| {
+            let at = self.lane(&Key::Resource(claim.resource.clone()));
+            let entry = self.shards[at].entries.get(&claim.resource)?;
+            let view = entry.resource.claim(ClaimId { session: id, number: *number })?;
+            let wanted = view.blocking_level?;
+            Some(Event::Blocking { claim: *number, grant_seq: view.grant_seq, wanted, own: false })
+        };
+        session.claims.iter().filter_map(blocking).collect()
+    }
+
+    fn claim_state(&self, id: SessionId, live: &LiveClaim) -> ClaimState {
+        let lost = || {
+            let done = Done::empty(live.claim, live.last_operation, DoneStatus::Lost);
+            ClaimState { claim: live.claim, mode: None, waiting: false, done: Some(done) }
+        };
+        let Some(session) = self.sessions.get(&id) else { return lost() };
+        let Some(claim) = session.claims.get(&live.claim) else {
+            let done = session.finished(live.claim).cloned();
+            return done.map_or_else(lost, |done| ClaimState {
+                claim: live.claim,
+                mode: None,
+                waiting: false,
+                done: Some(done),
+            });
+        };
+        if claim.forced {
+            return lost();
+        }
+        let at = self.lane(&Key::Resource(claim.resource.clone()));
+        let entry = self.shards[at].entries.get(&claim.resource);
+        let done = entry.and_then(|entry| {
+            let completion = entry.resource.completion(ClaimId { session: id, number: live.claim })?;
+            Some(Done::of(completion, entry.version.unwrap_or_default()))
+        });
+        ClaimState { claim: live.claim, mode: claim.granted, waiting: claim.pending.is_some(), done }
+    }
+}

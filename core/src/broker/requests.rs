@@ -1,0 +1,580 @@
+//! What clients ask: each request is checked, noted in the table, and becomes a command in a resource's queue.
+//!
+//! Invariants: nothing is queued for a session that this broker does not vouch for; a claim number is created at most
+//! once; every limit is checked before it is reached; every request gets one answer.
+
+use std::time::Duration;
+
+use super::api::{
+    CancelResult, ConnectionId, ConvertRequest, Done, DoneStatus, LockRequest, Reply, ReplyTo, Request, RequestError,
+    SessionRef, UnlockRequest,
+};
+use super::secret::{is_secret_of, secret_of};
+use super::shard::{Pending, Purpose};
+use super::table::{Claim, Life, Operation, Session};
+use super::timers::Timer;
+use super::{Attached, Broker, Phase};
+use crate::backend::Key;
+use crate::command::{CancelReason, Command, ConvertCommand, LockCommand, Options, Status};
+use crate::limits::{SESSION_TTL_MAX, SESSION_TTL_MIN, WAIT_MAX};
+use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
+
+/// A request over several resources that is answered when all parts are done.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    to: ReplyTo,
+    parts: usize,
+    released: u32,
+    failed: Option<RequestError>,
+}
+
+impl Broker {
+    pub(super) fn request(&mut self, from: ReplyTo, session: SessionRef, request: Request) {
+        let result = match request {
+            Request::Open { ttl, label, bound, attach } => self.open(from, ttl, label, bound, attach),
+            Request::Resume(resume) => self.resume(from, resume),
+            other => self.session_of(from.connection, session).and_then(|id| self.session_request(from, id, other)),
+        };
+        if let Err(error) = result {
+            self.reply_error(from, error);
+        }
+    }
+
+    fn session_request(&mut self, from: ReplyTo, id: SessionId, request: Request) -> Result<(), RequestError> {
+        let now = self.now.mono;
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.heard = now;
+        }
+        match request {
+            Request::KeepAlive { move_number } => self.keep_alive(from, id, move_number),
+            Request::Lock { lock, until_done } => self.lock(from, id, lock, until_done),
+            Request::Convert { convert, until_done } => self.convert(from, id, convert, until_done),
+            Request::Unlock(unlock) => self.unlock(from, id, unlock),
+            Request::UnlockAll { owner } => self.unlock_all(from, id, owner),
+            Request::Cancel { claim, operation } => self.cancel(from, id, claim, operation),
+            Request::ConfirmLost { claims } => self.confirm_lost(from, id, &claims),
+            Request::Close => self.close(from, id),
+            Request::Open { .. } | Request::Resume(_) => Ok(()),
+        }
+    }
+
+    /// The session that a request is about, if this broker vouches for it.
+    fn session_of(&self, connection: ConnectionId, session: SessionRef) -> Result<SessionId, RequestError> {
+        let id = match session {
+            SessionRef::Attached => match self.connections.get(&connection) {
+                Some(Attached::Session(id)) => *id,
+                _ => return Err(RequestError::Invalid("no session is open on this stream".into())),
+            },
+            SessionRef::Named(id, secret) => {
+                if !is_secret_of(&self.config.root, id, &secret) {
+                    return Err(RequestError::WrongSecret(id));
+                }
+                id
+            }
+        };
+        match self.sessions.get(&id).map(|session| &session.life) {
+            Some(Life::Vouching) => Ok(id),
+            Some(Life::Moving) => {
+                Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")))
+            }
+            Some(Life::Burying(_) | Life::Closing) => Err(RequestError::SessionGone(id)),
+            None => Err(self.not_here(id)),
+        }
+    }
+
+    /// A session that is not in the table: over, if this broker opened it; elsewhere, as far as is known.
+    pub(super) fn not_here(&self, id: SessionId) -> RequestError {
+        if self.buried_here(id) {
+            return RequestError::SessionGone(id);
+        }
+        RequestError::NotHere { session: id, address: self.address_of_voucher(id) }
+    }
+
+    fn open(
+        &mut self,
+        from: ReplyTo,
+        ttl: Option<Duration>,
+        label: Label,
+        bound: bool,
+        attach: bool,
+    ) -> Result<(), RequestError> {
+        let ttl = ttl.unwrap_or(self.config.session_ttl);
+        if !(SESSION_TTL_MIN..=SESSION_TTL_MAX).contains(&ttl) {
+            let text = format!("a session's TTL is {SESSION_TTL_MIN:?} to {SESSION_TTL_MAX:?}, not {ttl:?}");
+            return Err(RequestError::Invalid(text));
+        }
+        self.check_may_vouch()?;
+        if self.sessions.len() >= self.config.limits.sessions_per_broker {
+            return Err(RequestError::Limit(format!("{} sessions at this broker", self.sessions.len())));
+        }
+        self.check_free(from.connection, attach)?;
+        self.next_serial += 1;
+        let id =
+            SessionId { opener: self.config.incarnation, serial: self.next_serial, ttl_ms: ttl.as_millis() as u32 };
+        let session = Session::new(label, bound, Life::Vouching, self.now.mono);
+        self.sessions.insert(id, session);
+        self.arm_session(id);
+        if attach {
+            self.attach(id, from.connection);
+        }
+        let secret = secret_of(&self.config.root, id);
+        self.reply(from, Reply::Opened { session: id, secret });
+        Ok(())
+    }
+
+    /// A broker may only vouch while its own life is proven.
+    pub(super) fn check_may_vouch(&self) -> Result<(), RequestError> {
+        match self.phase {
+            Phase::Draining { .. } | Phase::Leaving => Err(self.draining()),
+            Phase::Starting | Phase::Over => {
+                Err(RequestError::Unavailable("the broker is not ready: try again".into()))
+            }
+            Phase::Serving if self.is_valid() => Ok(()),
+            Phase::Serving => Err(RequestError::Unavailable(
+                "the broker cannot reach its store and vouches for nobody: try another".into(),
+            )),
+        }
+    }
+
+    /// A stream carries one session.
+    pub(super) fn check_free(&self, connection: ConnectionId, attach: bool) -> Result<(), RequestError> {
+        if attach && self.connections.contains_key(&connection) {
+            return Err(RequestError::Invalid("a session is open on this stream already".into()));
+        }
+        Ok(())
+    }
+
+    /// Answers and events of a session go to this connection from now on; another one that it had is ended.
+    pub(super) fn attach(&mut self, id: SessionId, connection: ConnectionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(old) = session.connection.replace(connection)
+            && old != connection
+        {
+            self.connections.remove(&old);
+            self.out.push(super::Effect::Disconnect { connection: old });
+        }
+        self.connections.insert(connection, Attached::Session(id));
+    }
+
+    fn keep_alive(&mut self, from: ReplyTo, id: SessionId, move_number: u32) -> Result<(), RequestError> {
+        // A drain goes on answering until the broker leaves, so that nobody is lost on the way.
+        if !self.is_valid() || matches!(self.phase, Phase::Leaving | Phase::Over) {
+            return self.check_may_vouch().and(Err(self.draining()));
+        }
+        let Some(session) = self.sessions.get(&id) else { return Err(self.not_here(id)) };
+        if session.move_number != move_number {
+            return Err(RequestError::StaleMove(id));
+        }
+        // Its end has been decided: no keepalive may let the client believe otherwise.
+        if session.expiring {
+            return Err(RequestError::SessionGone(id));
+        }
+        let lost = self.forced_claims(id);
+        self.reply(from, Reply::KeptAlive { move_number, ttl: id.ttl(), lost });
+        Ok(())
+    }
+
+    fn lock(
+        &mut self,
+        from: ReplyTo,
+        id: SessionId,
+        mut lock: LockRequest,
+        until_done: bool,
+    ) -> Result<(), RequestError> {
+        check_numbers(lock.claim, lock.operation)?;
+        check_wait(lock.wait, &mut lock.options)?;
+        let claim = ClaimId { session: id, number: lock.claim };
+        if let Some(known) = self.claim_mut(claim) {
+            if known.resource != lock.resource {
+                let text = format!("claim {} is on another resource, `{}`", lock.claim, known.resource);
+                return Err(RequestError::Invalid(text));
+            }
+        } else {
+            if self.repeat_of_finished(from, claim, lock.operation) {
+                return Ok(());
+            }
+            self.check_new_claim(id, lock.claim)?;
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.claims.insert(lock.claim, Claim::new(lock.resource.clone(), lock.operation));
+            }
+        }
+        self.check_requests()?;
+        let operation = self.operation(from, lock.operation, lock.wait, until_done);
+        let resource = lock.resource.clone();
+        let command = lock_command(claim, lock);
+        self.begin(claim, operation, &resource, command)
+    }
+
+    fn convert(
+        &mut self,
+        from: ReplyTo,
+        id: SessionId,
+        mut convert: ConvertRequest,
+        until_done: bool,
+    ) -> Result<(), RequestError> {
+        check_numbers(convert.claim, convert.operation)?;
+        check_wait(convert.wait, &mut convert.options)?;
+        let claim = ClaimId { session: id, number: convert.claim };
+        if self.claim_mut(claim).is_none() && self.repeat_of_finished(from, claim, convert.operation) {
+            return Ok(());
+        }
+        let Some(known) = self.claim_mut(claim) else {
+            return Err(RequestError::NotFound(format!("session {id} has no claim {}", convert.claim)));
+        };
+        let resource = known.resource.clone();
+        self.check_requests()?;
+        let operation = self.operation(from, convert.operation, convert.wait, until_done);
+        let command = Command::Convert(ConvertCommand {
+            claim,
+            operation: convert.operation,
+            mode: convert.mode,
+            options: convert.options,
+            conversion_deadlock: convert.conversion_deadlock,
+            blocking: convert.blocking,
+            value: convert.value,
+        });
+        self.begin(claim, operation, &resource, command)
+    }
+
+    fn operation(&self, from: ReplyTo, number: OperationNumber, wait: Option<Duration>, until_done: bool) -> Operation {
+        let deadline = wait.filter(|wait| !wait.is_zero()).map(|wait| self.now.mono + wait);
+        Operation { number, reply: Some(from), until_done, deadline, queued: None }
+    }
+
+    /// Notes an operation as pending and queues its command.
+    fn begin(
+        &mut self,
+        claim: ClaimId,
+        mut operation: Operation,
+        resource: &ResourceId,
+        command: Command,
+    ) -> Result<(), RequestError> {
+        let number = operation.number;
+        let waiting_max = self.config.limits.waiting_per_session;
+        let Some(session) = self.sessions.get_mut(&claim.session) else { return Err(self.not_here(claim.session)) };
+        let Some(known) = session.claims.get_mut(&claim.number) else { return Ok(()) };
+        match &mut known.pending {
+            Some(pending) if pending.number == number => {
+                // A repeat takes the place of the first copy as the one that is answered; its wait is not begun anew.
+                operation.deadline = pending.deadline;
+                operation.queued = pending.queued;
+                if let Some(old) = pending.reply {
+                    self.calls.remove(&old.connection);
+                }
+                *pending = operation;
+            }
+            Some(pending) if pending.number > number => return Err(RequestError::StaleOperation(claim.number)),
+            Some(_) => {
+                let text =
+                    format!("claim {} has an operation pending: cancel it first, or release with force", claim.number);
+                return Err(RequestError::Busy(text));
+            }
+            None if session.waiting >= waiting_max => {
+                if known.granted.is_none() && known.commands == 0 {
+                    session.claims.remove(&claim.number);
+                }
+                return Err(RequestError::Limit(format!("{waiting_max} waiting claims of one session")));
+            }
+            None => {
+                session.waiting += 1;
+                known.operation = known.operation.max(number);
+                if let Some(deadline) = operation.deadline {
+                    self.timers.set(deadline, Timer::Wait(claim, number));
+                }
+                known.pending = Some(operation);
+            }
+        }
+        if let Some(to) = known.pending.as_ref().and_then(|pending| pending.reply)
+            && known.pending.as_ref().is_some_and(|pending| pending.until_done)
+        {
+            self.calls.insert(to.connection, claim);
+        }
+        self.push_command(resource, command, Purpose::Operation(claim, number), Some(claim));
+        Ok(())
+    }
+
+    /// Queues a command; one that belongs to a claim of this broker is counted there.
+    pub(super) fn push_command(
+        &mut self,
+        resource: &ResourceId,
+        command: Command,
+        purpose: Purpose,
+        claim: Option<ClaimId>,
+    ) {
+        let at = self.lane(&Key::Resource(resource.clone()));
+        self.queued += usize::from(purpose.is_for_a_client());
+        self.shards[at].push(resource, Pending::new(command, purpose, self.now.mono));
+        let Some(id) = claim else { return };
+        if let Some(claim) = self.claim_mut(id) {
+            claim.commands += 1;
+            if let Some(entry) = self.shards[at].entries.get_mut(resource) {
+                entry.locals.insert(id);
+            }
+        }
+    }
+
+    /// Answers a repeat for a claim that ended. False if the claim was never seen.
+    fn repeat_of_finished(&mut self, from: ReplyTo, claim: ClaimId, operation: OperationNumber) -> bool {
+        let Some(session) = self.sessions.get(&claim.session) else { return false };
+        let known = session.finished(claim.number).filter(|done| done.operation == operation);
+        let done = match known {
+            Some(done) if done.status == DoneStatus::Is(Status::WouldWait) => return false,
+            Some(done) => done.clone(),
+            None if session.numbers.is_used(claim.number) || session.void.contains(&claim.number) => {
+                Done::empty(claim.number, operation, DoneStatus::Gone)
+            }
+            None => return false,
+        };
+        self.reply(from, Reply::Done(done));
+        true
+    }
+
+    fn check_new_claim(&self, id: SessionId, number: ClaimNumber) -> Result<(), RequestError> {
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get(&id) else { return Err(self.not_here(id)) };
+        if matches!(self.phase, Phase::Draining { .. }) && !self.config.profile.shared {
+            return Err(self.draining());
+        }
+        if session.expiring {
+            return Err(RequestError::SessionGone(id));
+        }
+        if session.claims.len() >= limits.claims_per_session {
+            return Err(RequestError::Limit(format!("{} claims of one session", limits.claims_per_session)));
+        }
+        if session.numbers.is_too_far(number) {
+            let text =
+                format!("claim number {number} runs too far ahead of the numbers used before: number claims in order");
+            return Err(RequestError::Invalid(text));
+        }
+        Ok(())
+    }
+
+    fn check_requests(&self) -> Result<(), RequestError> {
+        let max = self.config.limits.requests_per_broker;
+        if self.queued >= max {
+            return Err(RequestError::Limit(format!(
+                "{max} requests waiting for the store at this broker: try again later"
+            )));
+        }
+        Ok(())
+    }
+
+    fn unlock(&mut self, from: ReplyTo, id: SessionId, unlock: UnlockRequest) -> Result<(), RequestError> {
+        check_numbers(unlock.claim, unlock.operation)?;
+        let claim = ClaimId { session: id, number: unlock.claim };
+        let Some(known) = self.claim_mut(claim) else {
+            return self.unlock_gone(from, claim, unlock.operation);
+        };
+        if let Some(pending) = &known.pending
+            && !unlock.force
+            && known.granted.is_none()
+            && pending.queued.is_some()
+        {
+            let text = format!("claim {} waits: cancel it first, or release with force", claim.number);
+            return Err(RequestError::Busy(text));
+        }
+        let resource = known.resource.clone();
+        let command = Command::Unlock {
+            claim,
+            operation: unlock.operation,
+            options: unlock.options,
+            value: unlock.value,
+            force: unlock.force,
+        };
+        self.push_command(&resource, command, Purpose::Unlock(claim, unlock.operation, Some(from)), Some(claim));
+        Ok(())
+    }
+
+    /// Unlocking an own claim that is gone: released, or lost if it was taken away (A9).
+    fn unlock_gone(&mut self, from: ReplyTo, claim: ClaimId, operation: OperationNumber) -> Result<(), RequestError> {
+        let Some(session) = self.sessions.get(&claim.session) else { return Err(self.not_here(claim.session)) };
+        let lost = session.finished(claim.number).is_some_and(|done| done.status == DoneStatus::Lost);
+        if !lost && !session.numbers.is_used(claim.number) && session.finished(claim.number).is_none() {
+            return Err(RequestError::NotFound(format!("session {} has no claim {}", claim.session, claim.number)));
+        }
+        let status = if lost { DoneStatus::Lost } else { DoneStatus::Is(Status::Released) };
+        self.reply(from, Reply::Done(Done::empty(claim.number, operation, status)));
+        Ok(())
+    }
+
+    fn unlock_all(&mut self, from: ReplyTo, id: SessionId, owner: Option<Label>) -> Result<(), RequestError> {
+        let Some(session) = self.sessions.get(&id) else { return Err(self.not_here(id)) };
+        let resources = session.resources();
+        if resources.is_empty() {
+            self.reply(from, Reply::UnlockedAll { released: 0 });
+            return Ok(());
+        }
+        self.next_part += 1;
+        let part = self.next_part;
+        let gathering = Gathering { to: from, parts: resources.len(), released: 0, failed: None };
+        self.gatherings.insert(part, gathering);
+        for resource in resources {
+            let command = Command::UnlockAll { session: id, owner: owner.clone() };
+            self.push_command(&resource, command, Purpose::Part(part), None);
+        }
+        Ok(())
+    }
+
+    pub(super) fn part_done(&mut self, part: u64, released: u32) {
+        self.part_ended(part, released, None);
+    }
+
+    pub(super) fn part_failed(&mut self, part: u64, error: RequestError) {
+        self.part_ended(part, 0, Some(error));
+    }
+
+    fn part_ended(&mut self, part: u64, released: u32, failed: Option<RequestError>) {
+        let Some(gathering) = self.gatherings.get_mut(&part) else { return };
+        gathering.parts -= 1;
+        gathering.released += released;
+        gathering.failed = failed.or(gathering.failed.take());
+        if gathering.parts > 0 {
+            return;
+        }
+        let Some(gathering) = self.gatherings.remove(&part) else { return };
+        match gathering.failed {
+            Some(error) => self.reply_error(gathering.to, error),
+            None => self.reply(gathering.to, Reply::UnlockedAll { released: gathering.released }),
+        }
+    }
+
+    fn cancel(
+        &mut self,
+        from: ReplyTo,
+        id: SessionId,
+        number: ClaimNumber,
+        operation: Option<OperationNumber>,
+    ) -> Result<(), RequestError> {
+        let claim = ClaimId { session: id, number };
+        let Some(known) = self.claim_mut(claim) else {
+            self.reply(from, Reply::Cancelled { claim: number, result: CancelResult::Gone });
+            return Ok(());
+        };
+        let resource = known.resource.clone();
+        let command = Command::Cancel { claim, operation, reason: CancelReason::Cancelled };
+        self.push_command(&resource, command, Purpose::Cancel(claim, from), Some(claim));
+        Ok(())
+    }
+
+    /// The wait of an operation ended. One that was never sent to the store is answered at once; for the others the
+    /// store decides whether the grant or the deadline came first.
+    pub(super) fn wait_ended(&mut self, claim: ClaimId, number: OperationNumber) {
+        let Some(known) = self.claim_mut(claim) else { return };
+        if known.pending.as_ref().is_none_or(|pending| pending.number != number) {
+            return;
+        }
+        let resource = known.resource.clone();
+        if self.unqueue(&resource, claim, number) {
+            self.time_out(claim, number);
+            return;
+        }
+        self.withdraw(claim, Some(number), CancelReason::TimedOut);
+    }
+
+    /// Takes an operation out of the queue if it was never sent.
+    fn unqueue(&mut self, resource: &ResourceId, claim: ClaimId, number: OperationNumber) -> bool {
+        let at = self.lane(&Key::Resource(resource.clone()));
+        let Some(entry) = self.shards[at].entries.get_mut(resource) else { return false };
+        let own = |pending: &Pending| pending.purpose == Purpose::Operation(claim, number);
+        let sent = entry.in_flight || entry.pending.iter().any(|pending| own(pending) && pending.doubtful);
+        let before = entry.pending.len();
+        if sent {
+            return false;
+        }
+        entry.pending.retain(|pending| !own(pending));
+        let taken = before - entry.pending.len();
+        self.queued = self.queued.saturating_sub(taken);
+        if let Some(known) = self.claim_mut(claim) {
+            known.commands = known.commands.saturating_sub(taken as u32);
+        }
+        taken > 0
+    }
+
+    fn time_out(&mut self, claim: ClaimId, number: OperationNumber) {
+        let Some(session) = self.sessions.get_mut(&claim.session) else { return };
+        let Some(known) = session.claims.get_mut(&claim.number) else { return };
+        let Some(operation) = known.pending.take_if(|pending| pending.number == number) else { return };
+        session.waiting -= 1;
+        let (granted, grant_seq) = (known.granted, known.grant_seq);
+        let mut done = Done::empty(claim.number, number, DoneStatus::Is(Status::TimedOut));
+        (done.mode, done.grant_seq) = (granted, grant_seq);
+        if granted.is_none() {
+            self.drop_claim(claim, Some(done.clone()));
+        }
+        match operation.reply {
+            Some(to) => self.reply(to, Reply::Done(done)),
+            None => self.tell(claim, super::api::Event::Done(done)),
+        }
+    }
+
+    /// Queues a cancel of the broker's own.
+    pub(super) fn withdraw(&mut self, claim: ClaimId, operation: Option<OperationNumber>, reason: CancelReason) {
+        let Some(known) = self.claim_mut(claim) else { return };
+        let resource = known.resource.clone();
+        let command = Command::Cancel { claim, operation, reason };
+        self.push_command(&resource, command, Purpose::Withdraw(claim), Some(claim));
+    }
+
+    /// A stream or call ended. A session lives on without its stream; a unary call that waits is given up.
+    pub(super) fn disconnected(&mut self, connection: ConnectionId) {
+        if let Some(Attached::Session(id)) = self.connections.remove(&connection)
+            && let Some(session) = self.sessions.get_mut(&id)
+            && session.connection == Some(connection)
+        {
+            session.connection = None;
+        }
+        if let Some(claim) = self.calls.remove(&connection)
+            && let Some(known) = self.claim_mut(claim)
+        {
+            let number = known.pending.as_ref().map(|pending| pending.number);
+            if let Some(pending) = &mut known.pending {
+                pending.reply = None;
+            }
+            self.withdraw(claim, number, CancelReason::Cancelled);
+        }
+    }
+}
+
+fn check_numbers(claim: ClaimNumber, operation: OperationNumber) -> Result<(), RequestError> {
+    if claim.0 == 0 || operation.0 == 0 {
+        return Err(RequestError::Invalid("claims and operations are numbered from 1".into()));
+    }
+    Ok(())
+}
+
+fn check_wait(wait: Option<Duration>, options: &mut Options) -> Result<(), RequestError> {
+    match wait {
+        Some(wait) if wait.is_zero() => options.insert(Options::TRY),
+        Some(wait) if wait > WAIT_MAX => {
+            return Err(RequestError::Invalid(format!(
+                "a wait is at most {WAIT_MAX:?}; leave it out to wait for ever"
+            )));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn lock_command(claim: ClaimId, lock: LockRequest) -> Command {
+    if lock.orphan {
+        return Command::Adopt {
+            claim,
+            operation: lock.operation,
+            mode: lock.mode,
+            options: lock.options,
+            blocking: lock.blocking,
+            owner: lock.owner,
+            label: lock.label,
+        };
+    }
+    Command::Lock(LockCommand {
+        claim,
+        operation: lock.operation,
+        mode: lock.mode,
+        options: lock.options,
+        conversion_deadlock: lock.conversion_deadlock,
+        blocking: lock.blocking,
+        owner: lock.owner,
+        label: lock.label,
+    })
+}

@@ -1,0 +1,250 @@
+//! One shard: the resources and marks of one lane.
+//!
+//! A shard keeps the records it believes current, the commands that wait for each, and at most one batch in flight.
+//! Invariants: an entry that is in the batch in flight takes no other command; an entry whose version is not known is
+//! read before it is used again; after an unknown outcome nothing is sent until the lane's generation has moved.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::api::{LostReason, ReplyTo};
+use super::mark::Mark;
+use crate::backend::{Generation, Key, Lane};
+use crate::command::{Command, Outcome};
+use crate::name::{ClaimId, OperationNumber, ResourceId, SessionId, Version};
+use crate::resource::Resource;
+
+/// Why a command is applied, and so who hears of what it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A lock, convert or adoption: answered through the claim's pending operation.
+    Operation(ClaimId, OperationNumber),
+    /// A release.
+    Unlock(ClaimId, OperationNumber, Option<ReplyTo>),
+    /// A cancel by the client.
+    Cancel(ClaimId, ReplyTo),
+    /// A cancel by the broker: a deadline, or a unary caller that left.
+    Withdraw(ClaimId),
+    /// One part of a request over several resources.
+    Part(u64),
+    /// Claims of a session that ended, whoever's it was.
+    Bury(SessionId),
+    /// Claims that count as dead.
+    Remove(Vec<ClaimId>),
+    /// Orphans that an administrator or the orphan TTL removes.
+    Purge(Option<ReplyTo>),
+}
+
+/// A command that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub(super) command: Command,
+    pub(super) purpose: Purpose,
+    /// When it came, monotonic.
+    pub(super) since: Duration,
+    /// It was in a batch whose outcome was unknown: it may have happened.
+    pub(super) doubtful: bool,
+}
+
+impl Purpose {
+    /// Somebody waits for an answer to it.
+    pub(super) fn is_for_a_client(&self) -> bool {
+        matches!(self, Self::Operation(..) | Self::Unlock(..) | Self::Cancel(..) | Self::Part(_) | Self::Purge(Some(_)))
+    }
+}
+
+impl Pending {
+    pub(super) fn new(command: Command, purpose: Purpose, since: Duration) -> Self {
+        Self { command, purpose, since, doubtful: false }
+    }
+}
+
+/// What the broker believes of one resource.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// The version to expect; absent: read first.
+    pub(super) version: Option<Version>,
+    /// A record stands at that version (and not a marker or nothing).
+    pub(super) exists: bool,
+    /// The state at that version; while in a batch, the state to be.
+    pub(super) resource: Resource,
+    pub(super) pending: VecDeque<Pending>,
+    /// It is on the shard's ready list.
+    pub(super) ready: bool,
+    /// It is in the batch in flight.
+    pub(super) in_flight: bool,
+    /// It must be written or confirmed although no command waits: an idle record is to be deleted, or what was read
+    /// speaks of claims of this broker and must be confirmed before they are told.
+    pub(super) due: bool,
+    /// It was read since the claims of this broker were last compared with it.
+    pub(super) news: bool,
+    /// A read is under way.
+    pub(super) reading: bool,
+    /// Claims here that belong to sessions of this broker.
+    pub(super) locals: std::collections::BTreeSet<ClaimId>,
+    /// Commits in a row without seeing another writer.
+    pub(super) streak: u32,
+    /// It rests until then, so that a distant broker gets a turn.
+    pub(super) rests_until: Duration,
+    /// The version that is watched.
+    pub(super) watched: Option<Version>,
+    /// When it is read again at the latest.
+    pub(super) poll_at: Option<Duration>,
+    /// When it was last used.
+    pub(super) touched: Duration,
+}
+
+impl Entry {
+    /// A resource that was never looked at: probably nobody has a claim on it.
+    pub(super) fn presumed_absent() -> Self {
+        Self { version: Some(Version::ABSENT), ..Self::default() }
+    }
+
+    /// Nothing is lost if the broker forgets it.
+    pub(super) fn is_forgettable(&self) -> bool {
+        !self.has_work() && !self.in_flight && !self.reading && self.locals.is_empty()
+    }
+
+    /// A batch would do something with it.
+    pub(super) fn has_work(&self) -> bool {
+        self.due || !self.pending.is_empty()
+    }
+}
+
+/// What a mark is written for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum MarkPurpose {
+    /// A session of this broker is buried.
+    BuryOwn(LostReason),
+    /// A session of a broker that is gone is buried.
+    BuryStranger,
+    /// A session moves here.
+    Move,
+    /// A mark that nobody needs any more is deleted.
+    Clear,
+}
+
+/// A write of a session's mark that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MarkJob {
+    pub(super) session: SessionId,
+    pub(super) purpose: MarkPurpose,
+    /// The version to expect.
+    pub(super) expected: Version,
+    /// The new mark; absent: delete.
+    pub(super) mark: Option<Mark>,
+}
+
+/// One write of a batch, and what depends on it.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A resource with the commands that were applied.
+    Resource {
+        id: ResourceId,
+        applied: Vec<Applied>,
+        /// The write deletes the record.
+        deletes: bool,
+        /// The write only confirms the version.
+        confirms: bool,
+    },
+    /// A session's mark.
+    Mark(MarkJob),
+}
+
+/// A command that was applied, and what happened.
+#[derive(Debug)]
+pub(super) struct Applied {
+    pub(super) pending: Pending,
+    pub(super) outcomes: Vec<Outcome>,
+}
+
+/// What a lane is doing.
+#[derive(Debug, Default)]
+pub(super) enum LaneState {
+    #[default]
+    Idle,
+    /// A batch is on its way; items in the order of its writes.
+    InFlight(Vec<Item>),
+    /// An outcome was unknown: the generation must move first.
+    Doubtful {
+        /// The request to move it is under way.
+        asked: bool,
+    },
+    /// The store said that it is unavailable: try again then.
+    Resting(Duration),
+}
+
+/// One lane with its resources.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) lane: Lane,
+    pub(super) generation: Generation,
+    pub(super) state: LaneState,
+    pub(super) entries: BTreeMap<ResourceId, Entry>,
+    pub(super) ready: VecDeque<ResourceId>,
+    pub(super) marks: VecDeque<MarkJob>,
+    /// Failures in a row, for the pause before the next try.
+    pub(super) failures: u32,
+}
+
+impl Shard {
+    pub(super) fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            generation: Generation(1),
+            state: LaneState::Idle,
+            entries: BTreeMap::new(),
+            ready: VecDeque::new(),
+            marks: VecDeque::new(),
+            failures: 0,
+        }
+    }
+
+    /// The entry of a resource, made if there is none.
+    pub(super) fn entry(&mut self, id: &ResourceId) -> &mut Entry {
+        self.entries.entry(id.clone()).or_insert_with(Entry::presumed_absent)
+    }
+
+    /// Puts a command in its resource's queue.
+    pub(super) fn push(&mut self, id: &ResourceId, pending: Pending) {
+        let entry = self.entry(id);
+        entry.touched = pending.since;
+        entry.pending.push_back(pending);
+        if !entry.ready && !entry.in_flight {
+            entry.ready = true;
+            self.ready.push_back(id.clone());
+        }
+    }
+
+    /// Puts an entry on the ready list if it has something to do and may do it.
+    pub(super) fn make_ready(&mut self, id: &ResourceId) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if !entry.ready && !entry.in_flight && entry.has_work() {
+            entry.ready = true;
+            self.ready.push_back(id.clone());
+        }
+    }
+}
+
+/// The lane of a key. All commands of one resource share a lane, and so do all marks of one session.
+pub(super) fn lane_of(key: &Key, lanes: u16) -> u16 {
+    let hash = match key {
+        Key::Resource(id) => crc32c::crc32c(id.name.as_str().as_bytes()),
+        Key::Session(id) => (id.opener.0 as u32) ^ id.serial.wrapping_mul(0x9e37_79b9),
+    };
+    (hash % u32::from(lanes)) as u16
+}
+
+/// The claims that an outcome speaks of.
+pub(super) fn claim_of(outcome: &Outcome) -> Option<ClaimId> {
+    match outcome {
+        Outcome::Refused { .. } => None,
+        Outcome::Completed(completion) => Some(completion.claim),
+        Outcome::Queued { claim, .. }
+        | Outcome::Blocking { claim, .. }
+        | Outcome::Removed { claim }
+        | Outcome::AlreadyGranted { claim }
+        | Outcome::Gone { claim }
+        | Outcome::Orphaned { claim } => Some(*claim),
+    }
+}

@@ -1,0 +1,218 @@
+//! The table of sessions that this broker vouches for, and what it knows of their claims.
+//!
+//! The table is memory, not truth: what a claim holds is decided by the record of its resource. The table knows whom to
+//! tell, and which claim numbers were used, so that a claim is created at most once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::api::{ConnectionId, Done, Event, LiveClaim, LostReason, ReplyTo};
+use crate::limits::CLAIM_NUMBER_GAP_MAX;
+use crate::mode::Mode;
+use crate::name::{ClaimNumber, Fence, Label, OperationNumber, ResourceId, Version};
+
+/// Answers of finished claims that a session keeps for repeats.
+const FINISHED_KEPT: usize = 64;
+
+/// Where a session is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Taken over, but the mark does not say so yet. Nothing is answered.
+    Moving,
+    /// This broker vouches.
+    Vouching,
+    /// The burial may have been sent: the session is never answered again.
+    Burying(LostReason),
+    /// The client closed it; its claims are being removed.
+    Closing,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) label: Label,
+    pub(super) bound: bool,
+    pub(super) life: Life,
+    /// The client's newest move number; 0 before the first.
+    pub(super) move_number: u32,
+    /// The version of the session's mark, as this broker wrote or saw it.
+    pub(super) mark: Version,
+    /// When the client was heard, monotonic.
+    pub(super) heard: Duration,
+    pub(super) connection: Option<ConnectionId>,
+    pub(super) claims: BTreeMap<ClaimNumber, Claim>,
+    pub(super) numbers: Numbers,
+    /// Claims that count as dead wherever they are met.
+    pub(super) void: BTreeSet<ClaimNumber>,
+    /// Operations that wait.
+    pub(super) waiting: usize,
+    /// Last answers of finished claims, oldest first.
+    pub(super) finished: VecDeque<Done>,
+    /// Who is told when the session is closed.
+    pub(super) closers: Vec<ReplyTo>,
+    /// The resume that is under way.
+    pub(super) resuming: Option<Resuming>,
+    /// Events that wait for the answer to the resume, so that they are not taken for those of the stream before.
+    pub(super) held_back: Vec<Event>,
+    /// An administrator ended it; it goes when the client confirms.
+    pub(super) expiring: bool,
+}
+
+/// A resume that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Resuming {
+    pub(super) to: ReplyTo,
+    /// Claims whose resources must be read before the answer.
+    pub(super) unread: BTreeSet<ClaimNumber>,
+    /// What the client said that it has.
+    pub(super) claims: Vec<LiveClaim>,
+}
+
+impl Session {
+    pub(super) fn new(label: Label, bound: bool, life: Life, heard: Duration) -> Self {
+        Self {
+            label,
+            bound,
+            life,
+            move_number: 0,
+            mark: Version::ABSENT,
+            heard,
+            connection: None,
+            claims: BTreeMap::new(),
+            numbers: Numbers::default(),
+            void: BTreeSet::new(),
+            waiting: 0,
+            finished: VecDeque::new(),
+            closers: Vec::new(),
+            resuming: None,
+            held_back: Vec::new(),
+            expiring: false,
+        }
+    }
+
+    /// Removes a claim and keeps its last answer for repeats.
+    pub(super) fn finish(&mut self, number: ClaimNumber, done: Option<Done>) -> Option<Claim> {
+        let claim = self.claims.remove(&number)?;
+        if claim.pending.is_some() {
+            self.waiting -= 1;
+        }
+        if let Some(done) = done {
+            if self.finished.len() == FINISHED_KEPT {
+                self.finished.pop_front();
+            }
+            self.finished.push_back(done);
+        }
+        Some(claim)
+    }
+
+    /// Every resource on which the session has a claim.
+    pub(super) fn resources(&self) -> BTreeSet<ResourceId> {
+        self.claims.values().map(|claim| claim.resource.clone()).collect()
+    }
+
+    /// The last answer of a finished claim.
+    pub(super) fn finished(&self, number: ClaimNumber) -> Option<&Done> {
+        self.finished.iter().rev().find(|done| done.claim == number)
+    }
+}
+
+/// One claim of a session of this broker.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) resource: ResourceId,
+    /// The newest operation asked for.
+    pub(super) operation: OperationNumber,
+    /// The mode held, as last seen.
+    pub(super) granted: Option<Mode>,
+    pub(super) grant_seq: u32,
+    /// The highest blocking level that the client was told since the last grant.
+    pub(super) told: Option<Mode>,
+    /// Commands of this claim that are queued in the broker or under way to the store.
+    pub(super) commands: u32,
+    /// The operation that has no completion yet.
+    pub(super) pending: Option<Operation>,
+    /// An administrator takes it away; it goes when the holder confirms or the time has passed.
+    pub(super) forced: bool,
+}
+
+/// An operation that has no completion yet.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) number: OperationNumber,
+    /// Who is answered; absent once a stream has been told `queued`.
+    pub(super) reply: Option<ReplyTo>,
+    /// A unary call that wants only the end.
+    pub(super) until_done: bool,
+    /// When its wait ends, monotonic; absent: never.
+    pub(super) deadline: Option<Duration>,
+    /// Its place, once it is queued.
+    pub(super) queued: Option<(u32, Fence)>,
+}
+
+impl Claim {
+    pub(super) fn new(resource: ResourceId, operation: OperationNumber) -> Self {
+        Self { resource, operation, granted: None, grant_seq: 0, told: None, commands: 0, pending: None, forced: false }
+    }
+}
+
+/// Which claim numbers were used: all below `floor`, and some above.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    floor: u64,
+    above: BTreeSet<u64>,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self { floor: 1, above: BTreeSet::new() }
+    }
+}
+
+impl Numbers {
+    /// All numbers below `next` count as used.
+    pub(super) fn starting_at(next: ClaimNumber) -> Self {
+        Self { floor: next.0.max(1), above: BTreeSet::new() }
+    }
+
+    pub(super) fn is_used(&self, number: ClaimNumber) -> bool {
+        number.0 < self.floor || self.above.contains(&number.0)
+    }
+
+    /// True if the number is so far ahead that it could not be remembered.
+    pub(super) fn is_too_far(&self, number: ClaimNumber) -> bool {
+        number.0 >= self.floor + CLAIM_NUMBER_GAP_MAX
+    }
+
+    /// Notes that the number was used.
+    pub(super) fn mark_once(&mut self, number: ClaimNumber) {
+        if self.is_used(number) {
+            return;
+        }
+        if number.0 != self.floor {
+            self.above.insert(number.0);
+            return;
+        }
+        self.floor += 1;
+        while self.above.remove(&self.floor) {
+            self.floor += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_used_once_in_any_order() {
+        let mut numbers = Numbers::default();
+        for number in [1, 3, 2, 5] {
+            assert!(!numbers.is_used(ClaimNumber(number)));
+            numbers.mark_once(ClaimNumber(number));
+            assert!(numbers.is_used(ClaimNumber(number)));
+        }
+        assert!(!numbers.is_used(ClaimNumber(4)));
+        assert_eq!(numbers.floor, 4);
+        assert!(numbers.is_too_far(ClaimNumber(4 + CLAIM_NUMBER_GAP_MAX)));
+    }
+}

@@ -1,0 +1,113 @@
+//! What people see of a broker.
+
+use super::Broker;
+use super::Phase;
+use super::api::{BrokerView, Query, Reply, ReplyTo, SessionView, StatusView};
+use super::liveness::Observed;
+use super::table::{Life, Session};
+use crate::backend::Pulse;
+use crate::limits::PAGE_MAX;
+use crate::name::{SessionId, Version};
+
+impl Broker {
+    pub(super) fn query(&mut self, from: ReplyTo, query: Query) {
+        let reply = match query {
+            Query::Sessions { after, limit } => self.view_sessions(after, limit),
+            Query::Claims { session } => self.view_claims(session),
+            Query::Brokers => Reply::Brokers(self.view_brokers()),
+            Query::Status => Reply::Status(self.view_status()),
+        };
+        self.reply(from, reply);
+    }
+
+    fn view_sessions(&self, after: Option<SessionId>, limit: usize) -> Reply {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let limit = limit.clamp(1, PAGE_MAX);
+        let from = after.map_or(Unbounded, Excluded);
+        let mut page = self.sessions.range((from, Unbounded));
+        let sessions = page.by_ref().take(limit).map(|(id, session)| self.view_session(*id, session)).collect();
+        Reply::Sessions { sessions, more: page.next().is_some(), total: self.sessions.len() }
+    }
+
+    fn view_session(&self, id: SessionId, session: &Session) -> SessionView {
+        SessionView {
+            session: id,
+            label: session.label.clone(),
+            silence: self.now.mono.saturating_sub(session.heard),
+            held: session.held(),
+            waiting: session.waiting,
+            state: match session.life {
+                Life::Moving => "moving",
+                Life::Vouching => "vouching",
+                Life::Burying(_) => "burying",
+                Life::Closing => "closing",
+            },
+            bound: session.bound,
+            connected: session.connection.is_some(),
+            move_number: session.move_number,
+        }
+    }
+
+    fn view_claims(&self, id: SessionId) -> Reply {
+        let claims = self
+            .sessions
+            .get(&id)
+            .map(|session| session.claims.iter().map(|(number, claim)| (*number, claim.resource.clone())).collect());
+        Reply::Claims(claims.unwrap_or_default())
+    }
+
+    fn view_brokers(&self) -> Vec<BrokerView> {
+        let own = BrokerView {
+            pulse: Pulse {
+                broker: self.config.incarnation,
+                version: Version::ABSENT,
+                gone: false,
+                beat: 0,
+                broker_ttl: self.config.broker_ttl,
+                round_trip: self.longest_round_trip(),
+                info: self.config.info.clone(),
+            },
+            state: if self.is_valid() { "alive" } else { "silent" },
+            silence: std::time::Duration::ZERO,
+            own: true,
+            burying: self.sessions.values().filter(|session| matches!(session.life, Life::Burying(_))).count(),
+        };
+        let others = self.liveness.others.values().map(|known| self.view_other(known));
+        std::iter::once(own).chain(others).collect()
+    }
+
+    fn view_other(&self, known: &Observed) -> BrokerView {
+        let now = self.now.mono;
+        let state = if known.gone_since.is_some() {
+            "gone"
+        } else if known.is_silent(now) {
+            "silent"
+        } else {
+            "alive"
+        };
+        BrokerView {
+            pulse: known.pulse.clone(),
+            state,
+            silence: now.saturating_sub(known.since),
+            own: false,
+            burying: self.strangers.waiting_for_burial(known.pulse.broker),
+        }
+    }
+
+    fn view_status(&self) -> StatusView {
+        let state = match self.phase {
+            Phase::Starting => "starting",
+            Phase::Serving if self.is_valid() => "serving",
+            Phase::Serving => "silent",
+            Phase::Draining { .. } | Phase::Leaving => "draining",
+            Phase::Over => "over",
+        };
+        StatusView {
+            state,
+            sessions: self.sessions.len(),
+            claims: self.sessions.values().map(|session| session.claims.len()).sum(),
+            waiting: self.sessions.values().map(|session| session.waiting).sum(),
+            ..self.counters.clone()
+        }
+    }
+}
