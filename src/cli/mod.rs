@@ -1,12 +1,39 @@
-//! The command line: one file per subcommand, each with an `Args` and a `run` that returns the exit status.
+//! The command line: one file per subcommand, each with an `Args` and a `run` that does it.
 //!
-//! Data goes to standard output, everything else to standard error.
+//! Data goes to standard output, everything else to standard error. A command that fails says so in one sentence, and
+//! in a hint what to do next.
+//!
+//! # Layout, in reading order
+//!
+//! * [`serve`]: runs a broker;
+//! * [`ls`], [`show`], [`watch`], [`sessions`], [`brokers`], [`status`]: look;
+//! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
+//! * [`connect`], [`failure`], [`output`], [`view`]: what they share.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 pub mod serve;
+
+pub mod ls;
+pub mod show;
+pub mod watch;
+pub mod sessions;
+pub mod brokers;
+pub mod status;
+
+pub mod unlock;
+pub mod expire;
+pub mod drain;
+pub mod purge;
+
+pub mod connect;
+pub mod failure;
+pub mod output;
+pub mod view;
+
+use failure::Failure;
 
 /// A lock broker: six lock modes over gRPC on Redis, etcd, NATS or memory.
 #[derive(Debug, Parser)]
@@ -22,6 +49,26 @@ pub struct Cli {
 pub enum Command {
     /// Run a broker.
     Serve(serve::Args),
+    /// List the resources on which somebody has a claim.
+    Ls(ls::Args),
+    /// Show who holds a resource and who waits for it.
+    Show(show::Args),
+    /// Follow a resource: one line for each change.
+    Watch(watch::Args),
+    /// List the sessions of all brokers.
+    Sessions(sessions::Args),
+    /// List the brokers on the store.
+    Brokers(brokers::Args),
+    /// Show how a broker is.
+    Status(status::Args),
+    /// Take a lock away from its holder.
+    Unlock(unlock::Args),
+    /// End a session, with everything it holds.
+    Expire(expire::Args),
+    /// Tell a broker to hand its sessions over and leave.
+    Drain(drain::Args),
+    /// Remove orphans: claims that outlived their sessions.
+    Purge(purge::Args),
 }
 
 impl Cli {
@@ -29,12 +76,36 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(args) => serve::run(args),
+            Command::Ls(args) => client(ls::run(args)),
+            Command::Show(args) => client(show::run(args)),
+            Command::Watch(args) => client(watch::run(args)),
+            Command::Sessions(args) => client(sessions::run(args)),
+            Command::Brokers(args) => client(brokers::run(args)),
+            Command::Status(args) => client(status::run(args)),
+            Command::Unlock(args) => client(unlock::run(args)),
+            Command::Expire(args) => client(expire::run(args)),
+            Command::Drain(args) => client(drain::run(args)),
+            Command::Purge(args) => client(purge::run(args)),
         }
     }
 }
 
+/// Carries out a command that asks brokers.
+fn client(command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => Err(Failure::new(exit::FAILURE, format_args!("the runtime can not be started: {error}"))),
+    };
+    done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
 /// Exit statuses that mean something, after `sysexits.h`.
 pub mod exit {
+    /// It could not be done, for a reason that was told.
+    pub const FAILURE: u8 = 1;
+    /// The arguments make no sense. The same as for arguments that can not be parsed.
+    pub const USAGE: u8 = 2;
     /// No broker, or no store, could be reached.
     pub const UNREACHABLE: u8 = 69;
     /// A lock was lost.

@@ -1,0 +1,252 @@
+//! How client commands reach a broker: the flags that all of them take, and moving on to the next endpoint.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sixpin_core::name::{Lockspace, ResourceName};
+use sixpin_proto::v1;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use super::exit;
+use super::failure::{Failure, deepest, described};
+use super::output::Format;
+
+/// How long one endpoint may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long one endpoint may take to answer a request that only looks.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest answer: a resource with its longest queue is larger than what gRPC allows by default.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What commands take that use or look.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ClientArgs {
+    /// Brokers, tried in this order.
+    #[arg(
+        long,
+        env = "SIXPIN_ENDPOINTS",
+        hide_env_values = true,
+        value_name = "HOST:PORT,...",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:6616"
+    )]
+    pub endpoints: Vec<Address>,
+    /// Where to look, and how to write.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// What commands take that administer. They have no `--endpoints`: it would not be where they act.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AdminArgs {
+    /// The admin listeners.
+    #[command(flatten)]
+    pub admin: AdminEndpoints,
+    /// Where to look, and how to write.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// What every command takes that asks a broker.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CommonArgs {
+    /// The lockspace that resources are in.
+    #[arg(
+        long,
+        env = "SIXPIN_LOCKSPACE",
+        hide_env_values = true,
+        value_name = "NAME",
+        default_value = "default",
+        value_parser = Lockspace::new
+    )]
+    pub lockspace: Lockspace,
+    /// Text for people or JSON for programs.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: Format,
+}
+
+/// Where administration is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AdminEndpoints {
+    /// Admin listeners of brokers, tried in this order.
+    #[arg(
+        id = "admin_endpoints",
+        long = "admin-endpoint",
+        env = "SIXPIN_ADMIN_ENDPOINTS",
+        hide_env_values = true,
+        value_name = "HOST:PORT,...",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:6617"
+    )]
+    pub endpoints: Vec<Address>,
+}
+
+impl ClientArgs {
+    /// The brokers.
+    pub fn brokers(&self) -> Brokers {
+        Brokers { addresses: self.endpoints.clone(), admin: false }
+    }
+}
+
+impl AdminEndpoints {
+    /// The admin listeners.
+    pub fn brokers(&self) -> Brokers {
+        Brokers { addresses: self.endpoints.clone(), admin: true }
+    }
+}
+
+impl CommonArgs {
+    /// A resource of the lockspace.
+    pub fn resource(&self, name: &ResourceName) -> v1::Resource {
+        v1::Resource { lockspace: self.lockspace.to_string(), name: name.to_string() }
+    }
+}
+
+/// `host:port` of a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address(String);
+
+impl Address {
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+        if port.is_some_and(|port| port.parse::<u16>().is_ok()) && !text.contains('/') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("write `host:port`, and commas between several".to_owned())
+        }
+    }
+}
+
+/// Brokers of one store, in the order in which they are tried.
+#[derive(Debug, Clone)]
+pub struct Brokers {
+    addresses: Vec<Address>,
+    admin: bool,
+}
+
+impl Brokers {
+    /// One broker, at an address that another one told.
+    pub fn at(address: Address) -> Self {
+        Self { addresses: vec![address], admin: false }
+    }
+
+    /// The only address; a failure if there are several, for requests that are meant for one broker.
+    pub fn only(&self) -> Result<&Address, Failure> {
+        match self.addresses.as_slice() {
+            [address] => Ok(address),
+            _ => Err(Failure::usage("this is for one broker, but several are named")
+                .hint("name its admin listener with `--admin-endpoint`")),
+        }
+    }
+
+    /// The addresses.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Asks the first broker that can answer. `call` may be made several times: it must be one that can be repeated.
+    pub async fn ask<T>(&self, call: impl AsyncFn(Channel) -> Result<T, Status>) -> Result<T, Failure> {
+        self.ask_within(Some(ANSWER_TIMEOUT), call).await
+    }
+
+    /// As [`Self::ask`], for answers that may take long.
+    pub async fn ask_patiently<T>(&self, call: impl AsyncFn(Channel) -> Result<T, Status>) -> Result<T, Failure> {
+        self.ask_within(None, call).await
+    }
+
+    async fn ask_within<T>(
+        &self,
+        limit: Option<Duration>,
+        call: impl AsyncFn(Channel) -> Result<T, Status>,
+    ) -> Result<T, Failure> {
+        let mut detail = String::new();
+        for address in &self.addresses {
+            let channel = match connect(address).await {
+                Ok(channel) => channel,
+                Err(failed) => {
+                    detail = failed;
+                    continue;
+                }
+            };
+            let answer = match limit {
+                Some(limit) => tokio::time::timeout(limit, call(channel)).await.unwrap_or_else(|_| {
+                    Err(Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(limit))))
+                }),
+                None => call(channel).await,
+            };
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(status) if may_pass(&status) => detail = described(&status),
+                Err(status) => return Err(Failure::refused(&status)),
+            }
+        }
+        Err(self.unreachable(&detail))
+    }
+
+    /// A connection to the first broker that accepts one.
+    pub async fn channel(&self) -> Result<(Address, Channel), Failure> {
+        let mut detail = String::new();
+        for address in &self.addresses {
+            match connect(address).await {
+                Ok(channel) => return Ok((address.clone(), channel)),
+                Err(failed) => detail = failed,
+            }
+        }
+        Err(self.unreachable(&detail))
+    }
+
+    /// No broker answered.
+    pub fn unreachable(&self, detail: &str) -> Failure {
+        let tried: Vec<String> = self.addresses.iter().map(|address| format!("`{address}`")).collect();
+        let hint = if self.admin {
+            "administration has a listener of its own: name it with `--admin-endpoint` or SIXPIN_ADMIN_ENDPOINTS"
+        } else {
+            "start a broker with `sixpin serve`, or name one with `--endpoints` or SIXPIN_ENDPOINTS"
+        };
+        Failure::new(exit::UNREACHABLE, format_args!("no broker answered at {}: {detail}", tried.join(", "))).hint(hint)
+    }
+}
+
+/// A connection to one address, or why there is none.
+pub async fn connect(address: &Address) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| deepest(&error))?;
+    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+    endpoint.connect().await.map_err(|error| deepest(&error).to_lowercase())
+}
+
+/// Whether another broker may answer better.
+fn may_pass(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_host_and_port() {
+        for good in ["127.0.0.1:6616", " localhost:1", "[::1]:6616"] {
+            assert!(good.parse::<Address>().is_ok(), "{good}");
+        }
+        for bad in ["", "localhost", ":1", "host:port", "http://host:1"] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+    }
+}

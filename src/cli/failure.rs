@@ -1,0 +1,120 @@
+//! How a command says that it failed: one sentence on standard error, a hint on what to do next, an exit status.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use prost::Message as _;
+use sixpin_proto::v1;
+use tonic::{Code, Status};
+
+use super::exit;
+
+/// The binary metadata in which a broker says machine-readably what was wrong.
+const ERROR_METADATA: &str = "sixpin-error-bin";
+
+/// Why a command ends without having done what was asked.
+#[derive(Debug)]
+pub struct Failure {
+    status: u8,
+    /// Absent if there is nothing to say: a reader that went away needs no explanation.
+    message: Option<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure in one sentence, without a full stop.
+    pub fn new(status: u8, message: impl Display) -> Self {
+        Self { status, message: Some(message.to_string()), hint: None }
+    }
+
+    /// A failure of the arguments: what was asked for makes no sense.
+    pub fn usage(message: impl Display) -> Self {
+        Self::new(exit::USAGE, message)
+    }
+
+    /// The end of a command whose reader went away, as in `sixpin ls | head`.
+    pub fn reader_gone() -> Self {
+        Self { status: 0, message: None, hint: None }
+    }
+
+    /// A failure that was already told.
+    pub fn told(status: u8) -> Self {
+        Self { status, message: None, hint: None }
+    }
+
+    /// What the user can do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// What a broker's refusal means.
+    pub fn refused(status: &Status) -> Self {
+        let text = described(status);
+        let failure = Self::new(exit::FAILURE, &text);
+        match status.code() {
+            Code::InvalidArgument => Self::usage(text),
+            Code::Unimplemented => Self::new(exit::FAILURE, "the broker does not know this request").hint(
+                "inspection is on the broker's `--listen` address, administration on its `--admin-listen` address",
+            ),
+            Code::Unavailable | Code::DeadlineExceeded => Self::new(exit::UNREACHABLE, text),
+            _ => failure,
+        }
+    }
+
+    /// Tells it on standard error.
+    pub fn report(self) -> ExitCode {
+        if let Some(message) = self.message {
+            tell("error", "1;31", &message);
+        }
+        if let Some(hint) = self.hint {
+            tell("hint", "1;36", &hint);
+        }
+        ExitCode::from(self.status)
+    }
+}
+
+/// Tells something on standard error that is no failure yet.
+pub fn warn(message: impl Display) {
+    tell("warning", "1;33", &message.to_string());
+}
+
+/// Tells on standard error what is going on.
+pub fn note(message: impl Display) {
+    tell("sixpin", "1", &message.to_string());
+}
+
+/// The broker's own words, where it has any.
+pub fn described(status: &Status) -> String {
+    let said = status.metadata().get_bin(ERROR_METADATA).and_then(|value| value.to_bytes().ok());
+    let said = said.and_then(|bytes| v1::Error::decode(bytes).ok()).map(|error| error.message);
+    match said.filter(|message| !message.is_empty()) {
+        Some(message) => message,
+        None if status.message().is_empty() => deepest(status),
+        None => status.message().to_owned(),
+    }
+}
+
+/// The innermost cause, which is what a person can act on: "connection refused" and not "transport error".
+pub fn deepest(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// Whether standard error is a terminal that wants colours.
+pub fn coloured() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && std::io::stderr().is_terminal()
+}
+
+fn tell(word: &str, colour: &str, text: &str) {
+    let line = if coloured() { format!("\x1b[{colour}m{word}:\x1b[0m {text}\n") } else { format!("{word}: {text}\n") };
+    // Nobody can be told that standard error is gone.
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}

@@ -1,0 +1,104 @@
+//! `sixpin ls`: the resources on which somebody has a claim.
+
+use serde::Serialize;
+use sixpin_proto::v1;
+use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
+
+use super::connect::ClientArgs;
+use super::failure::{Failure, warn};
+use super::output::{self, Format, Table};
+use super::view;
+
+/// Entries of one page, which is the most that a broker gives at once.
+const PAGE: u32 = 1_000;
+
+/// What `sixpin ls` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The beginning of the names.
+    #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// How many to show.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    limit: u32,
+    /// Go on after this name.
+    #[arg(long, value_name = "NAME")]
+    after: Option<String>,
+    /// Show all of them.
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Listing {
+    resources: Vec<Summary>,
+    /// Where the next page begins; absent at the end.
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Summary {
+    lockspace: String,
+    name: String,
+    #[serde(serialize_with = "view::as_text")]
+    version: u64,
+    modes: Vec<&'static str>,
+    granted: u32,
+    converting: u32,
+    waiting: u32,
+}
+
+/// Lists resources.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    let brokers = args.client.brokers();
+    let mut request = v1::ListResourcesRequest {
+        lockspace: args.client.common.lockspace.to_string(),
+        prefix: args.prefix,
+        limit: if args.all { PAGE } else { args.limit },
+        after: args.after.unwrap_or_default(),
+    };
+    let mut resources = Vec::new();
+    loop {
+        let page = brokers
+            .ask(async |channel| InspectServiceClient::new(channel).list_resources(request.clone()).await)
+            .await?
+            .into_inner();
+        resources.extend(page.resources.into_iter().map(summary));
+        request.after = page.next;
+        if !args.all || request.after.is_empty() {
+            break;
+        }
+    }
+    let next = Some(request.after).filter(|next| !next.is_empty());
+    show(&Listing { resources, next }, args.client.common.output)
+}
+
+fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return output::json(listing);
+    }
+    let mut table = Table::new(&["RESOURCE", "HELD", ">HOLDERS", ">CONVERTING", ">WAITING"]);
+    for resource in &listing.resources {
+        table.row([
+            resource.name.clone(),
+            resource.modes.join(" "),
+            resource.granted.to_string(),
+            resource.converting.to_string(),
+            resource.waiting.to_string(),
+        ]);
+    }
+    output::text(&table.render())?;
+    if let Some(next) = &listing.next {
+        warn(format_args!("there are more: go on with `--after '{next}'`, or see all with `--all`"));
+    }
+    Ok(())
+}
+
+fn summary(summary: v1::ResourceSummary) -> Summary {
+    let modes = summary.modes().filter_map(view::mode).collect();
+    let v1::ResourceSummary { resource, version, granted, converting, waiting, .. } = summary;
+    let v1::Resource { lockspace, name } = resource.unwrap_or_default();
+    Summary { lockspace, name, version, modes, granted, converting, waiting }
+}

@@ -1,0 +1,119 @@
+//! `sixpin show`: the three queues of one resource.
+
+use std::fmt::Write as _;
+
+use sixpin_core::name::ResourceName;
+use sixpin_proto::v1;
+use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
+
+use super::connect::{ANSWER_BYTES_MAX, Brokers, ClientArgs};
+use super::failure::Failure;
+use super::output::{self, Format, Table};
+use super::view::{self, ResourceView};
+
+/// What `sixpin show` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The resource.
+    #[arg(value_parser = ResourceName::new)]
+    resource: ResourceName,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Shows a resource.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    let state = state(&args.client.brokers(), &args.client, &args.resource).await?;
+    match args.client.common.output {
+        Format::Json => output::json(&ResourceView::from(state)),
+        Format::Text => output::text(&render(&state)),
+    }
+}
+
+/// The state of a resource, as the first broker that answers sees it.
+pub async fn state(
+    brokers: &Brokers,
+    client: &ClientArgs,
+    resource: &ResourceName,
+) -> Result<v1::ResourceState, Failure> {
+    let resource = client.common.resource(resource);
+    let request = v1::GetResourceRequest { resource: Some(resource) };
+    let reply = brokers
+        .ask(async |channel| {
+            let mut inspect = InspectServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+            inspect.get_resource(request.clone()).await
+        })
+        .await?;
+    Ok(reply.into_inner())
+}
+
+/// The resource as a text of several lines.
+fn render(state: &v1::ResourceState) -> String {
+    let resource = state.resource.clone().unwrap_or_default();
+    if state.claims.is_empty() && state.left_out == 0 {
+        return format!("{} in lockspace {} is free: nobody has a claim on it\n", resource.name, resource.lockspace);
+    }
+    let mut out = format!("{} in lockspace {}, version {}\n", resource.name, resource.lockspace, state.version);
+    if let Some(value) = &state.value {
+        out.push_str(&value_block(value));
+    }
+    for (queue, title) in
+        [(v1::Queue::Granted, "Granted"), (v1::Queue::Converting, "Converting"), (v1::Queue::Waiting, "Waiting")]
+    {
+        let claims: Vec<&v1::ClaimInfo> = state.claims.iter().filter(|claim| claim.queue() == queue).collect();
+        if !claims.is_empty() {
+            // Writing to a string does not fail.
+            let _ = write!(out, "\n{title}\n{}", claims_table(&claims));
+        }
+    }
+    if state.left_out > 0 {
+        let _ = writeln!(out, "\nand {} more", view::count(state.left_out.into(), "claim"));
+    }
+    out
+}
+
+/// Claims of one resource as a table, in the order given.
+pub fn claims_table(claims: &[&v1::ClaimInfo]) -> String {
+    let mut table =
+        Table::new(&["MODE", ">AGE", "LABEL", "OWNER", "SESSION", ">CLAIM", "FENCE", "TICKET", "NOTES"]).indented(2);
+    for claim in claims {
+        let number = |number: u64| if number == 0 { String::new() } else { number.to_string() };
+        table.row([
+            view::claim_mode(claim),
+            view::age(claim.age_ms),
+            claim.label.clone(),
+            claim.owner.clone(),
+            claim.session.clone(),
+            claim.claim.to_string(),
+            number(claim.fence),
+            if claim.queue() == v1::Queue::Granted { String::new() } else { number(claim.ticket) },
+            notes(claim),
+        ]);
+    }
+    table.render()
+}
+
+fn notes(claim: &v1::ClaimInfo) -> String {
+    let told = view::mode(claim.told()).map(|mode| format!("told it blocks {mode}"));
+    [
+        claim.orphan.then(|| "orphan".to_owned()),
+        (claim.persistent && !claim.orphan).then(|| "persistent".to_owned()),
+        claim.demoted.then(|| "demoted".to_owned()),
+        told,
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join(", ")
+}
+
+fn value_block(value: &v1::Value) -> String {
+    let bytes = value.bytes.clone().unwrap_or_default();
+    let validity = if value.invalid { "invalid: a writer died, these are the last known bytes" } else { "valid" };
+    let shown = match view::printable(&bytes) {
+        Some(text) if text.is_empty() => "all zeroes".to_owned(),
+        Some(text) => format!("`{text}`"),
+        None => view::hex(&bytes),
+    };
+    format!("value block: {shown}, {} bytes, {}, {validity}\n", bytes.len(), view::count(value.seq, "write"))
+}

@@ -1,0 +1,135 @@
+//! `sixpin unlock`: takes a lock away from its holder.
+
+use serde::Serialize;
+use sixpin_core::name::{ResourceName, SessionId};
+use sixpin_proto::v1;
+use sixpin_proto::v1::admin_service_client::AdminServiceClient;
+
+use super::connect::{AdminEndpoints, ClientArgs};
+use super::exit;
+use super::failure::{Failure, note, warn};
+use super::output::{self, Format};
+use super::{show, view};
+
+/// What `sixpin unlock` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The resource.
+    #[arg(value_parser = ResourceName::new)]
+    resource: ResourceName,
+    /// The session that loses the lock; without it, the holders are listed.
+    #[arg(long, value_name = "SESSION")]
+    session: Option<SessionId>,
+    /// Only this claim of the session.
+    #[arg(long, value_name = "NUMBER", requires = "session", value_parser = clap::value_parser!(u64).range(1..))]
+    claim: Option<u64>,
+    /// Yes, take it away. The holder is told; the lock is free when it has confirmed, or when its TTL has passed.
+    #[arg(long)]
+    force: bool,
+    /// Free it at once. The holder may still believe that it has the lock: only fences protect what it guards.
+    #[arg(long, requires = "force")]
+    now: bool,
+    /// Do not wait until the lock is free.
+    #[arg(long, requires = "force")]
+    no_wait: bool,
+    #[command(flatten)]
+    admin: AdminEndpoints,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    resource: String,
+    session: String,
+    claims: Vec<u64>,
+    free: bool,
+    free_in_ms: u64,
+}
+
+/// Takes a lock away, or says what is missing to do so.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    match &args.session {
+        Some(session) if args.force => take_away(&args, session).await,
+        Some(session) => Err(explain(&args, session).await),
+        None => Err(list(&args).await),
+    }
+}
+
+async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
+    let resource = args.client.common.resource(&args.resource);
+    let request = v1::ForceUnlockRequest {
+        resource: Some(resource),
+        session: session.to_string(),
+        claim: args.claim.unwrap_or_default(),
+        now: args.now,
+        no_wait: args.no_wait,
+    };
+    if !args.now && !args.no_wait {
+        note(format_args!(
+            "waiting until the holder has confirmed, or its TTL of {} has passed",
+            humantime::format_duration(session.ttl())
+        ));
+    }
+    let reply = args
+        .admin
+        .brokers()
+        .ask_patiently(async |channel| AdminServiceClient::new(channel).force_unlock(request.clone()).await)
+        .await?
+        .into_inner();
+    let report = Report {
+        resource: args.resource.to_string(),
+        session: session.to_string(),
+        claims: reply.claims,
+        free: reply.free,
+        free_in_ms: reply.free_in_ms,
+    };
+    match args.client.common.output {
+        Format::Json => output::json(&report),
+        Format::Text => output::text(&render(&report)),
+    }
+}
+
+fn render(report: &Report) -> String {
+    let Report { resource, session, claims, free, free_in_ms } = report;
+    let taken = view::count(claims.len() as u64, "claim");
+    let when = if *free { "it is free".to_owned() } else { format!("free in at most {}", view::span(*free_in_ms)) };
+    format!("took {taken} on {resource} from session {session}: {when}\n")
+}
+
+/// Why nothing was done without `--force`.
+async fn explain(args: &Args, session: &SessionId) -> Failure {
+    let state = match show::state(&args.client.brokers(), &args.client, &args.resource).await {
+        Ok(state) => state,
+        Err(failure) => return failure,
+    };
+    let id = session.to_string();
+    let Some(claim) = state.claims.iter().find(|claim| claim.session == id) else {
+        return Failure::new(exit::FAILURE, format_args!("session {id} has no claim on `{}`", args.resource))
+            .hint("see who has with `sixpin show`");
+    };
+    Failure::usage(format_args!(
+        "this would take `{}` away from {}, which has it in {}",
+        args.resource,
+        view::who(claim),
+        view::claim_mode(claim)
+    ))
+    .hint("if that is meant, repeat it with `--force`: the holder is told, and gives up within its TTL")
+}
+
+/// The holders, for one to be named.
+async fn list(args: &Args) -> Failure {
+    let state = match show::state(&args.client.brokers(), &args.client, &args.resource).await {
+        Ok(state) => state,
+        Err(failure) => return failure,
+    };
+    let holders: Vec<&v1::ClaimInfo> = state.claims.iter().filter(|claim| claim.granted != 0).collect();
+    let Some(first) = holders.first() else {
+        return Failure::new(exit::FAILURE, format_args!("nobody holds `{}`", args.resource));
+    };
+    warn(format_args!("`{}` is held by\n{}", args.resource, show::claims_table(&holders).trim_end()));
+    Failure::usage("no session is named, so nothing was done").hint(format_args!(
+        "name the one that is to lose it: `sixpin unlock '{}' --session {} --force`",
+        args.resource, first.session
+    ))
+}
