@@ -1,0 +1,371 @@
+//! A backend around a backend that misbehaves on purpose.
+//!
+//! It does what networks and servers do: refuse, lose the request, lose the answer, deliver late, conflict for no visible
+//! reason, delay, evict, lose hints and serve old reads. A plan decides what happens to each call. Everything it answers
+//! is something that the contract allows, so whatever goes wrong behind it is a mistake of the caller.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sixpin_core::backend::{
+    Backend, BackendFuture, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
+};
+use sixpin_core::name::{Incarnation, Version};
+
+/// Requests held back at most. When one more comes the oldest is lost, which an unknown outcome allows as well.
+const HELD_MAX: usize = 1_024;
+/// Keys whose previous slot is remembered, to be served as an old read.
+const OLD_SLOTS_MAX: usize = 4_096;
+
+/// A method of the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is the method of that name")]
+pub enum Operation {
+    Read,
+    Commit,
+    Advance,
+    Changed,
+    List,
+    Beat,
+    Leave,
+    Evict,
+    Forget,
+    Pulses,
+}
+
+/// A call, as the plan sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// Which method.
+    pub operation: Operation,
+    /// Counts all calls, from 0.
+    pub number: u64,
+    /// The writes of a commit; empty for other methods.
+    pub writes: &'a [Write],
+}
+
+/// What happens to a call. Where a fault makes no sense (a read that conflicts), the call goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Goes through.
+    None,
+    /// Answered with unavailable, and not done.
+    Unavailable,
+    /// Done, and answered with unknown: the reply was lost.
+    ReplyLost,
+    /// Not done, and answered with unknown: the request was lost.
+    RequestLost,
+    /// Answered with unknown, and done when [`Faulty::deliver_late`] is called.
+    Late,
+    /// Not done, and answered with a conflict that does not say what is there.
+    Conflict,
+    /// Goes through after this long.
+    Delay(Duration),
+    /// The caller's registration is turned into `gone` just before.
+    Evict,
+    /// Its hint never comes.
+    LoseHint,
+    /// Answered with what stood there before the last write that went through here.
+    OldRead,
+}
+
+/// A request that will arrive late.
+#[derive(Debug)]
+enum Late {
+    Commit(Guard, Vec<Write>),
+    Advance(Guard),
+    Beat(Beat),
+    Leave(Incarnation),
+    Evict(Guard, Incarnation, Version),
+    Forget(Guard, Incarnation, Version),
+}
+
+type Plan = Box<dyn FnMut(&Call<'_>) -> Fault + Send>;
+
+struct State {
+    plan: Plan,
+    calls: u64,
+    held: VecDeque<Late>,
+    old: BTreeMap<Key, Slot>,
+}
+
+/// A backend that does to each call what a plan says.
+pub struct Faulty<B> {
+    inner: B,
+    state: Mutex<State>,
+}
+
+impl<B: fmt::Debug> fmt::Debug for Faulty<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faulty").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Faulty<B> {
+    /// Wraps a backend. The plan is asked once per call, in the order of the calls.
+    pub fn new(inner: B, plan: impl FnMut(&Call<'_>) -> Fault + Send + 'static) -> Self {
+        let state = State { plan: Box::new(plan), calls: 0, held: VecDeque::new(), old: BTreeMap::new() };
+        Self { inner, state: Mutex::new(state) }
+    }
+
+    /// Wraps a backend with a list: each fault strikes the next call of its method, in order; other calls go through.
+    pub fn scripted(inner: B, script: impl IntoIterator<Item = (Operation, Fault)>) -> Self {
+        let mut script: Vec<(Operation, Fault)> = script.into_iter().collect();
+        Self::new(inner, move |call| {
+            let place = script.iter().position(|(operation, _)| *operation == call.operation);
+            place.map_or(Fault::None, |place| script.remove(place).1)
+        })
+    }
+
+    /// Replaces the plan.
+    pub fn set_plan(&self, plan: impl FnMut(&Call<'_>) -> Fault + Send + 'static) {
+        self.state().plan = Box::new(plan);
+    }
+
+    /// The backend inside.
+    pub fn inner(&self) -> &B {
+        &self.inner
+    }
+
+    /// Lets the requests that are late arrive, in order. Their answers go nowhere. Says how many there were.
+    pub async fn deliver_late(&self) -> usize {
+        let held = std::mem::take(&mut self.state().held);
+        let count = held.len();
+        for request in held {
+            match request {
+                Late::Commit(guard, writes) => drop(self.inner.commit(guard, writes).await),
+                Late::Advance(guard) => drop(self.inner.advance(guard).await),
+                Late::Beat(beat) => drop(self.inner.beat(beat).await),
+                Late::Leave(broker) => drop(self.inner.leave(broker).await),
+                Late::Evict(guard, target, seen) => drop(self.inner.evict(guard, target, seen).await),
+                Late::Forget(guard, target, seen) => drop(self.inner.forget(guard, target, seen).await),
+            }
+        }
+        count
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fault(&self, operation: Operation, writes: &[Write]) -> Fault {
+        let mut state = self.state();
+        let number = state.calls;
+        state.calls += 1;
+        (state.plan)(&Call { operation, number, writes })
+    }
+
+    /// Does to a call that may change the store what the plan says.
+    async fn strike<'a, T: Answer>(
+        &'a self,
+        fault: Fault,
+        writes: usize,
+        broker: Incarnation,
+        late: Late,
+        call: impl FnOnce() -> BackendFuture<'a, T> + Send,
+    ) -> T {
+        match fault {
+            Fault::Unavailable => return T::unavailable(writes),
+            Fault::RequestLost => return T::unknown(writes),
+            Fault::ReplyLost => {
+                call().await;
+                return T::unknown(writes);
+            }
+            Fault::Late => {
+                let mut state = self.state();
+                if state.held.len() == HELD_MAX {
+                    state.held.pop_front();
+                }
+                state.held.push_back(late);
+                return T::unknown(writes);
+            }
+            Fault::Conflict => {
+                if let Some(answer) = T::conflict(writes) {
+                    return answer;
+                }
+            }
+            Fault::Evict => drop(self.inner.leave(broker).await),
+            Fault::Delay(time) => tokio::time::sleep(time).await,
+            Fault::None | Fault::LoseHint | Fault::OldRead => {}
+        }
+        call().await
+    }
+
+    /// Does to a call that changes nothing what the plan says.
+    async fn strike_hint<'a, T: Send>(
+        &'a self,
+        fault: Fault,
+        call: impl FnOnce() -> BackendFuture<'a, Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        match fault {
+            Fault::Unavailable => return Err(unavailable()),
+            Fault::RequestLost | Fault::ReplyLost | Fault::Late => return Err(unknown()),
+            Fault::Delay(time) => tokio::time::sleep(time).await,
+            Fault::None | Fault::Conflict | Fault::Evict | Fault::LoseHint | Fault::OldRead => {}
+        }
+        call().await
+    }
+
+    /// Remembers what stands where a commit is going to write.
+    async fn remember(&self, writes: &[Write]) {
+        let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
+        let Ok(slots) = self.inner.read(&keys).await else { return };
+        let mut state = self.state();
+        for (key, slot) in keys.into_iter().zip(slots) {
+            if state.old.len() == OLD_SLOTS_MAX && !state.old.contains_key(&key) {
+                state.old.pop_first();
+            }
+            state.old.insert(key, slot);
+        }
+    }
+}
+
+/// The answers that a fault gives instead of the store.
+trait Answer: Sized + Send {
+    fn unavailable(writes: usize) -> Self;
+    fn unknown(writes: usize) -> Self;
+    fn conflict(writes: usize) -> Option<Self>;
+}
+
+impl Answer for WriteOutcome {
+    fn unavailable(_: usize) -> Self {
+        Self::Unavailable(REASON.into())
+    }
+
+    fn unknown(_: usize) -> Self {
+        Self::Unknown(REASON.into())
+    }
+
+    fn conflict(_: usize) -> Option<Self> {
+        Some(Self::ConflictUnread)
+    }
+}
+
+impl Answer for Vec<WriteOutcome> {
+    fn unavailable(writes: usize) -> Self {
+        vec![WriteOutcome::unavailable(1); writes]
+    }
+
+    fn unknown(writes: usize) -> Self {
+        vec![WriteOutcome::unknown(1); writes]
+    }
+
+    fn conflict(writes: usize) -> Option<Self> {
+        Some(vec![WriteOutcome::ConflictUnread; writes])
+    }
+}
+
+impl<T: Send> Answer for Result<T, StoreError> {
+    fn unavailable(_: usize) -> Self {
+        Err(unavailable())
+    }
+
+    fn unknown(_: usize) -> Self {
+        Err(unknown())
+    }
+
+    fn conflict(_: usize) -> Option<Self> {
+        None
+    }
+}
+
+const REASON: &str = "a planned fault";
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable(REASON.into())
+}
+
+fn unknown() -> StoreError {
+    StoreError::Unknown(REASON.into())
+}
+
+impl<B: Backend> Backend for Faulty<B> {
+    fn profile(&self) -> Profile {
+        self.inner.profile()
+    }
+
+    fn root(&self) -> Root {
+        self.inner.root()
+    }
+
+    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
+        let fault = self.fault(Operation::Read, &[]);
+        Box::pin(async move {
+            let mut slots = self.strike_hint(fault, || self.inner.read(keys)).await?;
+            if fault == Fault::OldRead {
+                let state = self.state();
+                for (slot, old) in slots.iter_mut().zip(keys.iter().map(|key| state.old.get(key))) {
+                    if let Some(old) = old {
+                        slot.clone_from(old);
+                    }
+                }
+            }
+            Ok(slots)
+        })
+    }
+
+    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
+        let fault = self.fault(Operation::Commit, &writes);
+        Box::pin(async move {
+            self.remember(&writes).await;
+            let late = Late::Commit(guard, writes.clone());
+            self.strike(fault, writes.len(), guard.broker, late, || self.inner.commit(guard, writes)).await
+        })
+    }
+
+    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
+        let fault = self.fault(Operation::Advance, &[]);
+        Box::pin(self.strike(fault, 1, guard.broker, Late::Advance(guard), move || self.inner.advance(guard)))
+    }
+
+    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
+        match self.fault(Operation::Changed, &[]) {
+            Fault::LoseHint => Box::pin(std::future::pending()),
+            Fault::Delay(time) => Box::pin(async move {
+                tokio::time::sleep(time).await;
+                self.inner.changed(key, seen).await;
+            }),
+            _ => self.inner.changed(key, seen),
+        }
+    }
+
+    fn list<'a>(
+        &'a self,
+        family: &'a Family,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BackendFuture<'a, Result<Page, StoreError>> {
+        let fault = self.fault(Operation::List, &[]);
+        Box::pin(self.strike_hint(fault, move || self.inner.list(family, after, limit)))
+    }
+
+    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
+        let fault = self.fault(Operation::Beat, &[]);
+        let late = Late::Beat(beat.clone());
+        Box::pin(self.strike(fault, 1, beat.broker, late, move || self.inner.beat(beat)))
+    }
+
+    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
+        let fault = self.fault(Operation::Leave, &[]);
+        Box::pin(self.strike(fault, 1, broker, Late::Leave(broker), move || self.inner.leave(broker)))
+    }
+
+    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        let fault = self.fault(Operation::Evict, &[]);
+        let late = Late::Evict(guard, target, seen);
+        Box::pin(self.strike(fault, 1, guard.broker, late, move || self.inner.evict(guard, target, seen)))
+    }
+
+    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        let fault = self.fault(Operation::Forget, &[]);
+        let late = Late::Forget(guard, target, seen);
+        Box::pin(self.strike(fault, 1, guard.broker, late, move || self.inner.forget(guard, target, seen)))
+    }
+
+    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
+        let fault = self.fault(Operation::Pulses, &[]);
+        Box::pin(self.strike_hint(fault, move || self.inner.pulses()))
+    }
+}
