@@ -223,6 +223,8 @@ pub enum Loss {
     Closed,
     /// The connection of a connection-bound session ended.
     Disconnected,
+    /// This program released it, together with others.
+    Released,
 }
 
 impl Loss {
@@ -247,6 +249,7 @@ impl std::fmt::Display for Loss {
             Self::Amnesia => "the store or the broker lost its memory",
             Self::Moved => "somebody else moved the session",
             Self::Closed => "the session was closed",
+            Self::Released => "this program released it together with others",
             Self::Disconnected => "the connection that the session was bound to ended",
         })
     }

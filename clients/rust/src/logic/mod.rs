@@ -7,6 +7,19 @@
 //!
 //! * [`words`]: the words between the logic and its shell.
 
+mod ask;
+mod claim;
+mod ending;
+mod finish;
+mod life;
+mod links;
+mod machine;
+mod receive;
+mod resume;
+mod route;
+mod send;
 mod words;
 
+pub use life::valid_until;
+pub use machine::Machine;
 pub use words::{ClaimEvent, Config, Done, Grant, Input, LinkId, Opened, OperationId, Output, State, ValueBlock};

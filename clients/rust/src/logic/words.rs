@@ -92,6 +92,11 @@ pub enum Input {
         /// Absent: of all owners.
         owner: Option<String>,
     },
+    /// The program lets go of its handle, but not of the claim: it stays until the session ends.
+    Leave {
+        /// The claim's number.
+        claim: u64,
+    },
     /// Nobody waits for a lock or conversion any more: withdraw it, and release it if it turns out to be granted. The
     /// operation is not completed any more.
     Abandon {
@@ -168,6 +173,9 @@ pub enum Output {
         /// How.
         result: Result<Done, Error>,
     },
+    /// What a claim holds changed although nobody waits for it: a conversion that was abandoned had been granted, or
+    /// had demoted the claim.
+    Changed(Box<Grant>),
     /// Something happened to a claim that the program holds.
     ClaimEvent {
         /// The claim's number.

@@ -1,0 +1,339 @@
+//! Connections: the one that is used, the one that is tried, and when to try another.
+
+use std::time::Duration;
+
+use sixpin_proto::v1;
+use sixpin_proto::v1::client_message::Body;
+
+use super::machine::{Machine, Phase};
+use super::send::Flight;
+use super::words::{LinkId, Output, State};
+use crate::error::{Error, Loss};
+
+/// A stream to a broker.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    pub(super) address: String,
+    /// The newest request number on it.
+    requests: u64,
+    /// When it was attached.
+    attached_at: Duration,
+}
+
+impl Link {
+    pub(super) fn next_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
+    }
+}
+
+/// A stream that is being opened, or on which an open or a resume was sent.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) link: Link,
+    /// The open or resume: its request number and when it was sent.
+    pub(super) asked: Option<(u64, Duration)>,
+    give_up: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// The broker on it answered our open or newest move.
+    pub(super) attached: Option<Link>,
+    pub(super) attempt: Option<Attempt>,
+    /// When to start the next attempt.
+    next_attempt: Option<Duration>,
+    /// The attached broker is to be left: nothing but keepalives is sent there.
+    pub(super) leaving: Leaving,
+    made: u64,
+}
+
+/// Whether, and how firmly, the attached broker is to be left.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    #[default]
+    No,
+    /// It does not answer keepalives. If it does after all, before the move was sent, we stay.
+    Silent,
+    /// It said so.
+    Told,
+}
+
+impl Links {
+    /// When something is to be done about connections.
+    pub(super) fn due(&self) -> Option<Duration> {
+        match &self.attempt {
+            Some(attempt) => Some(attempt.give_up),
+            None => self.next_attempt,
+        }
+    }
+
+    pub(super) fn is_attached(&self, link: LinkId) -> bool {
+        self.attached.as_ref().is_some_and(|attached| attached.id == link)
+    }
+
+    pub(super) fn is_attempt(&self, link: LinkId) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.link.id == link)
+    }
+
+    /// Requests can be sent and will be answered, as far as is known.
+    pub(super) fn usable(&self) -> bool {
+        self.attached.is_some() && self.leaving == Leaving::No
+    }
+
+    pub(super) fn give_up_attempt(&mut self, out: &mut Vec<Output>) {
+        self.next_attempt = None;
+        if let Some(attempt) = self.attempt.take() {
+            out.push(Output::Disconnect { link: attempt.link.id });
+        }
+    }
+}
+
+impl Machine {
+    /// Starts, gives up and repeats attempts, as time asks for it.
+    pub(super) fn drive_links(&mut self, now: Duration, out: &mut Vec<Output>) {
+        match &mut self.phase {
+            Phase::Opening { until, .. } => {
+                let first = until.is_none();
+                let until = *until.get_or_insert(now + self.config.open_timeout);
+                if now >= until {
+                    self.fail_open(None, out);
+                    return;
+                }
+                if first {
+                    self.links.next_attempt = Some(now);
+                }
+            }
+            Phase::Live(life) => {
+                if life.is_overdue(now) && self.links.leaving == Leaving::No && self.links.attached.is_some() {
+                    self.leave(now, Leaving::Silent);
+                }
+            }
+            Phase::Closing { .. } | Phase::Lost { .. } | Phase::Closed => return,
+        }
+        if self.links.attempt.as_ref().is_some_and(|attempt| now >= attempt.give_up) {
+            self.note_failure("no answer in time");
+            self.links.give_up_attempt(out);
+            self.try_again(now);
+        }
+        if self.links.attempt.is_none() && self.links.next_attempt.is_some_and(|at| now >= at) {
+            self.start_attempt(now, out);
+        }
+    }
+
+    fn start_attempt(&mut self, now: Duration, out: &mut Vec<Output>) {
+        self.links.next_attempt = None;
+        let Some(address) = self.route.next_address() else { return };
+        let patience = match &self.phase {
+            // Each attempt gets a third of what is left, so that one silent endpoint cannot take it all.
+            Phase::Live(life) => {
+                let left = life.valid_until.saturating_sub(now) / 3;
+                left.max(life.ttl / 20).max(Duration::from_millis(50)).min(life.patience())
+            }
+            _ => self.config.attempt_timeout,
+        };
+        self.links.made += 1;
+        let id = LinkId(self.links.made);
+        out.push(Output::Connect { link: id, address: address.clone() });
+        self.links.attempt = Some(Attempt {
+            link: Link { id, address, requests: 0, attached_at: now },
+            asked: None,
+            give_up: now + patience,
+        });
+    }
+
+    /// An attempt failed: the next one after a pause.
+    pub(super) fn try_again(&mut self, now: Duration) {
+        self.route.failed();
+        self.links.next_attempt = Some(now + self.route.pause(self.ttl()));
+    }
+
+    /// Looks for another broker. The attached one keeps getting keepalives until the move is sent.
+    pub(super) fn leave(&mut self, now: Duration, why: Leaving) {
+        if self.config.connection_bound || self.links.attached.is_none() {
+            return;
+        }
+        if self.links.leaving == Leaving::No {
+            self.note_waits();
+        }
+        if self.links.leaving != Leaving::Told {
+            self.links.leaving = why;
+        }
+        if self.links.attempt.is_none() && self.links.next_attempt.is_none() {
+            self.links.next_attempt = Some(now + self.route.pause(self.ttl()));
+        }
+    }
+
+    /// The attached broker says that it goes, or that the session is not there. Stays if there is nowhere else to go.
+    pub(super) fn told_to_leave(&mut self, now: Duration, addresses: Vec<String>, must: bool) {
+        let Some(here) = self.links.attached.as_ref().map(|link| link.address.clone()) else { return };
+        self.route.hint(addresses, &here);
+        if must || self.route.has_other(&here) {
+            self.leave(now, Leaving::Told);
+        }
+    }
+
+    /// The stream of the attempt is open: ask for the session on it. A move counts from this moment, so the former link
+    /// is dropped with it.
+    pub(super) fn connected(&mut self, now: Duration, link: LinkId, out: &mut Vec<Output>) {
+        if !self.links.is_attempt(link) {
+            return;
+        }
+        let body = match &self.phase {
+            Phase::Opening { .. } => Body::Open(v1::OpenRequest {
+                ttl_ms: self.config.ttl_ms,
+                lockspace: self.config.lockspace.clone(),
+                label: self.config.label.clone(),
+                connection_bound: self.config.connection_bound,
+            }),
+            Phase::Live(_) => {
+                self.detach(out);
+                Body::Resume(self.resume_request(now, out))
+            }
+            _ => return,
+        };
+        if let Some(attempt) = &mut self.links.attempt {
+            let request = attempt.link.next_request();
+            attempt.asked = Some((request, now));
+            out.push(Output::Send { link, message: Box::new(v1::ClientMessage { request, body: Some(body) }) });
+        }
+    }
+
+    /// Drops the attached link. What was not answered on it stays unanswered.
+    pub(super) fn detach(&mut self, out: &mut Vec<Output>) {
+        if let Some(link) = self.links.attached.take() {
+            out.push(Output::Disconnect { link: link.id });
+        }
+        self.links.leaving = Leaving::No;
+        self.flights.clear();
+        if let Some(life) = self.life_mut() {
+            life.disconnected();
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, now: Duration, link: LinkId, detail: &str, out: &mut Vec<Output>) {
+        if self.links.is_attempt(link) {
+            self.note_failure(detail);
+            self.links.attempt = None;
+            self.try_again(now);
+        } else if self.links.is_attached(link) {
+            self.cut(now, out);
+        }
+    }
+
+    /// The attached link ended by itself.
+    fn cut(&mut self, now: Duration, out: &mut Vec<Output>) {
+        let lasted = self.links.attached.take().map_or(Duration::ZERO, |link| now.saturating_sub(link.attached_at));
+        self.links.leaving = Leaving::No;
+        self.flights.clear();
+        match &mut self.phase {
+            Phase::Live(_) if self.config.connection_bound => self.lose(Loss::Disconnected, out),
+            Phase::Live(life) => {
+                // A broker that takes a session and cuts it again at once counts as one more that failed.
+                let held = lasted >= life.patience() / 2;
+                life.disconnected();
+                if held {
+                    self.route.held();
+                } else {
+                    self.route.failed();
+                }
+                if self.links.attempt.is_none() && self.links.next_attempt.is_none() {
+                    self.links.next_attempt = Some(now + self.route.pause(self.ttl()));
+                }
+                self.note_waits();
+            }
+            Phase::Closing { .. } => self.end_closed(out),
+            Phase::Lost { .. } => self.drive_farewell(out),
+            Phase::Opening { .. } | Phase::Closed => {}
+        }
+    }
+
+    /// The attempt succeeded.
+    pub(super) fn attach(&mut self, now: Duration, requests_max: u32) {
+        if let Some(mut attempt) = self.links.attempt.take() {
+            attempt.link.attached_at = now;
+            self.links.attached = Some(attempt.link);
+        }
+        self.links.leaving = Leaving::No;
+        self.links.next_attempt = None;
+        self.wait_due = None;
+        self.window = super::send::window(requests_max);
+    }
+
+    /// Remembers why opening has not succeeded yet.
+    pub(super) fn note_failure(&mut self, detail: &str) {
+        let Phase::Opening { failure, .. } = &mut self.phase else { return };
+        // What a broker said tells more than that another one is out of reach.
+        if matches!(failure, None | Some(Error::Unreachable { .. })) {
+            let address = self.links.attempt.as_ref().map_or("", |attempt| attempt.link.address.as_str());
+            *failure = Some(Error::Unreachable {
+                endpoints: self.config.endpoints.join(","),
+                detail: format!("{address}: {detail}"),
+            });
+        }
+    }
+
+    /// Sends a message on the attached link.
+    pub(super) fn send(&mut self, body: Body, flight: Flight, out: &mut Vec<Output>) -> Option<u64> {
+        let link = self.links.attached.as_mut()?;
+        let request = link.next_request();
+        out.push(Output::Send { link: link.id, message: Box::new(v1::ClientMessage { request, body: Some(body) }) });
+        self.flights.insert(request, flight);
+        Some(request)
+    }
+
+    pub(super) fn keepalive_due(&self) -> Option<Duration> {
+        let life = self.life()?;
+        self.links.attached.as_ref()?;
+        // Once it was told, being overdue asks for nothing more.
+        let overdue = if self.told == State::Safe { life.overdue_at() } else { None };
+        match life.outstanding {
+            Some(_) => overdue,
+            None => Some(overdue.map_or(life.next_keepalive, |overdue| overdue.min(life.next_keepalive))),
+        }
+    }
+
+    pub(super) fn drive_keepalive(&mut self, now: Duration, out: &mut Vec<Output>) {
+        let Phase::Live(life) = &self.phase else { return };
+        if life.outstanding.is_some() || now < life.next_keepalive {
+            return;
+        }
+        let keep_alive = Body::KeepAlive(v1::KeepAlive { move_number: self.move_number });
+        if let Some(request) = self.send(keep_alive, Flight::KeepAlive, out)
+            && let Some(life) = self.life_mut()
+        {
+            life.sent(request, now);
+        }
+    }
+
+    /// The attached broker acknowledged a keepalive. Only the newest move number counts.
+    pub(super) fn kept_alive(&mut self, kept: v1::KeptAlive, request: u64, out: &mut Vec<Output>) {
+        let move_number = self.move_number;
+        let Some(life) = self.life_mut() else { return };
+        let Some((expected, sent)) = life.outstanding else { return };
+        if expected != request || kept.move_number != move_number {
+            return;
+        }
+        let before = life.valid_until;
+        life.acknowledged(sent);
+        if life.valid_until > before {
+            out.push(Output::ValidUntil(life.valid_until));
+        }
+        self.route.held();
+        if self.links.leaving == Leaving::Silent {
+            // No move was sent, so this broker still counts: stay.
+            self.links.leaving = Leaving::No;
+            self.links.give_up_attempt(out);
+            self.wait_due = None;
+        }
+        for number in kept.lost_claims {
+            if self.claims.contains_key(&number) {
+                self.claim_lost(number, Loss::Forced, out);
+            } else {
+                // The program has let go of it, and the word of that went astray.
+                self.confirm_lost(vec![number], out);
+            }
+        }
+    }
+}

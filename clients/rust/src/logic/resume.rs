@@ -1,0 +1,243 @@
+//! Opening a session, and moving it: what a broker is told, and what its answer changes.
+
+use std::time::Duration;
+
+use sixpin_proto::v1;
+use sixpin_proto::v1::server_message::Body;
+
+use super::claim::{Claim, Job, Stage, Withdraw};
+use super::life::{Life, valid_until};
+use super::machine::{Identity, Machine, Phase};
+use super::send::VOID_MAX;
+use super::words::{Opened, OperationId, Output, State};
+use crate::error::{Error, Loss};
+use crate::mode::Mode;
+
+impl Machine {
+    /// An answer on the link of an attempt. Only the answer to the open or resume that was sent there counts.
+    pub(super) fn attempt_answered(&mut self, now: Duration, message: v1::ServerMessage, out: &mut Vec<Output>) {
+        let Some((request, sent)) = self.links.attempt.as_ref().and_then(|attempt| attempt.asked) else { return };
+        match message.body {
+            Some(Body::Lost(lost)) if lost.claims.is_empty() => self.lose(Loss::from_proto(lost.reason()), out),
+            _ if message.request != request => {}
+            Some(Body::Opened(opened)) => self.opened(now, sent, opened, out),
+            Some(Body::Resumed(resumed)) => self.resumed(now, sent, resumed, out),
+            Some(Body::Error(error)) => self.attempt_refused(now, error, out),
+            _ => {}
+        }
+    }
+
+    fn opened(&mut self, now: Duration, sent: Duration, opened: v1::Opened, out: &mut Vec<Output>) {
+        if !matches!(self.phase, Phase::Opening { .. }) {
+            return;
+        }
+        let ttl = Duration::from_millis(u64::from(opened.ttl_ms));
+        if now >= valid_until(sent, ttl) {
+            // It is of no use any more, and ends by itself. Open another one.
+            self.note_failure("the answer came too late");
+            self.links.give_up_attempt(out);
+            self.try_again(now);
+            return;
+        }
+        let life = Life::new(ttl, Duration::from_millis(u64::from(opened.keepalive_ms)), sent);
+        let until = life.valid_until;
+        self.phase = Phase::Live(life);
+        self.identity = Some(Identity { session: opened.session.clone(), secret: opened.secret });
+        self.attach(now, opened.requests_max);
+        let address = self.links.attached.as_ref().map(|link| link.address.clone()).unwrap_or_default();
+        out.push(Output::ValidUntil(until));
+        self.told = State::Safe;
+        out.push(Output::State(State::Safe));
+        out.push(Output::Opened(Opened {
+            session: opened.session,
+            ttl,
+            broker: opened.broker,
+            address,
+            value_block_bytes: opened.value_block_bytes,
+        }));
+    }
+
+    fn attempt_refused(&mut self, now: Duration, error: v1::Error, out: &mut Vec<Output>) {
+        let reason = error.reason();
+        if let Phase::Opening { failure, .. } = &mut self.phase {
+            let here = self.links.attempt.as_ref().map(|attempt| attempt.link.address.clone()).unwrap_or_default();
+            self.route.hint([error.address.clone()], &here);
+            let error = Error::from_proto(error);
+            let passes = matches!(error, Error::Unavailable(_) | Error::Unknown(_) | Error::Limit(_));
+            if passes {
+                *failure = Some(error);
+            } else {
+                self.fail_open(Some(error), out);
+                return;
+            }
+        } else {
+            match reason {
+                v1::Reason::SessionGone | v1::Reason::WrongSecret | v1::Reason::NotFound => {
+                    self.gone(out);
+                    return;
+                }
+                // Our numbers only rise, so the larger one is somebody else's.
+                v1::Reason::StaleMove => {
+                    self.lose(Loss::Moved, out);
+                    return;
+                }
+                _ => {
+                    let here = self.links.attempt.as_ref().map(|attempt| attempt.link.address.clone());
+                    self.route.hint([error.address], here.as_deref().unwrap_or_default());
+                }
+            }
+        }
+        self.links.give_up_attempt(out);
+        self.try_again(now);
+    }
+
+    /// What a broker must know to take the session over. Counts as a new move from here on.
+    pub(super) fn resume_request(&mut self, now: Duration, out: &mut Vec<Output>) -> v1::ResumeRequest {
+        self.move_number += 1;
+        self.void_asked(out);
+        let (session, secret) = self
+            .identity
+            .as_ref()
+            .map(|identity| (identity.session.clone(), identity.secret.clone()))
+            .unwrap_or_default();
+        v1::ResumeRequest {
+            session,
+            secret,
+            move_number: self.move_number,
+            next_claim: self.next_claim,
+            claims: self.claims.iter().map(|(number, claim)| live_claim(now, *number, claim)).collect(),
+            void_claims: self.void.keys().copied().collect(),
+            lockspace: self.config.lockspace.clone(),
+        }
+    }
+
+    /// Gives up the numbers of lock requests that were not answered: they are asked again under new ones, before
+    /// everything that came later.
+    fn void_asked(&mut self, out: &mut Vec<Output>) {
+        let asked: Vec<u64> =
+            self.claims.iter().filter(|(_, claim)| claim.is_asked()).map(|(number, _)| *number).collect();
+        for number in asked.into_iter().rev() {
+            self.void.insert(number, false);
+            if let Some(id) = self.ask_anew(number, out) {
+                self.normal.push_front(Job::Lock(id));
+            }
+        }
+        // Numbers that a broker took note of are repeated as long as there is room: whoever still meets them knows
+        // what they are. The oldest go first.
+        while self.void.len() > VOID_MAX {
+            let oldest = self.void.iter().find(|(_, noted)| **noted).or_else(|| self.void.first_key_value());
+            let Some(number) = oldest.map(|(number, _)| *number) else { return };
+            self.void.remove(&number);
+        }
+    }
+
+    fn resumed(&mut self, now: Duration, sent: Duration, resumed: v1::Resumed, out: &mut Vec<Output>) {
+        if resumed.move_number != self.move_number {
+            return;
+        }
+        let Some(life) = self.life_mut() else { return };
+        let before = life.valid_until;
+        life.acknowledged(sent);
+        if life.valid_until > before {
+            out.push(Output::ValidUntil(life.valid_until));
+        }
+        self.attach(now, resumed.requests_max);
+        self.send_confirmations(out);
+        for noted in self.void.values_mut() {
+            *noted = true;
+        }
+        let address = self.links.attached.as_ref().map(|link| link.address.clone()).unwrap_or_default();
+        out.push(Output::Resumed { address, broker: resumed.broker, move_number: resumed.move_number });
+        let mut silent: Vec<u64> = self.claims.keys().copied().collect();
+        for state in resumed.claims {
+            silent.retain(|number| *number != state.claim);
+            self.found(now, state, out);
+        }
+        // What a broker says nothing of is not there.
+        for number in silent {
+            self.found(now, v1::ClaimState { claim: number, ..v1::ClaimState::default() }, out);
+        }
+    }
+
+    /// What the broker found of one claim.
+    fn found(&mut self, now: Duration, state: v1::ClaimState, out: &mut Vec<Output>) {
+        let number = state.claim;
+        let Some(claim) = self.claims.get_mut(&number) else { return };
+        if claim.lost.is_some() {
+            return;
+        }
+        if let Some(release) = &mut claim.release {
+            let done = state.completion.filter(|done| release.operation != 0 && done.operation == release.operation);
+            release.doubt |= release.stage == Stage::Sent;
+            release.stage = Stage::Ready;
+            match done {
+                Some(done) => self.completed(now, done, out),
+                // A repeat is harmless, and its answer tells a release from a loss.
+                None => self.urgent.push_back(Job::Release(number)),
+            }
+            return;
+        }
+        let operation = claim.pending.as_ref().map_or(0, |pending| pending.operation);
+        let done = state.completion.filter(|done| operation != 0 && done.operation == operation);
+        if let Some(done) = done {
+            self.completed(now, done, out);
+        } else if Mode::from_proto(state.mode).is_none() && !state.waiting {
+            self.found_nothing(now, number, out);
+        } else {
+            self.found_waiting(number, state.waiting);
+        }
+    }
+
+    fn found_nothing(&mut self, now: Duration, number: u64, out: &mut Vec<Output>) {
+        if self.claims.get(&number).is_some_and(|claim| claim.granted.is_none()) {
+            self.lock_gone(now, number, out);
+        } else {
+            self.claim_lost(number, Loss::Forced, out);
+        }
+    }
+
+    /// The claim is there. What waits goes on waiting; what was not answered is sent again with the same numbers.
+    fn found_waiting(&mut self, number: u64, waiting: bool) {
+        let Some(pending) = self.claims.get_mut(&number).and_then(|claim| claim.pending.as_mut()) else { return };
+        let waits = waiting && pending.stage == Stage::Queued;
+        if pending.withdraw == Withdraw::Sent {
+            pending.withdraw = Withdraw::Wanted;
+        }
+        if waits {
+            self.withdraw_again(number);
+        } else if pending.operation != 0 {
+            pending.doubt = true;
+            pending.stage = Stage::Ready;
+            self.normal.push_front(Job::Operation(number));
+        }
+    }
+
+    /// The session could not be opened.
+    pub(super) fn fail_open(&mut self, error: Option<Error>, out: &mut Vec<Output>) {
+        let Phase::Opening { failure, .. } = &mut self.phase else { return };
+        let error = error.or_else(|| failure.take()).unwrap_or_else(|| Error::Unreachable {
+            endpoints: self.config.endpoints.join(","),
+            detail: "no answer in time".to_owned(),
+        });
+        let waiting: Vec<OperationId> = self.operations.keys().copied().collect();
+        self.links.give_up_attempt(out);
+        self.phase = Phase::Closed;
+        for id in waiting {
+            self.answer(id, Err(error.clone()), out);
+        }
+        out.push(Output::OpenFailed(error));
+        self.end(out);
+    }
+}
+
+/// What a broker is told about one claim.
+fn live_claim(now: Duration, number: u64, claim: &Claim) -> v1::LiveClaim {
+    let waiting = claim.pending.as_ref().filter(|pending| pending.stage == Stage::Queued);
+    v1::LiveClaim {
+        claim: number,
+        resource: Some(claim.resource.clone()),
+        operation: waiting.map_or(0, |pending| pending.operation),
+        wait_ms: waiting.and_then(|pending| pending.wait_ms(now)),
+        last_operation: claim.last_operation,
+    }
+}
