@@ -26,9 +26,7 @@ impl Seen {
         } else if kind == claim.kind {
             Seen::Repeat
         } else {
-            Seen::Wrong(Refusal::Invalid(
-                "the operation number was used by another operation of this claim",
-            ))
+            Seen::Wrong(Refusal::Invalid("the operation number was used by another operation of this claim"))
         }
     }
 }
@@ -73,8 +71,7 @@ impl Resource {
         Completion {
             immediate: granted && claim.grant.immediate,
             alternate: granted && claim.grant.alternate,
-            value: (granted && claim.value_wanted)
-                .then(|| self.value.report(claim.grant.value_read)),
+            value: (granted && claim.value_wanted).then(|| self.value.report(claim.grant.value_read)),
             adopted: claim.former.as_deref().copied(),
             ..holding(claim, claim.operation, status)
         }
@@ -84,10 +81,7 @@ impl Resource {
     pub(crate) fn repeat(&self, slot: Slot, step: &mut Step<'_>) {
         let claim = self.table.get(slot);
         if claim.queue == Queue::Granted {
-            step.outcomes.push(Outcome::Completed(Completion {
-                repeated: true,
-                ..self.answer(slot)
-            }));
+            step.outcomes.push(Outcome::Completed(Completion { repeated: true, ..self.answer(slot) }));
         } else {
             self.tell_queued(slot, true, step);
         }
@@ -111,52 +105,32 @@ impl Resource {
 
     /// Whom a request for `mode` meets: holders in conflict, then, unless it may pass them, the queued claims ahead.
     pub(crate) fn blockers(&self, mode: Mode, own: Option<Slot>, ahead: Ahead) -> Vec<Blocker> {
-        let mut found = Found {
-            resource: self,
-            own,
-            blockers: Vec::new(),
-        };
+        let mut found = Found { resource: self, own, blockers: Vec::new() };
         for queue in [Queue::Granted, Queue::Converting] {
             let conflicting = Mode::ALL.into_iter().filter(|held| !held.compatible(mode));
-            let mut slots: Vec<Slot> = conflicting
-                .flat_map(|held| self.table.holders_of(queue, held).take(BLOCKERS_MAX + 1))
-                .collect();
+            let mut slots: Vec<Slot> =
+                conflicting.flat_map(|held| self.table.holders_of(queue, held).take(BLOCKERS_MAX + 1)).collect();
             slots.sort_by_key(|slot| self.table.get(*slot).place);
             found.add(slots);
         }
         if ahead != Ahead::Nobody {
             let line = self.table.line(Queue::Converting);
             let stop = own.filter(|own| self.table.get(*own).queue == Queue::Converting);
-            found.add(
-                line.iter()
-                    .take_while(|slot| Some(*slot) != stop)
-                    .take(2 * BLOCKERS_MAX),
-            );
+            found.add(line.iter().take_while(|slot| Some(*slot) != stop).take(2 * BLOCKERS_MAX));
         }
         if ahead == Ahead::ConvertersAndWaiters {
             let line = self.table.line(Queue::Waiting);
-            found.add(
-                line.iter()
-                    .take_while(|slot| Some(*slot) != own)
-                    .take(2 * BLOCKERS_MAX),
-            );
+            found.add(line.iter().take_while(|slot| Some(*slot) != own).take(2 * BLOCKERS_MAX));
         }
         found.blockers
     }
 
     /// The converters that a claim granted in `from` would keep from ever being granted (D1).
     pub(crate) fn deadlocked_with(&self, from: Mode) -> Vec<Blocker> {
-        let mut found = Found {
-            resource: self,
-            own: None,
-            blockers: Vec::new(),
-        };
-        let conflicting = Mode::ALL
-            .into_iter()
-            .filter(|requested| !requested.compatible(from));
-        let mut slots: Vec<Slot> = conflicting
-            .flat_map(|requested| self.table.converters_to(requested).take(BLOCKERS_MAX))
-            .collect();
+        let mut found = Found { resource: self, own: None, blockers: Vec::new() };
+        let conflicting = Mode::ALL.into_iter().filter(|requested| !requested.compatible(from));
+        let mut slots: Vec<Slot> =
+            conflicting.flat_map(|requested| self.table.converters_to(requested).take(BLOCKERS_MAX)).collect();
         slots.sort_by_key(|slot| self.table.get(*slot).place);
         found.add(slots);
         found.blockers
@@ -189,12 +163,7 @@ impl Found<'_> {
                 return;
             }
             let claim = table.get(slot);
-            if Some(slot) == self.own
-                || self
-                    .blockers
-                    .iter()
-                    .any(|blocker| blocker.claim == claim.id)
-            {
+            if Some(slot) == self.own || self.blockers.iter().any(|blocker| blocker.claim == claim.id) {
                 continue;
             }
             self.blockers.push(Blocker {

@@ -22,34 +22,19 @@ impl Resource {
                 continue;
             }
             if let Some(wanted) = self.highest_request_against(held) {
-                told.extend(
-                    self.table
-                        .told_less_than(Queue::Granted, held, wanted)
-                        .map(|slot| (slot, wanted)),
-                );
+                told.extend(self.table.told_less_than(Queue::Granted, held, wanted).map(|slot| (slot, wanted)));
             }
         }
         self.tell(told, step);
     }
 
     /// B6: a refused try tells granted and converting blockers. True if it told anybody.
-    pub(crate) fn notify_refused(
-        &mut self,
-        wanted: Mode,
-        own: Option<Slot>,
-        step: &mut Step<'_>,
-    ) -> bool {
+    pub(crate) fn notify_refused(&mut self, wanted: Mode, own: Option<Slot>, step: &mut Step<'_>) -> bool {
         let mut any = false;
         for queue in [Queue::Granted, Queue::Converting] {
-            let conflicting = Mode::ALL
-                .into_iter()
-                .filter(|held| !held.compatible(wanted));
-            let blockers =
-                conflicting.flat_map(|held| self.table.told_less_than(queue, held, wanted));
-            let told: Vec<_> = blockers
-                .filter(|slot| Some(*slot) != own)
-                .map(|slot| (slot, wanted))
-                .collect();
+            let conflicting = Mode::ALL.into_iter().filter(|held| !held.compatible(wanted));
+            let blockers = conflicting.flat_map(|held| self.table.told_less_than(queue, held, wanted));
+            let told: Vec<_> = blockers.filter(|slot| Some(*slot) != own).map(|slot| (slot, wanted)).collect();
             any |= !told.is_empty();
             self.tell(told, step);
         }
@@ -61,21 +46,13 @@ impl Resource {
         let claim = self.table.get(slot);
         if claim.blocking {
             let (claim, grant_seq) = (claim.id, claim.grant_seq);
-            step.outcomes.push(Outcome::Blocking {
-                claim,
-                grant_seq,
-                wanted,
-                own: true,
-            });
+            step.outcomes.push(Outcome::Blocking { claim, grant_seq, wanted, own: true });
         }
     }
 
     /// B3: the numerically highest requested mode in conflict with a holder of `held`.
     fn highest_request_against(&self, held: Mode) -> Option<Mode> {
-        Mode::ALL
-            .into_iter()
-            .rev()
-            .find(|wanted| !wanted.compatible(held) && self.table.requesting(*wanted) > 0)
+        Mode::ALL.into_iter().rev().find(|wanted| !wanted.compatible(held) && self.table.requesting(*wanted) > 0)
     }
 
     /// Notes the levels and reports them in queue order.
@@ -85,12 +62,7 @@ impl Resource {
             self.table.set_level(slot, Some(wanted));
             let claim = self.table.get(slot);
             let (claim, grant_seq) = (claim.id, claim.grant_seq);
-            step.outcomes.push(Outcome::Blocking {
-                claim,
-                grant_seq,
-                wanted,
-                own: false,
-            });
+            step.outcomes.push(Outcome::Blocking { claim, grant_seq, wanted, own: false });
         }
     }
 }

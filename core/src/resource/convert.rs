@@ -34,13 +34,7 @@ impl Resource {
     }
 
     /// The grant test and what follows when the answer is no (section 7).
-    fn decide_conversion(
-        &mut self,
-        slot: Slot,
-        from: Mode,
-        command: &ConvertCommand,
-        step: &mut Step<'_>,
-    ) -> bool {
+    fn decide_conversion(&mut self, slot: Slot, from: Mode, command: &ConvertCommand, step: &mut Step<'_>) -> bool {
         if self.conversion_passes(from, command.mode, command.options) {
             return self.convert_now(slot, from, command.mode, command, step);
         }
@@ -52,9 +46,8 @@ impl Resource {
                     return self.refuse_deadlock(slot, from, command, step);
                 }
                 ConversionDeadlock::Demote => return self.demote(slot, command, step),
-                ConversionDeadlock::Wait => {
-                    return self.queue_conversion(slot, command, true, step);
-                }
+                // D6 queues it, and nothing that can be granted may be queued: so N2 comes first.
+                ConversionDeadlock::Wait => {}
             }
         }
         if let Some(alternate) = self.alternate_passes(from, command) {
@@ -63,61 +56,39 @@ impl Resource {
         if a_try {
             return self.convert_would_wait(slot, command, step);
         }
-        self.queue_conversion(slot, command, false, step)
+        self.queue_conversion(slot, command, deadlock, step)
     }
 
     /// N2 for a fresh conversion.
     fn alternate_passes(&self, from: Mode, command: &ConvertCommand) -> Option<Mode> {
         let mode = grant::alternate(command.mode, command.options)?.mode();
-        self.conversion_passes(from, mode, command.options)
-            .then_some(mode)
+        self.conversion_passes(from, mode, command.options).then_some(mode)
     }
 
     /// D1 and D2: some converter can never be granted while the newcomer holds `from`, and the newcomer cannot pass it.
     fn would_deadlock(&self, from: Mode, command: &ConvertCommand) -> bool {
-        let blocks = |requested: &Mode| {
-            !requested.compatible(from) && self.table.converting_to(*requested) > 0
-        };
+        let blocks = |requested: &Mode| !requested.compatible(from) && self.table.converting_to(*requested) > 0;
         !self.may_overtake(command) && Mode::ALL.iter().any(blocks)
     }
 
     /// D2: HEADQUE counts unless the newcomer would wait for a converter that it overtakes.
     fn may_overtake(&self, command: &ConvertCommand) -> bool {
-        let waits_for =
-            |held: &Mode| !held.compatible(command.mode) && self.table.converting_from(*held) > 0;
+        let waits_for = |held: &Mode| !held.compatible(command.mode) && self.table.converting_from(*held) > 0;
         command.options.contains(Options::HEAD_OF_QUEUE) && !Mode::ALL.iter().any(waits_for)
     }
 
     /// C2: in place. Writes come before grants (P2).
-    fn convert_now(
-        &mut self,
-        slot: Slot,
-        from: Mode,
-        to: Mode,
-        command: &ConvertCommand,
-        step: &mut Step<'_>,
-    ) -> bool {
+    fn convert_now(&mut self, slot: Slot, from: Mode, to: Mode, command: &ConvertCommand, step: &mut Step<'_>) -> bool {
         self.accept(slot, command);
         let moved = value_on_grant(Some(from), to);
-        self.value.step(
-            moved,
-            command.options,
-            command.value.as_ref(),
-            step.context.value_bytes,
-        );
+        self.value.step(moved, command.options, command.value.as_ref(), step.context.value_bytes);
         self.grant(slot, to, true, to != command.mode, step);
         self.regrant(step);
         true
     }
 
     /// D4: the claim keeps its old mode. The answer is remembered, so that a late copy does not start it again.
-    fn refuse_deadlock(
-        &mut self,
-        slot: Slot,
-        from: Mode,
-        command: &ConvertCommand,
-        step: &mut Step<'_>,
-    ) -> bool {
+    fn refuse_deadlock(&mut self, slot: Slot, from: Mode, command: &ConvertCommand, step: &mut Step<'_>) -> bool {
         let blockers = self.deadlocked_with(from);
         self.table.forget_former(slot);
         let claim = self.table.get_mut(slot);
@@ -147,8 +118,7 @@ impl Resource {
         let granted = if self.conversion_passes(Mode::NL, command.mode, command.options) {
             Some((command.mode, false))
         } else {
-            self.alternate_passes(Mode::NL, command)
-                .map(|mode| (mode, true))
+            self.alternate_passes(Mode::NL, command).map(|mode| (mode, true))
         };
         if let Some((mode, alternate)) = granted {
             self.grant(slot, mode, true, alternate, step);
@@ -160,13 +130,7 @@ impl Resource {
     }
 
     /// N4, and D6 when it is queued in spite of a deadlock.
-    fn queue_conversion(
-        &mut self,
-        slot: Slot,
-        command: &ConvertCommand,
-        deadlock: bool,
-        step: &mut Step<'_>,
-    ) -> bool {
+    fn queue_conversion(&mut self, slot: Slot, command: &ConvertCommand, deadlock: bool, step: &mut Step<'_>) -> bool {
         if self.is_full(step) {
             return step.refuse(Refusal::Limit("queued claims per resource"));
         }
@@ -196,31 +160,20 @@ impl Resource {
         claim.grant = Grant::default();
         claim.ended = Ended::Granted;
         self.table.stamped(slot);
-        self.table
-            .link(slot, if head { End::Head } else { End::Tail });
+        self.table.link(slot, if head { End::Head } else { End::Tail });
         self.tell_queued(slot, false, step);
     }
 
     /// N3: the claim keeps its old mode, and nothing is remembered: a repeat may be decided anew.
-    fn convert_would_wait(
-        &mut self,
-        slot: Slot,
-        command: &ConvertCommand,
-        step: &mut Step<'_>,
-    ) -> bool {
+    fn convert_would_wait(&mut self, slot: Slot, command: &ConvertCommand, step: &mut Step<'_>) -> bool {
         let queues = command.options.contains(Options::QUEUE_CONVERSION);
-        let ahead = if queues {
-            Ahead::Converters
-        } else {
-            Ahead::Nobody
-        };
+        let ahead = if queues { Ahead::Converters } else { Ahead::Nobody };
         let blockers = self.blockers(command.mode, Some(slot), ahead);
         let mut completion = holding(self.table.get(slot), command.operation, Status::WouldWait);
         completion.demoted = false;
         completion.blockers = blockers;
         step.outcomes.push(Outcome::Completed(completion));
-        command.options.contains(Options::NOTIFY_ON_REFUSAL)
-            && self.notify_refused(command.mode, Some(slot), step)
+        command.options.contains(Options::NOTIFY_ON_REFUSAL) && self.notify_refused(command.mode, Some(slot), step)
     }
 
     /// Begins the operation: what it asks for replaces what the last one asked for, except that persistence and the
@@ -248,41 +201,24 @@ fn check(command: &ConvertCommand, from: Mode, step: &Step<'_>) -> Result<(), Re
     let options = command.options;
     let demotes = command.conversion_deadlock == Some(ConversionDeadlock::Demote);
     if demotes && options.contains(Options::TRY) {
-        return Err(Refusal::Invalid(
-            "a try never deadlocks: it cannot be demoted",
-        ));
+        return Err(Refusal::Invalid("a try never deadlocks: it cannot be demoted"));
     }
     if options.contains(Options::EXPEDITE) {
         return Err(Refusal::Invalid("expedite is for new requests only"));
     }
     if options.contains(Options::QUEUE_CONVERSION) {
         if !from.queue_conversion_legal(command.mode) {
-            return Err(Refusal::Invalid(
-                "queue_conversion is for conversions up or sideways only",
-            ));
+            return Err(Refusal::Invalid("queue_conversion is for conversions up or sideways only"));
         }
         if options.intersects(Options::HEAD_OF_QUEUE | Options::NO_ORDER) {
-            return Err(Refusal::Invalid(
-                "queue_conversion contradicts head_of_queue and no_order",
-            ));
+            return Err(Refusal::Invalid("queue_conversion contradicts head_of_queue and no_order"));
         }
     }
-    for (option, mode) in [
-        (Options::ALTERNATE_PR, Mode::PR),
-        (Options::ALTERNATE_CW, Mode::CW),
-    ] {
+    for (option, mode) in [(Options::ALTERNATE_PR, Mode::PR), (Options::ALTERNATE_CW, Mode::CW)] {
         if options.contains(option) && from.conversion(mode) != ConversionKind::Up {
-            return Err(Refusal::Invalid(
-                "an alternate mode must be stronger than the granted one",
-            ));
+            return Err(Refusal::Invalid("an alternate mode must be stronger than the granted one"));
         }
     }
     let moved = value_on_grant(Some(from), command.mode);
-    value::check(
-        moved,
-        options,
-        command.value.as_ref(),
-        step.context.value_bytes,
-    )
-    .map_err(Refusal::Invalid)
+    value::check(moved, options, command.value.as_ref(), step.context.value_bytes).map_err(Refusal::Invalid)
 }

@@ -23,13 +23,10 @@ impl Resource {
     /// G2, G3: the mode conflicts with the granted mode of another claim. `own` is the mode that the asking claim holds
     /// itself: a claim is never compared with itself (M2).
     pub(crate) fn conflicts(&self, mode: Mode, own: Option<Mode>) -> bool {
-        Mode::ALL
-            .into_iter()
-            .filter(|held| !held.compatible(mode))
-            .any(|held| {
-                let others = self.table.holding(held) - u32::from(own == Some(held));
-                others > 0
-            })
+        Mode::ALL.into_iter().filter(|held| !held.compatible(mode)).any(|held| {
+            let others = self.table.holding(held) - u32::from(own == Some(held));
+            others > 0
+        })
     }
 
     /// A fresh new request, G1 to G9.
@@ -48,8 +45,7 @@ impl Resource {
         if self.conflicts(mode, Some(from)) {
             return false;
         }
-        !options.contains(Options::QUEUE_CONVERSION)
-            || self.table.line(Queue::Converting).is_empty()
+        !options.contains(Options::QUEUE_CONVERSION) || self.table.line(Queue::Converting).is_empty()
     }
 
     /// A queued request, evaluated again: the mode in which it can be granted now, and whether that is its alternate
@@ -69,24 +65,13 @@ impl Resource {
 
     /// G8, G10: nobody is ahead.
     fn is_next(&self, slot: Slot, claim: &Claim) -> bool {
-        let first = self
-            .table
-            .line(claim.queue)
-            .first()
-            .is_some_and(|(_, first)| first == slot);
+        let first = self.table.line(claim.queue).first().is_some_and(|(_, first)| first == slot);
         first && (claim.queue == Queue::Converting || self.table.line(Queue::Converting).is_empty())
     }
 
     /// Grants `mode` to a claim: puts it on the granted queue, completes its operation, and gives it a fence if the
     /// grant is new or goes up or sideways (X1). Whatever was to be written was written before (P2).
-    pub(crate) fn grant(
-        &mut self,
-        slot: Slot,
-        mode: Mode,
-        immediate: bool,
-        alternate: bool,
-        step: &mut Step<'_>,
-    ) {
+    pub(crate) fn grant(&mut self, slot: Slot, mode: Mode, immediate: bool, alternate: bool, step: &mut Step<'_>) {
         self.table.unlink(slot);
         let claim = self.table.get_mut(slot);
         let from = claim.granted;
@@ -102,12 +87,8 @@ impl Resource {
         claim.grant_seq = claim.grant_seq.saturating_add(1);
         claim.level = None;
         claim.since_ms = step.context.wall_ms;
-        let keeps_fence = from.is_some_and(|from| {
-            matches!(
-                from.conversion(mode),
-                ConversionKind::Down | ConversionKind::Same
-            )
-        });
+        let keeps_fence =
+            from.is_some_and(|from| matches!(from.conversion(mode), ConversionKind::Down | ConversionKind::Same));
         if !keeps_fence {
             claim.fence = Some(Stamp::ThisWrite(step.context.index));
             self.table.stamped(slot);

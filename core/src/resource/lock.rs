@@ -25,9 +25,7 @@ impl Resource {
         let granted = if passes(command.mode) {
             Some((command.mode, false))
         } else {
-            alternate
-                .map(|alternate| (alternate.mode(), true))
-                .filter(|(mode, _)| passes(*mode))
+            alternate.map(|alternate| (alternate.mode(), true)).filter(|(mode, _)| passes(*mode))
         };
         if granted.is_none() && command.options.contains(Options::TRY) {
             return self.lock_would_wait(command, step);
@@ -35,13 +33,7 @@ impl Resource {
         if granted.is_none() && self.table.queued() >= step.context.queued_max {
             return step.refuse(Refusal::Limit("queued claims per resource"));
         }
-        if !self.has_room(
-            command.claim.session,
-            &command.owner,
-            &command.label,
-            0,
-            step,
-        ) {
+        if !self.has_room(command.claim.session, &command.owner, &command.label, 0, step) {
             return step.refuse(Refusal::Limit("bytes of one record"));
         }
 
@@ -70,8 +62,7 @@ impl Resource {
         let head = command.options.contains(Options::HEAD_OF_QUEUE);
         let slot = self.admit(claim, &command.owner, step);
         self.table.stamped(slot);
-        self.table
-            .link(slot, if head { End::Head } else { End::Tail });
+        self.table.link(slot, if head { End::Head } else { End::Tail });
         self.tell_queued(slot, false, step);
         if head {
             self.regrant(step);
@@ -82,15 +73,10 @@ impl Resource {
     fn lock_would_wait(&mut self, command: &LockCommand, step: &mut Step<'_>) -> bool {
         let mut completion = bare(command.claim, command.operation, Status::WouldWait);
         let unordered = command.options.contains(Options::NO_ORDER);
-        let ahead = if unordered {
-            Ahead::Nobody
-        } else {
-            Ahead::ConvertersAndWaiters
-        };
+        let ahead = if unordered { Ahead::Nobody } else { Ahead::ConvertersAndWaiters };
         completion.blockers = self.blockers(command.mode, None, ahead);
         step.outcomes.push(Outcome::Completed(completion));
-        command.options.contains(Options::NOTIFY_ON_REFUSAL)
-            && self.notify_refused(command.mode, None, step)
+        command.options.contains(Options::NOTIFY_ON_REFUSAL) && self.notify_refused(command.mode, None, step)
     }
 
     /// F7: takes over the oldest orphan granted in exactly this mode.
@@ -99,9 +85,7 @@ impl Resource {
             return false;
         }
         if !(Options::VALUE_BLOCK | Options::PERSISTENT | Options::TRY).contains(adopter.options) {
-            return step.refuse(Refusal::Invalid(
-                "an adoption takes no options but value_block and persistent",
-            ));
+            return step.refuse(Refusal::Invalid("an adoption takes no options but value_block and persistent"));
         }
         let Some(orphan) = self.table.oldest_orphan(adopter.mode) else {
             if !self.table.has_orphans() {
@@ -111,13 +95,7 @@ impl Resource {
             step.outcomes.push(Outcome::Completed(completion));
             return false;
         };
-        if !self.has_room(
-            adopter.claim.session,
-            adopter.owner,
-            adopter.label,
-            size::FORMER,
-            step,
-        ) {
+        if !self.has_room(adopter.claim.session, adopter.owner, adopter.label, size::FORMER, step) {
             return step.refuse(Refusal::Limit("bytes of one record"));
         }
         let (former, grant_seq) = (self.table.get(orphan).id, self.table.get(orphan).grant_seq);
@@ -137,29 +115,19 @@ impl Resource {
     }
 
     /// If the claim exists already, answers from what is known of it.
-    fn answers_known(
-        &self,
-        id: ClaimId,
-        operation: OperationNumber,
-        kind: OperationKind,
-        step: &mut Step<'_>,
-    ) -> bool {
+    fn answers_known(&self, id: ClaimId, operation: OperationNumber, kind: OperationKind, step: &mut Step<'_>) -> bool {
         let Some(slot) = self.table.find(id) else {
             return false;
         };
         let claim = self.table.get(slot);
         if claim.orphan {
-            return !step.refuse(Refusal::Invalid(
-                "the claim is an orphan: its session has ended",
-            ));
+            return !step.refuse(Refusal::Invalid("the claim is an orphan: its session has ended"));
         }
         match Seen::of(claim, operation, kind) {
             Seen::Repeat => self.repeat(slot, step),
             Seen::Wrong(refusal) => drop(step.refuse(refusal)),
             Seen::New if claim.queue != Queue::Granted => drop(step.refuse(Refusal::Busy)),
-            Seen::New => drop(step.refuse(Refusal::Invalid(
-                "the claim number is in use: each lock needs a new one",
-            ))),
+            Seen::New => drop(step.refuse(Refusal::Invalid("the claim number is in use: each lock needs a new one"))),
         }
         true
     }
@@ -173,24 +141,9 @@ impl Resource {
     }
 
     /// A7: one more claim does not make the record too large.
-    fn has_room(
-        &self,
-        session: SessionId,
-        owner: &Label,
-        label: &Label,
-        more: usize,
-        step: &Step<'_>,
-    ) -> bool {
-        let value = self
-            .value
-            .bytes
-            .len()
-            .max(step.context.value_bytes.min(VALUE_BLOCK_BYTES_MAX));
-        let bytes = size::HEADER
-            + value
-            + self.table.bytes()
-            + self.table.bytes_of(session, owner, label)
-            + more;
+    fn has_room(&self, session: SessionId, owner: &Label, label: &Label, more: usize, step: &Step<'_>) -> bool {
+        let value = self.value.bytes.len().max(step.context.value_bytes.min(VALUE_BLOCK_BYTES_MAX));
+        let bytes = size::HEADER + value + self.table.bytes() + self.table.bytes_of(session, owner, label) + more;
         bytes <= step.context.record_bytes_max
     }
 }
@@ -207,18 +160,12 @@ pub(crate) struct Adopter<'a> {
 }
 
 /// A1 and A2 for new requests.
-fn check(
-    mode: Mode,
-    options: Options,
-    conversion_deadlock: Option<ConversionDeadlock>,
-) -> Result<(), Refusal> {
+fn check(mode: Mode, options: Options, conversion_deadlock: Option<ConversionDeadlock>) -> Result<(), Refusal> {
     if options.contains(Options::QUEUE_CONVERSION) {
         return Err(Refusal::Invalid("queue_conversion is for conversions only"));
     }
     if conversion_deadlock.is_some() {
-        return Err(Refusal::Invalid(
-            "conversion_deadlock is for conversions only",
-        ));
+        return Err(Refusal::Invalid("conversion_deadlock is for conversions only"));
     }
     if options.contains(Options::EXPEDITE) && mode != Mode::NL {
         return Err(Refusal::Invalid("expedite is for mode NL only"));

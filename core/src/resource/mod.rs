@@ -121,12 +121,7 @@ impl Resource {
 
     /// Applies one command and adds what happened to `outcomes`, in order. True if the stored state changed: then, and
     /// only then, it must be written before anybody hears of the outcomes.
-    pub fn apply(
-        &mut self,
-        command: &Command,
-        context: &Context,
-        outcomes: &mut Vec<Outcome>,
-    ) -> bool {
+    pub fn apply(&mut self, command: &Command, context: &Context, outcomes: &mut Vec<Outcome>) -> bool {
         let mut step = Step { context, outcomes };
         if u64::from(context.index) >= FENCE_PLACES {
             return step.refuse(Refusal::Limit("commands per write"));
@@ -146,66 +141,27 @@ impl Resource {
         match command {
             Command::Lock(lock) => self.lock(lock, step),
             Command::Convert(convert) => self.convert(convert, step),
-            Command::Unlock {
-                claim,
-                operation,
-                options,
-                value,
-                force,
-            } => {
+            Command::Unlock { claim, operation, options, value, force } => {
                 let (claim, operation, options) = (*claim, *operation, *options);
-                let release = release::Release {
-                    claim,
-                    operation,
-                    options,
-                    value: value.as_ref(),
-                    force: *force,
-                };
+                let release = release::Release { claim, operation, options, value: value.as_ref(), force: *force };
                 self.unlock(&release, step)
             }
-            Command::Cancel {
-                claim,
-                operation,
-                reason,
-            } => self.cancel(*claim, *operation, *reason, step),
-            Command::Adopt {
-                claim,
-                operation,
-                mode,
-                options,
-                blocking,
-                owner,
-                label,
-            } => {
+            Command::Cancel { claim, operation, reason } => self.cancel(*claim, *operation, *reason, step),
+            Command::Adopt { claim, operation, mode, options, blocking, owner, label } => {
                 let (claim, operation, mode) = (*claim, *operation, *mode);
                 let (options, blocking) = (*options, *blocking);
-                self.adopt(
-                    &lock::Adopter {
-                        claim,
-                        operation,
-                        mode,
-                        options,
-                        blocking,
-                        owner,
-                        label,
-                    },
-                    step,
-                )
+                self.adopt(&lock::Adopter { claim, operation, mode, options, blocking, owner, label }, step)
             }
             Command::Forget { session } => self.forget(*session, step),
             Command::Remove { claims } => self.remove(claims, step),
-            Command::UnlockAll { session, owner } => {
-                self.unlock_all(*session, owner.as_ref(), step)
-            }
+            Command::UnlockAll { session, owner } => self.unlock_all(*session, owner.as_ref(), step),
             Command::Purge { scope } => self.purge(scope, step),
         }
     }
 
     /// A claim that belongs to a session: orphans do not (F6).
     fn live(&self, id: ClaimId) -> Option<Slot> {
-        self.table
-            .find(id)
-            .filter(|slot| !self.table.get(*slot).orphan)
+        self.table.find(id).filter(|slot| !self.table.get(*slot).orphan)
     }
 }
 
@@ -246,21 +202,14 @@ impl Resource {
 
     /// The claims of a session by number, its orphans included.
     pub fn claims_of(&self, session: SessionId) -> impl Iterator<Item = ClaimView<'_>> {
-        self.table
-            .of_session(session)
-            .map(|slot| self.table.view(slot))
+        self.table.of_session(session).map(|slot| self.table.view(slot))
     }
 
     /// The sessions that have claims here, in order, each once. Those that left only orphans do not count.
     pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
         let mut last = None;
-        let live = self
-            .table
-            .by_id()
-            .map(|slot| self.table.get(slot))
-            .filter(|claim| !claim.orphan);
-        live.map(|claim| claim.id.session)
-            .filter(move |session| last.replace(*session) != Some(*session))
+        let live = self.table.by_id().map(|slot| self.table.get(slot)).filter(|claim| !claim.orphan);
+        live.map(|claim| claim.id.session).filter(move |session| last.replace(*session) != Some(*session))
     }
 
     /// The granted queue.
@@ -279,10 +228,7 @@ impl Resource {
     }
 
     fn queue(&self, queue: Queue) -> impl Iterator<Item = ClaimView<'_>> {
-        self.table
-            .line(queue)
-            .iter()
-            .map(|slot| self.table.view(slot))
+        self.table.line(queue).iter().map(|slot| self.table.view(slot))
     }
 
     /// All claims, granted or queued.

@@ -27,10 +27,7 @@ pub(crate) struct Line {
 impl Line {
     /// A line that can tell how many are ahead of a place.
     pub(crate) fn counted() -> Self {
-        Self {
-            counted: true,
-            ..Self::default()
-        }
+        Self { counted: true, ..Self::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -42,9 +39,7 @@ impl Line {
     }
 
     pub(crate) fn first(&self) -> Option<(Place, Slot)> {
-        self.slots
-            .first_key_value()
-            .map(|(place, slot)| (*place, *slot))
+        self.slots.first_key_value().map(|(place, slot)| (*place, *slot))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
@@ -52,19 +47,13 @@ impl Line {
     }
 
     pub(crate) fn push_back(&mut self, slot: Slot) -> Place {
-        let place = self
-            .slots
-            .last_key_value()
-            .map_or(0, |(last, _)| last.saturating_add(1));
+        let place = self.slots.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
         self.insert(place, slot);
         place
     }
 
     pub(crate) fn push_front(&mut self, slot: Slot) -> Place {
-        let place = self
-            .slots
-            .first_key_value()
-            .map_or(0, |(first, _)| first.saturating_sub(1));
+        let place = self.slots.first_key_value().map_or(0, |(first, _)| first.saturating_sub(1));
         self.insert(place, slot);
         place
     }
@@ -89,11 +78,7 @@ impl Line {
         debug_assert!(self.counted);
         let (small, large) = (place >> BLOCK_BITS, place >> (2 * BLOCK_BITS));
         let in_large: u32 = self.large.range(..large).map(|(_, count)| *count).sum();
-        let in_small: u32 = self
-            .small
-            .range(large << BLOCK_BITS..small)
-            .map(|(_, count)| *count)
-            .sum();
+        let in_small: u32 = self.small.range(large << BLOCK_BITS..small).map(|(_, count)| *count).sum();
         let single = self.slots.range(small << BLOCK_BITS..place).count();
         in_large as usize + in_small as usize + single
     }
@@ -118,11 +103,7 @@ mod tests {
         let mut line = Line::counted();
         let mut places = Vec::new();
         for slot in 0..10_000 {
-            places.push(if slot % 7 == 0 {
-                line.push_front(slot)
-            } else {
-                line.push_back(slot)
-            });
+            places.push(if slot % 7 == 0 { line.push_front(slot) } else { line.push_back(slot) });
         }
         for (index, place) in places.iter().enumerate() {
             if index % 3 == 0 {

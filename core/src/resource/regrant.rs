@@ -35,15 +35,10 @@ impl Resource {
     /// can.
     fn next_grantable(&self, queue: Queue, passed: Option<Place>) -> Option<(Slot, Mode, bool)> {
         let head = self.table.line(queue).first();
-        let head = head
-            .filter(|(place, _)| passed.is_none_or(|passed| *place > passed))
-            .map(|(_, slot)| slot);
+        let head = head.filter(|(place, _)| passed.is_none_or(|passed| *place > passed)).map(|(_, slot)| slot);
         let candidates = head.into_iter().chain(self.table.unordered(queue, passed));
         candidates
-            .filter_map(|slot| {
-                self.queued_passes(slot)
-                    .map(|(mode, alternate)| (slot, mode, alternate))
-            })
+            .filter_map(|slot| self.queued_passes(slot).map(|(mode, alternate)| (slot, mode, alternate)))
             .min_by_key(|(slot, ..)| self.table.get(*slot).place)
     }
 }

@@ -15,9 +15,7 @@ impl Resource {
     /// R2: releases a granted claim; with force from any queue.
     pub(crate) fn unlock(&mut self, release: &Release<'_>, step: &mut Step<'_>) -> bool {
         let Some(slot) = self.live(release.claim) else {
-            step.outcomes.push(Outcome::Gone {
-                claim: release.claim,
-            });
+            step.outcomes.push(Outcome::Gone { claim: release.claim });
             return false;
         };
         let claim = self.table.get(slot);
@@ -25,9 +23,7 @@ impl Resource {
             return step.refuse(Refusal::StaleOperation);
         }
         if release.operation == claim.operation {
-            return step.refuse(Refusal::Invalid(
-                "the operation number was used by another operation of this claim",
-            ));
+            return step.refuse(Refusal::Invalid("the operation number was used by another operation of this claim"));
         }
         let queued = claim.queue != Queue::Granted;
         if queued && !release.force {
@@ -43,8 +39,7 @@ impl Resource {
         }
         let grant_seq = claim.grant_seq;
         self.table.remove(slot);
-        self.value
-            .step(moved, release.options, release.value, length);
+        self.value.step(moved, release.options, release.value, length);
         let mut completion = bare(release.claim, release.operation, Status::Released);
         completion.grant_seq = grant_seq;
         if release.options.contains(Options::VALUE_BLOCK) {
@@ -104,10 +99,7 @@ impl Resource {
             Queue::Waiting => Ahead::ConvertersAndWaiters,
             Queue::Converting | Queue::Granted => Ahead::Converters,
         };
-        claim
-            .requested
-            .map(|mode| self.blockers(mode, Some(slot), ahead))
-            .unwrap_or_default()
+        claim.requested.map(|mode| self.blockers(mode, Some(slot), ahead)).unwrap_or_default()
     }
 
     /// C5: the conversion is off, the old mode was never lost (unless demoted). It hears again that it blocks (B7).
@@ -126,10 +118,7 @@ impl Resource {
 
     /// H2: all claims of the session leave, then V9, then one regrant pass. Persistent ones stay as orphans (F6).
     pub(crate) fn forget(&mut self, session: SessionId, step: &mut Step<'_>) -> bool {
-        let claims = self
-            .table
-            .of_session(session)
-            .filter(|slot| !self.table.get(*slot).orphan);
+        let claims = self.table.of_session(session).filter(|slot| !self.table.get(*slot).orphan);
         let (stay, leave): (Vec<Slot>, Vec<Slot>) = claims.partition(|slot| {
             let claim = self.table.get(*slot);
             claim.persistent && claim.queue != Queue::Waiting
@@ -162,10 +151,7 @@ impl Resource {
 
     /// Claims that count as if their session were dead; persistence does not protect them.
     pub(crate) fn remove(&mut self, claims: &[ClaimId], step: &mut Step<'_>) -> bool {
-        let slots = claims
-            .iter()
-            .filter_map(|id| self.table.find(*id))
-            .collect();
+        let slots = claims.iter().filter_map(|id| self.table.find(*id)).collect();
         self.take_away_and_regrant(slots, step)
     }
 
@@ -181,12 +167,9 @@ impl Resource {
             }
         };
         let slots = match scope {
-            PurgeScope::Claim(id) => self
-                .table
-                .find(*id)
-                .filter(|slot| self.table.get(*slot).orphan)
-                .into_iter()
-                .collect(),
+            PurgeScope::Claim(id) => {
+                self.table.find(*id).filter(|slot| self.table.get(*slot).orphan).into_iter().collect()
+            }
             _ => self.table.orphans().filter(meant).collect(),
         };
         self.take_away_and_regrant(slots, step)
@@ -218,12 +201,7 @@ impl Resource {
     }
 
     /// R6: releases all claims of a session, or those of one of its owners. No value bytes move.
-    pub(crate) fn unlock_all(
-        &mut self,
-        session: SessionId,
-        owner: Option<&Label>,
-        step: &mut Step<'_>,
-    ) -> bool {
+    pub(crate) fn unlock_all(&mut self, session: SessionId, owner: Option<&Label>, step: &mut Step<'_>) -> bool {
         let meant = |slot: &Slot| {
             let claim = self.table.get(*slot);
             !claim.orphan && owner.is_none_or(|owner| self.table.party(claim).owner == *owner)

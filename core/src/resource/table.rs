@@ -156,14 +156,8 @@ impl Table {
 
     /// The claims of a session, orphans included, by number.
     pub(crate) fn of_session(&self, session: SessionId) -> impl Iterator<Item = Slot> + '_ {
-        let first = ClaimId {
-            session,
-            number: crate::name::ClaimNumber(0),
-        };
-        let last = ClaimId {
-            session,
-            number: crate::name::ClaimNumber(u64::MAX),
-        };
+        let first = ClaimId { session, number: crate::name::ClaimNumber(0) };
+        let last = ClaimId { session, number: crate::name::ClaimNumber(u64::MAX) };
         self.ids.range(first..=last).map(|(_, slot)| *slot)
     }
 
@@ -214,11 +208,7 @@ impl Table {
             return *party;
         }
         self.bytes += size::party(owner);
-        let party = Party {
-            session,
-            owner: owner.clone(),
-            claims: 1,
-        };
+        let party = Party { session, owner: owner.clone(), claims: 1 };
         let index = if let Some(index) = self.vacant_parties.pop() {
             self.parties[index as usize] = party;
             index
@@ -297,10 +287,7 @@ impl Table {
         let claim = &self.slots[slot as usize];
         let (holding, requesting) = match claim.queue {
             Queue::Granted => (Some(&mut self.granted_modes), None),
-            Queue::Converting => (
-                Some(&mut self.converting_modes),
-                Some(&mut self.converting_requests),
-            ),
+            Queue::Converting => (Some(&mut self.converting_modes), Some(&mut self.converting_requests)),
             Queue::Waiting => (None, Some(&mut self.waiting_requests)),
         };
         for (counters, mode) in [(holding, claim.granted), (requesting, claim.requested)] {
@@ -318,10 +305,7 @@ impl Table {
             change(&mut self.holders, (holder_key(claim), place, slot));
         }
         if claim.queue == Queue::Converting {
-            change(
-                &mut self.converters,
-                (mode_key(claim.requested), place, slot),
-            );
+            change(&mut self.converters, (mode_key(claim.requested), place, slot));
         }
         if claim.queue != Queue::Granted && claim.no_order {
             change(&mut self.unordered, (unordered_key(claim), place, slot));
@@ -378,12 +362,7 @@ impl Table {
     }
 
     /// The holders of `mode` on one queue that want notifications and were last told less than `below`.
-    pub(crate) fn told_less_than(
-        &self,
-        queue: Queue,
-        mode: Mode,
-        below: Mode,
-    ) -> impl Iterator<Item = Slot> + '_ {
+    pub(crate) fn told_less_than(&self, queue: Queue, mode: Mode, below: Mode) -> impl Iterator<Item = Slot> + '_ {
         let key = holder_base(queue, mode);
         let first = (key, Place::MIN, 0);
         let last = (key + u16::from(below.number()), Place::MIN, 0);
@@ -400,36 +379,24 @@ impl Table {
     /// The converters that request `mode`, in queue order.
     pub(crate) fn converters_to(&self, mode: Mode) -> impl Iterator<Item = Slot> + '_ {
         let key = mode_key(Some(mode));
-        self.converters
-            .range((key, Place::MIN, 0)..=(key, Place::MAX, Slot::MAX))
-            .map(|(_, _, slot)| *slot)
+        self.converters.range((key, Place::MIN, 0)..=(key, Place::MAX, Slot::MAX)).map(|(_, _, slot)| *slot)
     }
 
     /// The first claim of each group of NOORDER claims on one queue, behind `after` if given. The members of a group
     /// are granted under the same conditions.
-    pub(crate) fn unordered(
-        &self,
-        queue: Queue,
-        after: Option<Place>,
-    ) -> impl Iterator<Item = Slot> + '_ {
+    pub(crate) fn unordered(&self, queue: Queue, after: Option<Place>) -> impl Iterator<Item = Slot> + '_ {
         let start = after.map_or(Place::MIN, |place| place.saturating_add(1));
         let (mut key, end) = unordered_keys(queue);
         std::iter::from_fn(move || {
             loop {
-                let (found, place, slot) = *self
-                    .unordered
-                    .range((key, start, 0)..(end, Place::MIN, 0))
-                    .next()?;
+                let (found, place, slot) = *self.unordered.range((key, start, 0)..(end, Place::MIN, 0)).next()?;
                 if place >= start {
                     key = found + 1;
                     return Some(slot);
                 }
                 // The key's group begins with claims that were passed already: look behind them.
                 key = found;
-                let behind = self
-                    .unordered
-                    .range((key, start, 0)..=(key, Place::MAX, Slot::MAX))
-                    .next();
+                let behind = self.unordered.range((key, start, 0)..=(key, Place::MAX, Slot::MAX)).next();
                 key += 1;
                 if let Some((_, _, slot)) = behind {
                     return Some(*slot);
@@ -480,10 +447,7 @@ fn holder_key(claim: &Claim) -> u16 {
         (true, None) => 0,
         (true, Some(level)) => u16::from(level.number()),
     };
-    claim
-        .granted
-        .map_or(0, |mode| holder_base(claim.queue, mode))
-        + level
+    claim.granted.map_or(0, |mode| holder_base(claim.queue, mode)) + level
 }
 
 fn holder_base(queue: Queue, mode: Mode) -> u16 {
@@ -498,17 +462,10 @@ fn mode_key(mode: Option<Mode>) -> u16 {
 /// NOORDER claims sort by queue, then by all that decides whether they can be granted.
 fn unordered_key(claim: &Claim) -> u16 {
     let alternate = mode_key(claim.alternate.map(super::claim::Alternate::mode));
-    unordered_keys(claim.queue).0
-        + mode_key(claim.granted) * 64
-        + mode_key(claim.requested) * 8
-        + alternate
+    unordered_keys(claim.queue).0 + mode_key(claim.granted) * 64 + mode_key(claim.requested) * 8 + alternate
 }
 
 /// The first key of a queue's NOORDER claims and the first beyond them.
 fn unordered_keys(queue: Queue) -> (u16, u16) {
-    if queue == Queue::Converting {
-        (0, 1000)
-    } else {
-        (1000, 2000)
-    }
+    if queue == Queue::Converting { (0, 1000) } else { (1000, 2000) }
 }

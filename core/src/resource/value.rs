@@ -20,21 +20,11 @@ impl ValueBlock {
     /// That of a resource that comes into being: zero bytes, never written, valid (V7).
     pub(crate) fn zero(length: usize) -> Self {
         let length = length.min(ZEROES.len());
-        Self {
-            bytes: Bytes::from_static(&ZEROES[..length]),
-            seq: 0,
-            invalid: false,
-        }
+        Self { bytes: Bytes::from_static(&ZEROES[..length]), seq: 0, invalid: false }
     }
 
     /// What the table says for a step: write (V4), or mark invalid instead (V5). Reads and nothing leave it alone (V1).
-    pub(crate) fn step(
-        &mut self,
-        moved: ValueMove,
-        options: Options,
-        bytes: Option<&Bytes>,
-        length: usize,
-    ) {
+    pub(crate) fn step(&mut self, moved: ValueMove, options: Options, bytes: Option<&Bytes>, length: usize) {
         if moved != ValueMove::Write {
             return;
         }
@@ -49,11 +39,7 @@ impl ValueBlock {
 
     /// What a completion reports (V6).
     pub(crate) fn report(&self, read: bool) -> Value {
-        Value {
-            bytes: read.then(|| self.bytes.clone()),
-            seq: self.seq,
-            invalid: self.invalid,
-        }
+        Value { bytes: read.then(|| self.bytes.clone()), seq: self.seq, invalid: self.invalid }
     }
 }
 

@@ -3,6 +3,8 @@
 // Each test uses its part of this, and a test may panic.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod explore;
+pub mod naive;
 pub mod script;
 
 use sixpin_core::name::{ClaimId, ClaimNumber, Incarnation, SessionId};
