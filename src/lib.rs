@@ -4,8 +4,23 @@
 //!
 //! # Layout, in reading order
 //!
+//! * [`cli`]: the command line, one file per subcommand;
+//! * [`config`]: what an operator can set;
+//! * [`backends`]: the one file that names all backends;
 //! * [`runtime`]: the thin shell around the broker machine;
-//! * [`cli`]: the command line, one file per subcommand.
+//! * [`frontend`]: how clients reach it;
+//! * [`drain`]: how a broker ends;
+//! * [`log`]: log lines;
+//! * [`serve`]: all of that together.
 
-pub mod runtime;
 pub mod cli;
+pub mod config;
+pub mod backends;
+pub mod runtime;
+pub mod frontend;
+pub mod drain;
+pub mod log;
+pub mod serve;
+
+/// What other brokers and people are told about this program.
+pub const PROGRAM: &str = concat!("sixpin ", env!("CARGO_PKG_VERSION"));

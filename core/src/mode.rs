@@ -124,10 +124,7 @@ impl Mode {
 
     /// The partial order of strength (M3): true if this mode is the other one or weaker. CW and PR are unordered.
     pub fn at_most(self, other: Mode) -> bool {
-        matches!(
-            self.conversion(other),
-            ConversionKind::Up | ConversionKind::Same
-        )
+        matches!(self.conversion(other), ConversionKind::Up | ConversionKind::Same)
     }
 
     /// Which way a conversion from this mode to another goes (section 4).
@@ -197,9 +194,7 @@ mod tests {
     use super::*;
 
     fn pairs() -> impl Iterator<Item = (Mode, Mode)> {
-        Mode::ALL
-            .into_iter()
-            .flat_map(|a| Mode::ALL.into_iter().map(move |b| (a, b)))
+        Mode::ALL.into_iter().flat_map(|a| Mode::ALL.into_iter().map(move |b| (a, b)))
     }
 
     #[test]
@@ -212,9 +207,7 @@ mod tests {
     #[test]
     fn strength_is_inclusion_of_compatibility() {
         for (a, b) in pairs() {
-            let included = Mode::ALL
-                .into_iter()
-                .all(|c| !b.compatible(c) || a.compatible(c));
+            let included = Mode::ALL.into_iter().all(|c| !b.compatible(c) || a.compatible(c));
             assert_eq!(a.at_most(b), included, "{a} {b}");
         }
         assert!(!Mode::CW.at_most(Mode::PR) && !Mode::PR.at_most(Mode::CW));
@@ -239,18 +232,9 @@ mod tests {
     #[test]
     fn queue_conversion_is_legal_for_exactly_up_and_sideways() {
         for (a, b) in pairs() {
-            assert_eq!(
-                a.queue_conversion_legal(b),
-                matches!(a.conversion(b), U | S),
-                "{a} {b}"
-            );
+            assert_eq!(a.queue_conversion_legal(b), matches!(a.conversion(b), U | S), "{a} {b}");
         }
-        assert_eq!(
-            pairs()
-                .filter(|(a, b)| a.queue_conversion_legal(*b))
-                .count(),
-            16
-        );
+        assert_eq!(pairs().filter(|(a, b)| a.queue_conversion_legal(*b)).count(), 16);
     }
 
     #[test]

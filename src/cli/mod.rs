@@ -75,7 +75,7 @@ impl Cli {
     /// Does what was asked.
     pub fn run(self) -> ExitCode {
         match self.command {
-            Command::Serve(args) => serve::run(args),
+            Command::Serve(args) => serve::run(&args),
             Command::Ls(args) => client(ls::run(args)),
             Command::Show(args) => client(show::run(args)),
             Command::Watch(args) => client(watch::run(args)),

@@ -4,27 +4,144 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::backends;
+use crate::config::{self, Config, ConfigError};
+use crate::log;
+use crate::serve::Server;
+
 /// What `sixpin serve` takes. Flags override environment variables, which override the file.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// Configuration file (TOML).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "SIXPIN_SERVE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The store of the default lockspace: `memory:`, `redis://host:port/db`, `etcd://host:port,...`, `nats://host:port`.
+    /// The store: memory:, redis://host:port/db, etcd://host:port,host:port or nats://host:port.
     #[arg(long, value_name = "URL")]
     pub backend: Option<String>,
     /// Where clients connect.
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// Where administrators connect.
+    /// Where administrators connect, or `off`.
     #[arg(long, value_name = "ADDR")]
-    pub admin_listen: Option<SocketAddr>,
-    /// Write the addresses to this file once the broker listens.
+    pub admin_listen: Option<String>,
+    /// Where clients of other brokers reach this one.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// The broker's name, for people.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// How durable the store must be: volatile, crash-safe, power-safe or failover-safe.
+    #[arg(long, value_name = "DURABILITY")]
+    pub require: Option<String>,
+    /// How log lines look: text or json.
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Which log lines are written: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Write the addresses to this file, one a line, once the broker listens.
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
 }
 
+impl Args {
+    /// The configuration that file, environment and flags make together.
+    pub fn load(&self, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+        if self.backend.as_deref().is_some_and(backends::has_secret) {
+            let text = "`--backend` holds a password, which everybody on this host can read: \
+                        put the URL into the configuration file or into SIXPIN_SERVE_BACKEND";
+            return Err(ConfigError(text.into()));
+        }
+        // The file is named by a variable of its own, which is no setting.
+        let environment = environment.into_iter().filter(|(name, _)| name != "SIXPIN_SERVE_CONFIG");
+        config::load(self.config.as_deref(), environment, self.table())
+    }
+
+    /// The flags as settings.
+    fn table(&self) -> toml::Table {
+        let settings = [
+            ("backend", self.backend.clone()),
+            ("listen", self.listen.map(|address| address.to_string())),
+            ("admin_listen", self.admin_listen.clone()),
+            ("advertise", self.advertise.clone()),
+            ("name", self.name.clone()),
+            ("require", self.require.clone()),
+            ("log.format", self.log_format.clone()),
+            ("log.level", self.log_level.clone()),
+        ];
+        let mut table = toml::Table::new();
+        for (key, value) in settings {
+            if let Some(value) = value {
+                let path: Vec<String> = key.split('.').map(ToString::to_string).collect();
+                config::settings::overlay(&mut table, config::settings::nest(&path, toml::Value::String(value)));
+            }
+        }
+        table
+    }
+}
+
 /// Runs a broker.
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::from(super::exit::CONFIG)
+pub fn run(args: &Args) -> ExitCode {
+    let config = match args.load(std::env::vars()) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error, super::exit::CONFIG),
+    };
+    if let Err(error) = log::start(&config.log) {
+        return refuse(&error, super::exit::CONFIG);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error, 1),
+    };
+    let status = runtime.block_on(serve(args, config));
+    // Whatever still runs has been told to stop, and may not hold up the end.
+    runtime.shutdown_background();
+    status
+}
+
+async fn serve(args: &Args, config: Config) -> ExitCode {
+    // Signals are caught from the first moment on, so that a stop during the start is not lost.
+    let (mut term, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(term), Ok(interrupt)) => (term, interrupt),
+        (Err(error), _) | (_, Err(error)) => return refuse(&error, 1),
+    };
+    let mut stopping = async || {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let server = tokio::select! {
+        started = Server::start(config) => match started {
+            Ok(server) => server,
+            Err(error) => return refuse(&error, error.exit_code()),
+        },
+        () = stopping() => return ExitCode::SUCCESS,
+    };
+    if let Some(path) = &args.ready_file
+        && let Err(error) = server.write_ready_file(path)
+    {
+        return refuse(&error, error.exit_code());
+    }
+    tokio::select! {
+        () = stopping() => {
+            tokio::select! {
+                () = server.drain() => {}
+                () = stopping() => {
+                    tracing::warn!("told to stop a second time: stopping without having drained");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+        () = server.drained() => {}
+    }
+    server.stop().await;
+    ExitCode::SUCCESS
+}
+
+/// Says why, on standard error whatever the log looks like, and with which status.
+fn refuse(error: &dyn std::error::Error, status: u8) -> ExitCode {
+    super::failure::Failure::new(status, error).report()
 }

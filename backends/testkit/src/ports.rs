@@ -30,28 +30,16 @@ impl Port {
         let start = std::process::id().wrapping_mul(7_919);
         for _ in 0..COUNT {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);
-            let number = u16::try_from(FIRST + start.wrapping_add(step) % COUNT)
-                .map_err(std::io::Error::other)?;
+            let number = u16::try_from(FIRST + start.wrapping_add(step) % COUNT).map_err(std::io::Error::other)?;
             let path = directory.join(number.to_string());
-            let Ok(claim) = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(path)
-            else {
+            let Ok(claim) = OpenOptions::new().create(true).truncate(false).write(true).open(path) else {
                 continue;
             };
             if claim.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", number)).is_ok() {
-                return Ok(Self {
-                    number,
-                    _claim: claim,
-                });
+                return Ok(Self { number, _claim: claim });
             }
         }
-        Err(std::io::Error::new(
-            std::io::ErrorKind::AddrInUse,
-            "no free port from 20,000 to 31,999",
-        ))
+        Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "no free port from 20,000 to 31,999"))
     }
 
     /// Its number.

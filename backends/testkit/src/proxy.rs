@@ -83,10 +83,7 @@ impl Proxy {
             server,
             mode: watch::Sender::new(Mode::Pass),
             cuts: watch::Sender::new(0),
-            traps: watch::Sender::new(Traps {
-                number: 0,
-                trap: None,
-            }),
+            traps: watch::Sender::new(Traps { number: 0, trap: None }),
             releases: watch::Sender::new(0),
             struck: AtomicUsize::new(0),
             delivered: AtomicUsize::new(0),
@@ -105,11 +102,7 @@ impl Proxy {
                 }
             }
         });
-        Ok(Self {
-            address,
-            shared,
-            listener,
-        })
+        Ok(Self { address, shared, listener })
     }
 
     /// Where clients connect.
@@ -163,12 +156,7 @@ impl Proxy {
     }
 
     fn arm(&self, trap: Trap) {
-        self.shared.traps.send_modify(|traps| {
-            *traps = Traps {
-                number: traps.number + 1,
-                trap: Some(trap),
-            }
-        });
+        self.shared.traps.send_modify(|traps| *traps = Traps { number: traps.number + 1, trap: Some(trap) });
     }
 }
 
@@ -212,11 +200,7 @@ impl Shared {
         if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
             return;
         }
-        let connection = Connection {
-            shared: self.clone(),
-            born,
-            asked: AtomicBool::new(false),
-        };
+        let connection = Connection { shared: self.clone(), born, asked: AtomicBool::new(false) };
         let (client_reader, client_writer) = client.split();
         let (server_reader, server_writer) = server.split();
         let end = tokio::select! {
@@ -316,10 +300,7 @@ async fn whole_request(first: &[u8], mut client: ReadHalf<'_>) -> Vec<u8> {
 /// Listens to the server, without answering, until it falls silent.
 async fn linger(mut server: TcpStream) {
     let mut buffer = vec![0; CHUNK];
-    let _ = timeout(LINGER, async {
-        while let Ok(1..) = server.read(&mut buffer).await {}
-    })
-    .await;
+    let _ = timeout(LINGER, async { while let Ok(1..) = server.read(&mut buffer).await {} }).await;
 }
 
 #[cfg(test)]
@@ -352,9 +333,7 @@ mod tests {
 
     async fn ask(stream: &mut TcpStream, question: &[u8]) -> Vec<u8> {
         let mut answer = vec![0; question.len()];
-        if stream.write_all(question).await.is_err()
-            || stream.read_exact(&mut answer).await.is_err()
-        {
+        if stream.write_all(question).await.is_err() || stream.read_exact(&mut answer).await.is_err() {
             answer.clear();
         }
         answer
@@ -386,12 +365,7 @@ mod tests {
         assert_eq!(ask(&mut other, b"three").await, b"three");
         assert_eq!(*heard.lock().unwrap(), b"onethree");
         proxy.release_held();
-        assert!(
-            until(LONGEST, || async {
-                *heard.lock().unwrap() == b"onethreetwo"
-            })
-            .await
-        );
+        assert!(until(LONGEST, || async { *heard.lock().unwrap() == b"onethreetwo" }).await);
         assert!(until(LONGEST, || async { proxy.delivered() == 1 }).await);
     }
 
@@ -402,11 +376,7 @@ mod tests {
         let mut client = TcpStream::connect(proxy.address()).await.unwrap();
         proxy.set(Mode::BlackHole);
         client.write_all(b"one").await.unwrap();
-        assert!(
-            timeout(Duration::from_millis(100), client.read(&mut [0; 8]))
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(100), client.read(&mut [0; 8])).await.is_err());
         assert!(heard.lock().unwrap().is_empty());
         proxy.set(Mode::Delay(Duration::from_millis(1)));
         let mut answer = [0; 3];

@@ -26,9 +26,7 @@ const ATTEMPTS: usize = 3;
 #[derive(thiserror::Error)]
 pub enum StartError {
     /// The program is not installed.
-    #[error(
-        "`{program}` was found neither on PATH nor in {looked_in}: run scripts/get-servers, which brings it"
-    )]
+    #[error("`{program}` was found neither on PATH nor in {looked_in}: run scripts/get-servers, which brings it")]
     Missing {
         /// The program.
         program: &'static str,
@@ -131,10 +129,7 @@ impl ServerProcess {
         let program = plan.program;
         let system = |source| StartError::System { program, source };
         let path = find(program)?;
-        let directory = tempfile::Builder::new()
-            .prefix("sixpin-store-")
-            .tempdir()
-            .map_err(system)?;
+        let directory = tempfile::Builder::new().prefix("sixpin-store-").tempdir().map_err(system)?;
         let server = Self {
             path,
             port: Port::take().map_err(system)?,
@@ -182,17 +177,10 @@ impl ServerProcess {
     /// Starts it again on the same ports with nothing in its memory: the data directory is emptied first.
     pub async fn restart_wiped(&self) -> Result<(), StartError> {
         self.kill();
-        let system = |source| StartError::System {
-            program: self.plan.program,
-            source,
-        };
+        let system = |source| StartError::System { program: self.plan.program, source };
         for entry in std::fs::read_dir(self.data_dir()).map_err(system)? {
             let path = entry.map_err(system)?.path();
-            let kept = self
-                .plan
-                .files
-                .iter()
-                .any(|(name, _)| path.file_name().is_some_and(|it| it == name.as_str()));
+            let kept = self.plan.files.iter().any(|(name, _)| path.file_name().is_some_and(|it| it == name.as_str()));
             let removed = match () {
                 () if kept => Ok(()),
                 () if path.is_dir() => std::fs::remove_dir_all(&path),
@@ -214,10 +202,7 @@ impl ServerProcess {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = self
-            .child()
-            .as_ref()
-            .and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
+        let pid = self.child().as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
         let pid = pid.expect("only a running server can be frozen or resumed");
         kill_process(pid, signal).expect("a child that was not waited for can be signalled");
     }
@@ -233,22 +218,10 @@ impl ServerProcess {
     }
 
     async fn launch(&self) -> Result<(), StartError> {
-        let system = |source| StartError::System {
-            program: self.plan.program,
-            source,
-        };
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log())
-            .map_err(system)?;
+        let system = |source| StartError::System { program: self.plan.program, source };
+        let log = File::options().create(true).append(true).open(self.log()).map_err(system)?;
         let mut command = spawner::command(&self.path);
-        command.args(
-            self.plan
-                .arguments
-                .iter()
-                .map(|argument| self.fill(argument)),
-        );
+        command.args(self.plan.arguments.iter().map(|argument| self.fill(argument)));
         command.current_dir(self.data_dir());
         command.stdin(std::process::Stdio::null());
         command.stdout(log.try_clone().map_err(system)?);
@@ -256,10 +229,7 @@ impl ServerProcess {
         let child = spawner::spawn(command).map_err(system)?;
         *self.child() = Some(child);
 
-        let ready = until(READY_WITHIN, async || {
-            self.ended().is_some() || self.answers().await
-        })
-        .await;
+        let ready = until(READY_WITHIN, async || self.ended().is_some() || self.answers().await).await;
         // Looked at once more after the good answer: it might have come from somebody else who got the port first.
         match self.ended() {
             None if ready => Ok(()),
@@ -279,9 +249,7 @@ impl ServerProcess {
     async fn answers(&self) -> bool {
         let ask = async {
             let mut stream = TcpStream::connect(self.address()).await?;
-            stream
-                .write_all(self.plan.probe.question.as_bytes())
-                .await?;
+            stream.write_all(self.plan.probe.question.as_bytes()).await?;
             let mut heard = Vec::new();
             let mut buffer = [0; 4096];
             loop {
@@ -296,10 +264,7 @@ impl ServerProcess {
             }
         };
         // A server that says something else and waits (Redis while it loads) is asked again.
-        matches!(
-            tokio::time::timeout(Duration::from_secs(1), ask).await,
-            Ok(Ok(true))
-        )
+        matches!(tokio::time::timeout(Duration::from_secs(1), ask).await, Ok(Ok(true)))
     }
 
     fn log(&self) -> PathBuf {
@@ -310,11 +275,7 @@ impl ServerProcess {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let log = lines[lines.len().saturating_sub(20)..].join("\n");
-        StartError::NotReady {
-            program: self.plan.program,
-            reason,
-            log,
-        }
+        StartError::NotReady { program: self.plan.program, reason, log }
     }
 }
 
@@ -328,25 +289,15 @@ impl Drop for ServerProcess {
 fn find(program: &'static str) -> Result<PathBuf, StartError> {
     let chosen = std::env::var_os("SIXPIN_SERVERS").map(PathBuf::from);
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let beside = chosen
-        .clone()
-        .unwrap_or_else(|| workspace.join("target/servers"));
+    let beside = chosen.clone().unwrap_or_else(|| workspace.join("target/servers"));
     let in_folder = || Some(beside.join(program)).filter(|path| path.is_file());
-    let found = if chosen.is_some() {
-        in_folder().or_else(|| on_path(program))
-    } else {
-        on_path(program).or_else(in_folder)
-    };
-    found.ok_or_else(|| StartError::Missing {
-        program,
-        looked_in: beside.display().to_string(),
-    })
+    let found =
+        if chosen.is_some() { in_folder().or_else(|| on_path(program)) } else { on_path(program).or_else(in_folder) };
+    found.ok_or_else(|| StartError::Missing { program, looked_in: beside.display().to_string() })
 }
 
 /// A program on PATH.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }

@@ -26,10 +26,7 @@ pub fn redis() -> ServerPlan {
             "noeviction",
         ]),
         files: Vec::new(),
-        probe: Probe {
-            question: "PING\r\n".into(),
-            answer: "+PONG",
-        },
+        probe: Probe { question: "PING\r\n".into(), answer: "+PONG" },
     }
 }
 
@@ -80,21 +77,12 @@ pub fn nats_with(configuration: &str) -> ServerPlan {
     ServerPlan {
         program: "nats-server",
         arguments: strings(&["--config", "{dir}/nats.conf"]),
-        files: vec![(
-            "nats.conf".into(),
-            format!("listen: \"127.0.0.1:{{port}}\"\n{configuration}"),
-        )],
+        files: vec![("nats.conf".into(), format!("listen: \"127.0.0.1:{{port}}\"\n{configuration}"))],
         // The first line that the server sends names what it can do.
-        probe: Probe {
-            question: String::new(),
-            answer: "\"jetstream\":true",
-        },
+        probe: Probe { question: String::new(), answer: "\"jetstream\":true" },
     }
 }
 
 fn strings(arguments: &[&str]) -> Vec<String> {
-    arguments
-        .iter()
-        .map(|argument| (*argument).to_owned())
-        .collect()
+    arguments.iter().map(|argument| (*argument).to_owned()).collect()
 }

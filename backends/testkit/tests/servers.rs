@@ -11,41 +11,23 @@ async fn lives_through_trouble(plan: ServerPlan) {
     let server = plan.start().await.expect("the server starts");
     let address = server.address();
     server.kill();
-    assert!(
-        TcpStream::connect(address).await.is_err(),
-        "a killed server accepts nobody"
-    );
+    assert!(TcpStream::connect(address).await.is_err(), "a killed server accepts nobody");
     server.restart().await.expect("it starts again");
     assert_eq!(server.address(), address);
 
     server.freeze();
-    let mut stream = TcpStream::connect(address)
-        .await
-        .expect("the system accepts for a frozen server");
-    stream
-        .write_all(question.as_bytes())
-        .await
-        .expect("the system buffers for a frozen server");
+    let mut stream = TcpStream::connect(address).await.expect("the system accepts for a frozen server");
+    stream.write_all(question.as_bytes()).await.expect("the system buffers for a frozen server");
     let mut answer = [0; 1];
-    let silent = tokio::time::timeout(Duration::from_millis(200), stream.read(&mut answer))
-        .await
-        .is_err();
+    let silent = tokio::time::timeout(Duration::from_millis(200), stream.read(&mut answer)).await.is_err();
     assert!(silent, "a frozen server says nothing");
     server.resume();
     let heard = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut answer)).await;
     assert!(matches!(heard, Ok(Ok(1))), "a resumed server goes on");
 
-    server
-        .restart_wiped()
-        .await
-        .expect("it starts again with nothing");
+    server.restart_wiped().await.expect("it starts again with nothing");
     drop(server);
-    assert!(
-        until(Duration::from_secs(10), || async {
-            TcpStream::connect(address).await.is_err()
-        })
-        .await
-    );
+    assert!(until(Duration::from_secs(10), || async { TcpStream::connect(address).await.is_err() }).await);
 }
 
 #[tokio::test]

@@ -5,12 +5,9 @@ use bytes::Bytes;
 use crate::limits::VALUE_BLOCK_BYTES_MAX;
 use crate::mode::{ConversionKind, Mode};
 use crate::name::{
-    ClaimId, ClaimNumber, FENCE_PLACES, Fence, Incarnation, Label, OperationNumber, SessionId,
-    Stamp, Version,
+    ClaimId, ClaimNumber, FENCE_PLACES, Fence, Incarnation, Label, OperationNumber, SessionId, Stamp, Version,
 };
-use crate::resource::{
-    Alternate, Claim, End, Ended, Grant, OperationKind, Queue, Resource, Table, ValueBlock,
-};
+use crate::resource::{Alternate, Claim, End, Ended, Grant, OperationKind, Queue, Resource, Table, ValueBlock};
 
 use super::{FORMAT, RecordError, THIS_WRITE, VERSION_MAX, bits};
 
@@ -35,10 +32,7 @@ pub(crate) fn decode(bytes: &[u8], version: Version) -> Result<Resource, RecordE
     if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
         return Err(RecordError::Checksum);
     }
-    let mut reader = Reader {
-        rest: body.get(1..).unwrap_or_default(),
-        version,
-    };
+    let mut reader = Reader { rest: body.get(1..).unwrap_or_default(), version };
     let resource = resource(&mut reader)?;
     if !reader.rest.is_empty() {
         return Err(malformed("it has bytes behind its end"));
@@ -57,18 +51,12 @@ fn resource(reader: &mut Reader<'_>) -> Result<Resource, RecordError> {
         _ => return Err(malformed("it has unknown flags")),
     };
     let bytes = value_block(reader)?;
-    let value = ValueBlock {
-        bytes,
-        seq: reader.number()?,
-        invalid,
-    };
+    let value = ValueBlock { bytes, seq: reader.number()?, invalid };
     let mut counts = [0; 3];
     for count in &mut counts {
         *count = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
     }
-    let claims = counts
-        .iter()
-        .fold(0, |sum: usize, count| sum.saturating_add(*count));
+    let claims = counts.iter().fold(0, |sum: usize, count| sum.saturating_add(*count));
     if claims > reader.rest.len() / CLAIM_MIN {
         return Err(malformed("it is too short for its claims"));
     }
@@ -96,10 +84,7 @@ fn value_block(reader: &mut Reader<'_>) -> Result<Bytes, RecordError> {
 fn table(counts: [usize; 3], reader: &mut Reader<'_>) -> Result<Table, RecordError> {
     let mut table = Table::default();
     let mut parties = Vec::new();
-    for (queue, count) in [Queue::Granted, Queue::Converting, Queue::Waiting]
-        .into_iter()
-        .zip(counts)
-    {
+    for (queue, count) in [Queue::Granted, Queue::Converting, Queue::Waiting].into_iter().zip(counts) {
         for _ in 0..count {
             let (claim, party) = claim(queue, &mut parties, reader)?;
             if table.find(claim.id).is_some() {
@@ -128,22 +113,12 @@ struct Party {
 }
 
 /// One claim, and the index of its party.
-fn claim(
-    queue: Queue,
-    parties: &mut Vec<Party>,
-    reader: &mut Reader<'_>,
-) -> Result<(Claim, usize), RecordError> {
+fn claim(queue: Queue, parties: &mut Vec<Party>, reader: &mut Reader<'_>) -> Result<(Claim, usize), RecordError> {
     let party = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
     if party == parties.len() {
-        parties.push(Party {
-            session: reader.session()?,
-            owner: reader.text()?,
-        });
+        parties.push(Party { session: reader.session()?, owner: reader.text()? });
     }
-    let session = parties
-        .get(party)
-        .ok_or(malformed("a claim names no session"))?
-        .session;
+    let session = parties.get(party).ok_or(malformed("a claim names no session"))?.session;
     let number = ClaimNumber(reader.number()?);
     let operation = OperationNumber(reader.short()?);
     let state = State::new(u32::from_le_bytes(reader.array()?))?;
@@ -180,83 +155,38 @@ fn contradiction(claim: &Claim) -> Option<&'static str> {
     let holding = claim.queue != Queue::Waiting;
     let adopted = claim.kind == OperationKind::Adopt;
     let rules = [
-        (
-            claim.granted.is_some() != holding,
-            "a claim's granted mode does not fit its queue",
-        ),
-        (
-            claim.requested.is_some() != pending,
-            "a claim's requested mode does not fit its queue",
-        ),
-        (
-            holding && claim.grant_seq == 0,
-            "a granted claim was never granted",
-        ),
-        (
-            claim.queue == Queue::Waiting && claim.kind != OperationKind::Lock,
-            "a waiting claim is no new request",
-        ),
+        (claim.granted.is_some() != holding, "a claim's granted mode does not fit its queue"),
+        (claim.requested.is_some() != pending, "a claim's requested mode does not fit its queue"),
+        (holding && claim.grant_seq == 0, "a granted claim was never granted"),
+        (claim.queue == Queue::Waiting && claim.kind != OperationKind::Lock, "a waiting claim is no new request"),
         (
             claim.queue == Queue::Converting && claim.kind != OperationKind::Convert,
             "a converting claim does not convert",
         ),
-        (
-            pending && claim.ended != Ended::Granted,
-            "a pending operation has ended",
-        ),
-        (
-            pending && claim.grant != Grant::default(),
-            "a pending operation was granted",
-        ),
-        (
-            !pending && (claim.alternate.is_some() || claim.no_order),
-            "a granted claim has options of a pending one",
-        ),
-        (
-            claim.grant.value_read && !claim.value_wanted,
-            "a value was read but not wanted",
-        ),
+        (pending && claim.ended != Ended::Granted, "a pending operation has ended"),
+        (pending && claim.grant != Grant::default(), "a pending operation was granted"),
+        (!pending && (claim.alternate.is_some() || claim.no_order), "a granted claim has options of a pending one"),
+        (claim.grant.value_read && !claim.value_wanted, "a value was read but not wanted"),
         (
             claim.ended != Ended::Granted && claim.kind != OperationKind::Convert,
             "a claim was kept after its request failed",
         ),
         (
-            claim.ended != Ended::Granted
-                && (claim.grant != Grant::default() || claim.value_wanted),
+            claim.ended != Ended::Granted && (claim.grant != Grant::default() || claim.value_wanted),
             "an operation that failed was granted",
         ),
+        (claim.demoted && claim.kind != OperationKind::Convert, "a claim was demoted without a conversion"),
         (
-            claim.demoted && claim.kind != OperationKind::Convert,
-            "a claim was demoted without a conversion",
-        ),
-        (
-            claim.demoted
-                && claim.granted != Some(Mode::NL)
-                && (pending || claim.ended != Ended::Granted),
+            claim.demoted && claim.granted != Some(Mode::NL) && (pending || claim.ended != Ended::Granted),
             "a demoted claim is not at NL",
         ),
-        (
-            claim.orphan && (!claim.persistent || pending || claim.blocking),
-            "an orphan cannot be one",
-        ),
-        (
-            claim.level.is_some() && !(claim.blocking && holding),
-            "a claim was told what it does not want to hear",
-        ),
-        (
-            claim.level == Some(Mode::NL),
-            "a claim was told of mode NL, which blocks nothing",
-        ),
-        (
-            adopted != claim.former.is_some(),
-            "an adoption lacks its former claim",
-        ),
+        (claim.orphan && (!claim.persistent || pending || claim.blocking), "an orphan cannot be one"),
+        (claim.level.is_some() && !(claim.blocking && holding), "a claim was told what it does not want to hear"),
+        (claim.level == Some(Mode::NL), "a claim was told of mode NL, which blocks nothing"),
+        (adopted != claim.former.is_some(), "an adoption lacks its former claim"),
         (!alternate_fits(claim), "an alternate mode does not fit"),
     ];
-    rules
-        .into_iter()
-        .find(|(broken, _)| *broken)
-        .map(|(_, what)| what)
+    rules.into_iter().find(|(broken, _)| *broken).map(|(_, what)| what)
 }
 
 /// N2 and A5: an alternate mode is another than that requested, and stronger than that held.
@@ -264,9 +194,7 @@ fn alternate_fits(claim: &Claim) -> bool {
     let Some(alternate) = claim.alternate.map(Alternate::mode) else {
         return true;
     };
-    let stronger = claim
-        .granted
-        .is_none_or(|held| held.conversion(alternate) == ConversionKind::Up);
+    let stronger = claim.granted.is_none_or(|held| held.conversion(alternate) == ConversionKind::Up);
     stronger && claim.requested != Some(alternate)
 }
 
@@ -289,9 +217,7 @@ impl State {
         let two = |shift: u32| state >> shift & 0b11;
         let mode = |shift: u32| match (state >> shift & 0b111) as u8 {
             0 => Ok(None),
-            number => Mode::from_number(number - 1)
-                .map(Some)
-                .ok_or(malformed("a claim has an unknown mode")),
+            number => Mode::from_number(number - 1).map(Some).ok_or(malformed("a claim has an unknown mode")),
         };
         Ok(Self {
             bits: state,
@@ -351,19 +277,13 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], RecordError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(malformed("it is too short"))?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(malformed("it is too short"))?;
         self.rest = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let (taken, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(malformed("it is too short"))?;
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(malformed("it is too short"))?;
         self.rest = rest;
         Ok(*taken)
     }
@@ -405,17 +325,12 @@ impl<'a> Reader<'a> {
         let opener = Incarnation(u64::from_le_bytes(self.array()?));
         let serial = u32::from_le_bytes(self.array()?);
         let ttl_ms = u32::from_le_bytes(self.array()?);
-        Ok(SessionId {
-            opener,
-            serial,
-            ttl_ms,
-        })
+        Ok(SessionId { opener, serial, ttl_ms })
     }
 
     fn text(&mut self) -> Result<Label, RecordError> {
         let length = usize::from(self.byte()?);
-        let text = std::str::from_utf8(self.take(length)?)
-            .map_err(|_| malformed("a text is not UTF-8"))?;
+        let text = std::str::from_utf8(self.take(length)?).map_err(|_| malformed("a text is not UTF-8"))?;
         Label::new(text).map_err(|_| malformed("a text is too long or has control characters"))
     }
 

@@ -13,10 +13,7 @@ pub(crate) fn encode(resource: &Resource) -> Bytes {
     let mut out = Vec::with_capacity(resource.encoded_len_max());
     head(resource, &mut out);
     let table = &resource.table;
-    let mut parties = Parties {
-        numbers: vec![u32::MAX; table.party_slots()],
-        next: 0,
-    };
+    let mut parties = Parties { numbers: vec![u32::MAX; table.party_slots()], next: 0 };
     for queue in [Queue::Granted, Queue::Converting, Queue::Waiting] {
         for slot in table.line(queue).iter() {
             claim(table, table.get(slot), &mut parties, &mut out);
@@ -32,10 +29,7 @@ fn head(resource: &Resource, out: &mut Vec<u8>) {
     out.push(FORMAT);
     out.push(u8::from(resource.value.invalid));
     let value = &resource.value.bytes;
-    let used = value
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
+    let used = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     number(value.len() as u64, out);
     number(used as u64, out);
     out.extend_from_slice(&value[..used]);

@@ -1,0 +1,133 @@
+//! The settings as they are written. What stands in none of the structs here is refused.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+use super::span::Span;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// URL of the default backend.
+    pub backend: Option<String>,
+    pub(super) name: Option<Text>,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) admin_listen: Option<AdminListen>,
+    pub(super) advertise: Option<String>,
+    pub(super) require: Option<Require>,
+    pub(super) session_ttl: Option<Span>,
+    pub(super) broker_ttl: Option<Span>,
+    pub(super) drain_timeout: Option<Span>,
+    pub(super) store_patience: Option<Span>,
+    pub(super) first_start_grace: Option<Span>,
+    pub(super) lanes: Option<u16>,
+    pub(super) log: Log,
+    pub(super) limits: Limits,
+    pub(super) connections: Connections,
+    pub(super) backends: BTreeMap<String, Backend>,
+    pub(super) lockspaces: BTreeMap<String, Lockspace>,
+}
+
+/// Log lines.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) format: Option<LogFormat>,
+    pub(super) level: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON object per line.
+    Json,
+}
+
+/// See [`sixpin_core::limits::Limits`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) claims_per_session: Option<usize>,
+    pub(super) waiting_per_session: Option<usize>,
+    pub(super) queued_per_resource: Option<usize>,
+    pub(super) requests_per_stream: Option<usize>,
+    pub(super) sessions_per_broker: Option<usize>,
+    pub(super) record_bytes: Option<usize>,
+    pub(super) requests_per_broker: Option<usize>,
+}
+
+/// Limits of connections.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Connections {
+    pub(super) total: Option<usize>,
+    pub(super) per_address: Option<usize>,
+}
+
+/// One store. What stands beside the URL is for the store's own crate to judge.
+#[derive(Debug, Deserialize)]
+pub(super) struct Backend {
+    pub(super) url: String,
+    #[serde(flatten)]
+    pub(super) settings: toml::Table,
+}
+
+/// One lockspace.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Lockspace {
+    pub(super) backend: Option<String>,
+    pub(super) value_block_bytes: Option<usize>,
+    pub(super) orphan_ttl: Option<Span>,
+    pub(super) lock_delay: Option<Span>,
+}
+
+/// How durable a store must be.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Require {
+    Volatile,
+    CrashSafe,
+    PowerSafe,
+    FailoverSafe,
+}
+
+/// An address, or `off`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum AdminListen {
+    At(SocketAddr),
+    Off,
+}
+
+impl<'de> Deserialize<'de> for AdminListen {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "off" => Ok(Self::Off),
+            text => text.parse().map(Self::At).map_err(|_| {
+                serde::de::Error::custom(format!("`{text}` is neither an address such as 127.0.0.1:6617 nor \"off\""))
+            }),
+        }
+    }
+}
+
+/// Text that may look like a number, as a name in an environment variable may.
+#[derive(Debug, Clone)]
+pub(super) struct Text(pub(super) String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => Ok(Self(text)),
+            toml::Value::Integer(number) => Ok(Self(number.to_string())),
+            other => Err(serde::de::Error::custom(format!("expected text, found {}", other.type_str()))),
+        }
+    }
+}

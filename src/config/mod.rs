@@ -1,0 +1,139 @@
+//! What an operator can set.
+//!
+//! A TOML file, overridden by environment variables with the prefix `SIXPIN_SERVE_`, overridden by flags. All three
+//! become one table with the same keys, so a setting means the same wherever it stands; `docs/configuration.md` lists
+//! them, and a test holds it to [`settings::SETTINGS`].
+//!
+//! # Layout, in reading order
+//!
+//! * [`settings`]: the list of settings, and how the environment is read;
+//! * [`span`]: durations as people write them;
+//! * [`file`](mod@file): the settings as they are written;
+//! * [`check`]: the settings as the process uses them.
+
+pub mod check;
+pub mod file;
+pub mod settings;
+pub mod span;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use sixpin_core::backend::Durability;
+use sixpin_core::broker::api::LockspaceConfig;
+use sixpin_core::limits::Limits;
+use sixpin_core::name::Lockspace;
+
+use crate::frontend::listener::gate::ConnectionLimits;
+
+/// The backend of lockspaces that name none.
+pub const DEFAULT_BACKEND: &str = "default";
+
+/// Why a configuration was refused. The text names the setting, the value and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Everything that is configured, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The broker's name, for people.
+    pub name: String,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where administrators connect; absent if nowhere.
+    pub admin_listen: Option<SocketAddr>,
+    /// Where clients of other brokers are sent, `host:port`; absent: made from `listen`.
+    pub advertise: Option<String>,
+    /// How durable stores must be.
+    pub require: Durability,
+    /// TTL of sessions that ask for none.
+    pub session_ttl: Duration,
+    /// How long this broker may be silent before others may declare it dead.
+    pub broker_ttl: Duration,
+    /// How long a drain waits for holders.
+    pub drain_timeout: Duration,
+    /// How long a request waits for a store that is away.
+    pub store_patience: Duration,
+    /// How long an empty store is not trusted.
+    pub first_start_grace: Duration,
+    /// Batches in flight at once, per backend.
+    pub lanes: u16,
+    /// Limits of the machine.
+    pub limits: Limits,
+    /// Limits of connections.
+    pub connections: ConnectionLimits,
+    /// The stores, by name. Has [`DEFAULT_BACKEND`].
+    pub backends: BTreeMap<String, BackendConfig>,
+    /// The lockspaces that have settings of their own.
+    pub lockspaces: BTreeMap<Lockspace, LockspaceSettings>,
+    /// Log lines.
+    pub log: LogConfig,
+}
+
+/// One store.
+#[derive(Clone, PartialEq)]
+pub struct BackendConfig {
+    /// Where it is. May hold a password: it is never shown.
+    pub url: String,
+    /// What the kind of store allows beside the URL.
+    pub settings: toml::Table,
+}
+
+impl std::fmt::Debug for BackendConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackendConfig").field("url", &crate::backends::redacted(&self.url)).finish_non_exhaustive()
+    }
+}
+
+/// One lockspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockspaceSettings {
+    /// The name of its backend.
+    pub backend: String,
+    /// What its machine needs to know.
+    pub config: LockspaceConfig,
+}
+
+/// Log lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How they look.
+    pub format: file::LogFormat,
+    /// Which are written: a level, or directives such as `info,sixpin=debug`.
+    pub level: String,
+}
+
+/// Puts file, environment and flags together and checks the whole.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: toml::Table,
+) -> Result<Config, ConfigError> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            ConfigError(format!("cannot read the configuration file `{}`: {error}", path.display()))
+        })?,
+        None => String::new(),
+    };
+    let source = file.map_or_else(String::new, |path| format!("{}: ", path.display()));
+    parse(&text, &source, environment, flags)
+}
+
+/// As [`load`], from text; `source` stands before what is said about it.
+pub fn parse(
+    text: &str,
+    source: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: toml::Table,
+) -> Result<Config, ConfigError> {
+    // Each source is understood by itself first, so that a mistake is said of the place where it was made.
+    let mut table = text.parse::<toml::Table>().map_err(|error| ConfigError(format!("{source}{error}")))?;
+    toml::from_str::<file::File>(text).map_err(|error| ConfigError(format!("{source}{error}")))?;
+    settings::overlay(&mut table, settings::environment(environment)?);
+    settings::overlay(&mut table, flags);
+    let file = table.try_into::<file::File>().map_err(|error| ConfigError(error.to_string()))?;
+    check::check(file)
+}

@@ -1,0 +1,108 @@
+//! The list of settings, and how the environment is read.
+
+use serde::Deserialize as _;
+
+use super::{ConfigError, file};
+
+/// The prefix of environment variables. A dot in a setting's key is a double underscore in its variable:
+/// `limits.claims_per_session` is `SIXPIN_SERVE_LIMITS__CLAIMS_PER_SESSION`.
+pub const PREFIX: &str = "SIXPIN_SERVE_";
+
+/// One setting. `NAME` in a key stands for a name that the operator chooses.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Where it stands.
+    pub key: &'static str,
+    /// What it is if it is not given.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+const fn setting(key: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, default, help }
+}
+
+/// Every setting, in the order of the documentation.
+pub const SETTINGS: &[Setting] = &[
+    setting("backend", "memory:", "URL of the store of all lockspaces that name no other backend"),
+    setting("name", "the host's name", "the broker's name, for people"),
+    setting("listen", "127.0.0.1:6616", "address where clients connect"),
+    setting("admin_listen", "127.0.0.1:6617", "address where administrators connect, or `off`"),
+    setting("advertise", "made from `listen`", "`host:port` where clients of other brokers reach this one"),
+    setting("require", "crash-safe", "how durable a store must be: volatile, crash-safe, power-safe, failover-safe"),
+    setting("session_ttl", "10s", "TTL of sessions that ask for none, 1s to 1h"),
+    setting("broker_ttl", "5s", "how long this broker may be silent before others declare it dead, 1s to 1m"),
+    setting("drain_timeout", "30s", "how long a drain waits for holders, at most 1h"),
+    setting("store_patience", "5s", "how long a request waits for a store that is away, 100ms to 1m"),
+    setting("first_start_grace", "0s", "how long nothing is granted after a start on an empty store, at most 1h"),
+    setting("lanes", "4", "batches in flight at once per backend, 1 to 64"),
+    setting("log.format", "text", "log lines as text or json"),
+    setting("log.level", "info", "error, warn, info, debug or trace, or directives such as `info,sixpin=debug`"),
+    setting("limits.claims_per_session", "10000", "claims of one session"),
+    setting("limits.waiting_per_session", "1000", "waiting claims of one session"),
+    setting("limits.queued_per_resource", "1000", "queued claims of one resource"),
+    setting("limits.requests_per_stream", "256", "requests in flight of one stream"),
+    setting("limits.sessions_per_broker", "200000", "sessions of this broker"),
+    setting("limits.record_bytes", "262144", "bytes of one record, at least 4096"),
+    setting("limits.requests_per_broker", "100000", "requests that wait for the store, over all sessions"),
+    setting("connections.total", "10000", "open connections, at most 1000000"),
+    setting("connections.per_address", "200", "open connections from one address other than loopback"),
+    setting("backends.NAME.url", "", "URL of a further store; `backends.default` is the same as `backend`"),
+    setting("lockspaces.NAME.backend", "default", "the backend of a lockspace"),
+    setting("lockspaces.NAME.value_block_bytes", "32", "length of its value blocks: a multiple of 8, at most 1024"),
+    setting("lockspaces.NAME.orphan_ttl", "none", "orphans older than this are purged, 1s or more"),
+    setting("lockspaces.NAME.lock_delay", "0s", "how long a resource is withheld after an abnormal death, at most 1h"),
+];
+
+/// The settings that the environment gives, as one table. Other variables are not looked at; one with our prefix that
+/// names no setting is refused.
+pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Result<toml::Table, ConfigError> {
+    let mut table = toml::Table::new();
+    for (name, value) in variables {
+        let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        let path: Vec<String> = key.split("__").map(str::to_lowercase).collect();
+        if path.iter().any(String::is_empty) {
+            return Err(ConfigError(format!("environment variable {name} names no setting")));
+        }
+        let one = nest(&path, scalar(&value));
+        // Understood by itself first, so that a mistake is said of the variable and not of the whole. Its value is
+        // not repeated: it may hold a password.
+        file::File::deserialize(one.clone())
+            .map_err(|error| ConfigError(format!("environment variable {name}: {}", error.message())))?;
+        overlay(&mut table, one);
+    }
+    Ok(table)
+}
+
+/// Puts `over` over `table`, key by key.
+pub fn overlay(table: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => overlay(below, above),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+/// A table with one value at a path.
+pub fn nest(path: &[String], value: toml::Value) -> toml::Table {
+    let nested =
+        path.iter().rev().fold(value, |inner, key| toml::Value::Table(std::iter::once((key.clone(), inner)).collect()));
+    match nested {
+        toml::Value::Table(table) => table,
+        // An empty path has nowhere to put its value.
+        _ => toml::Table::new(),
+    }
+}
+
+/// A variable has no type: what looks like a number or a truth value is one.
+fn scalar(text: &str) -> toml::Value {
+    match (text.parse::<i64>(), text.parse::<bool>()) {
+        (Ok(number), _) => toml::Value::Integer(number),
+        (_, Ok(truth)) => toml::Value::Boolean(truth),
+        _ => toml::Value::String(text.into()),
+    }
+}

@@ -1,0 +1,113 @@
+//! What went wrong, as gRPC says it: a code for every program, and our own reason for those that know sixpin.
+
+use bytes::Bytes;
+use prost::Message as _;
+use sixpin_core::broker::api::RequestError;
+use sixpin_core::name::NameError;
+use sixpin_proto::v1;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+/// The binary metadata that carries a [`v1::Error`].
+pub const ERROR_METADATA: &str = "sixpin-error-bin";
+
+/// Refuses a request that makes no sense. Nothing changed.
+pub(super) fn invalid(text: impl Into<String>) -> RequestError {
+    RequestError::Invalid(text.into())
+}
+
+/// A name that is not allowed, with the field it stood in.
+pub(super) fn bad_name(field: &str, error: &NameError) -> RequestError {
+    RequestError::Invalid(format!("`{field}`: {error}"))
+}
+
+/// The reason, machine-readable.
+pub(super) fn reason(error: &RequestError) -> v1::Reason {
+    match error {
+        RequestError::Invalid(_) => v1::Reason::Invalid,
+        RequestError::NotFound(_) => v1::Reason::NotFound,
+        RequestError::Busy(_) => v1::Reason::Busy,
+        RequestError::Limit(_) => v1::Reason::Limit,
+        RequestError::SessionGone(_) => v1::Reason::SessionGone,
+        RequestError::NotHere { .. } => v1::Reason::NotHere,
+        RequestError::Unavailable(_) => v1::Reason::Unavailable,
+        RequestError::Unknown(_) => v1::Reason::Unknown,
+        RequestError::Draining { .. } => v1::Reason::Draining,
+        RequestError::StaleOperation(_) => v1::Reason::StaleOperation,
+        RequestError::StaleMove(_) => v1::Reason::StaleMove,
+        RequestError::WrongSecret(_) => v1::Reason::WrongSecret,
+    }
+}
+
+/// The gRPC code for programs that do not know our reasons.
+pub(super) fn code(error: &RequestError) -> Code {
+    match error {
+        RequestError::Invalid(_) | RequestError::StaleOperation(_) | RequestError::StaleMove(_) => {
+            Code::InvalidArgument
+        }
+        RequestError::NotFound(_) => Code::NotFound,
+        RequestError::Busy(_) | RequestError::NotHere { .. } => Code::FailedPrecondition,
+        RequestError::Limit(_) => Code::ResourceExhausted,
+        RequestError::SessionGone(_) => Code::Aborted,
+        RequestError::Unavailable(_) | RequestError::Draining { .. } => Code::Unavailable,
+        RequestError::Unknown(_) => Code::Unknown,
+        RequestError::WrongSecret(_) => Code::PermissionDenied,
+    }
+}
+
+/// The error as a reply on a stream.
+pub(super) fn to_proto(error: &RequestError) -> v1::Error {
+    let address = match error {
+        RequestError::NotHere { address, .. } | RequestError::Draining { address } => address.clone(),
+        _ => String::new(),
+    };
+    v1::Error { reason: reason(error).into(), message: error.to_string(), address }
+}
+
+/// The error as the end of a call.
+pub(super) fn status(error: &RequestError) -> Status {
+    with_detail(code(error), &to_proto(error))
+}
+
+/// What tonic itself said about a message that it could not read, in our words.
+pub(crate) fn unreadable(status: &Status) -> Status {
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => self::status(&too_long()),
+        Code::Internal => self::status(&undecodable(status.message())),
+        _ => status.clone(),
+    }
+}
+
+/// A message beyond the limit.
+pub(super) fn too_long() -> RequestError {
+    let max = sixpin_core::limits::MESSAGE_BYTES_MAX;
+    RequestError::Limit(format!("a message is at most {max} bytes; nothing changed"))
+}
+
+/// A message that is not what the proto files say.
+pub(super) fn undecodable(detail: &str) -> RequestError {
+    invalid(format!("the message cannot be decoded, so nothing changed: {detail}"))
+}
+
+fn with_detail(code: Code, error: &v1::Error) -> Status {
+    let mut status = Status::new(code, error.message.clone());
+    let detail = MetadataValue::from_bytes(&Bytes::from(error.encode_to_vec()));
+    status.metadata_mut().insert_bin(ERROR_METADATA, detail);
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_carries_the_reason_and_the_address() {
+        let error = RequestError::Draining { address: "b:1".into() };
+        let status = status(&error);
+        assert_eq!(status.code(), Code::Unavailable);
+        let bytes = status.metadata().get_bin(ERROR_METADATA).unwrap().to_bytes().unwrap();
+        let detail = v1::Error::decode(bytes).unwrap();
+        assert_eq!(detail.reason(), v1::Reason::Draining);
+        assert_eq!(detail.address, "b:1");
+    }
+}

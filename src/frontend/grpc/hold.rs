@@ -1,0 +1,224 @@
+//! `Hold`: one call that holds one lock for as long as it is open.
+//!
+//! Behind it is a session bound to the connection, opened and kept alive by the server on the client's behalf: while
+//! the stream is open, the client counts as heard. What tells a dead client from a quiet one is the transport: HTTP/2
+//! pings are unanswered, the connection is closed, and with it this stream.
+//!
+//! # When the lock is free again
+//!
+//! A `Hold` has no message with which its client could close it, and the end of a stream says nothing about the
+//! client: a cut network looks the same as a cancelled call. So the lock is never released at once. The server stops
+//! being heard for the client, and the session ends when its TTL plus tolerance have passed. A client that wants the
+//! lock freed at once uses a session and unlocks, or asks for a short TTL.
+//!
+//! The client learns of a loss only by the end of the stream, unless it also calls `KeepAlive` for the session named
+//! in the first message: without that, its safety is the fence alone.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use sixpin_core::broker::api::{Done, DoneStatus, Event, Input, LockRequest, Reply, Request, RequestError, Secret};
+use sixpin_core::command;
+use sixpin_core::name::SessionId;
+use sixpin_proto::v1;
+use tokio::time::{Interval, MissedTickBehavior};
+use tonic::Status;
+use v1::hold_event::Body;
+
+use super::errors;
+use super::names::Names;
+use super::replies::{self, unexpected};
+use super::requests;
+use super::session::ending;
+use crate::runtime::outbox::Outgoing;
+use crate::runtime::{Connection, Runtime};
+
+/// Keepalives per TTL.
+const KEEPALIVES_PER_TTL: u32 = 3;
+
+/// The stream that answers one `Hold` call.
+pub struct HoldStream {
+    connection: Connection,
+    step: Step,
+    next_request: u64,
+    inputs: Vec<Input>,
+    taken: VecDeque<Outgoing>,
+    /// Runs from the moment the session is open.
+    keepalive: Option<Interval>,
+    /// How the stream ends once everything before is written.
+    end: Option<Result<(), Status>>,
+}
+
+enum Step {
+    /// The session is asked for; then this lock.
+    Opening(Box<LockRequest>),
+    /// The lock is asked for.
+    Locking { session: SessionId, secret: Secret },
+    /// The lock was granted, and the stream tells what happens to it.
+    Holding,
+    /// Nothing more is expected.
+    Over,
+}
+
+impl HoldStream {
+    /// Checks the request and asks for a session.
+    pub(super) fn new(runtime: &Runtime, hold: v1::HoldRequest) -> Result<Self, RequestError> {
+        let ttl = requests::session_ttl(hold.ttl_ms)?;
+        let label = requests::label("label", &hold.label)?;
+        let lock = lock_request(hold)?;
+        let connection = runtime.engine(&lock.resource.lockspace).connect();
+        let mut stream = Self {
+            connection,
+            step: Step::Opening(Box::new(lock)),
+            next_request: 1,
+            inputs: Vec::new(),
+            taken: VecDeque::new(),
+            keepalive: None,
+            end: None,
+        };
+        stream.ask(Request::Open { ttl, label, bound: true, attach: true });
+        Ok(stream)
+    }
+
+    fn ask(&mut self, request: Request) {
+        self.inputs.push(self.connection.input(self.next_request, request));
+        self.next_request += 1;
+    }
+
+    /// What one answer of the machine means to the client; nothing, for most.
+    fn outgoing(&mut self, outgoing: Outgoing) -> Option<Body> {
+        match outgoing {
+            Outgoing::Reply { reply: Reply::Error(error), .. } => self.refused(&error),
+            Outgoing::Reply { reply, .. } => self.reply(reply),
+            Outgoing::Event(Event::Done(done)) => self.done(done),
+            Outgoing::Event(event) => {
+                let body = match replies::event(event) {
+                    v1::server_message::Body::Blocking(blocking) => Body::Blocking(blocking),
+                    v1::server_message::Body::Lost(lost) => {
+                        self.finish(Ok(()));
+                        Body::Lost(lost)
+                    }
+                    // The session cannot move: it stays until the broker leaves, and then it is lost.
+                    _ => return None,
+                };
+                Some(body)
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) -> Option<Body> {
+        match reply {
+            Reply::Opened { session, secret } => {
+                self.opened(session, secret);
+                None
+            }
+            Reply::Queued { claim, operation, position, ticket } => {
+                Some(Body::Queued(v1::Queued { claim: claim.0, operation: operation.0, position, ticket: ticket.0 }))
+            }
+            Reply::Done(done) => self.done(done),
+            Reply::KeptAlive { .. } | Reply::Closed => None,
+            other => {
+                self.finish(Err(errors::status(&unexpected(&other))));
+                None
+            }
+        }
+    }
+
+    fn opened(&mut self, session: SessionId, secret: Secret) {
+        let Step::Opening(lock) = std::mem::replace(&mut self.step, Step::Locking { session, secret }) else { return };
+        let mut keepalive = tokio::time::interval(session.ttl() / KEEPALIVES_PER_TTL);
+        keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.keepalive = Some(keepalive);
+        self.ask(Request::Lock { lock: *lock, until_done: false });
+    }
+
+    fn done(&mut self, done: Done) -> Option<Body> {
+        let Step::Locking { session, secret } = std::mem::replace(&mut self.step, Step::Holding) else { return None };
+        if done.status != DoneStatus::Is(command::Status::Granted) {
+            // Nothing is held, so the session can go at once.
+            self.ask(Request::Close);
+            self.finish(Ok(()));
+        }
+        Some(Body::Granted(v1::HoldGranted {
+            completion: Some(replies::completion(done)),
+            session: session.to_string(),
+            secret: secret.to_vec().into(),
+            ttl_ms: session.ttl_ms,
+        }))
+    }
+
+    /// A request was refused. A keepalive that comes to nothing once is repeated; everything else ends the stream.
+    fn refused(&mut self, error: &RequestError) -> Option<Body> {
+        let passes = matches!(error, RequestError::Unavailable(_) | RequestError::Unknown(_));
+        if !(passes && matches!(self.step, Step::Holding)) {
+            self.finish(Err(errors::status(error)));
+        }
+        None
+    }
+
+    fn finish(&mut self, end: Result<(), Status>) {
+        self.step = Step::Over;
+        self.keepalive = None;
+        self.end.get_or_insert(end);
+    }
+
+    fn poll_keepalive(&mut self, cx: &mut Context<'_>) {
+        while let Some(keepalive) = &mut self.keepalive
+            && keepalive.poll_tick(cx).is_ready()
+        {
+            self.ask(Request::KeepAlive { move_number: 0 });
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Err(error) = ready!(self.connection.poll_send(cx, &mut self.inputs)) {
+            self.finish(Err(errors::status(&error)));
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Stream for HoldStream {
+    type Item = Result<v1::HoldEvent, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            while let Some(outgoing) = this.taken.pop_front() {
+                if let Some(body) = this.outgoing(outgoing) {
+                    return Poll::Ready(Some(Ok(v1::HoldEvent { body: Some(body) })));
+                }
+            }
+            this.poll_keepalive(cx);
+            ready!(this.poll_send(cx));
+            if let Some(end) = this.end.take() {
+                return Poll::Ready(end.err().map(Err));
+            }
+            if matches!(this.step, Step::Over) {
+                return Poll::Ready(None);
+            }
+            if let Some(end) = ready!(this.connection.poll_take(cx, &mut this.taken)) {
+                this.finish(ending(end));
+            }
+        }
+    }
+}
+
+/// The one lock of the session: claim 1, operation 1.
+fn lock_request(hold: v1::HoldRequest) -> Result<LockRequest, RequestError> {
+    let lock = v1::LockRequest {
+        claim: 1,
+        operation: 1,
+        resource: hold.resource,
+        mode: hold.mode,
+        timeout_ms: hold.timeout_ms,
+        blocking: hold.blocking,
+        value_block: hold.value_block,
+        owner: hold.owner,
+        label: hold.label,
+        ..Default::default()
+    };
+    requests::lock(lock, &mut Names::default())
+}

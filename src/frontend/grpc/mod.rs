@@ -1,0 +1,90 @@
+//! The gRPC front end: package `sixpin.v1`, health and reflection.
+//!
+//! # Layout, in reading order
+//!
+//! * [`requests`], [`names`]: proto to the words of the machine, with every check that needs no state;
+//! * [`replies`], [`errors`]: the way back;
+//! * [`session`]: the stream of one session, the main way in;
+//! * [`hold`]: one lock for as long as a call is open;
+//! * [`unary`]: the lock service;
+//! * [`inspect`], [`lookup`], [`views`]: who holds and who waits;
+//! * [`admin`]: the admin service;
+//! * [`health`]: whether the engines serve;
+//! * [`echo`]: the floor that locks are measured against.
+
+pub mod admin;
+pub mod echo;
+pub mod errors;
+pub mod health;
+pub mod hold;
+pub mod inspect;
+mod lookup;
+mod names;
+mod replies;
+mod requests;
+pub mod session;
+pub mod unary;
+mod views;
+
+use std::sync::Arc;
+
+use sixpin_core::limits::MESSAGE_BYTES_MAX;
+use sixpin_proto::v1;
+use tonic::service::Routes;
+use v1::admin_service_server::AdminServiceServer;
+use v1::echo_service_server::EchoServiceServer;
+use v1::inspect_service_server::InspectServiceServer;
+use v1::lock_service_server::LockServiceServer;
+
+use crate::drain::Drain;
+use crate::runtime::Runtime;
+use health::Health;
+
+/// Longest answer. Listings are cut well before.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What clients reach: locks, inspection, health, reflection.
+pub fn client_routes(runtime: &Runtime, health: &Health) -> Routes {
+    common_routes(runtime, health).add_service(
+        LockServiceServer::new(unary::Locks::new(runtime.clone()))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(ANSWER_BYTES_MAX),
+    )
+}
+
+/// What administrators reach: administration, inspection, health, reflection.
+pub fn admin_routes(runtime: &Runtime, health: &Health, drain: Arc<Drain>) -> Routes {
+    common_routes(runtime, health).add_service(
+        AdminServiceServer::new(admin::Admin::new(runtime.clone(), drain)).max_decoding_message_size(MESSAGE_BYTES_MAX),
+    )
+}
+
+/// The floor, for benchmarks.
+pub fn echo_routes() -> Routes {
+    Routes::new(EchoServiceServer::new(echo::Echo).max_decoding_message_size(MESSAGE_BYTES_MAX)).prepare()
+}
+
+fn common_routes(runtime: &Runtime, health: &Health) -> Routes {
+    let inspect = InspectServiceServer::new(inspect::Inspect::new(runtime.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let routes = Routes::new(inspect).add_service(health.service());
+    // The descriptors are compiled in; that they can be read is checked by a test. Without them nothing else is worse.
+    match reflection() {
+        Ok(reflection) => routes.add_service(reflection),
+        Err(error) => {
+            tracing::error!(%error, "the reflection service is missing");
+            routes
+        }
+    }
+}
+
+fn reflection() -> Result<
+    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
+    tonic_reflection::server::Error,
+> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(sixpin_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+}

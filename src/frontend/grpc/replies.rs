@@ -1,0 +1,206 @@
+//! Answers and events: from the words of the machine to proto.
+
+use std::time::Duration;
+
+use sixpin_core::broker::api::{
+    CancelResult, ClaimState, Done, DoneStatus, Event, LostReason, Reply, RequestError, Secret,
+};
+use sixpin_core::command::{Blocker, Status, Value};
+use sixpin_core::mode::Mode;
+use sixpin_core::name::{ClaimId, ClaimNumber, Lockspace, SessionId};
+use sixpin_proto::v1;
+use v1::server_message::Body;
+
+use super::errors;
+use crate::runtime::Runtime;
+
+/// Builds the answers of one stream or call: some say things about the broker.
+#[derive(Clone)]
+pub(super) struct Replies {
+    runtime: Runtime,
+}
+
+impl Replies {
+    /// Answers of the broker that `runtime` is.
+    pub(super) fn new(runtime: Runtime) -> Self {
+        Self { runtime }
+    }
+
+    /// A session is open.
+    pub(super) fn opened(&self, session: SessionId, secret: &Secret, lockspace: &Lockspace) -> v1::Opened {
+        let config = self.runtime.lockspace_config(lockspace);
+        v1::Opened {
+            session: session.to_string(),
+            secret: secret.to_vec().into(),
+            ttl_ms: session.ttl_ms,
+            keepalive_ms: keepalive_ms(session),
+            broker: self.runtime.name().into(),
+            value_block_bytes: config.value_block_bytes as u32,
+            requests_max: self.requests_max(),
+        }
+    }
+
+    /// A session is here.
+    pub(super) fn resumed(&self, session: SessionId, move_number: u32, claims: Vec<ClaimState>) -> v1::Resumed {
+        v1::Resumed {
+            move_number,
+            broker: self.runtime.name().into(),
+            keepalive_ms: keepalive_ms(session),
+            requests_max: self.requests_max(),
+            claims: claims.into_iter().map(claim_state).collect(),
+        }
+    }
+
+    /// The answer to a request on a stream; `lockspace` is the one that the session was opened for.
+    pub(super) fn reply(&self, reply: Reply, lockspace: &Lockspace) -> Option<Body> {
+        Some(match reply {
+            Reply::Done(done) => Body::Completion(completion(done)),
+            Reply::Queued { claim, operation, position, ticket } => {
+                Body::Queued(v1::Queued { claim: claim.0, operation: operation.0, position, ticket: ticket.0 })
+            }
+            Reply::KeptAlive { move_number, ttl, lost } => Body::KeptAlive(kept_alive(move_number, ttl, &lost)),
+            Reply::Opened { session, secret } => Body::Opened(self.opened(session, &secret, lockspace)),
+            Reply::Resumed { session, move_number, claims } => {
+                Body::Resumed(self.resumed(session, move_number, claims))
+            }
+            Reply::UnlockedAll { released } => Body::UnlockedAll(v1::UnlockedAll { released }),
+            Reply::Cancelled { claim, result } => Body::Cancelled(cancelled(claim, result)),
+            Reply::Closed => Body::Closed(v1::Closed {}),
+            Reply::Error(error) => Body::Error(errors::to_proto(&error)),
+            // A confirmation needs no content: an answer without a body says that it was noted.
+            Reply::Confirmed => return None,
+            other => Body::Error(errors::to_proto(&unexpected(&other))),
+        })
+    }
+
+    fn requests_max(&self) -> u32 {
+        self.runtime.limits().requests_per_stream as u32
+    }
+}
+
+/// An event on a stream.
+pub(super) fn event(event: Event) -> Body {
+    match event {
+        Event::Done(done) => Body::Completion(completion(done)),
+        Event::Blocking { claim, grant_seq, wanted, own } => {
+            Body::Blocking(v1::Blocking { claim: claim.0, grant_seq, wanted: mode(Some(wanted)), own })
+        }
+        Event::Lost { reason, claims } => Body::Lost(lost(reason, &claims)),
+        Event::Move { addresses } => Body::Move(v1::Move { addresses }),
+    }
+}
+
+/// The end of an operation.
+pub(super) fn completion(done: Done) -> v1::Completion {
+    v1::Completion {
+        claim: done.claim.0,
+        operation: done.operation.0,
+        status: status(done.status).into(),
+        mode: mode(done.mode),
+        fence: done.fence.map_or(0, |fence| fence.0),
+        grant_seq: done.grant_seq,
+        immediate: done.immediate,
+        demoted: done.demoted,
+        alternate: done.alternate,
+        value: done.value.map(value),
+        blockers: done.blockers.into_iter().map(blocker).collect(),
+        adopted: done.adopted.map(claim_ref),
+    }
+}
+
+/// The session lives, less what it lost.
+pub(super) fn kept_alive(move_number: u32, ttl: Duration, lost: &[ClaimNumber]) -> v1::KeptAlive {
+    v1::KeptAlive { move_number, ttl_ms: ttl.as_millis() as u32, lost_claims: numbers(lost) }
+}
+
+/// What a cancel did.
+pub(super) fn cancelled(claim: ClaimNumber, result: CancelResult) -> v1::Cancelled {
+    let result = match result {
+        CancelResult::Cancelled => v1::CancelResult::Cancelled,
+        CancelResult::AlreadyGranted => v1::CancelResult::AlreadyGranted,
+        CancelResult::Gone => v1::CancelResult::Gone,
+    };
+    v1::Cancelled { result: result.into(), claim: claim.0 }
+}
+
+/// What was lost, and why.
+pub(super) fn lost(reason: LostReason, claims: &[ClaimNumber]) -> v1::Lost {
+    let reason = match reason {
+        LostReason::Expired => v1::LostReason::Expired,
+        LostReason::Forced => v1::LostReason::Forced,
+        LostReason::Amnesia => v1::LostReason::Amnesia,
+        LostReason::Moved => v1::LostReason::Moved,
+        LostReason::Closed => v1::LostReason::Closed,
+    };
+    v1::Lost { reason: reason.into(), claims: numbers(claims) }
+}
+
+/// A mode, or none.
+pub(super) fn mode(mode: Option<Mode>) -> i32 {
+    let mode = match mode {
+        None => v1::Mode::Unspecified,
+        Some(Mode::NL) => v1::Mode::Nl,
+        Some(Mode::CR) => v1::Mode::Cr,
+        Some(Mode::CW) => v1::Mode::Cw,
+        Some(Mode::PR) => v1::Mode::Pr,
+        Some(Mode::PW) => v1::Mode::Pw,
+        Some(Mode::EX) => v1::Mode::Ex,
+    };
+    mode.into()
+}
+
+/// The machine answered something else than what was asked: a bug on our side, said without harm to the caller.
+pub(super) fn unexpected(reply: &Reply) -> RequestError {
+    tracing::error!(?reply, "the broker gave an answer that does not fit the request");
+    RequestError::Unknown("the broker gave an answer that does not fit the request: repeat it".into())
+}
+
+/// A third of the TTL.
+fn keepalive_ms(session: SessionId) -> u32 {
+    session.ttl_ms / 3
+}
+
+fn numbers(claims: &[ClaimNumber]) -> Vec<u64> {
+    claims.iter().map(|claim| claim.0).collect()
+}
+
+fn claim_state(state: ClaimState) -> v1::ClaimState {
+    v1::ClaimState {
+        claim: state.claim.0,
+        mode: mode(state.mode),
+        waiting: state.waiting,
+        completion: state.done.map(completion),
+    }
+}
+
+fn status(status: DoneStatus) -> v1::Status {
+    match status {
+        DoneStatus::Is(Status::Granted) => v1::Status::Granted,
+        DoneStatus::Is(Status::WouldWait) => v1::Status::WouldWait,
+        DoneStatus::Is(Status::Deadlock) => v1::Status::Deadlock,
+        DoneStatus::Is(Status::Cancelled) => v1::Status::Cancelled,
+        DoneStatus::Is(Status::TimedOut) => v1::Status::TimedOut,
+        DoneStatus::Is(Status::Released) => v1::Status::Released,
+        DoneStatus::Lost => v1::Status::Lost,
+        DoneStatus::Gone => v1::Status::Gone,
+    }
+}
+
+fn value(value: Value) -> v1::Value {
+    v1::Value { bytes: value.bytes, seq: value.seq, invalid: value.invalid }
+}
+
+fn blocker(blocker: Blocker) -> v1::Blocker {
+    v1::Blocker {
+        session: blocker.claim.session.to_string(),
+        claim: blocker.claim.number.0,
+        granted: mode(blocker.granted),
+        requested: mode(blocker.requested),
+        owner: blocker.owner.as_str().into(),
+        label: blocker.label.as_str().into(),
+    }
+}
+
+fn claim_ref(claim: ClaimId) -> v1::ClaimRef {
+    v1::ClaimRef { session: claim.session.to_string(), claim: claim.number.0 }
+}

@@ -1,0 +1,158 @@
+//! Resources, sessions and brokers as inspection shows them.
+
+use sixpin_core::backend::Durability;
+use sixpin_core::broker::api::{BrokerView, SessionView, StatusView};
+use sixpin_core::name::{Fence, ResourceId, Stamp, Version};
+use sixpin_core::resource::{ClaimView, Queue, Resource};
+use sixpin_proto::v1;
+
+use super::replies::mode;
+use crate::runtime::{EngineHandle, clock};
+
+/// Bytes of claims in one answer: what is beyond is counted as left out. Well below what clients accept (4 MiB).
+const CLAIMS_BYTES_MAX: usize = 1024 * 1024;
+
+/// A resource that nobody has a claim on.
+pub(super) fn absent(id: &ResourceId) -> v1::ResourceState {
+    v1::ResourceState { resource: Some(resource_id(id)), ..Default::default() }
+}
+
+/// A resource, in queue order, as far as it fits.
+pub(super) fn resource(id: &ResourceId, version: Version, resource: &Resource) -> v1::ResourceState {
+    let mut claims = Vec::new();
+    let mut bytes = 0;
+    let mut left_out = 0;
+    for view in resource.granted().chain(resource.converting()).chain(resource.waiting()) {
+        let info = claim(&view);
+        bytes += prost::Message::encoded_len(&info);
+        if bytes > CLAIMS_BYTES_MAX {
+            left_out += 1;
+        } else {
+            claims.push(info);
+        }
+    }
+    let value = v1::Value {
+        bytes: Some(resource.value_bytes().to_vec().into()),
+        seq: resource.value_seq(),
+        invalid: resource.value_invalid(),
+    };
+    v1::ResourceState { resource: Some(resource_id(id)), version: version.0, claims, value: Some(value), left_out }
+}
+
+/// A resource in one line.
+pub(super) fn summary(id: &ResourceId, version: Version, resource: &Resource) -> v1::ResourceSummary {
+    let held = || resource.granted().chain(resource.converting());
+    let mut modes: Vec<_> = held().filter_map(|view| view.granted).collect();
+    modes.sort_unstable();
+    modes.dedup();
+    v1::ResourceSummary {
+        resource: Some(resource_id(id)),
+        version: version.0,
+        granted: resource.granted().count() as u32,
+        converting: resource.converting().count() as u32,
+        waiting: resource.waiting().count() as u32,
+        modes: modes.into_iter().map(|held| mode(Some(held))).collect(),
+    }
+}
+
+/// One claim, without its resource.
+pub(super) fn claim(view: &ClaimView<'_>) -> v1::ClaimInfo {
+    let queue = match view.queue {
+        Queue::Granted => v1::Queue::Granted,
+        Queue::Converting => v1::Queue::Converting,
+        Queue::Waiting => v1::Queue::Waiting,
+    };
+    v1::ClaimInfo {
+        session: view.id.session.to_string(),
+        claim: view.id.number.0,
+        queue: queue.into(),
+        granted: mode(view.granted),
+        requested: mode(view.requested),
+        fence: stamp(view.fence),
+        ticket: stamp(view.ticket),
+        grant_seq: view.grant_seq,
+        owner: view.owner.as_str().into(),
+        label: view.label.as_str().into(),
+        age_ms: clock::wall_ms().saturating_sub(view.since_ms),
+        persistent: view.persistent,
+        orphan: view.orphan,
+        demoted: view.demoted,
+        blocking: view.blocking,
+        told: mode(view.blocking_level),
+        resource: None,
+    }
+}
+
+/// A resource's name.
+pub(super) fn resource_id(id: &ResourceId) -> v1::Resource {
+    v1::Resource { lockspace: id.lockspace.as_str().into(), name: id.name.as_str().into() }
+}
+
+/// A session. Its secret is never shown.
+pub(super) fn session(view: &SessionView) -> v1::SessionInfo {
+    v1::SessionInfo {
+        session: view.session.to_string(),
+        label: view.label.as_str().into(),
+        ttl_ms: view.session.ttl_ms,
+        silence_ms: view.silence.as_millis() as u64,
+        held: view.held as u32,
+        waiting: view.waiting as u32,
+        state: view.state.into(),
+        connection_bound: view.bound,
+        connected: view.connected,
+        move_number: view.move_number,
+    }
+}
+
+/// A broker, as seen on one backend.
+pub(super) fn broker(view: BrokerView, backend: &str) -> v1::BrokerEntry {
+    let pulse = view.pulse;
+    v1::BrokerEntry {
+        incarnation: pulse.broker.to_string(),
+        name: pulse.info.name,
+        address: pulse.info.address,
+        admin_address: pulse.info.admin_address,
+        program: pulse.info.program,
+        state: view.state.into(),
+        silence_ms: view.silence.as_millis() as u64,
+        broker_ttl_ms: pulse.broker_ttl.as_millis() as u32,
+        round_trip_us: pulse.round_trip.as_micros() as u64,
+        own: view.own,
+        burying: view.burying as u32,
+        backend: backend.into(),
+    }
+}
+
+/// One backend of the broker.
+pub(super) fn backend(engine: &EngineHandle, lockspaces: Vec<String>, view: &StatusView) -> v1::BackendStatus {
+    v1::BackendStatus {
+        name: engine.profile().name.into(),
+        durability: durability(engine.profile().durability).into(),
+        lockspaces,
+        state: view.state.into(),
+        sessions: view.sessions as u64,
+        claims: view.claims as u64,
+        waiting: view.waiting as u64,
+        commits: view.commits,
+        writes: view.writes,
+        conflicts: view.conflicts,
+        unknowns: view.unknowns,
+    }
+}
+
+fn durability(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Volatile => "volatile",
+        Durability::CrashSafe => "crash-safe",
+        Durability::PowerSafe => "power-safe",
+        Durability::FailoverSafe => "failover-safe",
+    }
+}
+
+/// What is stored is known: only the writer of a record sees stamps that are not.
+fn stamp(stamp: Option<Stamp>) -> u64 {
+    match stamp {
+        Some(Stamp::Known(Fence(number))) => number,
+        Some(Stamp::ThisWrite(_)) | None => 0,
+    }
+}
