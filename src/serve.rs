@@ -70,6 +70,11 @@ impl Server {
     /// Opens the stores, starts the engines and listens.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let stores = open_all(&config).await?;
+        Self::start_on(config, stores).await
+    }
+
+    /// As [`Server::start`], on stores that are open already: one for each configured backend.
+    pub async fn start_on(config: Config, stores: BTreeMap<String, Arc<dyn Backend>>) -> Result<Self, StartError> {
         let socket = bind(config.listen).await?;
         let admin_socket = match config.admin_listen {
             Some(address) => Some(bind(address).await?),
