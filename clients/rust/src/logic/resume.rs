@@ -225,6 +225,8 @@ impl Machine {
         for id in waiting {
             self.answer(id, Err(error.clone()), out);
         }
+        self.told = State::Closed;
+        out.push(Output::State(State::Closed));
         out.push(Output::OpenFailed(error));
         self.end(out);
     }

@@ -192,7 +192,7 @@ impl Machine {
         for id in ended {
             let mode = self.mode_behind(id);
             self.abandon(id);
-            self.answer(id, Err(timed_out(mode)), out);
+            out.push(Output::Complete { id, result: Err(timed_out(mode)) });
         }
         self.note_waits();
     }
