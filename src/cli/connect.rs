@@ -19,19 +19,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer: a resource with its longest queue is larger than what gRPC allows by default.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What commands take that use or look.
+/// What commands take that look.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientArgs {
-    /// Brokers, tried in this order.
-    #[arg(
-        long,
-        env = "SIXPIN_ENDPOINTS",
-        hide_env_values = true,
-        value_name = "HOST:PORT,...",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:6616"
-    )]
-    pub endpoints: Vec<Address>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub endpoints: Endpoints,
     /// Where to look, and how to write.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -48,9 +41,35 @@ pub struct AdminArgs {
     pub common: CommonArgs,
 }
 
-/// What every command takes that asks a broker.
+/// What every command takes that reports.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CommonArgs {
+    /// Where resources are.
+    #[command(flatten)]
+    pub space: Space,
+    /// Text for people or JSON for programs.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: Format,
+}
+
+/// Where brokers are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Endpoints {
+    /// Brokers, tried in this order.
+    #[arg(
+        long = "endpoints",
+        env = "SIXPIN_ENDPOINTS",
+        hide_env_values = true,
+        value_name = "HOST:PORT,...",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:6616"
+    )]
+    pub addresses: Vec<Address>,
+}
+
+/// Where resources are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Space {
     /// The lockspace that resources are in.
     #[arg(
         long,
@@ -61,9 +80,6 @@ pub struct CommonArgs {
         value_parser = Lockspace::new
     )]
     pub lockspace: Lockspace,
-    /// Text for people or JSON for programs.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub output: Format,
 }
 
 /// Where administration is.
@@ -71,7 +87,6 @@ pub struct CommonArgs {
 pub struct AdminEndpoints {
     /// Admin listeners of brokers, tried in this order.
     #[arg(
-        id = "admin_endpoints",
         long = "admin-endpoint",
         env = "SIXPIN_ADMIN_ENDPOINTS",
         hide_env_values = true,
@@ -79,24 +94,31 @@ pub struct AdminEndpoints {
         value_delimiter = ',',
         default_value = "127.0.0.1:6617"
     )]
-    pub endpoints: Vec<Address>,
+    pub admin_addresses: Vec<Address>,
 }
 
 impl ClientArgs {
     /// The brokers.
     pub fn brokers(&self) -> Brokers {
-        Brokers { addresses: self.endpoints.clone(), admin: false }
+        self.endpoints.brokers()
+    }
+}
+
+impl Endpoints {
+    /// The brokers.
+    pub fn brokers(&self) -> Brokers {
+        Brokers { addresses: self.addresses.clone(), admin: false }
     }
 }
 
 impl AdminEndpoints {
     /// The admin listeners.
     pub fn brokers(&self) -> Brokers {
-        Brokers { addresses: self.endpoints.clone(), admin: true }
+        Brokers { addresses: self.admin_addresses.clone(), admin: true }
     }
 }
 
-impl CommonArgs {
+impl Space {
     /// A resource of the lockspace.
     pub fn resource(&self, name: &ResourceName) -> v1::Resource {
         v1::Resource { lockspace: self.lockspace.to_string(), name: name.to_string() }
@@ -142,9 +164,9 @@ pub struct Brokers {
 }
 
 impl Brokers {
-    /// One broker, at an address that another one told.
-    pub fn at(address: Address) -> Self {
-        Self { addresses: vec![address], admin: false }
+    /// Brokers at these addresses.
+    pub fn among(addresses: Vec<Address>) -> Self {
+        Self { addresses, admin: false }
     }
 
     /// The only address; a failure if there are several, for requests that are meant for one broker.

@@ -38,7 +38,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         session: args.session.to_string(),
         now: args.now,
         no_wait: args.no_wait,
-        lockspace: args.admin.common.lockspace.to_string(),
+        lockspace: args.admin.common.space.lockspace.to_string(),
     };
     if !args.now && !args.no_wait {
         note(format_args!(

@@ -54,7 +54,7 @@ struct Summary {
 pub async fn run(args: Args) -> Result<(), Failure> {
     let brokers = args.client.brokers();
     let mut request = v1::ListResourcesRequest {
-        lockspace: args.client.common.lockspace.to_string(),
+        lockspace: args.client.common.space.lockspace.to_string(),
         prefix: args.prefix,
         limit: if args.all { PAGE } else { args.limit },
         after: args.after.unwrap_or_default(),

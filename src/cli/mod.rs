@@ -6,6 +6,7 @@
 //! # Layout, in reading order
 //!
 //! * [`serve`]: runs a broker;
+//! * `run`: runs a command under a lock (on Linux);
 //! * [`ls`], [`show`], [`watch`], [`sessions`], [`brokers`], [`status`]: look;
 //! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
 //! * [`connect`], [`failure`], [`output`], [`view`]: what they share.
@@ -15,6 +16,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod serve;
+
+#[cfg(target_os = "linux")]
+pub mod run;
 
 pub mod ls;
 pub mod show;
@@ -49,6 +53,17 @@ pub struct Cli {
 pub enum Command {
     /// Run a broker.
     Serve(serve::Args),
+    /// Run a command under a lock.
+    #[cfg(target_os = "linux")]
+    Run(Box<run::Args>),
+    /// Keeps the lock for `run`.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    RunKeeper,
+    /// Becomes the command of `run`.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    RunStarter(run::starter::Args),
     /// List the resources on which somebody has a claim.
     Ls(ls::Args),
     /// Show who holds a resource and who waits for it.
@@ -76,6 +91,12 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(args) => serve::run(&args),
+            #[cfg(target_os = "linux")]
+            Command::Run(args) => run::run(*args),
+            #[cfg(target_os = "linux")]
+            Command::RunKeeper => run::keeper::run(),
+            #[cfg(target_os = "linux")]
+            Command::RunStarter(args) => run::starter::run(&args),
             Command::Ls(args) => client(ls::run(args)),
             Command::Show(args) => client(show::run(args)),
             Command::Watch(args) => client(watch::run(args)),

@@ -45,7 +45,7 @@ struct Report {
 
 /// Removes orphans.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let resource = args.admin.common.resource(&args.resource);
+    let resource = args.admin.common.space.resource(&args.resource);
     let request = v1::PurgeOrphansRequest {
         resource: Some(resource),
         owner: args.which.owner.as_ref().map(|owner| owner.as_str().to_owned()).unwrap_or_default(),

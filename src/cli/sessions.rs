@@ -100,7 +100,7 @@ async fn sessions(broker: &v1::BrokerEntry) -> Result<Vec<Entry>, Failure> {
         Failure::new(exit::UNREACHABLE, format_args!("broker {} told no address of its own", broker.name))
             .hint("start it with an address that others can reach")
     })?;
-    let brokers = Brokers::at(address);
+    let brokers = Brokers::among(vec![address]);
     let mut sessions = Vec::new();
     let mut request = v1::ListSessionsRequest { limit: PAGE, after: String::new() };
     loop {

@@ -6,7 +6,7 @@ use sixpin_core::name::ResourceName;
 use sixpin_proto::v1;
 use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
-use super::connect::{ANSWER_BYTES_MAX, Brokers, ClientArgs};
+use super::connect::{ANSWER_BYTES_MAX, Brokers, ClientArgs, Space};
 use super::failure::Failure;
 use super::output::{self, Format, Table};
 use super::view::{self, ResourceView};
@@ -23,7 +23,7 @@ pub struct Args {
 
 /// Shows a resource.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let state = state(&args.client.brokers(), &args.client, &args.resource).await?;
+    let state = state(&args.client.brokers(), &args.client.common.space, &args.resource).await?;
     match args.client.common.output {
         Format::Json => output::json(&ResourceView::from(state)),
         Format::Text => output::text(&render(&state)),
@@ -31,12 +31,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The state of a resource, as the first broker that answers sees it.
-pub async fn state(
-    brokers: &Brokers,
-    client: &ClientArgs,
-    resource: &ResourceName,
-) -> Result<v1::ResourceState, Failure> {
-    let resource = client.common.resource(resource);
+pub async fn state(brokers: &Brokers, space: &Space, resource: &ResourceName) -> Result<v1::ResourceState, Failure> {
+    let resource = space.resource(resource);
     let request = v1::GetResourceRequest { resource: Some(resource) };
     let reply = brokers
         .ask(async |channel| {

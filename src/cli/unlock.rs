@@ -57,7 +57,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
-    let resource = args.client.common.resource(&args.resource);
+    let resource = args.client.common.space.resource(&args.resource);
     let request = v1::ForceUnlockRequest {
         resource: Some(resource),
         session: session.to_string(),
@@ -99,7 +99,7 @@ fn render(report: &Report) -> String {
 
 /// Why nothing was done without `--force`.
 async fn explain(args: &Args, session: &SessionId) -> Failure {
-    let state = match show::state(&args.client.brokers(), &args.client, &args.resource).await {
+    let state = match show::state(&args.client.brokers(), &args.client.common.space, &args.resource).await {
         Ok(state) => state,
         Err(failure) => return failure,
     };
@@ -119,7 +119,7 @@ async fn explain(args: &Args, session: &SessionId) -> Failure {
 
 /// The holders, for one to be named.
 async fn list(args: &Args) -> Failure {
-    let state = match show::state(&args.client.brokers(), &args.client, &args.resource).await {
+    let state = match show::state(&args.client.brokers(), &args.client.common.space, &args.resource).await {
         Ok(state) => state,
         Err(failure) => return failure,
     };

@@ -37,7 +37,7 @@ struct Change {
 /// Watches a resource until it is interrupted, at another broker when one goes.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let brokers = args.client.brokers();
-    let resource = args.client.common.resource(&args.resource);
+    let resource = args.client.common.space.resource(&args.resource);
     let request = v1::GetResourceRequest { resource: Some(resource) };
     let mut last: Option<v1::ResourceState> = None;
     loop {
