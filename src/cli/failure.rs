@@ -54,14 +54,18 @@ impl Failure {
     /// What a broker's refusal means.
     pub fn refused(status: &Status) -> Self {
         let text = described(status);
-        let failure = Self::new(exit::FAILURE, &text);
-        match status.code() {
+        let address = said(status).map(|error| error.address).filter(|address| !address.is_empty());
+        let failure = match status.code() {
             Code::InvalidArgument => Self::usage(text),
             Code::Unimplemented => Self::new(exit::FAILURE, "the broker does not know this request").hint(
                 "inspection is on the broker's `--listen` address, administration on its `--admin-listen` address",
             ),
             Code::Unavailable | Code::DeadlineExceeded => Self::new(exit::UNREACHABLE, text),
-            _ => failure,
+            _ => Self::new(exit::FAILURE, text),
+        };
+        match address {
+            Some(address) => failure.hint(format_args!("ask the broker at `{address}`")),
+            None => failure,
         }
     }
 
@@ -89,13 +93,17 @@ pub fn note(message: impl Display) {
 
 /// The broker's own words, where it has any.
 pub fn described(status: &Status) -> String {
-    let said = status.metadata().get_bin(ERROR_METADATA).and_then(|value| value.to_bytes().ok());
-    let said = said.and_then(|bytes| v1::Error::decode(bytes).ok()).map(|error| error.message);
-    match said.filter(|message| !message.is_empty()) {
+    match said(status).map(|error| error.message).filter(|message| !message.is_empty()) {
         Some(message) => message,
         None if status.message().is_empty() => deepest(status),
         None => status.message().to_owned(),
     }
+}
+
+/// What a broker said machine-readably.
+fn said(status: &Status) -> Option<v1::Error> {
+    let bytes = status.metadata().get_bin(ERROR_METADATA)?.to_bytes().ok()?;
+    v1::Error::decode(bytes).ok()
 }
 
 /// The innermost cause, which is what a person can act on: "connection refused" and not "transport error".

@@ -5,7 +5,7 @@ use sixpin_proto::v1;
 use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
 use super::connect::ClientArgs;
-use super::failure::{Failure, warn};
+use super::failure::{Failure, note, warn};
 use super::output::{self, Format, Table};
 use super::view;
 
@@ -78,6 +78,10 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         return output::json(listing);
+    }
+    if listing.resources.is_empty() {
+        note("there is no such resource that somebody has a claim on");
+        return Ok(());
     }
     let mut table = Table::new(&["RESOURCE", "HELD", ">HOLDERS", ">CONVERTING", ">WAITING"]);
     for resource in &listing.resources {

@@ -7,7 +7,7 @@ use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 use super::brokers;
 use super::connect::{Address, Brokers, ClientArgs};
 use super::exit;
-use super::failure::{Failure, warn};
+use super::failure::{Failure, note, warn};
 use super::output::{self, Format, Table};
 use super::view;
 
@@ -61,6 +61,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
     match args.client.common.output {
         Format::Json => output::json(&listing)?,
+        Format::Text if listing.sessions.is_empty() => note("there are no sessions"),
         Format::Text => output::text(&render(&listing))?,
     }
     match trouble {

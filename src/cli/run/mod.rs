@@ -89,7 +89,7 @@ pub struct Args {
     #[command(flatten)]
     space: Space,
     /// The command and its arguments, after `--`.
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "COMMAND", required = true, last = true)]
     command: Vec<OsString>,
 }
 

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     parent: i32,
     /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, last = true)]
     command: Vec<OsString>,
 }
 
