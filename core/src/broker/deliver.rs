@@ -6,10 +6,11 @@
 use super::Broker;
 use super::api::{CancelResult, Done, DoneStatus, Effect, Event, LostReason, Reply, ReplyTo, RequestError};
 use super::shard::{Entry, Pending, Purpose};
-use super::table::{Claim, Life, Session};
+use super::table::{Claim, Life, Operation, Session};
 use super::timers::Timer;
 use crate::backend::Key;
 use crate::command::{Completion, Outcome, Refusal, Status};
+use crate::mode::Mode;
 use crate::name::{ClaimId, ClaimNumber, OperationNumber, ResourceId, Version};
 use crate::resource::{ClaimView, Queue};
 
@@ -209,6 +210,7 @@ impl Broker {
             claim.told = None;
         }
         claim.granted = done.mode;
+        claim.done = Some(Box::new(done.clone()));
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);
         let operation = claim.pending.take_if(|operation| operation.number == done.operation);
         session.waiting -= usize::from(operation.is_some());
@@ -369,14 +371,21 @@ impl Broker {
             .filter(|claim| self.differs(entry, **claim))
             .map(|claim| News {
                 claim: *claim,
+                queued: entry.resource.claim(*claim).filter(|view| view.queue != Queue::Granted).map(|view| Waiting {
+                    operation: view.operation,
+                    granted: view.granted,
+                    grant_seq: view.grant_seq,
+                }),
                 vanished: entry.resource.claim(*claim).is_none(),
                 completion: entry.resource.completion(*claim),
                 blocking: blocking_of(entry, *claim),
             })
             .collect();
-        for News { claim, vanished, completion, blocking } in news {
+        for News { claim, queued, vanished, completion, blocking } in news {
             if vanished {
                 self.vanished(claim);
+            } else if let Some(waiting) = queued {
+                self.note_waiting(claim, &waiting);
             } else if let Some(completion) = completion {
                 self.reconcile_claim(completion, version);
             }
@@ -397,6 +406,24 @@ impl Broker {
         let waits_for_this = claim.pending.as_ref().is_some_and(|operation| operation.number == completion.operation);
         if waits_for_this || completion.grant_seq > claim.grant_seq {
             self.complete(completion, version);
+        }
+    }
+
+    /// A claim waits although this broker did not ask for it: its session moved here meanwhile.
+    fn note_waiting(&mut self, id: ClaimId, waiting: &Waiting) {
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        let Some(claim) = session.claims.get_mut(&id.number) else { return };
+        claim.granted = waiting.granted;
+        claim.grant_seq = claim.grant_seq.max(waiting.grant_seq);
+        if claim.pending.is_none() {
+            session.waiting += 1;
+            claim.pending = Some(Operation {
+                number: waiting.operation,
+                reply: None,
+                until_done: false,
+                deadline: None,
+                queued: None,
+            });
         }
     }
 
@@ -513,9 +540,18 @@ impl Broker {
 /// What a record says of a claim that its client has not been told.
 struct News {
     claim: ClaimId,
+    /// It stands on a queue.
+    queued: Option<Waiting>,
     vanished: bool,
     completion: Option<Completion>,
     blocking: Option<Outcome>,
+}
+
+/// An operation that waits, as the record says.
+struct Waiting {
+    operation: OperationNumber,
+    granted: Option<Mode>,
+    grant_seq: u32,
 }
 
 impl Session {
@@ -530,8 +566,9 @@ fn differs_from(claim: &Claim, view: &ClaimView<'_>) -> bool {
         .pending
         .as_ref()
         .is_some_and(|operation| view.queue == Queue::Granted && view.operation >= operation.number);
+    let waits_unknown = view.queue != Queue::Granted && claim.pending.is_none();
     let told_less = view.blocking_level.is_some_and(|level| claim.told.is_none_or(|told| level > told));
-    ended || view.grant_seq > claim.grant_seq || told_less
+    ended || waits_unknown || view.grant_seq > claim.grant_seq || told_less
 }
 
 fn blocking_of(entry: &Entry, id: ClaimId) -> Option<Outcome> {

@@ -340,12 +340,7 @@ impl Broker {
         if claim.forced {
             return lost();
         }
-        let at = self.lane(&Key::Resource(claim.resource.clone()));
-        let entry = self.shards[at].entries.get(&claim.resource);
-        let done = entry.and_then(|entry| {
-            let completion = entry.resource.completion(ClaimId { session: id, number: live.claim })?;
-            Some(Done::of(completion, entry.version.unwrap_or_default()))
-        });
+        let done = claim.done.as_deref().cloned();
         ClaimState { claim: live.claim, mode: claim.granted, waiting: claim.pending.is_some(), done }
     }
 }

@@ -255,8 +255,12 @@ impl Broker {
         let Some(known) = session.claims.get_mut(&claim.number) else { return Ok(()) };
         match &mut known.pending {
             Some(pending) if pending.number == number => {
-                // A repeat takes the place of the first copy as the one that is answered; its wait is not begun anew.
-                operation.deadline = pending.deadline;
+                // A repeat takes the place of the first copy as the one that is answered; its wait is not begun anew,
+                // unless this broker never heard of it.
+                match (pending.deadline, operation.deadline) {
+                    (None, Some(deadline)) => self.timers.set(deadline, Timer::Wait(claim, number)),
+                    (known, _) => operation.deadline = known,
+                }
                 operation.queued = pending.queued;
                 if let Some(old) = pending.reply {
                     self.calls.remove(&old.connection);

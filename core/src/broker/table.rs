@@ -127,6 +127,8 @@ pub(super) struct Claim {
     pub(super) grant_seq: u32,
     /// The highest blocking level that the client was told since the last grant.
     pub(super) told: Option<Mode>,
+    /// The newest completion, for a client that resumes.
+    pub(super) done: Option<Box<Done>>,
     /// Commands of this claim that are queued in the broker or under way to the store.
     pub(super) commands: u32,
     /// The operation that has no completion yet.
@@ -151,7 +153,7 @@ pub(super) struct Operation {
 
 impl Claim {
     pub(super) fn new(resource: ResourceId, operation: OperationNumber) -> Self {
-        Self { resource, operation, granted: None, grant_seq: 0, told: None, commands: 0, pending: None, forced: false }
+        Self { resource, operation, granted: None, grant_seq: 0, told: None, done: None, commands: 0, pending: None, forced: false }
     }
 }
 

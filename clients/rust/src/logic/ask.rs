@@ -253,7 +253,7 @@ impl Machine {
     }
 
     /// Withdraws what is pending on a claim. True if no broker has heard of it, so that it ended here.
-    fn withdraw(&mut self, number: u64) -> bool {
+    pub(super) fn withdraw(&mut self, number: u64) -> bool {
         let Some(claim) = self.claims.get_mut(&number) else { return false };
         let Some(pending) = claim.pending.as_mut() else { return false };
         if pending.operation == 0 {

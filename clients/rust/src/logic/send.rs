@@ -173,7 +173,9 @@ impl Machine {
             Place::Claim(_) => None,
         });
         let pending = self.claims.values().flat_map(|claim| claim.pending.iter().chain(&claim.behind));
-        let asked = pending.filter(|pending| pending.waiter.is_some()).filter_map(|pending| pending.wait_until);
+        let asked = pending
+            .filter(|pending| pending.waiter.is_some() && pending.withdraw == Withdraw::No)
+            .filter_map(|pending| pending.wait_until);
         self.wait_due = unsent.chain(asked).min();
     }
 
@@ -190,6 +192,11 @@ impl Machine {
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
+            if let Some(number) = self.conversion_at_a_broker(id) {
+                // The claim may have the new mode by now: only a broker's answer tells which.
+                self.withdraw(number);
+                continue;
+            }
             let mode = self.mode_behind(id);
             self.abandon(id);
             out.push(Output::Complete { id, result: Err(timed_out(mode)) });
@@ -203,9 +210,18 @@ impl Machine {
             Place::Claim(number) => {
                 let claim = self.claims.get(number)?;
                 let mut all = claim.pending.iter().chain(&claim.behind);
-                all.find(|pending| pending.waiter == Some(id))?.wait_until
+                let pending = all.find(|pending| pending.waiter == Some(id))?;
+                pending.wait_until.filter(|_| pending.withdraw == Withdraw::No)
             }
         }
+    }
+
+    /// The claim of a conversion that a broker may have heard of.
+    fn conversion_at_a_broker(&self, id: OperationId) -> Option<u64> {
+        let Some(Place::Claim(number)) = self.operations.get(&id) else { return None };
+        let pending = self.claims.get(number)?.pending.as_ref()?;
+        let sent = pending.waiter == Some(id) && pending.operation != 0;
+        (sent && matches!(pending.what, What::Convert { .. })).then_some(*number)
     }
 
     fn mode_behind(&self, id: OperationId) -> Option<Mode> {

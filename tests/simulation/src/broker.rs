@@ -1,0 +1,447 @@
+//! A broker process: machine, clocks, calls to the store.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sixpin_core::backend::{BrokerInfo, Guard, Key, Slot, StoreError, WriteOutcome};
+use sixpin_core::broker::Broker;
+use sixpin_core::broker::api::{BrokerConfig, Effect, Ending, Input, Now, ReplyTo, Request, SessionRef};
+use sixpin_core::limits::Limits;
+use sixpin_core::name::{Incarnation, Version};
+
+use crate::plan::{MS, Time};
+use crate::world::{Event, World};
+use crate::{network, wire};
+
+/// How long a broker waits for the store before an outcome counts as unknown.
+const CALL_TIMEOUT: Time = 150 * MS;
+
+/// A request to the store.
+#[derive(Debug, Clone)]
+pub(crate) enum Call {
+    Commit(Guard, Vec<sixpin_core::backend::Write>),
+    Advance(Guard),
+    Read(Vec<Key>),
+    List(sixpin_core::backend::Family, Option<String>, usize),
+    Beat(sixpin_core::backend::Beat),
+    Leave(Incarnation),
+    Evict(Guard, Incarnation, Version),
+    Forget(Guard, Incarnation, Version),
+    Pulses,
+}
+
+impl Call {
+    /// What the machine hears if the answer does not come.
+    fn given_up(self) -> Input {
+        let text = || "no answer in time".to_owned();
+        let unknown = || StoreError::Unknown(text());
+        match self {
+            Call::Commit(guard, writes) => Input::Committed {
+                lane: guard.lane,
+                outcomes: vec![WriteOutcome::Unknown(text()); writes.len()],
+            },
+            Call::Advance(guard) => Input::Advanced { guard, result: Err(unknown()) },
+            Call::Read(keys) => Input::Slots { keys, result: Err(unknown()) },
+            Call::List(family, after, _) => Input::Listed { family, after, result: Err(unknown()) },
+            Call::Beat(beat) => Input::Beaten { number: beat.number, result: Err(unknown()) },
+            Call::Leave(_) => Input::Left { result: Err(unknown()) },
+            Call::Evict(_, target, _) => Input::EvictDone { target, outcome: WriteOutcome::Unknown(text()) },
+            Call::Forget(_, target, _) => Input::ForgetDone { target, outcome: WriteOutcome::Unknown(text()) },
+            Call::Pulses => Input::Pulses { result: Err(unknown()) },
+        }
+    }
+
+    fn is_write(&self) -> bool {
+        matches!(self, Call::Commit(..) | Call::Evict(..) | Call::Beat(_))
+    }
+}
+
+/// One broker process, which may be restarted.
+pub(crate) struct BrokerNode {
+    pub(crate) slot: usize,
+    pub(crate) machine: Option<Broker>,
+    pub(crate) incarnation: u64,
+    rate: f64,
+    pub(crate) paused_until: Time,
+    /// Time that the monotonic clock did not count.
+    pub(crate) suspended: Time,
+    pub(crate) suspended_until: Time,
+    pub(crate) store_cut_until: Time,
+    calls: BTreeMap<u64, Call>,
+    next_call: u64,
+    ticks_at: Time,
+    flushing: bool,
+    watches: BTreeMap<Key, Version>,
+}
+
+impl BrokerNode {
+    pub(crate) fn new(slot: usize, rng: &mut fastrand::Rng) -> Self {
+        Self {
+            slot,
+            machine: None,
+            incarnation: 0,
+            rate: [0.99, 1.0, 1.01][rng.usize(..3)],
+            paused_until: 0,
+            suspended: 0,
+            suspended_until: 0,
+            store_cut_until: 0,
+            calls: BTreeMap::new(),
+            next_call: 1,
+            ticks_at: Time::MAX,
+            flushing: false,
+            watches: BTreeMap::new(),
+        }
+    }
+
+    fn clock(&self, now: Time) -> Now {
+        let scale = |time: Time| Duration::from_nanos((time as f64 * 1_000.0 * self.rate) as u64);
+        // A process that starts later does not start at zero.
+        let offset = Duration::from_secs(1_000 * (self.slot as u64 + 1));
+        Now {
+            mono: offset + scale(now - self.suspended),
+            boot: offset * 2 + scale(now),
+            wall_ms: 1_790_000_000_000 + now / MS,
+        }
+    }
+
+    /// The real time of a monotonic one.
+    fn real(&self, mono: Duration) -> Time {
+        let offset = Duration::from_secs(1_000 * (self.slot as u64 + 1));
+        let elapsed = mono.saturating_sub(offset).as_nanos() as f64 / 1_000.0 / self.rate;
+        elapsed.ceil() as Time + 1 + self.suspended
+    }
+}
+
+impl World {
+    /// True if the process runs and is not paused; a paused one sees the event when it wakes.
+    pub(crate) fn broker_ready(&mut self, slot: usize, incarnation: u64, again: impl FnOnce() -> Event) -> bool {
+        let node = &self.brokers[slot];
+        if node.machine.is_none() || node.incarnation != incarnation {
+            return false;
+        }
+        let paused = node.paused_until;
+        if paused > self.now {
+            self.at(paused, again());
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn broker_starts(&mut self, slot: usize) {
+        if self.brokers[slot].machine.is_some() {
+            return;
+        }
+        let incarnation = self.rng.u64(1..u64::MAX);
+        let profile = sixpin_core::backend::Profile {
+            commit_timeout: Duration::from_micros(CALL_TIMEOUT),
+            batch_writes_max: 8,
+            ..self.store.profile(true)
+        };
+        let config = BrokerConfig {
+            incarnation: Incarnation(incarnation),
+            info: BrokerInfo { name: format!("b{slot}"), address: format!("b{slot}"), ..BrokerInfo::default() },
+            broker_ttl: self.plan.broker_ttl,
+            session_ttl: self.plan.ttl,
+            limits: Limits::default(),
+            lanes: self.plan.lanes,
+            lockspaces: BTreeMap::new(),
+            profile,
+            root: self.store.root().clone(),
+            store_patience: Duration::from_secs(2),
+            first_start_grace: Duration::ZERO,
+            drain_timeout: Duration::from_secs(5),
+        };
+        let node = &mut self.brokers[slot];
+        node.machine = Some(Broker::new(config));
+        node.incarnation = incarnation;
+        node.calls.clear();
+        node.watches.clear();
+        node.ticks_at = Time::MAX;
+        node.flushing = false;
+        self.trace(|| format!("b{slot} starts as {incarnation:016x}"));
+        self.broker_tick(slot);
+    }
+
+    /// The process ends: its streams break, soon or late.
+    pub(crate) fn broker_stops(&mut self, slot: usize) {
+        self.brokers[slot].machine = None;
+        let streams: Vec<u64> =
+            self.streams.iter().filter(|(_, stream)| stream.slot == slot).map(|(id, _)| *id).collect();
+        for stream in streams {
+            let delay = if self.rng.u32(..4) == 0 { self.rng.u64(100 * MS..2_000 * MS) } else { self.rng.u64(1..20 * MS) };
+            self.after(delay, Event::DownEnds { stream });
+        }
+    }
+
+    pub(crate) fn broker_event(&mut self, slot: usize, incarnation: u64, input: Box<Input>) {
+        let node = &self.brokers[slot];
+        if node.machine.is_none() || node.incarnation != incarnation {
+            return;
+        }
+        if node.paused_until > self.now {
+            let paused = node.paused_until;
+            self.at(paused, Event::BrokerInput { slot, incarnation, input });
+            return;
+        }
+        self.broker_input(slot, *input);
+    }
+
+    pub(crate) fn broker_input(&mut self, slot: usize, input: Input) {
+        let clock = self.brokers[slot].clock(self.now);
+        let mut effects = Vec::new();
+        let Some(machine) = &mut self.brokers[slot].machine else { return };
+        machine.handle(clock, input, &mut effects);
+        self.carry_out(slot, effects);
+        self.plan_flush(slot);
+    }
+
+    pub(crate) fn broker_tick(&mut self, slot: usize) {
+        let clock = self.brokers[slot].clock(self.now);
+        let mut effects = Vec::new();
+        self.brokers[slot].ticks_at = Time::MAX;
+        let Some(machine) = &mut self.brokers[slot].machine else { return };
+        if machine.deadline().is_some_and(|deadline| deadline <= clock.mono) {
+            machine.tick(clock, &mut effects);
+        }
+        self.carry_out(slot, effects);
+        self.plan_flush(slot);
+    }
+
+    /// Inputs that come close together go into one batch.
+    fn plan_flush(&mut self, slot: usize) {
+        let incarnation = self.brokers[slot].incarnation;
+        if self.brokers[slot].machine.is_some() && !self.brokers[slot].flushing {
+            self.brokers[slot].flushing = true;
+            let delay = if self.rng.bool() { 0 } else { self.rng.u64(..400) };
+            self.after(delay, Event::BrokerFlush { slot, incarnation });
+        }
+        self.plan_tick(slot);
+    }
+
+    fn plan_tick(&mut self, slot: usize) {
+        let node = &self.brokers[slot];
+        let Some(deadline) = node.machine.as_ref().and_then(Broker::deadline) else { return };
+        let at = node.real(deadline).max(self.now);
+        if at < node.ticks_at {
+            let incarnation = node.incarnation;
+            self.brokers[slot].ticks_at = at;
+            self.at(at, Event::BrokerTick { slot, incarnation });
+        }
+    }
+
+    pub(crate) fn broker_flush(&mut self, slot: usize) {
+        let clock = self.brokers[slot].clock(self.now);
+        let mut effects = Vec::new();
+        self.brokers[slot].flushing = false;
+        let Some(machine) = &mut self.brokers[slot].machine else { return };
+        machine.flush(clock, &mut effects);
+        self.carry_out(slot, effects);
+        self.plan_tick(slot);
+    }
+
+    fn carry_out(&mut self, slot: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            if self.brokers[slot].machine.is_none() {
+                return;
+            }
+            self.effect(slot, effect);
+        }
+    }
+
+    fn effect(&mut self, slot: usize, effect: Effect) {
+        let own = Incarnation(self.brokers[slot].incarnation);
+        match effect {
+            Effect::Reply { to, reply } => {
+                if let Some(body) = wire::reply(reply) {
+                    self.send_down(to.connection.0, to.request, body);
+                }
+            }
+            Effect::Event { connection, event } => self.send_down(connection.0, 0, wire::event(event)),
+            Effect::Disconnect { connection } => self.broker_closes(connection.0),
+            Effect::Commit { guard, writes } => self.call(slot, Call::Commit(guard, writes)),
+            Effect::Advance { guard } => self.call(slot, Call::Advance(guard)),
+            Effect::Read { keys } => self.call(slot, Call::Read(keys)),
+            Effect::List { family, after, limit } => self.call(slot, Call::List(family, after, limit)),
+            Effect::Beat(beat) => self.call(slot, Call::Beat(beat)),
+            Effect::Leave => self.call(slot, Call::Leave(own)),
+            Effect::Evict { guard, target, seen } => self.call(slot, Call::Evict(guard, target, seen)),
+            Effect::Forget { guard, target, seen } => self.call(slot, Call::Forget(guard, target, seen)),
+            Effect::Pulses => self.call(slot, Call::Pulses),
+            Effect::Watch { key, seen } => {
+                self.brokers[slot].watches.insert(key, seen);
+            }
+            Effect::Unwatch { key } => {
+                self.brokers[slot].watches.remove(&key);
+            }
+            Effect::Log(line) => self.trace(|| format!("b{slot} log: {} {} {}", line.step, line.subject, line.detail)),
+            Effect::Over(ending) => self.over(slot, &ending),
+        }
+    }
+
+    fn over(&mut self, slot: usize, ending: &Ending) {
+        self.trace(|| format!("b{slot} over: {ending:?}"));
+        if let Ending::Amnesia { text, .. } = ending {
+            self.check.fail(format!("b{slot} believes that the store lost its memory: {text}"));
+        }
+        self.check.tally.endings += 1;
+        self.broker_stops(slot);
+        let downtime = self.rng.u64(MS..300 * MS);
+        self.after(downtime, Event::BrokerStarts { slot });
+    }
+
+    fn call(&mut self, slot: usize, body: Call) {
+        let node = &mut self.brokers[slot];
+        let (incarnation, call) = (node.incarnation, node.next_call);
+        node.next_call += 1;
+        node.calls.insert(call, body.clone());
+        self.trace(|| format!("b{slot} -> store {body:?}"));
+        self.after(CALL_TIMEOUT, Event::CallGivenUp { slot, incarnation, call });
+        let Some(delay) = self.store_delay(slot) else { return };
+        if self.plan.faults.late_copies && !self.healed && body.is_write() && self.rng.u32(..20) == 0 {
+            let late = delay + self.rng.u64(10 * MS..1_500 * MS);
+            let body = Box::new(body.clone());
+            self.after(late, Event::CallArrives { slot, incarnation, call, body, copy: true });
+        }
+        self.after(delay, Event::CallArrives { slot, incarnation, call, body: Box::new(body), copy: false });
+    }
+
+    /// How long a message to or from the store takes; absent: it is lost.
+    fn store_delay(&mut self, slot: usize) -> Option<Time> {
+        let base = self.rng.u64(100..4 * MS);
+        if self.healed {
+            return Some(base);
+        }
+        let faults = self.plan.faults;
+        if faults.lost_calls && self.rng.u32(..100) < 3 {
+            return None;
+        }
+        let cut = self.brokers[slot].store_cut_until.max(self.store_away_until);
+        if cut > self.now {
+            // What was sent into a cut is lost, or arrives when it is over.
+            return self.rng.bool().then_some(cut - self.now + base);
+        }
+        if faults.slow_calls && self.rng.u32(..100) < 4 {
+            return Some(base + self.rng.u64(30 * MS..900 * MS));
+        }
+        Some(base)
+    }
+
+    pub(crate) fn call_arrives(&mut self, slot: usize, incarnation: u64, call: u64, body: Call, copy: bool) {
+        let input = self.apply_call(body);
+        if copy {
+            return;
+        }
+        if let Some(delay) = self.store_delay(slot) {
+            self.after(delay, Event::CallAnswered { slot, incarnation, call, input: Box::new(input) });
+        }
+    }
+
+    fn apply_call(&mut self, body: Call) -> Input {
+        let now = self.wall_10us();
+        match body {
+            Call::Commit(guard, writes) => {
+                let before: Vec<(Key, Slot)> = writes
+                    .iter()
+                    .map(|write| (write.key.clone(), self.store.read(std::slice::from_ref(&write.key)).pop().unwrap_or_default()))
+                    .collect();
+                let notify: Vec<bool> = writes.iter().map(|write| write.notify).collect();
+                let outcomes = self.store.commit(now, guard, writes);
+                self.committed(before, &notify, &outcomes);
+                Input::Committed { lane: guard.lane, outcomes }
+            }
+            Call::Advance(guard) => Input::Advanced { guard, result: self.store.advance(guard) },
+            Call::Read(keys) => {
+                let slots = self.readable().read(&keys);
+                Input::Slots { keys, result: Ok(slots) }
+            }
+            Call::List(family, after, limit) => {
+                let result = self.readable().list(&family, after.as_deref(), limit);
+                Input::Listed { family, after, result }
+            }
+            Call::Beat(beat) => {
+                let number = beat.number;
+                Input::Beaten { number, result: self.store.beat(now, beat) }
+            }
+            Call::Leave(broker) => {
+                self.store.leave(now, broker);
+                Input::Left { result: Ok(()) }
+            }
+            Call::Evict(guard, target, seen) => {
+                Input::EvictDone { target, outcome: self.store.evict(now, guard, target, seen) }
+            }
+            Call::Forget(guard, target, seen) => {
+                Input::ForgetDone { target, outcome: self.store.forget(guard, target, seen) }
+            }
+            Call::Pulses => Input::Pulses { result: Ok(self.readable().pulses()) },
+        }
+    }
+
+    /// The store as a read sees it: sometimes as it was.
+    fn readable(&mut self) -> &sixpin_memory::Store {
+        let stale = !self.snapshots.is_empty() && !self.healed && self.rng.u32(..10) == 0;
+        if stale {
+            let at = self.rng.usize(..self.snapshots.len());
+            return &self.snapshots[at];
+        }
+        &self.store
+    }
+
+    fn committed(&mut self, before: Vec<(Key, Slot)>, notify: &[bool], outcomes: &[WriteOutcome]) {
+        for ((key, old), (notify, outcome)) in before.into_iter().zip(notify.iter().zip(outcomes)) {
+            if !matches!(outcome, WriteOutcome::Committed(_)) {
+                continue;
+            }
+            let new = self.store.read(std::slice::from_ref(&key)).pop().unwrap_or_default();
+            self.check.stored(&key, &old, &new);
+            if *notify && new.version != old.version {
+                self.hint(&key, new.version);
+            }
+        }
+    }
+
+    fn hint(&mut self, key: &Key, version: Version) {
+        for slot in 0..self.brokers.len() {
+            let node = &self.brokers[slot];
+            if node.machine.is_none() || node.watches.get(key).is_none_or(|seen| *seen == version) {
+                continue;
+            }
+            let incarnation = node.incarnation;
+            if !self.healed && self.plan.faults.lost_hints && self.rng.u32(..100) < 30 {
+                continue;
+            }
+            let delay = self.rng.u64(200..8 * MS);
+            let input = Box::new(Input::Changed { key: key.clone() });
+            self.after(delay, Event::BrokerInput { slot, incarnation, input });
+        }
+    }
+
+    pub(crate) fn call_answered(&mut self, slot: usize, incarnation: u64, call: u64, input: Box<Input>) {
+        let node = &mut self.brokers[slot];
+        if node.machine.is_none() || node.incarnation != incarnation {
+            return;
+        }
+        if node.paused_until > self.now {
+            let paused = node.paused_until;
+            self.at(paused, Event::CallAnswered { slot, incarnation, call, input });
+            return;
+        }
+        if node.calls.remove(&call).is_some() {
+            self.trace(|| format!("b{slot} <- store {input:?}"));
+            self.broker_input(slot, *input);
+        }
+    }
+
+    pub(crate) fn call_given_up(&mut self, slot: usize, call: u64) {
+        if let Some(body) = self.brokers[slot].calls.remove(&call) {
+            self.trace(|| format!("b{slot} gives up on {body:?}"));
+            self.check.tally.unknowns += 1;
+            self.broker_input(slot, body.given_up());
+        }
+    }
+
+    /// A client's message, as the broker's front end hands it on.
+    pub(crate) fn client_request(&mut self, slot: usize, stream: u64, request: u64, body: Request) {
+        let from = ReplyTo { connection: network::connection(stream), request };
+        self.broker_input(slot, Input::Request { from, session: SessionRef::Attached, request: body });
+    }
+}

@@ -1,0 +1,471 @@
+//! A client process: session logic, clock, and a program that locks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sixpin_client::logic::{ClaimEvent, Config, Done, Grant, Input, Machine, OperationId, Output};
+use sixpin_client::Mode;
+use sixpin_proto::v1;
+
+use crate::check::{self, Register};
+use crate::plan::{MS, SECOND, Time};
+use crate::world::{Event, World};
+
+/// Claims that a program has or wants at once.
+const CLAIMS_MAX: usize = 3;
+
+/// What an operation was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Lock { resource: usize },
+    Convert { claim: u64 },
+    Unlock { claim: u64 },
+}
+
+/// A claim that the program holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) resource: usize,
+    /// The mode that the program may act on now: while it converts down, already the lower one.
+    pub(crate) believed: Mode,
+    granted: Mode,
+    pub(crate) fence: u64,
+    converting: bool,
+    /// The register as it read it, to write it back with one more.
+    read: Option<Register>,
+}
+
+/// One client process, which may be restarted.
+pub(crate) struct ClientNode {
+    pub(crate) number: usize,
+    logic: Option<Machine>,
+    /// Counts the processes.
+    pub(crate) life: u32,
+    rate: f64,
+    pub(crate) paused_until: Time,
+    ticks_at: Time,
+    next_operation: u64,
+    aims: BTreeMap<OperationId, Aim>,
+    pub(crate) held: BTreeMap<u64, Held>,
+    closing: bool,
+    /// It has left for good.
+    left: bool,
+}
+
+impl ClientNode {
+    pub(crate) fn new(number: usize, rng: &mut fastrand::Rng) -> Self {
+        Self {
+            number,
+            logic: None,
+            life: 0,
+            rate: [0.99, 1.0, 1.01][rng.usize(..3)],
+            paused_until: 0,
+            ticks_at: Time::MAX,
+            next_operation: 1,
+            aims: BTreeMap::new(),
+            held: BTreeMap::new(),
+            closing: false,
+            left: false,
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.logic.is_some()
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        format!("waits for {:?}, holds {:?}, closing {}", self.aims, self.held.keys(), self.closing)
+    }
+
+    fn clock(&self, now: Time) -> Duration {
+        Duration::from_secs(50 * (self.number as u64 + 1)) + Duration::from_nanos((now as f64 * 1_000.0 * self.rate) as u64)
+    }
+
+    fn real(&self, local: Duration) -> Time {
+        let elapsed = local.saturating_sub(Duration::from_secs(50 * (self.number as u64 + 1)));
+        (elapsed.as_nanos() as f64 / 1_000.0 / self.rate).ceil() as Time + 1
+    }
+
+    /// The mode that the program may act on, if its session is valid at this moment.
+    pub(crate) fn valid_mode(&self, claim: u64, now: Time) -> Option<Mode> {
+        let logic = self.logic.as_ref()?;
+        if logic.valid_until().is_none_or(|until| self.clock(now) >= until) {
+            return None;
+        }
+        logic.holds(claim)?;
+        self.held.get(&claim).map(|held| held.believed)
+    }
+}
+
+impl World {
+    pub(crate) fn client_ready(&mut self, client: usize, life: u32, again: impl FnOnce() -> Event) -> bool {
+        let node = &self.clients[client];
+        if node.logic.is_none() || node.life != life {
+            return false;
+        }
+        let paused = node.paused_until;
+        if paused > self.now {
+            self.at(paused, again());
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn client_starts(&mut self, client: usize) {
+        if self.clients[client].logic.is_some() || self.leaving {
+            return;
+        }
+        let mut endpoints: Vec<String> = (0..self.plan.brokers).map(|slot| format!("b{slot}")).collect();
+        let first = self.rng.usize(..endpoints.len());
+        endpoints.rotate_left(first);
+        let config = Config {
+            endpoints,
+            ttl_ms: Some(self.plan.ttl.as_millis() as u32),
+            open_timeout: Duration::from_secs(60),
+            attempt_timeout: Duration::from_millis(500),
+            seed: self.rng.u64(..),
+            ..Config::default()
+        };
+        let node = &mut self.clients[client];
+        node.logic = Some(Machine::new(config));
+        node.life += 1;
+        node.ticks_at = Time::MAX;
+        node.aims.clear();
+        node.held.clear();
+        node.closing = false;
+        let life = node.life;
+        self.trace(|| format!("c{client} starts, life {life}"));
+        self.after(10 * MS, Event::Program { client, life });
+        self.client_tick(client);
+    }
+
+    /// The process dies without a word.
+    pub(crate) fn client_stops(&mut self, client: usize) {
+        self.clients[client].logic = None;
+        self.clients[client].held.clear();
+        let streams: Vec<u64> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.client == client && !stream.client_closed)
+            .map(|(id, _)| *id)
+            .collect();
+        for stream in streams {
+            self.client_closes(stream);
+        }
+    }
+
+    pub(crate) fn client_input(&mut self, client: usize, input: Input) {
+        let clock = self.clients[client].clock(self.now);
+        let mut outputs = Vec::new();
+        let Some(logic) = &mut self.clients[client].logic else { return };
+        logic.handle(clock, input, &mut outputs);
+        self.client_outputs(client, outputs);
+    }
+
+    pub(crate) fn client_tick(&mut self, client: usize) {
+        let clock = self.clients[client].clock(self.now);
+        let mut outputs = Vec::new();
+        self.clients[client].ticks_at = Time::MAX;
+        let Some(logic) = &mut self.clients[client].logic else { return };
+        logic.tick(clock, &mut outputs);
+        self.client_outputs(client, outputs);
+    }
+
+    fn client_outputs(&mut self, client: usize, outputs: Vec<Output>) {
+        for output in outputs {
+            self.client_output(client, output);
+        }
+        let node = &self.clients[client];
+        let Some(deadline) = node.logic.as_ref().and_then(Machine::deadline) else { return };
+        let at = node.real(deadline).max(self.now + 1);
+        if at < node.ticks_at {
+            let life = node.life;
+            self.clients[client].ticks_at = at;
+            self.at(at, Event::ClientTick { client, life });
+        }
+    }
+
+    fn client_output(&mut self, client: usize, output: Output) {
+        self.trace(|| format!("c{client} output {output:?}"));
+        match output {
+            Output::Connect { link, address } => self.client_connects(client, link, &address),
+            Output::Send { link, message } => {
+                if let Some(stream) = self.stream_of(client, link) {
+                    self.send_up(stream, message);
+                }
+            }
+            Output::Disconnect { link } => {
+                if let Some(stream) = self.stream_of(client, link) {
+                    self.client_closes(stream);
+                }
+            }
+            Output::Opened(opened) => {
+                self.check.tally.sessions += 1;
+                self.trace(|| format!("c{client} opened {}", opened.session));
+            }
+            Output::State(state) => self.trace(|| format!("c{client} is {state:?}")),
+            Output::Resumed { move_number, .. } => {
+                self.check.tally.moves += 1;
+                self.trace(|| format!("c{client} resumed, move {move_number}"));
+            }
+            Output::Complete { id, result } => self.completed(client, id, result),
+            Output::ClaimEvent { claim, event } => self.claim_event(client, claim, event),
+            Output::Over => self.session_over(client),
+            Output::OpenFailed(error) => self.trace(|| format!("c{client} could not open: {error}")),
+            Output::ValidUntil(_) | Output::Changed(_) => {}
+        }
+    }
+
+    fn session_over(&mut self, client: usize) {
+        self.trace(|| format!("c{client} session over"));
+        self.check.tally.sessions_over += 1;
+        self.client_stops(client);
+        if self.leaving {
+            self.clients[client].left = true;
+        } else {
+            let pause = self.rng.u64(10 * MS..300 * MS);
+            self.after(pause, Event::ClientStarts { client });
+        }
+    }
+
+    fn completed(&mut self, client: usize, id: OperationId, result: Result<Done, sixpin_client::Error>) {
+        let Some(aim) = self.clients[client].aims.remove(&id) else { return };
+        self.trace(|| format!("c{client} {aim:?} ends: {result:?}"));
+        match (aim, result) {
+            (Aim::Lock { resource }, Ok(Done::Granted(grant))) => self.granted(client, resource, &grant),
+            (Aim::Convert { claim }, Ok(Done::Granted(grant))) => {
+                if let Some(resource) = self.clients[client].held.get(&claim).map(|held| held.resource) {
+                    self.granted(client, resource, &grant);
+                }
+            }
+            (Aim::Convert { claim }, Err(_)) => {
+                if let Some(held) = self.clients[client].held.get_mut(&claim) {
+                    held.converting = false;
+                    // A refused conversion leaves the old mode; a demoted claim says so by its granted mode.
+                    held.believed = held.granted;
+                }
+                let now = self.now;
+                if let Some(logic) = &self.clients[client].logic
+                    && let Some(mode) = logic.holds(claim)
+                    && let Some(held) = self.clients[client].held.get_mut(&claim)
+                {
+                    held.granted = mode;
+                    held.believed = mode;
+                }
+                self.check_exclusion(client, claim, now);
+            }
+            (Aim::Unlock { claim }, _) => {
+                self.clients[client].held.remove(&claim);
+            }
+            _ => {}
+        }
+    }
+
+    fn granted(&mut self, client: usize, resource: usize, grant: &Grant) {
+        self.check.tally.grants += 1;
+        let old_fence = self.clients[client].held.get(&grant.claim).map(|held| held.fence);
+        self.clients[client].held.insert(
+            grant.claim,
+            Held {
+                resource,
+                believed: grant.mode,
+                granted: grant.mode,
+                fence: grant.fence,
+                converting: false,
+                read: None,
+            },
+        );
+        if self.clients[client].valid_mode(grant.claim, self.now).is_none() {
+            return;
+        }
+        if old_fence != Some(grant.fence) {
+            self.check.fence(resource, grant.mode, grant.fence, || format!("c{client} claim {}", grant.claim));
+        }
+        self.check_exclusion(client, grant.claim, self.now);
+    }
+
+    /// No two claims that are valid at this moment, as their clients see it, are incompatible.
+    fn check_exclusion(&mut self, client: usize, claim: u64, now: Time) {
+        let Some(mode) = self.clients[client].valid_mode(claim, now) else { return };
+        let Some(resource) = self.clients[client].held.get(&claim).map(|held| held.resource) else { return };
+        let others = self.clients.iter().flat_map(|node| node.held.iter().map(move |(number, held)| (node, *number, held)));
+        for (node, number, held) in others {
+            if held.resource != resource || (node.number == client && number == claim) {
+                continue;
+            }
+            let Some(other) = node.valid_mode(number, now) else { continue };
+            if !check::compatible(mode, other) {
+                let text = format!(
+                    "resource r{resource} held twice: c{client} claim {claim} has {mode:?}, c{} claim {number} has {other:?}",
+                    node.number
+                );
+                self.check.fail(text);
+                return;
+            }
+        }
+    }
+
+    fn claim_event(&mut self, client: usize, claim: u64, event: ClaimEvent) {
+        self.trace(|| format!("c{client} claim {claim}: {event:?}"));
+        match event {
+            ClaimEvent::Lost(_) => {
+                self.clients[client].held.remove(&claim);
+                // Letting go acknowledges the loss.
+                let request = Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+                self.client_input(client, Input::Unlock { id: None, request });
+            }
+            ClaimEvent::Blocking { .. } => self.check.tally.blocking += 1,
+        }
+    }
+
+    /// The program does one thing, and the next one later.
+    pub(crate) fn program(&mut self, client: usize) {
+        let life = self.clients[client].life;
+        if self.leaving {
+            self.leave(client);
+        } else {
+            self.act(client);
+        }
+        let pause = self.rng.u64(2 * MS..120 * MS);
+        self.after(pause, Event::Program { client, life });
+    }
+
+    fn act(&mut self, client: usize) {
+        let node = &self.clients[client];
+        let busy = node.held.len() + node.aims.values().filter(|aim| matches!(aim, Aim::Lock { .. })).count();
+        let claim = {
+            let free: Vec<u64> = node.held.iter().filter(|(_, held)| !held.converting).map(|(claim, _)| *claim).collect();
+            (!free.is_empty()).then(|| free[self.rng.usize(..free.len())])
+        };
+        match (self.rng.u32(..100), claim) {
+            (0..35, _) if busy < CLAIMS_MAX => self.ask_lock(client),
+            (35..50, Some(claim)) => self.ask_convert(client, claim),
+            (50..75, Some(claim)) => self.ask_unlock(client, claim),
+            (75..90, Some(claim)) => self.use_register(client, claim),
+            (90..95, _) => self.ask_cancel(client),
+            (95..96, _) => self.close(client),
+            _ => {}
+        }
+    }
+
+    fn operation(&mut self, client: usize, aim: Aim) -> OperationId {
+        let node = &mut self.clients[client];
+        let id = OperationId(node.next_operation);
+        node.next_operation += 1;
+        node.aims.insert(id, aim);
+        id
+    }
+
+    fn ask_lock(&mut self, client: usize) {
+        let resource = self.rng.usize(..self.plan.resources);
+        let id = self.operation(client, Aim::Lock { resource });
+        let timeout_ms = match self.rng.u32(..4) {
+            0 => Some(0),
+            1 => Some(self.rng.u64(10..800)),
+            _ => None,
+        };
+        let request = Box::new(v1::LockRequest {
+            resource: Some(v1::Resource { lockspace: String::new(), name: format!("r{resource}") }),
+            mode: self.rng.i32(1..=6),
+            timeout_ms,
+            blocking: self.rng.bool(),
+            value_block: self.rng.bool(),
+            ..v1::LockRequest::default()
+        });
+        self.client_input(client, Input::Lock { id, request });
+    }
+
+    fn ask_convert(&mut self, client: usize, claim: u64) {
+        let mode = self.rng.i32(1..=6);
+        let Some(held) = self.clients[client].held.get_mut(&claim) else { return };
+        held.converting = true;
+        held.read = None;
+        // From now on the program acts only on what it surely still has when this is granted.
+        let demote = self.rng.u32(..5) == 0;
+        held.believed = if demote { Mode::NL } else { check::meet(held.granted, check::mode(mode)) };
+        let id = self.operation(client, Aim::Convert { claim });
+        let timeout_ms = if self.rng.bool() { Some(self.rng.u64(0..600)) } else { None };
+        let deadlock = if demote { v1::ConversionDeadlock::Demote } else { v1::ConversionDeadlock::Error };
+        let timeout_ms = if demote { timeout_ms.map(|ms| ms.max(1)) } else { timeout_ms };
+        let request = Box::new(v1::ConvertRequest {
+            claim,
+            mode,
+            timeout_ms,
+            value_block: self.rng.bool(),
+            value: bytes::Bytes::from_static(b"value"),
+            conversion_deadlock: deadlock.into(),
+            ..v1::ConvertRequest::default()
+        });
+        self.client_input(client, Input::Convert { id, request, queue: None });
+    }
+
+    fn ask_unlock(&mut self, client: usize, claim: u64) {
+        self.clients[client].held.remove(&claim);
+        let id = self.operation(client, Aim::Unlock { claim });
+        let request = Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+        self.client_input(client, Input::Unlock { id: Some(id), request });
+    }
+
+    /// Reads the register of a resource, or writes back what was read with one more, under PW or EX.
+    fn use_register(&mut self, client: usize, claim: u64) {
+        let now = self.now;
+        let Some(mode) = self.clients[client].valid_mode(claim, now) else { return };
+        if !matches!(mode, Mode::PW | Mode::EX) {
+            return;
+        }
+        let Some(held) = self.clients[client].held.get_mut(&claim) else { return };
+        let (resource, fence) = (held.resource, held.fence);
+        match held.read.take() {
+            None => held.read = Some(self.check.register(resource)),
+            Some(read) => self.check.write_register(resource, fence, read, || format!("c{client} claim {claim}")),
+        }
+    }
+
+    /// Somebody changes their mind about an operation that waits.
+    fn ask_cancel(&mut self, client: usize) {
+        let waiting: Vec<OperationId> = self.clients[client]
+            .aims
+            .iter()
+            .filter(|(_, aim)| !matches!(aim, Aim::Unlock { .. }))
+            .map(|(id, _)| *id)
+            .collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let id = waiting[self.rng.usize(..waiting.len())];
+        let abandon = self.rng.bool();
+        self.trace(|| format!("c{client} gives up {id:?}, abandon {abandon}"));
+        if abandon && matches!(self.clients[client].aims.get(&id), Some(Aim::Lock { .. })) {
+            self.clients[client].aims.remove(&id);
+            self.client_input(client, Input::Abandon { id });
+        } else {
+            self.client_input(client, Input::Cancel { id });
+        }
+    }
+
+    fn close(&mut self, client: usize) {
+        self.clients[client].closing = true;
+        self.clients[client].held.clear();
+        self.client_input(client, Input::Close);
+    }
+
+    /// Lets go of everything, waits for what was asked, and closes the session.
+    fn leave(&mut self, client: usize) {
+        if self.clients[client].closing {
+            return;
+        }
+        let claims: Vec<u64> =
+            self.clients[client].held.iter().filter(|(_, held)| !held.converting).map(|(claim, _)| *claim).collect();
+        for claim in claims {
+            self.ask_unlock(client, claim);
+        }
+        let node = &self.clients[client];
+        let patience = self.plan.heal_at + self.plan.calm + 8 * SECOND;
+        if node.aims.is_empty() && node.held.is_empty() {
+            self.close(client);
+        } else if self.now > patience {
+            let text = format!("c{client} still waits long after everything was released: {}; stored: {}", node.describe(), self.stored());
+            self.check.fail(text);
+        }
+    }
+}

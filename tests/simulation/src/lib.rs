@@ -1,0 +1,28 @@
+//! Many brokers and clients, one store, and everything that can go wrong between them.
+//!
+//! The simulator runs the real broker machine (`sixpin-core`) and the real session logic of the Rust client
+//! (`sixpin-client`), with simulated clocks, network and store. One seed is one schedule: the same seed gives the same
+//! trace to the byte. After a while the faults stop; then everything that waits must be granted, everybody leaves, and
+//! the store must end up empty.
+//!
+//! # Layout
+//!
+//! * [`plan`]: what a seed decides once: how many of each, which store, which faults;
+//! * [`world`]: time, events, and what each event does;
+//! * `broker`: a broker process: machine, clock, calls to the store;
+//! * `client`: a client process: session logic, clock, and a program that locks;
+//! * `network`: streams between them;
+//! * `wire`: messages of the stream as the machine's words and back;
+//! * `faults`: what goes wrong, when;
+//! * `check`: what must hold whatever goes wrong;
+//! * [`run`]: one seed, many seeds.
+
+mod broker;
+mod check;
+mod client;
+mod faults;
+mod network;
+pub mod plan;
+pub mod run;
+mod wire;
+pub mod world;

@@ -1,0 +1,343 @@
+//! Time, events, and what each event does.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sixpin_client::logic::LinkId;
+use sixpin_core::backend::{Key, Slot};
+use sixpin_core::broker::api::Input;
+use sixpin_memory::Store;
+use sixpin_proto::v1::{ClientMessage, ServerMessage};
+
+use crate::broker::{BrokerNode, Call};
+use crate::check::Check;
+use crate::client::ClientNode;
+use crate::network::Stream;
+use crate::plan::{MS, Plan, SECOND, Time};
+
+/// The store's wall clock when a schedule begins, in units of 10 µs.
+const EPOCH_10US: u64 = 179_000_000_000_000;
+/// How many old states the store keeps for reads that are stale.
+const SNAPSHOTS: usize = 16;
+
+/// What happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A broker's timer.
+    BrokerTick { slot: usize, incarnation: u64 },
+    /// A broker has drained its inputs.
+    BrokerFlush { slot: usize, incarnation: u64 },
+    /// Something for a broker machine that did not come from the store.
+    BrokerInput { slot: usize, incarnation: u64, input: Box<Input> },
+    /// A call reaches the store.
+    CallArrives { slot: usize, incarnation: u64, call: u64, body: Box<Call>, copy: bool },
+    /// An answer of the store reaches a broker.
+    CallAnswered { slot: usize, incarnation: u64, call: u64, input: Box<Input> },
+    /// A broker has waited long enough for the store.
+    CallGivenUp { slot: usize, incarnation: u64, call: u64 },
+    /// A broker process starts.
+    BrokerStarts { slot: usize },
+    /// A client's timer.
+    ClientTick { client: usize, life: u32 },
+    /// A client's program does something.
+    Program { client: usize, life: u32 },
+    /// A client process starts.
+    ClientStarts { client: usize },
+    /// A stream is accepted, or not.
+    StreamOpens { stream: u64 },
+    /// The client learns that its stream is open, or that it could not be opened.
+    StreamOpened { stream: u64, accepted: bool },
+    /// A message reaches a broker.
+    Up { stream: u64, message: Box<ClientMessage> },
+    /// A message reaches a client.
+    Down { stream: u64, message: Box<ServerMessage> },
+    /// The broker learns that a stream ended.
+    UpEnds { stream: u64 },
+    /// The client learns that a stream ended.
+    DownEnds { stream: u64 },
+    /// Something goes wrong.
+    Fault,
+    /// Everything is well from now on.
+    Heal,
+    /// The programs stop taking new locks, and leave.
+    Leave,
+    /// The store remembers how it is, for stale reads.
+    Snapshot,
+}
+
+/// One schedule in progress.
+pub struct World {
+    pub(crate) plan: Plan,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) now: Time,
+    queue: BTreeMap<(Time, u64), Event>,
+    sequence: u64,
+    /// Events so far.
+    pub events: u64,
+    pub(crate) store: Store,
+    pub(crate) snapshots: Vec<Store>,
+    pub(crate) store_away_until: Time,
+    pub(crate) brokers: Vec<BrokerNode>,
+    pub(crate) clients: Vec<ClientNode>,
+    pub(crate) streams: BTreeMap<u64, Stream>,
+    pub(crate) next_stream: u64,
+    /// Until when a client and a broker cannot reach each other.
+    pub(crate) cuts: BTreeMap<(usize, usize), Time>,
+    pub(crate) healed: bool,
+    pub(crate) leaving: bool,
+    pub(crate) check: Check,
+    trace: Option<Vec<String>>,
+    digest: u64,
+}
+
+impl World {
+    /// The beginning of a schedule.
+    pub fn new(plan: Plan, traced: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x0dd5_eed5);
+        let root = sixpin_core::backend::Root { secret_key: [7; 32], identity: 1 };
+        let store = Store::new(plan.kind, root);
+        let brokers = (0..plan.brokers).map(|slot| BrokerNode::new(slot, &mut rng)).collect();
+        let clients = (0..plan.clients).map(|client| ClientNode::new(client, &mut rng)).collect();
+        let check = Check::new(plan.resources);
+        let mut world = Self {
+            rng,
+            now: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            events: 0,
+            store,
+            snapshots: Vec::new(),
+            store_away_until: 0,
+            brokers,
+            clients,
+            streams: BTreeMap::new(),
+            next_stream: 1,
+            cuts: BTreeMap::new(),
+            healed: false,
+            leaving: false,
+            check,
+            trace: traced.then(Vec::new),
+            digest: 0,
+            plan,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for slot in 0..self.plan.brokers {
+            let at = self.rng.u64(0..20 * MS);
+            self.at(at, Event::BrokerStarts { slot });
+        }
+        for client in 0..self.plan.clients {
+            let at = self.rng.u64(50 * MS..400 * MS);
+            self.at(at, Event::ClientStarts { client });
+        }
+        let heal = self.plan.heal_at;
+        self.at(300 * MS, Event::Fault);
+        self.at(heal, Event::Heal);
+        self.at(heal + self.plan.calm, Event::Leave);
+        if self.plan.faults.stale_reads {
+            self.at(0, Event::Snapshot);
+        }
+    }
+
+    /// When everything must be over: after the programs have left, brokers need a few TTLs to bury, sweep and clear.
+    pub fn end(&self) -> Time {
+        self.plan.heal_at + self.plan.calm + 25 * SECOND
+    }
+
+    pub(crate) fn at(&mut self, time: Time, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((time.max(self.now), self.sequence), event);
+    }
+
+    pub(crate) fn after(&mut self, delay: Time, event: Event) {
+        self.at(self.now + delay, event);
+    }
+
+    /// Runs the schedule; the text of the first violation, if there is one.
+    pub fn run(&mut self) -> Result<(), String> {
+        let end = self.end();
+        while let Some(((time, _), event)) = self.queue.pop_first() {
+            if time > end || (self.leaving && self.is_settled()) {
+                break;
+            }
+            self.now = time;
+            self.events += 1;
+            self.step(event);
+            if let Some(violation) = self.check.violation.take() {
+                return Err(format!("at {}: {violation}", seconds(time)));
+            }
+        }
+        self.check_end()
+    }
+
+    fn step(&mut self, event: Event) {
+        match event {
+            Event::BrokerStarts { slot } => self.broker_starts(slot),
+            Event::BrokerTick { slot, incarnation } => {
+                if self.broker_ready(slot, incarnation, || Event::BrokerTick { slot, incarnation }) {
+                    self.broker_tick(slot);
+                }
+            }
+            Event::BrokerFlush { slot, incarnation } => {
+                if self.broker_ready(slot, incarnation, || Event::BrokerFlush { slot, incarnation }) {
+                    self.broker_flush(slot);
+                }
+            }
+            Event::BrokerInput { slot, incarnation, input } => self.broker_event(slot, incarnation, input),
+            Event::CallArrives { slot, incarnation, call, body, copy } => {
+                self.call_arrives(slot, incarnation, call, *body, copy);
+            }
+            Event::CallAnswered { slot, incarnation, call, input } => {
+                self.call_answered(slot, incarnation, call, input);
+            }
+            Event::CallGivenUp { slot, incarnation, call } => {
+                if self.broker_ready(slot, incarnation, || Event::CallGivenUp { slot, incarnation, call }) {
+                    self.call_given_up(slot, call);
+                }
+            }
+            Event::ClientStarts { client } => self.client_starts(client),
+            Event::ClientTick { client, life } => {
+                if self.client_ready(client, life, || Event::ClientTick { client, life }) {
+                    self.client_tick(client);
+                }
+            }
+            Event::Program { client, life } => {
+                if self.client_ready(client, life, || Event::Program { client, life }) {
+                    self.program(client);
+                }
+            }
+            Event::StreamOpens { stream } => self.stream_opens(stream),
+            Event::StreamOpened { stream, accepted } => self.stream_opened(stream, accepted),
+            Event::Up { stream, message } => self.up(stream, message),
+            Event::Down { stream, message } => self.down(stream, message),
+            Event::UpEnds { stream } => self.up_ends(stream),
+            Event::DownEnds { stream } => self.down_ends(stream),
+            Event::Fault => self.fault(),
+            Event::Heal => self.heal(),
+            Event::Leave => {
+                self.leaving = true;
+                self.trace(|| "programs leave".into());
+            }
+            Event::Snapshot => self.snapshot(),
+        }
+    }
+
+    fn snapshot(&mut self) {
+        if self.healed {
+            self.snapshots.clear();
+            return;
+        }
+        if self.snapshots.len() == SNAPSHOTS {
+            self.snapshots.remove(0);
+        }
+        self.snapshots.push(self.store.clone());
+        self.after(60 * MS, Event::Snapshot);
+    }
+
+    /// The store's clock.
+    pub(crate) fn wall_10us(&self) -> u64 {
+        EPOCH_10US + self.now / 10
+    }
+
+    /// Nothing is left to do: everybody has left, and the store is empty.
+    fn is_settled(&self) -> bool {
+        self.clients.iter().all(|client| !client.is_running()) && self.store_is_clear()
+    }
+
+    fn store_is_clear(&self) -> bool {
+        self.left_over().is_none()
+    }
+
+    /// Something that should not be in the store at the end.
+    fn left_over(&self) -> Option<Key> {
+        use sixpin_core::backend::Family;
+        for family in [Family::AllResources, Family::Sessions] {
+            let page = self.store.list(&family, None, 1).ok()?;
+            if let Some((key, _)) = page.keys.into_iter().next() {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Everything that is stored, for people.
+    pub(crate) fn stored(&self) -> String {
+        use sixpin_core::backend::Family;
+        let mut keys = Vec::new();
+        for family in [Family::AllResources, Family::Sessions] {
+            keys.extend(self.store.list(&family, None, 100).unwrap_or_default().keys.into_iter().map(|(key, _)| key));
+        }
+        let slots = self.store.read(&keys);
+        keys.iter().zip(&slots).map(|(key, slot)| describe_slot(key, slot)).collect::<Vec<_>>().join("; ")
+    }
+
+    fn check_end(&mut self) -> Result<(), String> {
+        for client in &self.clients {
+            if client.is_running() {
+                return Err(format!("client {} could not leave: {}", client.number, client.describe()));
+            }
+        }
+        if let Some(key) = self.left_over() {
+            let slot = self.store.read(std::slice::from_ref(&key)).pop().unwrap_or_default();
+            return Err(format!("left in the store at the end: {}", describe_slot(&key, &slot)));
+        }
+        let gone = self.store.pulses().into_iter().filter(|pulse| pulse.gone).count();
+        if gone > 0 && self.now > self.plan.heal_at + self.plan.calm + 24 * SECOND {
+            return Err(format!("{gone} registrations of brokers that are gone were never cleared"));
+        }
+        Ok(())
+    }
+
+    /// A line of the trace. Also feeds the digest by which two runs of one seed are compared.
+    pub(crate) fn trace(&mut self, text: impl FnOnce() -> String) {
+        if let Some(lines) = &mut self.trace {
+            let mut line = String::new();
+            let _ = write!(line, "{} {}", seconds(self.now), text());
+            self.digest = line.bytes().fold(self.digest, |digest, byte| {
+                (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            lines.push(line);
+        }
+    }
+
+    /// The trace, if it was asked for.
+    pub fn lines(&self) -> &[String] {
+        self.trace.as_deref().unwrap_or_default()
+    }
+
+    /// What the run did, in numbers.
+    pub fn tally(&self) -> &crate::check::Tally {
+        &self.check.tally
+    }
+
+    pub(crate) fn stream_of(&self, client: usize, link: LinkId) -> Option<u64> {
+        let life = self.clients[client].life;
+        let own = |stream: &Stream| stream.client == client && stream.life == life && stream.link == link;
+        self.streams.iter().rev().find(|(_, stream)| own(stream)).map(|(id, _)| *id)
+    }
+}
+
+fn seconds(time: Time) -> String {
+    format!("{:>10.6}", time as f64 / SECOND as f64)
+}
+
+fn describe_slot(key: &Key, slot: &Slot) -> String {
+    match (key, &slot.bytes) {
+        (Key::Resource(id), Some(bytes)) => {
+            let resource = sixpin_core::resource::Resource::decode(bytes, slot.version);
+            let claims: Vec<String> = resource
+                .iter()
+                .flat_map(|resource| resource.granted().chain(resource.converting()).chain(resource.waiting()))
+                .map(|view| format!("{} {:?} {:?}", view.id, view.granted, view.requested))
+                .collect();
+            format!("{id} at {}: {}", slot.version, claims.join(", "))
+        }
+        (Key::Session(id), Some(bytes)) => {
+            format!("mark of {id}: {:?}", sixpin_core::broker::mark::Mark::decode(bytes))
+        }
+        _ => format!("{key:?}"),
+    }
+}
