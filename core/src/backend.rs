@@ -300,7 +300,8 @@ pub trait Backend: Send + Sync + 'static {
     /// hint was lost. Never needed for safety.
     fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()>;
 
-    /// A page of keys and versions, `limit` at most, in a stable order; a hint like a read.
+    /// A page of keys and versions, `limit` at most, in a stable order; a hint like a read. Only keys that have a record:
+    /// a marker is not listed. A key that stands through the whole listing comes exactly once, whatever else is written.
     fn list<'a>(
         &'a self,
         family: &'a Family,
@@ -311,7 +312,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Registers (number 0) or renews, by compare-and-swap on the registration; answers its new version.
     ///
     /// To ensure correctness: never re-creates a registration that existed, and never revives one that is `gone`: both
-    /// are `Evicted`. A repeat that finds its own number already stored is a success at the stored version.
+    /// are `Evicted`. A repeat that finds its own number already stored is a success at the stored version. Another version
+    /// under another number changes nothing: `Amnesia` if the version fell, otherwise `Unavailable`.
     fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>>;
 
     /// Turns the own registration into `gone`, whatever its version: a clean goodbye. Idempotent. Afterwards commits of
@@ -319,7 +321,8 @@ pub trait Backend: Send + Sync + 'static {
     fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>>;
 
     /// Turns another broker's registration into `gone`, if it still has exactly the version `seen`
-    /// ([`Version::ABSENT`]: if it does not exist). The guard is checked as in a commit.
+    /// ([`Version::ABSENT`]: if it does not exist, and then it can never register). The guard is checked as in a commit. A
+    /// conflict tells the registration's version and no bytes.
     fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome>;
 
     /// Deletes a registration that is `gone` and no longer needed, with its lanes' generations, at exactly that version.
