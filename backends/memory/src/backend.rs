@@ -46,10 +46,21 @@ impl MemoryStore {
         MemoryBackend { store: self.clone(), root, profile }
     }
 
+    /// A copy of everything that is stored.
+    pub fn snapshot(&self) -> Store {
+        self.lock().clone()
+    }
+
+    /// Puts a copy in the place of what is stored. Whoever has the store open goes on with it: for tests of what happens
+    /// when a store loses what it acknowledged.
+    pub fn restore(&self, store: Store) {
+        *self.lock() = store;
+    }
+
     /// Loses everything that is stored, root record included, as a server does whose disk was wiped. For tests.
     pub fn wipe(&self) {
-        let mut store = self.lock();
-        *store = Store::new(store.kind(), new_root());
+        let kind = self.lock().kind();
+        self.restore(Store::new(kind, new_root()));
     }
 
     /// How many records there are.
