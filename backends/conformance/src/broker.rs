@@ -1,5 +1,6 @@
 //! A minimal broker for the behaviours: one backend, one registration, one lane.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,8 +16,19 @@ use tokio::time::{Instant, sleep};
 
 use crate::fixture::{Fixture, Link};
 
+thread_local! {
+    static PATIENCE: Cell<Duration> = const { Cell::new(Duration::from_secs(60)) };
+}
+
 /// The longest that anything may take which the contract says happens. Reached only when it does not.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub fn patience() -> Duration {
+    PATIENCE.get()
+}
+
+/// Changes [`patience`] on this thread. For tests of the suite itself, in which things do not happen on purpose.
+pub(crate) fn set_patience(patience: Duration) {
+    PATIENCE.set(patience);
+}
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -101,7 +113,7 @@ impl Broker {
     /// Sends its next beat until it is known to have arrived. Repeats carry the same number.
     pub async fn renew_patiently(&mut self) {
         let beat = self.next_beat();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             match self.backend.beat(beat.clone()).await {
                 Ok(version) => {
@@ -109,7 +121,7 @@ impl Broker {
                     return;
                 }
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-                    assert!(Instant::now() < deadline, "no beat arrived for {PATIENCE:?}: {error}");
+                    assert!(Instant::now() < deadline, "no beat arrived in time: {error}");
                 }
                 Err(error) => panic!("a registered broker can renew: {error}"),
             }
@@ -120,7 +132,7 @@ impl Broker {
     /// One batch; one outcome per write.
     pub async fn commit(&self, writes: Vec<Write>) -> Vec<WriteOutcome> {
         let count = writes.len();
-        let outcomes = tokio::time::timeout(PATIENCE, self.backend.commit(self.guard(), writes)).await;
+        let outcomes = tokio::time::timeout(patience(), self.backend.commit(self.guard(), writes)).await;
         let outcomes = outcomes.expect("a commit is answered in bounded time");
         assert_eq!(outcomes.len(), count, "one outcome per write");
         outcomes
@@ -138,7 +150,7 @@ impl Broker {
 
     /// Writes a record whatever stands there. Answers the version.
     pub async fn overwrite(&self, key: &Key, bytes: &'static str) -> Version {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let slot = self.read_patiently(key).await;
             match self.write(put(key, slot.version, bytes)).await {
@@ -165,7 +177,7 @@ impl Broker {
     /// Reads a key, again and again while the store is not well.
     pub async fn read_patiently(&self, key: &Key) -> Slot {
         let mut last = String::new();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         while Instant::now() < deadline {
             match self.backend.read(std::slice::from_ref(key)).await {
                 Ok(mut slots) => return slots.remove(0),
@@ -174,20 +186,20 @@ impl Broker {
             }
             sleep(PAUSE).await;
         }
-        panic!("no read succeeded for {PATIENCE:?}: {last}");
+        panic!("no read succeeded for {:?}: {last}", patience());
     }
 
     /// A read is a hint and may be old for a while; sooner or later this must stand there.
     pub async fn sees(&self, key: &Key, version: Version, bytes: Option<&[u8]>) {
         let expected = Slot { version, bytes: bytes.map(Bytes::copy_from_slice) };
-        let seen = until(PATIENCE, || async { self.read_patiently(key).await == expected }).await;
+        let seen = until(patience(), || async { self.read_patiently(key).await == expected }).await;
         assert!(seen, "{key:?} should be {expected:?} and is {:?}", self.read_patiently(key).await);
     }
 
     /// After an unknown outcome: nothing that the lane sent so far can apply any more.
     pub async fn settle(&mut self) {
         self.generation.0 += 1;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             match self.backend.advance(self.guard()).await {
                 Ok(()) => return,
@@ -208,7 +220,7 @@ impl Broker {
 
     /// Sees, sooner or later, the registration in this state.
     pub async fn sees_pulse(&self, broker: Incarnation, wanted: impl Fn(Option<&Pulse>) -> bool) -> Option<Pulse> {
-        let seen = until(PATIENCE, || async { wanted(self.pulse_of(broker).await.as_ref()) }).await;
+        let seen = until(patience(), || async { wanted(self.pulse_of(broker).await.as_ref()) }).await;
         let pulse = self.pulse_of(broker).await;
         assert!(seen, "the registration of {broker} is not as it should be: {pulse:?}");
         pulse

@@ -75,7 +75,7 @@ macro_rules! __test {
         #[test]
         fn $name() {
             let behaviour = $crate::Behaviour {
-                name: stringify!($name),
+                name: concat!(stringify!($module), "::", stringify!($name)),
                 run: |fixture| Box::pin($crate::$home::$module::$name(fixture)),
             };
             $crate::runner::run_test($crate::__variant!($group), super::$fixture, behaviour);
@@ -87,10 +87,10 @@ macro_rules! __test {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __list {
-    (; $group:ident: $($($step:ident)::+),+ $(,)?) => {
+    (; $group:ident: $($home:ident :: $module:ident :: $name:ident),+ $(,)?) => {
         vec![$( Behaviour {
-            name: stringify!($($step)::+),
-            run: |fixture| Box::pin($crate::$($step)::+(fixture)),
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            run: |fixture| Box::pin($crate::$home::$module::$name(fixture)),
         } ),+]
     };
 }

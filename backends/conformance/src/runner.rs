@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::broker::{patience, set_patience};
 use crate::fixture::{Fixture, Group};
 use crate::list::Behaviour;
 
@@ -15,7 +16,16 @@ where
     X: Fixture,
     F: Future<Output = X>,
 {
-    block_on(async {
+    run_test_within(patience(), group, fixture, behaviour);
+}
+
+/// The same with another [`patience`]: for tests of the suite itself, in which things do not happen on purpose.
+pub fn run_test_within<X, F>(patience: Duration, group: Group, fixture: impl FnOnce(Group) -> F, behaviour: Behaviour)
+where
+    X: Fixture,
+    F: Future<Output = X>,
+{
+    block_on(patience, async {
         let fixture = fixture(group).await;
         let in_time = tokio::time::timeout(DEADLINE, (behaviour.run)(&fixture)).await;
         assert!(in_time.is_ok(), "{} did not end within {DEADLINE:?}", behaviour.name);
@@ -28,7 +38,7 @@ where
     X: Fixture,
     F: Future<Output = X>,
 {
-    block_on(async {
+    block_on(patience(), async {
         for group in Group::ALL {
             let fixture = fixture(group).await;
             let declared = match group {
@@ -49,8 +59,10 @@ where
     });
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    // Several threads, so that races are real.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+fn block_on<T>(patience: Duration, future: impl Future<Output = T>) -> T {
+    // Several threads, so that races are real. Each knows how patient this test is.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().on_thread_start(move || set_patience(patience)).build();
+    set_patience(patience);
     runtime.expect("a runtime can be built").block_on(future)
 }

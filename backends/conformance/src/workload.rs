@@ -17,7 +17,7 @@ use sixpin_core::name::Version;
 use sixpin_testkit::until;
 use tokio::time::{Instant, sleep};
 
-use crate::broker::{Broker, PATIENCE, delete, put};
+use crate::broker::{Broker, delete, patience, put};
 
 /// Between two tries, so that a store in trouble is not kept busy with being asked.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Appends an entry to the journal at `key`. Answers the version at which this broker first knew it to be there.
 pub async fn append(broker: &mut Broker, key: &Key, entry: &str) -> Version {
     let line = format!("{entry}\n");
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let deadline = Instant::now() + 2 * patience();
     let mut slot = broker.read_patiently(key).await;
     loop {
         let text = text(&slot);
@@ -33,6 +33,8 @@ pub async fn append(broker: &mut Broker, key: &Key, entry: &str) -> Version {
             return slot.version;
         }
         assert!(Instant::now() < deadline, "the entry {entry} could not be appended");
+        // Others get between the read and the write, however fast the store is.
+        tokio::task::yield_now().await;
         slot = match broker.write(put(key, slot.version, text + &line)).await {
             WriteOutcome::Committed(version) => return version,
             WriteOutcome::Conflict(there) => there,
@@ -51,17 +53,50 @@ pub async fn append(broker: &mut Broker, key: &Key, entry: &str) -> Version {
     }
 }
 
-/// Lets each broker append the entries of these numbers to the journals at all keys, at once. Answers when all are done.
-pub async fn append_at_once(brokers: Vec<Broker>, keys: &[Key], numbers: Range<usize>) -> Vec<Broker> {
+/// How much each writer does: a number of things, or one after the other until it is told to stop.
+#[derive(Debug, Clone)]
+pub struct Work {
+    numbers: Range<usize>,
+    stop: Option<Arc<AtomicBool>>,
+}
+
+impl Work {
+    /// The things of these numbers, as fast as possible.
+    pub fn of(numbers: Range<usize>) -> Self {
+        Self { numbers, stop: None }
+    }
+
+    /// Work that goes on while there is trouble, at a walk, so that a fast store does not fill its records before the
+    /// trouble has come and gone.
+    pub fn until(stop: &Arc<AtomicBool>) -> Self {
+        Self { numbers: 0..usize::MAX, stop: Some(stop.clone()) }
+    }
+
+    async fn next(&mut self) -> Option<usize> {
+        if let Some(stop) = &self.stop {
+            sleep(PAUSE).await;
+            if stop.load(Ordering::SeqCst) {
+                return None;
+            }
+        }
+        self.numbers.next()
+    }
+}
+
+/// Lets each broker append one entry per number to the journals at all keys, all at once. Answers, when all are done,
+/// each broker and the number that would be its next.
+pub async fn append_at_once(brokers: Vec<Broker>, keys: &[Key], work: Work) -> Vec<(Broker, usize)> {
     let writers = brokers.into_iter().enumerate().map(|(writer, mut broker)| {
-        let (keys, numbers) = (keys.to_vec(), numbers.clone());
+        let (keys, mut work) = (keys.to_vec(), work.clone());
         tokio::spawn(async move {
-            for number in numbers {
+            let mut next = 0;
+            while let Some(number) = work.next().await {
                 for key in &keys {
                     append(&mut broker, key, &format!("{writer}-{number}")).await;
                 }
+                next = number + 1;
             }
-            broker
+            (broker, next)
         })
     });
     let writers: Vec<_> = writers.collect();
@@ -72,19 +107,20 @@ pub async fn append_at_once(brokers: Vec<Broker>, keys: &[Key], numbers: Range<u
     brokers
 }
 
-/// Each of `writers` writers has each of its `count` entries in the journal, exactly once, and in its own order.
-pub async fn check_journal(broker: &Broker, key: &Key, writers: usize, count: usize) {
+/// Each writer has as many entries in the journal as it wrote, each exactly once, and in its own order.
+pub async fn check_journal(broker: &Broker, key: &Key, counts: &[usize]) {
+    let total: usize = counts.iter().sum();
     // A read may be old for a while, but what is old is too short.
-    let whole = |slot: &Slot| text(slot).lines().count() >= writers * count;
-    until(PATIENCE, || async { whole(&broker.read_patiently(key).await) }).await;
+    let whole = |slot: &Slot| text(slot).lines().count() >= total;
+    until(patience(), || async { whole(&broker.read_patiently(key).await) }).await;
     let text = text(&broker.read_patiently(key).await);
-    for writer in 0..writers {
+    for (writer, &count) in counts.iter().enumerate() {
         let start = format!("{writer}-");
         let written: Vec<&str> = text.lines().filter(|line| line.starts_with(&start)).collect();
         let expected: Vec<String> = (0..count).map(|number| format!("{writer}-{number}")).collect();
         assert_eq!(written, expected, "each entry of writer {writer} stands there once, in order");
     }
-    assert_eq!(text.lines().count(), writers * count, "nothing else stands there");
+    assert_eq!(text.lines().count(), total, "nothing else stands there");
 }
 
 /// Knows whether somebody is inside.
@@ -102,7 +138,7 @@ impl Inside {
 
 /// Creates the record with this token in it, when nobody else's stands there. Answers its version.
 pub async fn take(broker: &mut Broker, key: &Key, token: &str) -> Version {
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let deadline = Instant::now() + 2 * patience();
     loop {
         let slot = broker.read_patiently(key).await;
         if slot.bytes.as_deref() == Some(token.as_bytes()) {
@@ -126,7 +162,7 @@ pub async fn take(broker: &mut Broker, key: &Key, token: &str) -> Version {
 
 /// Deletes the record that [`take`] created at this version.
 pub async fn free(broker: &mut Broker, key: &Key, version: Version) {
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let deadline = Instant::now() + 2 * patience();
     let mut in_doubt = false;
     loop {
         match broker.write(delete(key, version)).await {
@@ -146,28 +182,23 @@ pub async fn free(broker: &mut Broker, key: &Key, version: Version) {
     }
 }
 
-/// Waits until the record at `key` changes once more. False if the work was done before that.
-pub async fn goes_on(observer: &Broker, key: &Key, done: &AtomicBool) -> bool {
-    let seen = observer.read_patiently(key).await.version;
-    let is_done = || done.load(Ordering::SeqCst);
-    until(PATIENCE, || async { is_done() || observer.read_patiently(key).await.version != seen }).await;
-    !is_done()
-}
-
-/// Waits until the journal at `key` has this many entries.
-pub async fn reaches(observer: &Broker, key: &Key, entries: usize) {
-    let reached = until(PATIENCE, || async { text(&observer.read_patiently(key).await).lines().count() >= entries });
-    assert!(reached.await, "the journal does not grow");
+/// Waits until the record at `key` has changed a few times: the work goes on.
+pub async fn goes_on(observer: &Broker, key: &Key) {
+    for _ in 0..5 {
+        let seen = observer.read_patiently(key).await.version;
+        let changed = until(patience(), || async { observer.read_patiently(key).await.version != seen });
+        assert!(changed.await, "the work does not go on");
+    }
 }
 
 /// Lets each broker take and free the record at `key`, once for each number, all at once.
-pub async fn take_turns(brokers: Vec<Broker>, key: &Key, numbers: Range<usize>) -> Vec<Broker> {
+pub async fn take_turns(brokers: Vec<Broker>, key: &Key, work: Work) -> Vec<Broker> {
     let inside = Inside::default();
     let writers = brokers.into_iter().enumerate().map(|(writer, mut broker)| {
-        let (key, numbers, inside) = (key.clone(), numbers.clone(), inside.clone());
+        let (key, mut work, inside) = (key.clone(), work.clone(), inside.clone());
         tokio::spawn(async move {
             let mut last = Version::ABSENT;
-            for number in numbers {
+            while let Some(number) = work.next().await {
                 let version = take(&mut broker, &key, &format!("{writer}-{number}")).await;
                 assert!(version > last, "versions rise over delete and create");
                 last = version;

@@ -6,7 +6,7 @@ use sixpin_core::backend::{Change, Key, Write, WriteOutcome};
 use sixpin_core::name::Version;
 use tokio::time::{sleep, timeout};
 
-use crate::broker::{Broker, PATIENCE, delete, notifying, put, resource, session};
+use crate::broker::{Broker, delete, notifying, patience, put, resource, session};
 use crate::fixture::Fixture;
 
 /// Changes the key, with a hint, again and again until the watch returns: when exactly a watch begins to listen cannot
@@ -26,7 +26,7 @@ async fn change_until(writer: &Broker, key: &Key, watch: impl Future<Output = ()
     tokio::select! {
         () = watch => {}
         () = changing => {}
-        () = sleep(PATIENCE) => panic!("no hint of {key:?} came for {PATIENCE:?}"),
+        () = sleep(patience()) => panic!("no hint of {key:?} came for {:?}", patience()),
     }
 }
 
@@ -85,7 +85,7 @@ pub async fn creates_and_deletes_are_hinted(fixture: &dyn Fixture) {
         tokio::select! {
             () = watching => {}
             () = rounds => {}
-            () = sleep(PATIENCE) => panic!("no hint of a {with} came for {PATIENCE:?}"),
+            () = sleep(patience()) => panic!("no hint of a {with} came for {:?}", patience()),
         }
     }
 }

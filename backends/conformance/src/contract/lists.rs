@@ -7,7 +7,7 @@ use sixpin_core::backend::{Family, Key, StoreError};
 use sixpin_core::name::{Lockspace, Version};
 use sixpin_testkit::until;
 
-use crate::broker::{Broker, PATIENCE, resource, resource_in, session};
+use crate::broker::{Broker, patience, resource, resource_in, session};
 use crate::fixture::Fixture;
 
 /// Goes through all pages. Each key comes once, each page keeps the limit, and the pages end.
@@ -36,7 +36,7 @@ pub async fn list_all(broker: &Broker, family: &Family, limit: usize) -> BTreeSe
 
 /// A list is a hint; sooner or later it is this.
 async fn lists(broker: &Broker, family: &Family, limit: usize, expected: &BTreeSet<(Key, Version)>) {
-    let listed = until(PATIENCE, || async { list_all(broker, family, limit).await == *expected }).await;
+    let listed = until(patience(), || async { list_all(broker, family, limit).await == *expected }).await;
     assert!(listed, "{family:?} by {limit}: {:?} should be {expected:?}", list_all(broker, family, limit).await);
 }
 

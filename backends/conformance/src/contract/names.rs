@@ -154,7 +154,9 @@ pub async fn names_of_every_kind_are_distinct_and_list_back(fixture: &dyn Fixtur
         keys.extend(awkward_names().iter().map(|name| resource_in(lockspace, name)));
     }
     for lockspace in &lockspaces[2..] {
-        keys.extend([".", "b", "b.b", "/", " ", "x"].iter().map(|name| resource_in(lockspace, name)));
+        keys.extend(
+            [".", ".b", "b", "b.b", "-b", "_b", "/", "/b", " ", "x"].iter().map(|name| resource_in(lockspace, name)),
+        );
     }
     let mut versions = Vec::new();
     // Expecting that nothing is there shows already that no two are the same key.

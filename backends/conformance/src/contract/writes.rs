@@ -30,13 +30,15 @@ pub async fn a_create_over_a_record_conflicts(fixture: &dyn Fixture) {
 pub async fn an_update_at_the_right_version_commits(fixture: &dyn Fixture) {
     let (broker, other) = (Broker::join(fixture).await, Broker::join(fixture).await);
     let key = resource("r");
-    let first = broker.put(&key, Version::ABSENT, "one").await;
-    let second = other.put(&key, first, "two").await;
-    assert!(second > first);
-    broker.sees(&key, second, Some(b"two")).await;
-    let third = broker.put(&key, second, "three").await;
-    assert!(third > second);
-    other.sees(&key, third, Some(b"three")).await;
+    let mut last = Version::ABSENT;
+    for (round, text) in ["one", "two", "three", "four"].into_iter().enumerate() {
+        let writer = if round % 2 == 0 { &broker } else { &other };
+        let version = writer.put(&key, last, text).await;
+        assert!(version > last);
+        last = version;
+        broker.sees(&key, version, Some(text.as_bytes())).await;
+        other.sees(&key, version, Some(text.as_bytes())).await;
+    }
 }
 
 /// Who knows another version may not, whether it is older or newer.

@@ -1,14 +1,15 @@
 //! The server stands still, with its connections open, and goes on: what was sent meanwhile arrives late.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sixpin_core::backend::WriteOutcome;
+use sixpin_core::backend::{Key, WriteOutcome};
 use sixpin_core::name::Version;
 
 use crate::broker::{Broker, put, resource};
 use crate::fixture::{Fixture, Freezes};
-use crate::workload;
+use crate::workload::{self, Work};
 
 fn server(fixture: &dyn Fixture) -> &dyn Freezes {
     fixture.freezes().expect("this group is only for fixtures that can do it")
@@ -44,27 +45,17 @@ pub async fn a_frozen_server_is_no_answer_within_bounded_time(fixture: &dyn Fixt
 
 /// Writers that go on while the server stands still and goes on lose nothing and double nothing.
 pub async fn nothing_is_lost_when_the_server_is_frozen_under_load(fixture: &dyn Fixture) {
-    const WRITERS: usize = 3;
-    const ENTRIES: usize = 15;
     let keys = [resource("journal")];
     let observer = Broker::join(fixture).await;
     let mut brokers = Vec::new();
-    for _ in 0..WRITERS {
+    for _ in 0..3 {
         brokers.push(Broker::join(fixture).await);
     }
-    // Long enough that the commits under way give up.
-    let standstill = observer.profile().commit_timeout + Duration::from_millis(500);
-    let load = workload::append_at_once(brokers, &keys, 0..ENTRIES);
-    let freezes = async {
-        for part in [WRITERS * ENTRIES / 3, WRITERS * ENTRIES * 2 / 3] {
-            workload::reaches(&observer, &keys[0], part).await;
-            server(fixture).freeze();
-            tokio::time::sleep(standstill).await;
-            server(fixture).resume();
-        }
-    };
-    tokio::join!(load, freezes);
-    workload::check_journal(&observer, &keys[0], WRITERS, ENTRIES).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = workload::append_at_once(brokers, &keys, Work::until(&stop));
+    let (done, ()) = tokio::join!(load, freeze_under_load(fixture, &observer, &keys[0], &stop));
+    let counts: Vec<usize> = done.into_iter().map(|(_, count)| count).collect();
+    workload::check_journal(&observer, &keys[0], &counts).await;
 }
 
 /// Nobody gets in twice and no ghost stays behind when the server stands still between creates and deletes.
@@ -75,23 +66,23 @@ pub async fn nobody_gets_in_twice_when_the_server_is_frozen_under_load(fixture: 
     for _ in 0..3 {
         brokers.push(Broker::join(fixture).await);
     }
-    let standstill = observer.profile().commit_timeout + Duration::from_millis(500);
-    let done = AtomicBool::new(false);
-    let load = async {
-        workload::take_turns(brokers, &key, 0..15).await;
-        done.store(true, Ordering::SeqCst);
-    };
-    let freezes = async {
-        let mut struck = 0;
-        while struck < 2 && workload::goes_on(&observer, &key, &done).await {
-            server(fixture).freeze();
-            tokio::time::sleep(standstill).await;
-            server(fixture).resume();
-            struck += 1;
-        }
-        assert!(struck > 0, "the server never stood still while it had work");
-    };
-    tokio::join!(load, freezes);
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = workload::take_turns(brokers, &key, Work::until(&stop));
+    tokio::join!(load, freeze_under_load(fixture, &observer, &key, &stop));
     let slot = observer.read_patiently(&key).await;
     assert_eq!(slot.bytes, None, "a ghost stayed behind");
+}
+
+/// Freezes the server while the work at `key` goes on, so long that the commits under way give up, and again; then tells
+/// the workers to stop.
+async fn freeze_under_load(fixture: &dyn Fixture, observer: &Broker, key: &Key, stop: &AtomicBool) {
+    let standstill = observer.profile().commit_timeout + Duration::from_millis(500);
+    for _ in 0..2 {
+        workload::goes_on(observer, key).await;
+        server(fixture).freeze();
+        tokio::time::sleep(standstill).await;
+        server(fixture).resume();
+    }
+    workload::goes_on(observer, key).await;
+    stop.store(true, Ordering::SeqCst);
 }

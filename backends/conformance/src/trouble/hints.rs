@@ -5,7 +5,7 @@ use std::time::Duration;
 use sixpin_core::name::Version;
 use tokio::time::{Instant, timeout};
 
-use crate::broker::{Broker, PATIENCE, committed, notifying, put, resource};
+use crate::broker::{Broker, committed, notifying, patience, put, resource};
 use crate::fixture::{Fixture, Hints};
 
 fn channel(fixture: &dyn Fixture) -> &dyn Hints {
@@ -25,7 +25,7 @@ pub async fn without_hints_reading_again_still_converges(fixture: &dyn Fixture) 
             channel(fixture).deliver().await;
         }
         let watching = async {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + patience();
             loop {
                 let slot = watcher.read_patiently(&key).await;
                 if slot.bytes.as_deref() == Some(round.to_string().as_bytes()) {
@@ -62,6 +62,6 @@ pub async fn hints_come_again_when_the_channel_is_whole(fixture: &dyn Fixture) {
     tokio::select! {
         () = changed => {}
         () = writing => {}
-        () = tokio::time::sleep(PATIENCE) => panic!("no hint came for {PATIENCE:?}"),
+        () = tokio::time::sleep(patience()) => panic!("no hint came for {:?}", patience()),
     }
 }

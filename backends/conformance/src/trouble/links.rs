@@ -6,9 +6,9 @@ use sixpin_core::backend::{StoreError, WriteOutcome};
 use sixpin_core::name::Version;
 use sixpin_testkit::until;
 
-use crate::broker::{Broker, PATIENCE, committed, delete, put, resource};
+use crate::broker::{Broker, committed, delete, patience, put, resource};
 use crate::fixture::{Fixture, Link, Network};
-use crate::workload;
+use crate::workload::{self, Work};
 
 fn link(fixture: &dyn Fixture) -> &dyn Link {
     fixture.link().expect("this group is only for fixtures that can do it")
@@ -24,7 +24,7 @@ async fn struck_write(broker: &Broker, network: &dyn Network, write: sixpin_core
         "the request may have arrived, so nothing but unknown is true unless an answer came: {outcome:?}"
     );
     if matches!(outcome, WriteOutcome::Unknown(_)) {
-        assert!(until(PATIENCE, || async { network.struck() > before }).await, "unknown although nothing was struck");
+        assert!(until(patience(), || async { network.struck() > before }).await, "unknown although nothing was struck");
     }
     outcome
 }
@@ -32,7 +32,7 @@ async fn struck_write(broker: &Broker, network: &dyn Network, write: sixpin_core
 /// Lets what was kept back arrive, and waits until the store has done it.
 async fn release(network: &dyn Network, before: usize) {
     network.release_held().await;
-    assert!(until(PATIENCE, || async { network.delivered() > before }).await, "what was kept back never arrived");
+    assert!(until(patience(), || async { network.delivered() > before }).await, "what was kept back never arrived");
 }
 
 /// After all connections broke, the backend comes back by itself.
@@ -45,7 +45,7 @@ pub async fn a_broken_connection_heals(fixture: &dyn Fixture) {
         workload::append(&mut broker, &key, &format!("0-{round}")).await;
         broker.renew_patiently().await;
     }
-    workload::check_journal(&broker, &key, 1, 5).await;
+    workload::check_journal(&broker, &key, &[5]).await;
 }
 
 /// A write whose reply was lost is unknown; it happened once, or not at all.
@@ -69,7 +69,7 @@ pub async fn a_lost_reply_is_unknown_and_the_write_happens_once(fixture: &dyn Fi
         workload::append(&mut broker, &key, &format!("0-{round}")).await;
     }
     assert!(unknown > 0, "no reply was ever lost");
-    workload::check_journal(&broker, &key, 1, ROUNDS).await;
+    workload::check_journal(&broker, &key, &[ROUNDS]).await;
 }
 
 /// A create that was on its way when its lane moved never arrives: nobody will ever see it. Only for stores that check
@@ -160,7 +160,7 @@ pub async fn a_late_beat_revives_nobody(fixture: &dyn Fixture) {
     let other = Broker::join(fixture).await;
     let delivered = link.network().delivered();
     link.network().hold_next_request();
-    let answer = tokio::time::timeout(PATIENCE, broker.backend.beat(broker.next_beat())).await;
+    let answer = tokio::time::timeout(patience(), broker.backend.beat(broker.next_beat())).await;
     let answer = answer.expect("a beat ends in bounded time");
     link.network().disarm();
     assert!(matches!(answer, Ok(_) | Err(StoreError::Unknown(_))), "{answer:?}");
@@ -216,7 +216,8 @@ pub async fn nothing_is_lost_while_replies_are(fixture: &dyn Fixture) {
             _ => network.cut_now(),
         }
         let entries = round * ENTRIES..(round + 1) * ENTRIES;
-        brokers = workload::append_at_once(brokers, &keys, entries).await;
+        let done = workload::append_at_once(brokers, &keys, Work::of(entries)).await;
+        brokers = done.into_iter().map(|(broker, _)| broker).collect();
         network.disarm();
         assert!(round % 3 == 2 || network.struck() > struck, "no connection was struck");
         if round % 3 == 1 {
@@ -225,7 +226,7 @@ pub async fn nothing_is_lost_while_replies_are(fixture: &dyn Fixture) {
     }
     let observer = Broker::join(fixture).await;
     for key in &keys {
-        workload::check_journal(&observer, key, WRITERS, ROUNDS * ENTRIES).await;
+        workload::check_journal(&observer, key, &[ROUNDS * ENTRIES; WRITERS]).await;
     }
 }
 
@@ -251,7 +252,7 @@ pub async fn nobody_gets_in_twice_while_replies_are_lost(fixture: &dyn Fixture) 
             _ => network.cut_now(),
         }
         let turns = round * TURNS..(round + 1) * TURNS;
-        brokers = workload::take_turns(brokers, &key, turns).await;
+        brokers = workload::take_turns(brokers, &key, Work::of(turns)).await;
         network.disarm();
         struck += network.struck() - before;
     }

@@ -1,12 +1,15 @@
 //! A server that refuses to store anything, for a while.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use sixpin_core::backend::WriteOutcome;
 use sixpin_core::name::Version;
 use sixpin_testkit::until;
 
-use crate::broker::{Broker, PATIENCE, put, resource};
+use crate::broker::{Broker, patience, put, resource};
 use crate::fixture::{Fixture, Refusals};
-use crate::workload;
+use crate::workload::{self, Work};
 
 fn server(fixture: &dyn Fixture) -> &dyn Refusals {
     fixture.refusals().expect("this group is only for fixtures that can do it")
@@ -31,36 +34,38 @@ pub async fn a_refused_write_is_not_stored(fixture: &dyn Fixture) {
     broker.sees(&key, version, Some(b"one")).await;
     broker.sees(&new, Version::ABSENT, None).await;
     workload::append(&mut broker, &resource("journal"), "0-0").await;
-    workload::check_journal(&broker, &resource("journal"), 1, 1).await;
+    workload::check_journal(&broker, &resource("journal"), &[1]).await;
 }
 
 /// Work goes on, without anything opened anew, as soon as the server accepts writes again; and nothing is lost.
 pub async fn work_goes_on_when_writes_are_accepted_again(fixture: &dyn Fixture) {
-    const WRITERS: usize = 3;
-    const ENTRIES: usize = 15;
     let keys = [resource("journal")];
     let observer = Broker::join(fixture).await;
     let mut brokers = Vec::new();
-    for _ in 0..WRITERS {
+    for _ in 0..3 {
         brokers.push(Broker::join(fixture).await);
     }
-    let load = workload::append_at_once(brokers, &keys, 0..ENTRIES);
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = workload::append_at_once(brokers, &keys, Work::until(&stop));
     let refusals = async {
-        for third in 1..=2 {
-            workload::reaches(&observer, &keys[0], WRITERS * ENTRIES * third / 3).await;
+        for round in 0..2 {
+            workload::goes_on(&observer, &keys[0]).await;
             server(fixture).refuse().await;
             // Until a write is seen to be refused, so that the writers have met it as well.
             let mut probe = 0;
-            let refused = until(PATIENCE, || {
+            let refused = until(patience(), || {
                 probe += 1;
-                let key = resource(&format!("probe {third} {probe}"));
+                let key = resource(&format!("probe {round} {probe}"));
                 let write = put(&key, Version::ABSENT, vec![7; 1_000]);
                 async { !matches!(observer.write(write).await, WriteOutcome::Committed(_)) }
             });
             assert!(refused.await, "the server refuses writes");
             server(fixture).accept().await;
         }
+        workload::goes_on(&observer, &keys[0]).await;
+        stop.store(true, Ordering::SeqCst);
     };
-    tokio::join!(load, refusals);
-    workload::check_journal(&observer, &keys[0], WRITERS, ENTRIES).await;
+    let (done, ()) = tokio::join!(load, refusals);
+    let counts: Vec<usize> = done.into_iter().map(|(_, count)| count).collect();
+    workload::check_journal(&observer, &keys[0], &counts).await;
 }

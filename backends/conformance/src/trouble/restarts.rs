@@ -1,14 +1,15 @@
 //! The server is killed, with no chance to write anything, and started again with what it has on disk.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sixpin_core::backend::{Durability, WriteOutcome};
+use sixpin_core::backend::{Durability, Key, WriteOutcome};
 use sixpin_core::name::Version;
 
-use crate::broker::{Broker, PATIENCE, notifying, put, resource};
+use crate::broker::{Broker, notifying, patience, put, resource};
 use crate::fixture::{Fixture, Restarts};
-use crate::workload;
+use crate::workload::{self, Work};
 
 fn server(fixture: &dyn Fixture) -> &dyn Restarts {
     fixture.restarts().expect("this group is only for fixtures that can do it")
@@ -78,55 +79,45 @@ pub async fn a_dead_server_is_no_answer_within_bounded_time(fixture: &dyn Fixtur
 
 /// Writers that go on while the server dies and comes back lose nothing and double nothing.
 pub async fn nothing_is_lost_when_the_server_is_killed_under_load(fixture: &dyn Fixture) {
-    const WRITERS: usize = 4;
-    const ENTRIES: usize = 25;
     let keys = [resource("journal 1"), resource("journal 2")];
     let observer = Broker::join(fixture).await;
     let mut brokers = Vec::new();
-    for _ in 0..WRITERS {
+    for _ in 0..4 {
         brokers.push(Broker::join(fixture).await);
     }
-    let load = workload::append_at_once(brokers, &keys, 0..ENTRIES);
-    let kills = async {
-        for third in 1..=3 {
-            // Each time when part of the work is done, so that the server dies in the middle of it.
-            let part = WRITERS * ENTRIES * third / 4;
-            workload::reaches(&observer, &keys[0], part).await;
-            server(fixture).kill();
-            server(fixture).restart().await;
-        }
-    };
-    tokio::join!(load, kills);
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = workload::append_at_once(brokers, &keys, Work::until(&stop));
+    let (done, ()) = tokio::join!(load, kill_under_load(fixture, &observer, &keys[0], &stop));
+    let counts: Vec<usize> = done.into_iter().map(|(_, count)| count).collect();
     for key in &keys {
-        workload::check_journal(&observer, key, WRITERS, ENTRIES).await;
+        workload::check_journal(&observer, key, &counts).await;
     }
 }
 
 /// Nobody gets in twice and no ghost stays behind when the server dies between creates and deletes.
 pub async fn nobody_gets_in_twice_when_the_server_is_killed_under_load(fixture: &dyn Fixture) {
     let key = resource("token");
+    let observer = Broker::join(fixture).await;
     let mut brokers = Vec::new();
     for _ in 0..3 {
         brokers.push(Broker::join(fixture).await);
     }
-    let observer = Broker::join(fixture).await;
-    let done = AtomicBool::new(false);
-    let load = async {
-        workload::take_turns(brokers, &key, 0..30).await;
-        done.store(true, Ordering::SeqCst);
-    };
-    let kills = async {
-        let mut struck = 0;
-        while struck < 3 && workload::goes_on(&observer, &key, &done).await {
-            server(fixture).kill();
-            server(fixture).restart().await;
-            struck += 1;
-        }
-        assert!(struck > 0, "the server was never killed while it had work");
-    };
-    tokio::join!(load, kills);
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = workload::take_turns(brokers, &key, Work::until(&stop));
+    tokio::join!(load, kill_under_load(fixture, &observer, &key, &stop));
     let slot = observer.read_patiently(&key).await;
     assert_eq!(slot.bytes, None, "a ghost stayed behind");
+}
+
+/// Kills the server while the work at `key` goes on, again and again; then tells the workers to stop.
+async fn kill_under_load(fixture: &dyn Fixture, observer: &Broker, key: &Key, stop: &AtomicBool) {
+    for _ in 0..3 {
+        workload::goes_on(observer, key).await;
+        server(fixture).kill();
+        server(fixture).restart().await;
+    }
+    workload::goes_on(observer, key).await;
+    stop.store(true, Ordering::SeqCst);
 }
 
 /// Hints come again after a restart, without opening anything anew.
@@ -151,6 +142,6 @@ pub async fn hints_come_again_after_a_restart(fixture: &dyn Fixture) {
     tokio::select! {
         () = changed => {}
         () = write => {}
-        () = tokio::time::sleep(PATIENCE) => panic!("no hint came for {PATIENCE:?}"),
+        () = tokio::time::sleep(patience()) => panic!("no hint came for {:?}", patience()),
     }
 }

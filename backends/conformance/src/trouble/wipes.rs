@@ -4,7 +4,7 @@ use sixpin_core::backend::{StoreError, WriteOutcome};
 use sixpin_core::name::Version;
 use sixpin_testkit::until;
 
-use crate::broker::{Broker, PATIENCE, clock_10us, delete, put, resource};
+use crate::broker::{Broker, clock_10us, delete, patience, put, resource};
 use crate::fixture::{Fixture, Wipes};
 
 fn store(fixture: &dyn Fixture) -> &dyn Wipes {
@@ -19,7 +19,7 @@ pub async fn a_store_that_lost_its_memory_is_noticed(fixture: &dyn Fixture) {
     store(fixture).wipe().await;
     let after = Broker::join(fixture).await;
     assert_ne!(before.backend.root().identity, after.backend.root().identity, "a new store has a new root");
-    let noticed = until(PATIENCE, || async {
+    let noticed = until(patience(), || async {
         matches!(before.backend.read(std::slice::from_ref(&key)).await, Err(StoreError::Amnesia(_)))
     });
     assert!(noticed.await, "a changed root must be noticed");
@@ -60,7 +60,7 @@ pub async fn versions_rise_over_the_loss(fixture: &dyn Fixture) {
             assert!(version > last, "{version} is not above {last}");
             last = version;
         }
-        assert!(until(PATIENCE, || async { clock_10us() > last.0 }).await, "versions run far ahead of the clock");
+        assert!(until(patience(), || async { clock_10us() > last.0 }).await, "versions run far ahead of the clock");
         store(fixture).wipe().await;
     }
 }
