@@ -366,6 +366,11 @@ impl Broker {
             let locals = entry.locals.clone();
             self.reconcile(at, id);
             self.resumed_claims_read(id, &locals);
+            // Claims with commands on their way were left alone: they are looked at again after those.
+            let busy = locals.iter().any(|claim| self.claim_mut(*claim).is_some_and(|claim| claim.commands > 0));
+            if let Some(entry) = self.shards[at].entries.get_mut(id) {
+                entry.news |= busy;
+            }
         }
         self.follow(at, id);
     }

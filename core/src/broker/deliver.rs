@@ -456,8 +456,8 @@ impl Broker {
 
     /// A client that resumes is told how this claim stands.
     fn is_awaited_by_resume(&self, id: ClaimId) -> bool {
-        let resuming = self.sessions.get(&id.session).and_then(|session| session.resuming.as_ref());
-        resuming.is_some_and(|resuming| resuming.unread.contains(&id.number))
+        let session = self.sessions.get(&id.session);
+        session.and_then(|session| session.claims.get(&id.number)).is_some_and(|claim| claim.unread)
     }
 
     /// Watches and polls a resource on which claims of this broker wait or want to be told.

@@ -254,10 +254,16 @@ impl Broker {
             return false;
         }
         session.numbers.mark_once(live.claim);
-        if session.claims.contains_key(&live.claim) {
-            return false;
+        if let Some(claim) = session.claims.get(&live.claim) {
+            let (unread, resource) = (claim.unread, claim.resource.clone());
+            if unread {
+                let at = self.lane(&Key::Resource(resource.clone()));
+                self.read_again(at, &resource);
+            }
+            return unread;
         }
         let mut claim = Claim::new(live.resource.clone(), live.last_operation);
+        claim.unread = true;
         if let Some((number, wait)) = live.waiting {
             let deadline = wait.map(|wait| now + wait);
             claim.pending = Some(Operation { number, reply: None, until_done: false, deadline, queued: None });
@@ -278,6 +284,11 @@ impl Broker {
     /// A resource was confirmed: whoever resumes with claims on it may be told.
     pub(super) fn resumed_claims_read(&mut self, id: &crate::name::ResourceId, locals: &BTreeSet<ClaimId>) {
         let sessions: BTreeSet<SessionId> = locals.iter().map(|claim| claim.session).collect();
+        for claim in locals {
+            if let Some(claim) = self.claim_mut(*claim) {
+                claim.unread = false;
+            }
+        }
         for session in sessions {
             let Some(state) = self.sessions.get_mut(&session) else { continue };
             let claims = &state.claims;

@@ -135,6 +135,8 @@ pub(super) struct Claim {
     pub(super) pending: Option<Operation>,
     /// An administrator takes it away; it goes when the holder confirms or the time has passed.
     pub(super) forced: bool,
+    /// It came with a move, and its resource has not been looked at since.
+    pub(super) unread: bool,
 }
 
 /// An operation that has no completion yet.
@@ -153,7 +155,7 @@ pub(super) struct Operation {
 
 impl Claim {
     pub(super) fn new(resource: ResourceId, operation: OperationNumber) -> Self {
-        Self { resource, operation, granted: None, grant_seq: 0, told: None, done: None, commands: 0, pending: None, forced: false }
+        Self { resource, operation, granted: None, grant_seq: 0, told: None, done: None, commands: 0, pending: None, forced: false, unread: false }
     }
 }
 

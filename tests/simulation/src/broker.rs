@@ -297,12 +297,14 @@ impl World {
         self.trace(|| format!("b{slot} -> store {body:?}"));
         self.after(CALL_TIMEOUT, Event::CallGivenUp { slot, incarnation, call });
         let Some(delay) = self.store_delay(slot) else { return };
-        if self.plan.faults.late_copies && !self.healed && body.is_write() && self.rng.u32(..20) == 0 {
+        // A request that was answered does not come twice. One whose answer is lost may: its sender tried again below us.
+        let doubled = self.plan.faults.late_copies && !self.healed && body.is_write() && self.rng.u32(..20) == 0;
+        if doubled {
             let late = delay + self.rng.u64(10 * MS..1_500 * MS);
             let body = Box::new(body.clone());
             self.after(late, Event::CallArrives { slot, incarnation, call, body, copy: true });
         }
-        self.after(delay, Event::CallArrives { slot, incarnation, call, body: Box::new(body), copy: false });
+        self.after(delay, Event::CallArrives { slot, incarnation, call, body: Box::new(body), copy: doubled });
     }
 
     /// How long a message to or from the store takes; absent: it is lost.
