@@ -15,9 +15,12 @@
 //! | `release_all S [owner=T]` | all claims of a session |
 //! | `adopt X EX [value] [persistent]` | take over an orphan |
 //! | `purge [A] [session=S] [owner=T]` | remove orphans |
+//! | `queues` | the three queues |
 //! | `value` | the value block |
 //! | `show A` | all that is stored of a claim |
 //! | `limit [queued=N] [record=N] [value=N]` | set limits |
+//!
+//! A command in parentheses is silent: it only sets the scene.
 //!
 //! Options: `try notify queue expedite head noorder altpr altcw invalidate persistent quiet`; `value` reads and
 //! `value=TEXT` also gives bytes; `notices=yes|no` on conversions; `op=N` repeats or skips operation numbers.
@@ -69,6 +72,7 @@ impl goldenscript::Runner for World {
     fn run(&mut self, command: &goldenscript::Command, _: &goldenscript::Context) -> Result<String, Failure> {
         let mut arguments = Arguments::new(command);
         let output = match command.name.as_str() {
+            "queues" => format!("{}\n", self.queues()),
             "value" => self.value(),
             "show" => self.show(&arguments.name()?)?,
             "limit" => self.limit(&mut arguments)?,
