@@ -39,7 +39,6 @@
 //! broker wrote from one that somebody else composed with care: a checksum is not a signature.
 
 mod decode;
-
 mod encode;
 
 use crate::name::Version;

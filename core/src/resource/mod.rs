@@ -42,27 +42,16 @@
 //! lost in a failure (G4): the order is stored.
 
 pub mod claim;
-
 mod order;
-
 mod table;
-
 mod grant;
-
 mod regrant;
-
 mod lock;
-
 mod convert;
-
 mod release;
-
 mod blocking;
-
 mod value;
-
 mod answer;
-
 mod size;
 
 use bytes::Bytes;

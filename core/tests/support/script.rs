@@ -69,7 +69,7 @@ impl Default for World {
 impl goldenscript::Runner for World {
     type Command = goldenscript::Command;
 
-    fn run(&mut self, command: &goldenscript::Command, _: &goldenscript::Context) -> Result<String, Failure> {
+    fn run(&mut self, command: &goldenscript::Command, context: &goldenscript::Context) -> Result<String, Failure> {
         let mut arguments = Arguments::new(command);
         let output = match command.name.as_str() {
             "queues" => format!("{}\n", self.queues()),
@@ -82,6 +82,9 @@ impl goldenscript::Runner for World {
             }
         };
         arguments.finish()?;
+        if context.silent && output.contains("refused") {
+            return Err(format!("the scene was not set: {output}").into());
+        }
         Ok(output)
     }
 }
