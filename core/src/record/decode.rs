@@ -7,7 +7,7 @@ use crate::mode::{ConversionKind, Mode};
 use crate::name::{
     ClaimId, ClaimNumber, FENCE_PLACES, Fence, Incarnation, Label, OperationNumber, SessionId, Stamp, Version,
 };
-use crate::resource::{Alternate, Claim, End, Ended, Grant, OperationKind, Queue, Resource, Table, ValueBlock};
+use crate::resource::{Alternate, Claim, Ended, Grant, OperationKind, Queue, Resource, Table, ValueBlock};
 
 use super::{FORMAT, RecordError, THIS_WRITE, VERSION_MAX, bits};
 
@@ -82,47 +82,40 @@ fn value_block(reader: &mut Reader<'_>) -> Result<Bytes, RecordError> {
 }
 
 fn table(counts: [usize; 3], reader: &mut Reader<'_>) -> Result<Table, RecordError> {
-    let mut table = Table::default();
+    let mut claims: Vec<Claim> = Vec::with_capacity(counts.iter().sum());
     let mut parties = Vec::new();
+    let mut held = [false; 6];
     for (queue, count) in [Queue::Granted, Queue::Converting, Queue::Waiting].into_iter().zip(counts) {
         for _ in 0..count {
-            let (claim, party) = claim(queue, &mut parties, reader)?;
-            if table.find(claim.id).is_some() {
-                return Err(malformed("it has a claim twice"));
-            }
+            let claim = claim(queue, &mut parties, reader)?;
             if let Some(mode) = claim.granted {
-                let held = |held: &Mode| !held.compatible(mode) && table.holding(*held) > 0;
-                if Mode::ALL.iter().any(held) {
+                if Mode::ALL.into_iter().any(|other| held[other as usize] && !other.compatible(mode)) {
                     return Err(malformed("it has conflicting grants"));
                 }
+                held[mode as usize] = true;
             }
-            let slot = table.insert(claim, &parties[party].owner);
-            table.link(slot, End::Tail);
+            claims.push(claim);
         }
     }
-    if table.parties_in_use() != parties.len() {
-        return Err(malformed("it has a session and owner twice"));
-    }
-    Ok(table)
+    Table::restore(claims, parties).ok_or(malformed("it has a claim, or a session and owner, twice"))
 }
 
-/// A session and owner, in order of first appearance.
-struct Party {
-    session: SessionId,
-    owner: Label,
-}
-
-/// One claim, and the index of its party.
-fn claim(queue: Queue, parties: &mut Vec<Party>, reader: &mut Reader<'_>) -> Result<(Claim, usize), RecordError> {
+/// One claim. Its session and owner are added to the parties if they appear for the first time.
+fn claim(
+    queue: Queue,
+    parties: &mut Vec<(SessionId, Label)>,
+    reader: &mut Reader<'_>,
+) -> Result<Claim, RecordError> {
     let party = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
     if party == parties.len() {
-        parties.push(Party { session: reader.session()?, owner: reader.text()? });
+        parties.push((reader.session()?, reader.text()?));
     }
-    let session = parties.get(party).ok_or(malformed("a claim names no session"))?.session;
+    let (session, _) = parties.get(party).ok_or(malformed("a claim names no session"))?;
     let number = ClaimNumber(reader.number()?);
     let operation = OperationNumber(reader.short()?);
     let state = State::new(u32::from_le_bytes(reader.array()?))?;
-    let mut claim = Claim::new(ClaimId { session, number }, operation, state.kind);
+    let mut claim = Claim::new(ClaimId { session: *session, number }, operation, state.kind);
+    claim.party = party as u32;
     claim.queue = queue;
     claim.since_ms = reader.since()?;
     state.give_to(&mut claim);
@@ -145,7 +138,7 @@ fn claim(queue: Queue, parties: &mut Vec<Party>, reader: &mut Reader<'_>) -> Res
     }
     match contradiction(&claim) {
         Some(what) => Err(malformed(what)),
-        None => Ok((claim, party)),
+        None => Ok(claim),
     }
 }
 

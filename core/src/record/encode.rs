@@ -46,6 +46,7 @@ struct Parties {
 }
 
 fn claim(table: &Table, claim: &Claim, parties: &mut Parties, out: &mut Vec<u8>) {
+    let mut fixed = Fixed::default();
     let known = &mut parties.numbers[claim.party as usize];
     if *known == u32::MAX {
         *known = parties.next;
@@ -55,24 +56,61 @@ fn claim(table: &Table, claim: &Claim, parties: &mut Parties, out: &mut Vec<u8>)
         session(party.session, out);
         text(party.owner.as_str(), out);
     } else {
-        number(u64::from(*known), out);
+        fixed.number(u64::from(*known));
     }
-    number(claim.id.number.0, out);
-    number(u64::from(claim.operation.0), out);
-    out.extend_from_slice(&state(claim).to_le_bytes());
-    out.extend_from_slice(&claim.since_ms.min(SINCE_MAX).to_le_bytes()[..6]);
+    fixed.number(claim.id.number.0);
+    fixed.number(u64::from(claim.operation.0));
+    fixed.bytes(state(claim).to_le_bytes());
+    let [since @ .., _, _] = claim.since_ms.min(SINCE_MAX).to_le_bytes();
+    fixed.bytes::<6>(since);
     if let Some(fence) = claim.fence {
-        number(u64::from(claim.grant_seq), out);
-        stamp(fence, out);
+        fixed.number(u64::from(claim.grant_seq));
+        fixed.bytes(stamp(fence));
     }
     if let Some(ticket) = claim.ticket {
-        stamp(ticket, out);
+        fixed.bytes(stamp(ticket));
     }
+    out.extend_from_slice(fixed.written());
     if !claim.label.is_empty() {
         text(claim.label.as_str(), out);
     }
     if let Some(former) = claim.former.as_deref() {
         former_claim(former, out);
+    }
+}
+
+/// What nearly every claim consists of, gathered on the stack: a record is written at every change, and a hot one has
+/// very many claims.
+struct Fixed {
+    bytes: [u8; Fixed::MAX],
+    length: usize,
+}
+
+impl Default for Fixed {
+    fn default() -> Self {
+        Self { bytes: [0; Fixed::MAX], length: 0 }
+    }
+}
+
+impl Fixed {
+    /// Party, claim number, operation, state, time, grant sequence number, fence, ticket.
+    const MAX: usize = 10 + 10 + 10 + 4 + 6 + 10 + 8 + 8;
+
+    fn bytes<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes[self.length..self.length + N].copy_from_slice(&bytes);
+        self.length += N;
+    }
+
+    fn number(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes([value as u8 | 0x80]);
+            value >>= 7;
+        }
+        self.bytes([value as u8]);
+    }
+
+    fn written(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 
@@ -126,12 +164,12 @@ fn session(id: SessionId, out: &mut Vec<u8>) {
     out.extend_from_slice(&id.ttl_ms.to_le_bytes());
 }
 
-fn stamp(stamp: Stamp, out: &mut Vec<u8>) {
+fn stamp(stamp: Stamp) -> [u8; 8] {
     let stored = match stamp {
         Stamp::Known(fence) => fence.0 & !THIS_WRITE,
         Stamp::ThisWrite(index) => THIS_WRITE | u64::from(index),
     };
-    out.extend_from_slice(&stored.to_le_bytes());
+    stored.to_le_bytes()
 }
 
 /// Owners and labels are at most 64 bytes.

@@ -143,8 +143,9 @@ impl Resource {
     /// A7: one more claim does not make the record too large.
     fn has_room(&self, session: SessionId, owner: &Label, label: &Label, more: usize, step: &Step<'_>) -> bool {
         let value = self.value.bytes.len().max(step.context.value_bytes.min(VALUE_BLOCK_BYTES_MAX));
-        let bytes = size::HEADER + value + self.table.bytes() + self.table.bytes_of(session, owner, label) + more;
-        bytes <= step.context.record_bytes_max
+        let room = step.context.record_bytes_max.saturating_sub(size::HEADER + value + self.table.bytes() + more);
+        // Far from the limit it does not matter whether the session and owner are known already.
+        size::claim(label) + size::party(owner) <= room || self.table.bytes_of(session, owner, label) <= room
     }
 }
 

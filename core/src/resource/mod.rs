@@ -53,6 +53,8 @@ mod blocking;
 mod value;
 mod answer;
 mod size;
+#[cfg(test)]
+mod cost;
 
 use bytes::Bytes;
 
@@ -63,7 +65,7 @@ use crate::record::{self, RecordError};
 pub use claim::{ClaimView, Ended, OperationKind, Queue};
 
 pub(crate) use claim::{Alternate, Claim, Grant, Slot};
-pub(crate) use table::{End, Table};
+pub(crate) use table::Table;
 pub(crate) use value::ValueBlock;
 
 /// What a command needs to know besides itself.

@@ -18,7 +18,10 @@ const BLOCK_BITS: u32 = 6;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Line {
     slots: BTreeMap<Place, Slot>,
-    /// Claims per small block of places, and per large one. Kept only when [`Line::counted`].
+    /// The place that the next claim gets at the tail, and the last one that was given at the head.
+    back: Place,
+    front: Place,
+    /// Claims per small block of places, and per large one; kept if the line is counted.
     small: BTreeMap<Place, u32>,
     large: BTreeMap<Place, u32>,
     counted: bool,
@@ -28,6 +31,16 @@ impl Line {
     /// A line that can tell how many are ahead of a place.
     pub(crate) fn counted() -> Self {
         Self { counted: true, ..Self::default() }
+    }
+
+    /// Fills an empty line with consecutive slots; the places count from zero.
+    pub(crate) fn fill(&mut self, first: Slot, count: u32) {
+        self.slots = (0..count).map(|index| (Place::from(index), first + index)).collect();
+        self.back = Place::from(count);
+        if self.counted {
+            self.small = blocks(count, BLOCK_BITS).collect();
+            self.large = blocks(count, 2 * BLOCK_BITS).collect();
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -47,15 +60,16 @@ impl Line {
     }
 
     pub(crate) fn push_back(&mut self, slot: Slot) -> Place {
-        let place = self.slots.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+        let place = self.back;
+        self.back += 1;
         self.insert(place, slot);
         place
     }
 
     pub(crate) fn push_front(&mut self, slot: Slot) -> Place {
-        let place = self.slots.first_key_value().map_or(0, |(first, _)| first.saturating_sub(1));
-        self.insert(place, slot);
-        place
+        self.front -= 1;
+        self.insert(self.front, slot);
+        self.front
     }
 
     fn insert(&mut self, place: Place, slot: Slot) {
@@ -82,6 +96,12 @@ impl Line {
         let single = self.slots.range(small << BLOCK_BITS..place).count();
         in_large as usize + in_small as usize + single
     }
+}
+
+/// The counters of `count` claims whose places count from zero.
+fn blocks(count: u32, bits: u32) -> impl Iterator<Item = (Place, u32)> {
+    let size = 1 << bits;
+    (0..count.div_ceil(size)).map(move |block| (Place::from(block), size.min(count - block * size)))
 }
 
 /// Takes one off a counter and drops it at zero.
@@ -118,5 +138,16 @@ mod tests {
             line.remove(place);
         }
         assert!(line.is_empty() && line.small.is_empty() && line.large.is_empty());
+    }
+
+    #[test]
+    fn a_line_that_is_filled_is_one_that_was_queued() {
+        for count in [0, 1, 63, 64, 65, 4096, 5000] {
+            let mut queued = Line::counted();
+            (0..count).for_each(|slot| drop(queued.push_back(slot)));
+            let mut filled = Line::counted();
+            filled.fill(0, count);
+            assert_eq!(format!("{filled:?}"), format!("{queued:?}"));
+        }
     }
 }

@@ -127,6 +127,8 @@ impl Table {
     }
 
     pub(crate) fn get(&self, slot: Slot) -> &Claim {
+        #[cfg(test)]
+        super::cost::visit();
         &self.slots[slot as usize]
     }
 
@@ -137,11 +139,6 @@ impl Table {
 
     pub(crate) fn party(&self, claim: &Claim) -> &Party {
         &self.parties[claim.party as usize]
-    }
-
-    /// Sessions and owners that have claims.
-    pub(crate) fn parties_in_use(&self) -> usize {
-        self.party_ids.len()
     }
 
     /// Upper bound of party indexes in use.
@@ -199,6 +196,41 @@ impl Table {
     pub(crate) fn forget_former(&mut self, slot: Slot) {
         self.bytes -= size::former(self.get(slot));
         self.get_mut(slot).former = None;
+    }
+
+    /// The table of claims that were stored: in queue order, each naming its queue and the index of its session and
+    /// owner. Absent if a claim, or a session and owner, is there twice.
+    pub(crate) fn restore(claims: Vec<Claim>, parties: Vec<(SessionId, Label)>) -> Option<Self> {
+        let mut table = Self::default();
+        let mut ids: Vec<(ClaimId, Slot)> = claims.iter().map(|claim| claim.id).zip(0..).collect();
+        ids.sort_unstable();
+        table.ids = ids.into_iter().collect();
+        table.party_ids = parties.iter().cloned().zip(0..).collect();
+        if table.ids.len() != claims.len() || table.party_ids.len() != parties.len() {
+            return None;
+        }
+        table.bytes = parties.iter().map(|(_, owner)| size::party(owner)).sum();
+        table.parties = parties.into_iter().map(|(session, owner)| Party { session, owner, claims: 0 }).collect();
+        table.slots = claims;
+        let mut first = 0;
+        for queue in [Queue::Granted, Queue::Converting, Queue::Waiting] {
+            let count = table.slots[first as usize..].iter().take_while(|claim| claim.queue == queue).count() as u32;
+            table.line_mut(queue).fill(first, count);
+            for index in 0..count {
+                table.restore_claim(first + index, Place::from(index));
+            }
+            first += count;
+        }
+        Some(table)
+    }
+
+    fn restore_claim(&mut self, slot: Slot, place: Place) {
+        let claim = &mut self.slots[slot as usize];
+        claim.place = place;
+        claim.linked = true;
+        self.bytes += size::claim(&claim.label) + size::former(claim);
+        self.parties[claim.party as usize].claims += 1;
+        self.enter(slot);
     }
 
     fn join_party(&mut self, session: SessionId, owner: &Label) -> u32 {
@@ -261,6 +293,11 @@ impl Table {
         let claim = self.get_mut(slot);
         claim.place = place;
         claim.linked = true;
+        self.enter(slot);
+    }
+
+    /// Into the counters and indexes.
+    fn enter(&mut self, slot: Slot) {
         self.count(slot, |counter| *counter += 1);
         self.index(slot, |index, key| {
             index.insert(key);
