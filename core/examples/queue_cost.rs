@@ -9,7 +9,7 @@
 //! pays: the record is encoded whole, so they are given per claim.
 
 // An example measures and prints, which the core itself never does.
-#![allow(clippy::disallowed_types, clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::disallowed_types, clippy::print_stdout, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -2,6 +2,9 @@
 //!
 //! The compiler cannot say that, so this reads the sources and the manifest.
 
+// A test may panic, and says what it was about.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::path::{Path, PathBuf};
 
 /// What must not be named in the sources, and why.

@@ -1,5 +1,8 @@
 //! The tables of the lock rules, as they are printed there, against those of the machine.
 
+// A test may panic, and says what it was about.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use sixpin_core::mode::{ConversionKind, Mode, ValueMove, value_on_grant, value_on_release};
 
 const COMPATIBILITY: &str = "

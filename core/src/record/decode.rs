@@ -101,11 +101,7 @@ fn table(counts: [usize; 3], reader: &mut Reader<'_>) -> Result<Table, RecordErr
 }
 
 /// One claim. Its session and owner are added to the parties if they appear for the first time.
-fn claim(
-    queue: Queue,
-    parties: &mut Vec<(SessionId, Label)>,
-    reader: &mut Reader<'_>,
-) -> Result<Claim, RecordError> {
+fn claim(queue: Queue, parties: &mut Vec<(SessionId, Label)>, reader: &mut Reader<'_>) -> Result<Claim, RecordError> {
     let party = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
     if party == parties.len() {
         parties.push((reader.session()?, reader.text()?));

@@ -144,7 +144,9 @@ mod tests {
     fn a_line_that_is_filled_is_one_that_was_queued() {
         for count in [0, 1, 63, 64, 65, 4096, 5000] {
             let mut queued = Line::counted();
-            (0..count).for_each(|slot| drop(queued.push_back(slot)));
+            for slot in 0..count {
+                queued.push_back(slot);
+            }
             let mut filled = Line::counted();
             filled.fill(0, count);
             assert_eq!(format!("{filled:?}"), format!("{queued:?}"));

@@ -327,7 +327,7 @@ impl World {
         next.committed(Version(version));
         let read = Resource::decode(&record, Version(version)).unwrap();
         let fence = Fence::new(Version(version), 0);
-        naive.committed(fence);
+        naive.committed(|_| fence);
         assert_eq!(Naive::of(&read, VALUE_BYTES), naive, "{}", told());
         let known = read.encode();
         assert_eq!(known, next.encode(), "{}", told());

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod explore;
+pub mod fuzz;
 pub mod naive;
 pub mod script;
 

@@ -180,10 +180,10 @@ impl Naive {
     }
 
     /// The stamps of this write are known.
-    pub fn committed(&mut self, fence: Fence) {
+    pub fn committed(&mut self, fence: impl Fn(u16) -> Fence) {
         let known = |stamp: &mut Option<Stamp>| {
-            if matches!(stamp, Some(Stamp::ThisWrite(_))) {
-                *stamp = Some(Stamp::Known(fence));
+            if let Some(Stamp::ThisWrite(index)) = *stamp {
+                *stamp = Some(Stamp::Known(fence(index)));
             }
         };
         for claim in self.granted.iter_mut().chain(&mut self.converting).chain(&mut self.waiting) {
@@ -424,7 +424,15 @@ impl Naive {
 
 /// Commands.
 impl Naive {
-    /// Applies one command.
+    /// Applies the command at this place of its write.
+    pub fn apply_at(&mut self, command: &Command, index: u16) -> Vec<Outcome> {
+        self.now = Stamp::ThisWrite(index);
+        let outcomes = self.apply(command);
+        self.now = Stamp::ThisWrite(0);
+        outcomes
+    }
+
+    /// Applies one command, the first of its write.
     pub fn apply(&mut self, command: &Command) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         match command {
