@@ -160,8 +160,9 @@ impl Run {
                 }
             }
             8 => {
-                let oldest = self.pending.first().copied();
-                if let Some(id) = oldest {
+                // The newest operations are those that are still on their way.
+                let back = self.random.below(3) as usize;
+                if let Some(id) = self.pending.iter().rev().nth(back).copied() {
                     if self.random.below(2) == 0 {
                         self.abandoned.insert(id);
                         self.input(Input::Abandon { id: OperationId(id) });
@@ -305,7 +306,8 @@ impl Run {
     }
 
     fn pass(&mut self) {
-        let end = self.now + Duration::from_millis(self.random.below(if self.random.0 % 50 == 0 { 4000 } else { 100 }));
+        let end = self.now
+            + Duration::from_millis(self.random.below(if self.random.0.is_multiple_of(50) { 4000 } else { 100 }));
         for _ in 0..200 {
             let Some(due) = self.machine.deadline().filter(|due| *due <= end) else {
                 self.now = end;

@@ -80,14 +80,16 @@ impl World {
                     Input::Connected { link }
                 });
             }
-            _ => match program(name, arguments)? {
-                Some(input) => self.input(input),
-                None => {
+            _ => {
+                let input = if let Some(input) = program(name, arguments)? {
+                    input
+                } else {
                     let link = LinkId(arguments.number()?);
                     let message = Box::new(said(name, arguments)?);
-                    self.input(Input::Received { link, message });
-                }
-            },
+                    Input::Received { link, message }
+                };
+                self.input(input);
+            }
         }
         Ok(())
     }
