@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::session::SessionBuilder;
+use crate::wake::Wake;
 
 /// The environment variable that names the brokers: `host:port,host:port`.
 pub const ENDPOINTS_VARIABLE: &str = "SIXPIN_ENDPOINTS";
@@ -15,6 +16,7 @@ pub const ENDPOINTS_DEFAULT: &str = "127.0.0.1:6616";
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) settings: Arc<Settings>,
+    wake: Arc<Wake>,
 }
 
 /// What all sessions of a client share.
@@ -65,7 +67,7 @@ impl Client {
 
     /// Prepares a session. Each session has a connection of its own: for more throughput than one gives, open several.
     pub fn session(&self) -> SessionBuilder {
-        SessionBuilder::new(Arc::clone(&self.settings))
+        SessionBuilder::new(Arc::clone(&self.settings), Arc::clone(&self.wake))
     }
 }
 
@@ -109,7 +111,7 @@ impl ClientBuilder {
         if self.settings.endpoints.is_empty() {
             return Err(Error::Setting("no broker address is given: name at least one `host:port`".to_owned()));
         }
-        Ok(Client { settings: Arc::new(self.settings) })
+        Ok(Client { settings: Arc::new(self.settings), wake: Arc::default() })
     }
 }
 

@@ -149,7 +149,7 @@ impl Guard {
     /// then stays behind as an orphan.
     pub fn leave(mut self) -> u64 {
         if let Some(handle) = self.handle.take() {
-            handle.send(Command::Forget { claim: self.claim.number });
+            handle.send(Command::Leave { claim: self.claim.number });
         }
         self.claim.number
     }

@@ -27,19 +27,20 @@
 //! * [`Guard`]: one claim that is held; released when it is dropped;
 //! * [`logic`]: everything that a session decides, without IO; it is what the simulator drives.
 
-#![allow(dead_code, clippy::unused_async)] // until the task that runs a session joins
-
 mod client;
 mod clock;
 mod error;
 mod guard;
+mod link;
 mod lock;
 pub mod logic;
 mod mode;
 mod operation;
 mod session;
 mod shared;
+mod task;
 mod unary;
+mod wake;
 
 pub use client::{Client, ClientBuilder, ENDPOINTS_DEFAULT, ENDPOINTS_VARIABLE};
 pub use error::{Blocker, Error, Loss, NotGranted, Refusal, Refused};

@@ -1,9 +1,10 @@
 //! A session: one life with a TTL, and everything that is held in it.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::client::Settings;
 use crate::clock;
@@ -14,11 +15,14 @@ use crate::logic::{ClaimEvent, Config, Done, Opened, State};
 use crate::mode::Mode;
 use crate::operation::Operation;
 use crate::shared::{Command, Handle, Shared};
+use crate::task::Task;
+use crate::wake::Wake;
 
 /// A session that is about to be opened.
 #[derive(Debug, Clone)]
 pub struct SessionBuilder {
     settings: Arc<Settings>,
+    wake: Arc<Wake>,
     ttl: Option<Duration>,
     label: String,
     lockspace: String,
@@ -26,8 +30,8 @@ pub struct SessionBuilder {
 }
 
 impl SessionBuilder {
-    pub(crate) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, ttl: None, label: String::new(), lockspace: String::new(), connection_bound: false }
+    pub(crate) fn new(settings: Arc<Settings>, wake: Arc<Wake>) -> Self {
+        Self { settings, wake, ttl: None, label: String::new(), lockspace: String::new(), connection_bound: false }
     }
 
     /// How long the session lives without an acknowledged keepalive: 1 s to 1 h. Default: the broker's, 10 s.
@@ -65,11 +69,17 @@ impl SessionBuilder {
     /// [`Error::Unreachable`] if none answers within the client's `open_timeout`; [`Error::Invalid`] for a TTL or a
     /// name outside the limits.
     pub async fn open(self) -> Result<Session, Error> {
-        let _config = self.config();
-        Err(Error::Unreachable {
-            endpoints: self.settings.endpoints.join(","),
-            detail: "sessions are not present yet".to_owned(),
-        })
+        let shared = Arc::new(Shared::new(self.settings.queued_max));
+        let (sender, commands) = mpsc::unbounded_channel();
+        let (opening, opened) = oneshot::channel();
+        self.wake.register(sender.downgrade());
+        // The handle is what keeps the task alive, so a caller that gives up waiting ends it.
+        let handle = Arc::new(Handle::new(Arc::clone(&shared), sender));
+        let task = Task::new(self.config(), self.settings.connect_timeout, Arc::clone(&shared), commands, opening);
+        tokio::spawn(task.run());
+        opened.await.unwrap_or(Err(Error::Closed))?;
+        let opened = shared.opened.get().cloned().ok_or(Error::Closed)?;
+        Ok(Session { handle, opened: Arc::new(opened), lockspace: self.lockspace.into() })
     }
 
     fn config(&self) -> Config {
@@ -82,7 +92,7 @@ impl SessionBuilder {
             queued_max: self.settings.queued_max,
             open_timeout: self.settings.open_timeout,
             attempt_timeout: self.settings.connect_timeout,
-            seed: 0,
+            seed: RandomState::new().hash_one(0u8),
         }
     }
 }
@@ -202,17 +212,23 @@ impl Session {
     ///
     /// [`Error::Lost`] if it was over before.
     pub async fn close(&self) -> Result<(), Error> {
-        let mut state = self.state();
-        self.handle.send(Command::Close);
-        loop {
-            match state.current() {
-                State::Closed => return Ok(()),
-                State::Lost(loss) => return Err(Error::Lost(loss)),
-                _ => {}
-            }
-            if state.changed().await.is_none() {
-                return Ok(());
-            }
+        let (reply, closed) = oneshot::channel();
+        self.handle.send(Command::Close { reply });
+        // A session that is lost on the way waits for its guards, and the caller may be the one who holds them.
+        tokio::select! {
+            _ = closed => match self.state().current() {
+                State::Lost(loss) => Err(Error::Lost(loss)),
+                _ => Ok(()),
+            },
+            loss = self.lost_for_good() => Err(Error::Lost(loss)),
+        }
+    }
+
+    /// As [`Session::lost`], but not for a session that the program closes.
+    async fn lost_for_good(&self) -> Loss {
+        match self.lost().await {
+            Loss::Closed if self.state().current() == State::Closed => std::future::pending().await,
+            loss => loss,
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<Done, Error>>,
     },
     /// A guard that is gone without a release: the claim stays until the session ends.
-    Forget {
+    Leave {
         claim: u64,
     },
     Abandon {
@@ -49,8 +49,11 @@ pub(crate) enum Command {
     Cancel {
         id: OperationId,
     },
-    Close,
+    Close {
+        reply: oneshot::Sender<()>,
+    },
     Expired,
+    Wake,
 }
 
 /// Held by every session handle and guard. When the last one is dropped, the channel closes, and the task ends the

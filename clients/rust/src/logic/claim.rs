@@ -31,12 +31,6 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// The number for its next operation.
-    pub(super) fn next_operation(&mut self) -> u32 {
-        self.last_operation += 1;
-        self.last_operation
-    }
-
     /// A lock request that no broker has answered: it may or may not exist.
     pub(super) fn is_asked(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| {

@@ -1,0 +1,118 @@
+//! One stream to a broker: connecting, sending, receiving.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::{Stream as _, future::BoxFuture};
+use sixpin_proto::v1;
+use sixpin_proto::v1::lock_service_client::LockServiceClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
+
+use crate::logic::LinkId;
+use crate::unary::{connect, describe};
+
+/// Longest message of a broker, in bytes: the answer to a resume names every claim of the session.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long a link that is not used any more may take to deliver what was sent on it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A stream to a broker, in one of its stages.
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    stage: Stage,
+    /// Bounded by the logic, which keeps no more on its way than the broker takes.
+    sender: mpsc::UnboundedSender<v1::ClientMessage>,
+}
+
+type Calling = BoxFuture<'static, Result<Response<Streaming<v1::ServerMessage>>, Status>>;
+
+enum Stage {
+    Connecting(BoxFuture<'static, Result<Channel, String>>, Option<mpsc::UnboundedReceiver<v1::ClientMessage>>),
+    /// The call is made, and messages may be sent; the broker has not answered yet.
+    Calling(Calling),
+    Open(Box<Streaming<v1::ServerMessage>>),
+    Ended,
+}
+
+/// What happens on a link.
+pub(crate) enum Happened {
+    Connected,
+    Received(Box<v1::ServerMessage>),
+    /// Nothing comes after this. For people.
+    Ended(String),
+}
+
+impl Link {
+    /// Starts to connect.
+    pub(crate) fn new(id: LinkId, address: String, timeout: Duration) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let connecting = Box::pin(async move { connect(&address, timeout).await });
+        Self { id, stage: Stage::Connecting(connecting, Some(receiver)), sender }
+    }
+
+    pub(crate) fn send(&self, message: v1::ClientMessage) {
+        // A link that has ended says so when it is polled.
+        let _ = self.sender.send(message);
+    }
+
+    /// What happens next. The caller must not poll again after [`Happened::Ended`].
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Happened> {
+        loop {
+            match &mut self.stage {
+                Stage::Connecting(connecting, receiver) => match ready!(connecting.as_mut().poll(context)) {
+                    Ok(channel) => {
+                        let Some(receiver) = receiver.take() else { return Poll::Pending };
+                        self.stage = Stage::Calling(call(channel, receiver));
+                        return Poll::Ready(Happened::Connected);
+                    }
+                    Err(detail) => return self.ended(detail),
+                },
+                Stage::Calling(calling) => match ready!(calling.as_mut().poll(context)) {
+                    Ok(response) => self.stage = Stage::Open(Box::new(response.into_inner())),
+                    Err(status) => return self.ended(describe(&status)),
+                },
+                Stage::Open(stream) => {
+                    return match ready!(Pin::new(stream.as_mut()).poll_next(context)) {
+                        Some(Ok(message)) => Poll::Ready(Happened::Received(Box::new(message))),
+                        Some(Err(status)) => self.ended(describe(&status)),
+                        None => self.ended("the broker ended the stream".to_owned()),
+                    };
+                }
+                Stage::Ended => return Poll::Pending,
+            }
+        }
+    }
+
+    fn ended(&mut self, detail: String) -> Poll<Happened> {
+        self.stage = Stage::Ended;
+        Poll::Ready(Happened::Ended(detail))
+    }
+
+    /// Lets go of the link once everything that was sent on it has left: a farewell that is cut off would make others
+    /// wait for the TTL.
+    pub(crate) fn finish(self) {
+        let Self { stage, sender, .. } = self;
+        drop(sender);
+        let rest = async move {
+            let mut stream = match stage {
+                Stage::Calling(calling) => calling.await?.into_inner(),
+                Stage::Open(stream) => *stream,
+                Stage::Connecting(..) | Stage::Ended => return Ok(()),
+            };
+            while stream.message().await?.is_some() {}
+            Ok::<(), Status>(())
+        };
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(LINGER, rest).await;
+        });
+    }
+}
+
+fn call(channel: Channel, receiver: mpsc::UnboundedReceiver<v1::ClientMessage>) -> Calling {
+    let mut client = LockServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    Box::pin(async move { client.session(UnboundedReceiverStream::new(receiver)).await })
+}

@@ -1,0 +1,369 @@
+//! The task that runs one session: feeds the logic with what the program asks, what brokers say and the time, and
+//! carries out what it wants done.
+//!
+//! Everything that waits is taken in one go before anything is sent, so that many operations share one wake-up and one
+//! write. The clock is read before each input, because a process can be stopped between any two of them.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Sleep};
+
+use crate::clock;
+use crate::error::Error;
+use crate::guard::{Guard, is_over};
+use crate::link::{Happened, Link};
+use crate::logic::{Config, Done, Grant, Input, Machine, OperationId, Output, State};
+use crate::session::SessionEvent;
+use crate::shared::{Claim, Command, Handle, Shared};
+
+/// How much is taken from one source before the others get their turn.
+const CHUNK: usize = 256;
+
+/// Who waits for an operation.
+enum Waiter {
+    Lock(Arc<Handle>, oneshot::Sender<Result<Guard, Error>>),
+    Convert(u64, oneshot::Sender<Result<Grant, Error>>),
+    Release(oneshot::Sender<Result<Done, Error>>),
+}
+
+/// One session at work.
+pub(crate) struct Task {
+    machine: Machine,
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    /// All handles are gone, or the logic is over: no more commands.
+    deaf: bool,
+    opening: Option<oneshot::Sender<Result<(), Error>>>,
+    closers: Vec<oneshot::Sender<()>>,
+    waiters: HashMap<OperationId, Waiter>,
+    claims: HashMap<u64, Arc<Claim>>,
+    links: Vec<Link>,
+    connect_timeout: Duration,
+    /// The end of validity that the handles see.
+    valid_until: Option<Duration>,
+    sleep: Pin<Box<Sleep>>,
+    /// What the timer is set to, on the clock of the logic; absent: not at all.
+    alarm: Option<Duration>,
+    taken: Vec<Command>,
+    inputs: Vec<Input>,
+    out: Vec<Output>,
+    over: bool,
+}
+
+impl Task {
+    /// The task's own handles are weak or none, so that it ends with the program's.
+    pub(crate) fn new(
+        config: Config,
+        connect_timeout: Duration,
+        shared: Arc<Shared>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        opening: oneshot::Sender<Result<(), Error>>,
+    ) -> Self {
+        Self {
+            machine: Machine::new(config),
+            shared,
+            commands,
+            deaf: false,
+            opening: Some(opening),
+            closers: Vec::new(),
+            waiters: HashMap::new(),
+            claims: HashMap::new(),
+            links: Vec::new(),
+            connect_timeout,
+            valid_until: None,
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            alarm: None,
+            taken: Vec::with_capacity(CHUNK),
+            inputs: Vec::with_capacity(CHUNK),
+            out: Vec::new(),
+            over: false,
+        }
+    }
+
+    /// Runs until the session is over and nobody needs to be told anything more.
+    pub(crate) async fn run(mut self) {
+        self.tick();
+        while !self.over {
+            self.set_alarm();
+            std::future::poll_fn(|context| self.poll_inputs(context)).await;
+            self.tick();
+            let mut inputs = std::mem::take(&mut self.inputs);
+            for input in inputs.drain(..) {
+                self.machine.handle(clock::now(), input, &mut self.out);
+                self.carry_out();
+            }
+            if self.inputs.is_empty() {
+                self.inputs = inputs;
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.machine.tick(clock::now(), &mut self.out);
+        self.carry_out();
+    }
+
+    /// Waits until something has happened, and takes all of it.
+    fn poll_inputs(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_links(context);
+        self.poll_commands(context);
+        if !self.inputs.is_empty() {
+            return Poll::Ready(());
+        }
+        if self.alarm.is_some() {
+            ready!(self.sleep.as_mut().poll(context));
+            self.alarm = None;
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn poll_links(&mut self, context: &mut Context<'_>) {
+        let mut ended = Vec::new();
+        for link in &mut self.links {
+            for _ in 0..CHUNK {
+                let id = link.id;
+                let Poll::Ready(happened) = link.poll(context) else { break };
+                match happened {
+                    Happened::Connected => self.inputs.push(Input::Connected { link: id }),
+                    Happened::Received(message) => self.inputs.push(Input::Received { link: id, message }),
+                    Happened::Ended(detail) => {
+                        self.inputs.push(Input::Disconnected { link: id, detail });
+                        ended.push(id);
+                        break;
+                    }
+                }
+            }
+        }
+        self.links.retain(|link| !ended.contains(&link.id));
+    }
+
+    fn poll_commands(&mut self, context: &mut Context<'_>) {
+        if self.deaf {
+            return;
+        }
+        let mut taken = std::mem::take(&mut self.taken);
+        match self.commands.poll_recv_many(context, &mut taken, CHUNK) {
+            Poll::Ready(0) => {
+                self.deaf = true;
+                self.inputs.push(Input::Close);
+            }
+            Poll::Ready(_) => {
+                for command in taken.drain(..) {
+                    self.take(command);
+                }
+            }
+            Poll::Pending => {}
+        }
+        self.taken = taken;
+    }
+
+    /// Notes who waits, and hands the rest to the logic.
+    fn take(&mut self, command: Command) {
+        let input = match command {
+            Command::Lock { id, request, handle, reply } => {
+                self.shared.backlog.fetch_sub(1, Ordering::Relaxed);
+                self.waiters.insert(id, Waiter::Lock(handle, reply));
+                Input::Lock { id, request }
+            }
+            Command::Convert { id, request, queue, reply } => {
+                self.shared.backlog.fetch_sub(1, Ordering::Relaxed);
+                self.waiters.insert(id, Waiter::Convert(request.claim, reply));
+                Input::Convert { id, request, queue }
+            }
+            Command::Unlock { request, reply } => {
+                self.claims.remove(&request.claim);
+                let id = reply.map(|(id, reply)| {
+                    self.waiters.insert(id, Waiter::Release(reply));
+                    id
+                });
+                Input::Unlock { id, request }
+            }
+            Command::UnlockAll { id, owner, reply } => {
+                self.waiters.insert(id, Waiter::Release(reply));
+                Input::UnlockAll { id, owner }
+            }
+            Command::Leave { claim } => {
+                self.claims.remove(&claim);
+                Input::Leave { claim }
+            }
+            Command::Abandon { id } => {
+                self.waiters.remove(&id);
+                Input::Abandon { id }
+            }
+            Command::Cancel { id } => Input::Cancel { id },
+            Command::Close { reply } => {
+                self.closers.push(reply);
+                Input::Close
+            }
+            Command::Expired => Input::Expired,
+            // Waking up is all that it is for: the time is looked at before anything else.
+            Command::Wake => return,
+        };
+        self.inputs.push(input);
+    }
+
+    fn carry_out(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        for output in out.drain(..) {
+            match output {
+                Output::Connect { link, address } => {
+                    self.links.push(Link::new(link, address, self.connect_timeout));
+                }
+                Output::Send { link, message } => {
+                    if let Some(link) = self.links.iter().find(|other| other.id == link) {
+                        link.send(*message);
+                    }
+                }
+                Output::Disconnect { link } => {
+                    if let Some(index) = self.links.iter().position(|other| other.id == link) {
+                        self.links.swap_remove(index).finish();
+                    }
+                }
+                Output::Opened(opened) => {
+                    self.place(opened.address.clone(), opened.broker.clone(), 0);
+                    let _ = self.shared.opened.set(opened);
+                    if let Some(opening) = self.opening.take() {
+                        let _ = opening.send(Ok(()));
+                    }
+                }
+                Output::OpenFailed(error) => {
+                    if let Some(opening) = self.opening.take() {
+                        let _ = opening.send(Err(error));
+                    }
+                }
+                Output::ValidUntil(until) => self.extend(until),
+                Output::State(state) => self.tell_state(state),
+                Output::Complete { id, result } => self.complete(id, result),
+                Output::Changed(grant) => self.update(*grant),
+                Output::ClaimEvent { claim, event } => {
+                    if let Some(claim) = self.claims.get(&claim) {
+                        claim.tell(event);
+                    }
+                    self.tell(SessionEvent::Claim { claim, event });
+                }
+                Output::Resumed { address, broker, move_number } => {
+                    self.place(address.clone(), broker.clone(), move_number);
+                    self.tell(SessionEvent::Resumed { address, broker, move_number });
+                }
+                Output::Over => self.end(),
+            }
+        }
+        self.out = out;
+    }
+
+    fn extend(&mut self, until: Duration) {
+        match self.valid_until.replace(until) {
+            None => self.shared.begin(until),
+            Some(before) => {
+                if !self.shared.extend(before, until) {
+                    // A handle has told its program that the deadline has passed: that stays true.
+                    self.inputs.push(Input::Expired);
+                }
+            }
+        }
+    }
+
+    fn tell_state(&mut self, state: State) {
+        if is_over(state) {
+            self.shared.end(state);
+        } else {
+            self.shared.state.send_replace(state);
+        }
+        self.tell(SessionEvent::State(state));
+    }
+
+    fn tell(&self, event: SessionEvent) {
+        // Without a listener there is nobody to tell.
+        let _ = self.shared.events.send(event);
+    }
+
+    fn place(&self, address: String, broker: String, move_number: u32) {
+        let mut place = self.shared.place.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = (address, broker, move_number);
+    }
+
+    fn complete(&mut self, id: OperationId, result: Result<Done, Error>) {
+        match self.waiters.remove(&id) {
+            Some(Waiter::Lock(handle, reply)) => {
+                let result = match result {
+                    Ok(Done::Granted(grant)) => Ok(self.guard(handle, *grant)),
+                    Ok(Done::Released | Done::ReleasedAll { .. }) => Err(Error::Closed),
+                    Err(error) => Err(error),
+                };
+                // A guard that nobody takes is dropped here, and so released.
+                let _ = reply.send(result);
+            }
+            Some(Waiter::Convert(claim, reply)) => {
+                let result = match result {
+                    Ok(Done::Granted(grant)) => {
+                        self.update((*grant).clone());
+                        Ok(*grant)
+                    }
+                    Ok(Done::Released | Done::ReleasedAll { .. }) => Err(Error::Closed),
+                    Err(error) => {
+                        self.demote(claim, &error);
+                        Err(error)
+                    }
+                };
+                let _ = reply.send(result);
+            }
+            Some(Waiter::Release(reply)) => {
+                let _ = reply.send(result);
+            }
+            None => {}
+        }
+    }
+
+    fn guard(&mut self, handle: Arc<Handle>, grant: Grant) -> Guard {
+        let number = grant.claim;
+        let claim = Arc::new(Claim::new(grant));
+        self.claims.insert(number, Arc::clone(&claim));
+        Guard::new(handle, claim)
+    }
+
+    /// A claim's grant as its guard shows it. An operation that did not ask for the value block keeps what was known.
+    fn update(&self, grant: Grant) {
+        if let Some(claim) = self.claims.get(&grant.claim) {
+            let mut shown = claim.grant();
+            let value = grant.value.clone().or_else(|| shown.value.take());
+            *shown = Grant { value, ..grant };
+        }
+    }
+
+    /// A conversion that was not granted may have cost the claim its mode all the same.
+    fn demote(&self, claim: u64, error: &Error) {
+        if let Some(mode) = error.not_granted().and_then(|not_granted| not_granted.mode)
+            && let Some(claim) = self.claims.get(&claim)
+        {
+            claim.grant().mode = mode;
+        }
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        self.commands.close();
+        self.closers.clear();
+        for link in self.links.drain(..) {
+            link.finish();
+        }
+    }
+
+    /// Sets the timer for the logic's next deadline. One that is set for earlier is left alone: waking up too early
+    /// costs less than setting it with every message.
+    fn set_alarm(&mut self) {
+        let Some(deadline) = self.machine.deadline() else { return };
+        if self.alarm.is_some_and(|alarm| alarm <= deadline) {
+            return;
+        }
+        let wait = deadline.saturating_sub(clock::now());
+        self.sleep.as_mut().reset(Instant::now() + wait);
+        self.alarm = Some(deadline);
+    }
+}
