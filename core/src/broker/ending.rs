@@ -194,10 +194,9 @@ impl Broker {
                 self.strangers.cleared(job.session);
             }
             // Repeated until the outcome is definite: a copy that was stored shows as a conflict with our own mark.
-            (MarkPurpose::BuryOwn(_) | MarkPurpose::Move, _) => self.push_mark(job),
+            (MarkPurpose::BuryOwn(_) | MarkPurpose::Move | MarkPurpose::Clear, _) => self.push_mark(job),
             // Housekeeping tries again.
             (MarkPurpose::BuryStranger, _) => self.strangers.burial_failed(job.session),
-            (MarkPurpose::Clear, _) => self.strangers.clearing_failed(job.session),
         }
     }
 

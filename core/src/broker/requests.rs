@@ -460,15 +460,17 @@ impl Broker {
         Ok(())
     }
 
-    /// The wait of an operation ended. One that was never sent to the store is answered at once; for the others the
-    /// store decides whether the grant or the deadline came first.
+    /// The wait of an operation ended. A lock that was never sent to the store is answered at once; for the others the
+    /// store decides whether the grant or the deadline came first. That goes for every conversion: an earlier copy of it
+    /// may be on its way through another broker, and only the record can say that it will not happen.
     pub(super) fn wait_ended(&mut self, claim: ClaimId, number: OperationNumber) {
         let Some(known) = self.claim_mut(claim) else { return };
         if known.pending.as_ref().is_none_or(|pending| pending.number != number) {
             return;
         }
         let resource = known.resource.clone();
-        if self.unqueue(&resource, claim, number) {
+        let converts = known.granted.is_some() || known.unread;
+        if !converts && self.unqueue(&resource, claim, number) {
             self.time_out(claim, number);
             return;
         }

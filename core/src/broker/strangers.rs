@@ -159,12 +159,6 @@ impl Strangers {
         self.dead.remove(&id);
     }
 
-    pub(super) fn clearing_failed(&mut self, id: SessionId) {
-        if let Some(dead) = self.dead.get_mut(&id) {
-            dead.clearing = false;
-        }
-    }
-
     pub(super) fn registration_forgotten(&mut self, broker: Incarnation) {
         self.forgetting.remove(&broker);
     }
