@@ -1,7 +1,18 @@
 //! Tests of the whole process, in one binary.
 
-#[test]
-fn the_command_line_parses() {
-    use clap::CommandFactory as _;
-    sixpin::cli::Cli::command().debug_assert();
-}
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(unreachable_pub, reason = "what tests share is public among them")]
+
+mod support;
+
+mod command_line;
+mod configuration;
+mod streams;
+mod calls;
+mod hold;
+mod modes;
+mod malformed;
+mod inspection;
+mod limits;
+mod drain;
+mod process;

@@ -104,8 +104,18 @@ impl Broker {
             }
             Purpose::Part(part) => {
                 let part = *part;
-                let released = outcomes.iter().filter(|outcome| is_release(outcome)).count() as u32;
-                self.tell_all(id, outcomes, version);
+                let mut released = 0;
+                for outcome in outcomes {
+                    match outcome {
+                        // Only the asking session's own claims leave here: they were released, not taken away.
+                        Outcome::Removed { claim } => {
+                            released += 1;
+                            let done = Done::empty(claim.number, OperationNumber(0), DoneStatus::Is(Status::Released));
+                            self.drop_claim(claim, Some(done));
+                        }
+                        other => self.tell_one(id, other, version),
+                    }
+                }
                 self.part_done(part, released);
             }
             Purpose::Bury(session) => {
@@ -575,8 +585,4 @@ fn blocking_of(entry: &Entry, id: ClaimId) -> Option<Outcome> {
     let view = entry.resource.claim(id)?;
     let wanted = view.blocking_level?;
     Some(Outcome::Blocking { claim: id, grant_seq: view.grant_seq, wanted, own: false })
-}
-
-fn is_release(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Completed(completion) if completion.status == Status::Released)
 }

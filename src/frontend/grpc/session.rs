@@ -252,6 +252,10 @@ impl SessionStream {
                     let open = matches!(reply, Reply::Opened { .. } | Reply::Resumed { .. });
                     self.opening = if open { Opening::Open } else { Opening::Nothing };
                 }
+                if matches!(reply, Reply::Closed) {
+                    self.inbound = None;
+                    self.end.get_or_insert(Ok(()));
+                }
                 v1::ServerMessage { request, body: self.replies.reply(reply, &self.lockspace) }
             }
             Outgoing::Event(event) => v1::ServerMessage { request: 0, body: Some(replies::event(event)) },

@@ -1,0 +1,125 @@
+//! The unary calls.
+
+use std::time::Duration;
+
+use sixpin_proto::v1;
+use tonic::Code;
+
+use crate::support::{Broker, convert, credential, reason, resource, soon, try_lock, unlock, until, wait_lock};
+
+#[tokio::test]
+async fn a_session_lives_by_calls_alone() {
+    let broker = Broker::start().await;
+    let mut locks = broker.locks().await;
+    let opened = broker.open().await;
+    let me = || Some(credential(&opened));
+    let call = v1::LockCall { credential: me(), lock: Some(try_lock(1, "r", v1::Mode::Pr)) };
+    let granted = locks.lock(call.clone()).await.unwrap().into_inner();
+    assert_eq!(granted.status(), v1::Status::Granted);
+    assert_eq!(locks.lock(call).await.unwrap().into_inner().fence, granted.fence, "a repeat is the same");
+    let call = v1::ConvertCall { credential: me(), convert: Some(convert(1, 2, v1::Mode::Ex)) };
+    assert_eq!(locks.convert(call).await.unwrap().into_inner().mode(), v1::Mode::Ex);
+    let call = v1::KeepAliveCall { credential: me(), move_number: 0 };
+    assert_eq!(locks.keep_alive(call).await.unwrap().into_inner().ttl_ms, 10_000);
+    let call = v1::UnlockCall { credential: me(), unlock: Some(unlock(1, 3)) };
+    assert_eq!(locks.unlock(call.clone()).await.unwrap().into_inner().status(), v1::Status::Released);
+    assert_eq!(locks.unlock(call).await.unwrap().into_inner().status(), v1::Status::Released);
+    let call = v1::UnlockAllCall { credential: me(), unlock_all: Some(v1::UnlockAllRequest::default()) };
+    assert_eq!(locks.unlock_all(call).await.unwrap().into_inner().released, 0);
+    let call = v1::CancelCall { credential: me(), cancel: Some(v1::CancelRequest { claim: 1, operation: 0 }) };
+    assert_eq!(locks.cancel(call).await.unwrap().into_inner().result(), v1::CancelResult::Gone);
+    locks.close_session(v1::CloseCall { credential: me() }).await.unwrap();
+    let status = locks.keep_alive(v1::KeepAliveCall { credential: me(), move_number: 0 }).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::Aborted, v1::Reason::SessionGone));
+}
+
+#[tokio::test]
+async fn a_lock_call_answers_when_it_is_granted() {
+    let broker = Broker::start().await;
+    let mut holder = broker.session().await;
+    holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let opened = broker.open().await;
+    let mut locks = broker.locks().await;
+    let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(wait_lock(1, "r", v1::Mode::Ex)) };
+    let waiting = tokio::spawn(async move { locks.lock(call).await });
+    until("the waiter", async || broker.state("r").await.claims.len() == 2).await;
+    assert!(!waiting.is_finished());
+    holder.unlock(1, 2).await;
+    let granted = soon("the grant", waiting).await.unwrap().unwrap().into_inner();
+    assert_eq!((granted.status(), granted.immediate), (v1::Status::Granted, false));
+}
+
+#[tokio::test]
+async fn a_lock_call_that_is_given_up_is_cancelled() {
+    let broker = Broker::start().await;
+    let mut holder = broker.session().await;
+    holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let opened = broker.open().await;
+    let mut locks = broker.locks().await;
+    let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(wait_lock(1, "r", v1::Mode::Ex)) };
+    let given_up = tokio::time::timeout(Duration::from_millis(200), locks.lock(call)).await;
+    assert!(given_up.is_err());
+    until("the cancel", async || broker.state("r").await.claims.len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_lock_call_times_out_as_an_ordinary_result() {
+    let broker = Broker::start().await;
+    let mut holder = broker.session().await;
+    holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let opened = broker.open().await;
+    let mut locks = broker.locks().await;
+    for (timeout_ms, status) in [(0, v1::Status::WouldWait), (50, v1::Status::TimedOut)] {
+        let lock = v1::LockRequest { timeout_ms: Some(timeout_ms), ..wait_lock(timeout_ms + 1, "r", v1::Mode::Ex) };
+        let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(lock) };
+        let completion = locks.lock(call).await.unwrap().into_inner();
+        assert_eq!(completion.status(), status);
+        assert_eq!(completion.blockers.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_session_cannot_be_used_with_a_wrong_secret_or_after_its_end() {
+    let broker = Broker::start().await;
+    let mut locks = broker.locks().await;
+    let opened = broker.open().await;
+    let mut wrong = credential(&opened);
+    wrong.secret = vec![0; 16].into();
+    let call = v1::LockCall { credential: Some(wrong.clone()), lock: Some(try_lock(1, "r", v1::Mode::Ex)) };
+    let status = locks.lock(call).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::PermissionDenied, v1::Reason::WrongSecret));
+    let status = locks.close_session(v1::CloseCall { credential: Some(wrong) }).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::PermissionDenied, v1::Reason::WrongSecret));
+    assert_eq!(broker.state("r").await.version, 0);
+}
+
+#[tokio::test]
+async fn a_call_resumes_a_session_at_another_broker() {
+    let store = sixpin_memory::MemoryStore::new();
+    let (first, second) = (Broker::on(&store, "").await, Broker::on(&store, "").await);
+    let opened = first.open().await;
+    let lock = v1::LockCall { credential: Some(credential(&opened)), lock: Some(try_lock(1, "r", v1::Mode::Ex)) };
+    first.locks().await.lock(lock).await.unwrap();
+    // Only an explicit resume moves a session.
+    let mut locks = second.locks().await;
+    let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 0 };
+    let status = locks.keep_alive(call).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::FailedPrecondition, v1::Reason::NotHere));
+    let resume = v1::ResumeRequest {
+        session: opened.session.clone(),
+        secret: opened.secret.clone(),
+        move_number: 1,
+        next_claim: 2,
+        claims: vec![v1::LiveClaim {
+            claim: 1,
+            resource: Some(resource("r")),
+            last_operation: 1,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let resumed = soon("the move", locks.resume_session(resume)).await.unwrap().into_inner();
+    assert_eq!(resumed.claims[0].mode(), v1::Mode::Ex);
+    let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 1 };
+    locks.keep_alive(call).await.unwrap();
+}

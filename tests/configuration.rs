@@ -1,0 +1,162 @@
+//! Configuration: what is read, what overrides what, and what is refused with which words.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sixpin::cli::serve::Args;
+use sixpin::config::settings::SETTINGS;
+use sixpin::config::{self, Config};
+use sixpin_core::backend::Durability;
+use sixpin_core::name::Lockspace;
+
+const EXAMPLE: &str = include_str!("../compose/sixpin.example.toml");
+const DOCUMENT: &str = include_str!("../docs/configuration.md");
+
+fn parse(text: &str) -> Result<Config, String> {
+    config::parse(text, "", [], toml::Table::new()).map_err(|error| error.to_string())
+}
+
+fn environment(variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string()));
+    config::parse("", "", variables, toml::Table::new()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn nothing_configured_is_memory_on_this_host() {
+    let config = parse("").unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:6616");
+    assert_eq!(config.admin_listen.unwrap().to_string(), "127.0.0.1:6617");
+    assert_eq!(config.backends["default"].url, "memory:");
+    assert_eq!(config.require, Durability::CrashSafe);
+    assert_eq!(config.session_ttl, Duration::from_secs(10));
+    assert_eq!(config.broker_ttl, Duration::from_secs(5));
+    assert_eq!(config.drain_timeout, Duration::from_secs(30));
+    assert_eq!(config.store_patience, Duration::from_secs(5));
+    assert_eq!(config.first_start_grace, Duration::ZERO);
+}
+
+#[test]
+fn the_example_parses_and_shows_every_setting() {
+    let config = parse(EXAMPLE).unwrap();
+    assert!(config.lockspaces.contains_key(&Lockspace::new("reports").unwrap()));
+    let mut shown = BTreeSet::new();
+    keys(&EXAMPLE.parse::<toml::Table>().unwrap(), "", &mut shown);
+    let listed: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.key.to_string()).collect();
+    // `backend` is the short form of `backends.default`, and only one of the two may stand in a file.
+    let missing: Vec<_> = listed.iter().filter(|key| !shown.contains(*key) && *key != "backend").collect();
+    assert!(missing.is_empty(), "not in the example: {missing:?}");
+    let unlisted: Vec<_> = shown.difference(&listed).collect();
+    assert!(unlisted.is_empty(), "not in the list of settings: {unlisted:?}");
+}
+
+fn keys(table: &toml::Table, prefix: &str, found: &mut BTreeSet<String>) {
+    for (name, value) in table {
+        let named = prefix == "backends." || prefix == "lockspaces.";
+        let key = format!("{prefix}{}", if named { "NAME" } else { name });
+        match value {
+            toml::Value::Table(table) => keys(table, &format!("{key}."), found),
+            _ => {
+                found.insert(key);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_document_lists_every_setting_with_its_default() {
+    for setting in SETTINGS {
+        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+        let default = if setting.default.contains(' ') { setting.default.to_string() } else { default };
+        let row = format!("| `{}` | {default} | {} |", setting.key, setting.help);
+        assert!(DOCUMENT.contains(&row), "docs/configuration.md lacks the row\n{row}");
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_flags_override_both() {
+    let file = "listen = \"127.0.0.1:1\"\nname = \"file\"\nbroker_ttl = \"2s\"";
+    let variables = [("SIXPIN_SERVE_LISTEN", "127.0.0.1:2"), ("SIXPIN_SERVE_NAME", "7"), ("PATH", "/bin")];
+    let variables = variables.map(|(name, value)| (name.to_string(), value.to_string()));
+    let flags = "listen = \"127.0.0.1:3\"".parse().unwrap();
+    let config = config::parse(file, "", variables, flags).unwrap();
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.name, "7");
+    assert_eq!(config.broker_ttl, Duration::from_secs(2));
+}
+
+#[test]
+fn the_environment_reaches_nested_settings() {
+    let config = environment(&[
+        ("SIXPIN_SERVE_LIMITS__CLAIMS_PER_SESSION", "17"),
+        ("SIXPIN_SERVE_LOCKSPACES__JOBS__LOCK_DELAY", "3s"),
+        ("SIXPIN_SERVE_BACKENDS__FAST__URL", "memory:"),
+        ("SIXPIN_SERVE_BACKEND", "redis://user:pass@h:1/0"),
+    ])
+    .unwrap();
+    assert_eq!(config.limits.claims_per_session, 17);
+    assert_eq!(config.lockspaces[&Lockspace::new("jobs").unwrap()].config.lock_delay, Duration::from_secs(3));
+    assert_eq!(config.backends["fast"].url, "memory:");
+    assert!(!format!("{config:?}").contains("pass"), "a password is shown");
+}
+
+#[test]
+fn mistakes_are_refused_with_key_value_and_what_is_allowed() {
+    let cases = [
+        ("listn = \"127.0.0.1:1\"", vec!["listn", "listen"]),
+        ("listen = \"nowhere\"", vec!["listen", "nowhere"]),
+        ("listen = 6616", vec!["listen"]),
+        ("admin_listen = \"on\"", vec!["admin_listen", "off"]),
+        ("advertise = \"host\"", vec!["`advertise`", "host:port"]),
+        ("require = \"safe\"", vec!["require", "safe", "crash-safe"]),
+        ("session_ttl = \"10\"", vec!["session_ttl", "10s"]),
+        ("session_ttl = \"2h\"", vec!["`session_ttl` is 2h", "1s to 1h"]),
+        ("broker_ttl = \"500ms\"", vec!["`broker_ttl` is 500ms", "1s to 1m"]),
+        ("lanes = 0", vec!["`lanes` is 0", "1 to 64"]),
+        ("[limits]\nclaims_per_session = 10001", vec!["`limits.claims_per_session` is 10001", "1 to 10000"]),
+        ("[limits]\nrecord_bytes = 1", vec!["`limits.record_bytes` is 1", "4096 to 262144"]),
+        ("[limits]\nclaims = 1", vec!["claims", "claims_per_session"]),
+        ("[log]\nformat = \"xml\"", vec!["xml", "text", "json"]),
+        ("[lockspaces.Jobs]", vec!["lockspaces.Jobs", "a-z"]),
+        ("[lockspaces.jobs]\nbackend = \"fast\"", vec!["`lockspaces.jobs.backend` is `fast`", "default"]),
+        (
+            "[lockspaces.jobs]\nvalue_block_bytes = 33",
+            vec!["`lockspaces.jobs.value_block_bytes` is 33", "multiple of 8"],
+        ),
+        ("[lockspaces.jobs]\ncolour = 1", vec!["colour", "lock_delay"]),
+        ("[backends.fast]\nsize = 1", vec!["url"]),
+        (
+            "backend = \"memory:\"\n[backends.default]\nurl = \"memory:\"",
+            vec!["`backend`", "`backends.default`", "same"],
+        ),
+        ("name = \"\"", vec!["`name`", "1 to 64"]),
+    ];
+    for (text, words) in cases {
+        let error = parse(text).expect_err(text);
+        for word in words {
+            assert!(error.contains(word), "{text}: `{word}` is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_named_and_its_value_is_not_shown() {
+    let error = environment(&[("SIXPIN_SERVE_LISTN", "secret")]).unwrap_err();
+    assert!(error.contains("SIXPIN_SERVE_LISTN") && !error.contains("secret"), "{error}");
+    let error = environment(&[("SIXPIN_SERVE_LIMITS__CLAIMS_PER_SESSION", "many")]).unwrap_err();
+    assert!(error.contains("SIXPIN_SERVE_LIMITS__CLAIMS_PER_SESSION"), "{error}");
+    assert!(environment(&[("SIXPIN_SERVE_", "x")]).is_err());
+}
+
+#[test]
+fn a_password_in_a_flag_is_refused() {
+    let args = Args { backend: Some("redis://user:hunter2@h:1/0".into()), ..Args::default() };
+    let error = args.load([]).unwrap_err().to_string();
+    assert!(error.contains("--backend") && error.contains("SIXPIN_SERVE_BACKEND"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let args = Args { config: Some("/nowhere/sixpin.toml".into()), ..Args::default() };
+    assert!(args.load([]).unwrap_err().to_string().contains("/nowhere/sixpin.toml"));
+}

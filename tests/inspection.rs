@@ -1,0 +1,175 @@
+//! Inspection: what people and programs see.
+
+use sixpin_proto::v1;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use v1::client_message::Body as Ask;
+
+use crate::support::{Broker, convert, resource, soon, wait_lock};
+
+#[tokio::test]
+async fn a_resource_shows_its_three_queues_in_order() {
+    let broker = Broker::start().await;
+    let (mut first, mut second) = (broker.session().await, broker.session().await);
+    let named = v1::LockRequest { owner: "o".into(), label: "l".into(), ..wait_lock(1, "r", v1::Mode::Pr) };
+    let granted = first.lock(named).await;
+    second.lock(wait_lock(1, "r", v1::Mode::Pr)).await;
+    let up = v1::ConvertRequest { timeout_ms: None, ..convert(1, 2, v1::Mode::Ex) };
+    first.ask(Ask::Convert(up)).await;
+    second.ask(Ask::Lock(wait_lock(2, "r", v1::Mode::Cr))).await;
+    let state = broker.state("r").await;
+    let queues: Vec<_> = state.claims.iter().map(|claim| (claim.queue(), claim.granted(), claim.requested())).collect();
+    assert_eq!(
+        queues,
+        [
+            (v1::Queue::Granted, v1::Mode::Pr, v1::Mode::Unspecified),
+            (v1::Queue::Converting, v1::Mode::Pr, v1::Mode::Ex),
+            (v1::Queue::Waiting, v1::Mode::Unspecified, v1::Mode::Cr),
+        ]
+    );
+    let converting = &state.claims[1];
+    assert_eq!((converting.owner.as_str(), converting.label.as_str()), ("o", "l"));
+    assert_eq!((converting.fence, &converting.session), (granted.fence, &first.opened.session));
+    assert_eq!(state.value.unwrap().bytes.unwrap().len(), 32);
+    assert_eq!(state.resource.unwrap(), v1::Resource { lockspace: "default".into(), name: "r".into() });
+}
+
+#[tokio::test]
+async fn listings_are_paged() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    for claim in 1..=25 {
+        session.lock(wait_lock(claim, &format!("a/{claim:02}"), v1::Mode::Pr)).await;
+    }
+    session.lock(wait_lock(26, "b", v1::Mode::Ex)).await;
+    let mut inspect = broker.inspect().await;
+    let (mut names, mut after) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListResourcesRequest { prefix: "a/".into(), limit: 10, after, ..Default::default() };
+        let page = inspect.list_resources(request).await.unwrap().into_inner();
+        assert!(page.resources.len() <= 10);
+        names.extend(page.resources.into_iter().map(|summary| summary.resource.unwrap().name));
+        after = page.next;
+        if after.is_empty() {
+            break;
+        }
+    }
+    let expected: Vec<String> = (1..=25).map(|claim| format!("a/{claim:02}")).collect();
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn the_claims_of_a_session_and_of_an_owner() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    for claim in 1..=7 {
+        let owner = if claim % 2 == 0 { "even" } else { "odd" };
+        let lock = v1::LockRequest { owner: owner.into(), ..wait_lock(claim, &format!("r{claim}"), v1::Mode::Pr) };
+        session.lock(lock).await;
+    }
+    let mut inspect = broker.inspect().await;
+    let (mut numbers, mut after) = (Vec::new(), String::new());
+    loop {
+        let session = session.opened.session.clone();
+        let request = v1::ListClaimsRequest { session, limit: 3, after, ..Default::default() };
+        let page = inspect.list_claims(request).await.unwrap().into_inner();
+        assert!(page.claims.len() <= 3);
+        numbers.extend(page.claims.iter().map(|claim| claim.claim));
+        after = page.next;
+        if after.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7]);
+    let request = v1::ListClaimsRequest { owner: "even".into(), ..Default::default() };
+    let page = inspect.list_claims(request).await.unwrap().into_inner();
+    let names: Vec<_> = page.claims.into_iter().map(|claim| claim.resource.unwrap().name).collect();
+    assert_eq!(names, ["r2", "r4", "r6"]);
+}
+
+#[tokio::test]
+async fn a_watch_tells_each_new_state_once() {
+    let broker = Broker::start().await;
+    let request = v1::GetResourceRequest { resource: Some(resource("r")) };
+    let mut watch = broker.inspect().await.watch_resource(request).await.unwrap().into_inner();
+    let state = soon("the state now", watch.message()).await.unwrap().unwrap();
+    assert_eq!((state.version, state.claims.len()), (0, 0));
+    let mut session = broker.session().await;
+    session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let state = soon("the lock", watch.message()).await.unwrap().unwrap();
+    assert_eq!(state.claims.len(), 1);
+    session.unlock(1, 2).await;
+    let state = soon("the release", watch.message()).await.unwrap().unwrap();
+    assert_eq!(state.claims.len(), 0);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(1_500), watch.message()).await.is_err());
+}
+
+#[tokio::test]
+async fn sessions_brokers_and_status() {
+    let broker =
+        Broker::configured("[backends.second]\nurl = \"memory:\"\n[lockspaces.two]\nbackend = \"second\"").await;
+    let mut sessions = vec![broker.session().await, broker.session().await];
+    let open = v1::OpenRequest { lockspace: "two".into(), label: "third".into(), ..Default::default() };
+    sessions.push(crate::support::stream::Session::open(&broker, open).await);
+    let mut inspect = broker.inspect().await;
+    let (mut names, mut after) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListSessionsRequest { limit: 1, after };
+        let page = inspect.list_sessions(request).await.unwrap().into_inner();
+        assert_eq!((page.sessions.len(), page.total), (1, 3));
+        assert!(page.sessions[0].connected);
+        names.extend(page.sessions.into_iter().map(|session| session.session));
+        after = page.next;
+        if after.is_empty() {
+            break;
+        }
+    }
+    let expected: Vec<String> = sessions.iter().map(|session| session.opened.session.clone()).collect();
+    assert_eq!(names, expected);
+    let brokers = inspect.list_brokers(v1::ListBrokersRequest {}).await.unwrap().into_inner().brokers;
+    assert_eq!(brokers.len(), 2);
+    assert!(brokers.iter().all(|entry| entry.own && entry.address == broker.server.address.to_string()));
+    let status = inspect.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.name, "test");
+    assert_eq!(status.backends.len(), 2);
+    assert!(status.backends.iter().all(|backend| backend.state == "serving" && backend.durability == "volatile"));
+    assert_eq!(status.backends[1].lockspaces, ["two"]);
+}
+
+#[tokio::test]
+async fn a_session_lives_in_one_store() {
+    let broker =
+        Broker::configured("[backends.second]\nurl = \"memory:\"\n[lockspaces.two]\nbackend = \"second\"").await;
+    let mut session = broker.session().await;
+    let elsewhere = v1::Resource { lockspace: "two".into(), name: "r".into() };
+    let lock = v1::LockRequest { resource: Some(elsewhere), ..wait_lock(1, "r", v1::Mode::Ex) };
+    assert_eq!(session.refused(Ask::Lock(lock)).await, v1::Reason::Invalid);
+    let beside = v1::Resource { lockspace: "three".into(), name: "r".into() };
+    let lock = v1::LockRequest { resource: Some(beside), ..wait_lock(1, "r", v1::Mode::Ex) };
+    assert_eq!(session.lock(lock).await.status(), v1::Status::Granted);
+}
+
+#[tokio::test]
+async fn the_standard_services_are_there() {
+    let broker = Broker::start().await;
+    let mut health = HealthClient::new(broker.channel().await);
+    for service in ["", "sixpin.v1.LockService"] {
+        let request = HealthCheckRequest { service: service.into() };
+        let status = health.check(request).await.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::Serving, "{service}");
+    }
+    let mut reflection =
+        tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(broker.channel().await);
+    let request = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            tonic_reflection::pb::v1::server_reflection_request::MessageRequest::FileContainingSymbol(
+                "sixpin.v1.LockService".into(),
+            ),
+        ),
+    };
+    let mut answers = reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+    assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{answer:?}");
+}

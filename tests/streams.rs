@@ -1,0 +1,267 @@
+//! The `Session` stream: replies, events, order and how it ends.
+
+use sixpin_proto::v1;
+use tonic::Code;
+use v1::client_message::Body as Ask;
+use v1::server_message::Body;
+
+use crate::support::stream::Session;
+use crate::support::{Broker, convert, reason, resource, soon, try_lock, unlock, until, wait_lock};
+
+#[tokio::test]
+async fn a_lock_is_granted_with_a_fence_and_released() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    assert_eq!(session.opened.ttl_ms, 10_000);
+    assert_eq!(session.opened.keepalive_ms, 3_333);
+    assert_eq!(session.opened.value_block_bytes, 32);
+    assert_eq!(session.opened.requests_max, 256);
+    assert_eq!(session.opened.secret.len(), 16);
+    let first = session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    assert_eq!((first.status(), first.mode(), first.immediate), (v1::Status::Granted, v1::Mode::Ex, true));
+    assert_eq!(session.unlock(1, 2).await.status(), v1::Status::Released);
+    let second = session.lock(wait_lock(2, "r", v1::Mode::Ex)).await;
+    assert!(second.fence > first.fence);
+    assert_eq!(broker.state("r").await.claims.len(), 1);
+}
+
+#[tokio::test]
+async fn a_waiter_is_queued_told_and_granted() {
+    let broker = Broker::start().await;
+    let (mut holder, mut waiter) = (broker.session().await, broker.session().await);
+    let lock = v1::LockRequest { blocking: true, ..wait_lock(1, "r", v1::Mode::Ex) };
+    let held = holder.lock(lock).await;
+    let queued = match waiter.ask(Ask::Lock(wait_lock(1, "r", v1::Mode::Pr))).await {
+        Body::Queued(queued) => queued,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((queued.claim, queued.operation, queued.position), (1, 1, 0));
+    assert!(queued.ticket > held.fence);
+    match holder.event().await {
+        Body::Blocking(blocking) => assert_eq!((blocking.claim, blocking.wanted()), (1, v1::Mode::Pr)),
+        other => panic!("{other:?}"),
+    }
+    holder.unlock(1, 2).await;
+    match waiter.event().await {
+        Body::Completion(completion) => {
+            assert_eq!((completion.claim, completion.operation), (1, 1));
+            assert_eq!((completion.status(), completion.immediate), (v1::Status::Granted, false));
+            assert!(completion.fence > held.fence);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn requests_may_be_sent_before_the_session_is_open() {
+    let broker = Broker::start().await;
+    let mut stream = Session::silent(&broker).await;
+    stream.send(Ask::Open(v1::OpenRequest::default())).await;
+    stream.send(Ask::Lock(try_lock(1, "r", v1::Mode::Ex))).await;
+    stream.send(Ask::Unlock(unlock(1, 2))).await;
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        let message = stream.message().await.unwrap().unwrap();
+        kinds.push((message.request, matches!(message.body, Some(Body::Completion(_)))));
+    }
+    assert_eq!(kinds, [(1, false), (2, true), (3, true)]);
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_the_same_and_changes_nothing() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    let first = session.lock(try_lock(1, "r", v1::Mode::Ex)).await;
+    let version = broker.state("r").await.version;
+    let again = session.lock(try_lock(1, "r", v1::Mode::Ex)).await;
+    assert_eq!((first.fence, first.grant_seq), (again.fence, again.grant_seq));
+    assert_eq!(broker.state("r").await.version, version);
+}
+
+#[tokio::test]
+async fn a_wait_times_out_and_a_cancel_withdraws() {
+    let broker = Broker::start().await;
+    let (mut holder, mut waiter) = (broker.session().await, broker.session().await);
+    holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let timed = v1::LockRequest { timeout_ms: Some(50), ..wait_lock(1, "r", v1::Mode::Ex) };
+    assert!(matches!(waiter.ask(Ask::Lock(timed)).await, Body::Queued(_)));
+    match waiter.event().await {
+        Body::Completion(completion) => {
+            assert_eq!(completion.status(), v1::Status::TimedOut);
+            assert_eq!(completion.blockers[0].session, holder.opened.session);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(waiter.ask(Ask::Lock(wait_lock(2, "r", v1::Mode::Ex))).await, Body::Queued(_)));
+    match waiter.ask(Ask::Cancel(v1::CancelRequest { claim: 2, operation: 1 })).await {
+        Body::Cancelled(cancelled) => assert_eq!(cancelled.result(), v1::CancelResult::Cancelled),
+        other => panic!("{other:?}"),
+    }
+    match waiter.event().await {
+        Body::Completion(completion) => assert_eq!(completion.status(), v1::Status::Cancelled),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_value_block_goes_from_one_holder_to_the_next() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    session.lock(wait_lock(1, "r", v1::Mode::Nl)).await;
+    session.lock(wait_lock(2, "r", v1::Mode::Ex)).await;
+    let write = v1::UnlockRequest { value_block: true, value: b"hello".to_vec().into(), ..unlock(2, 2) };
+    session.complete(Ask::Unlock(write)).await;
+    let read = v1::LockRequest { value_block: true, ..wait_lock(3, "r", v1::Mode::Cr) };
+    let value = session.lock(read).await.value.unwrap();
+    let bytes = value.bytes.unwrap();
+    assert_eq!((&bytes[..5], bytes.len(), value.seq, value.invalid), (&b"hello"[..], 32, 1, false));
+}
+
+#[tokio::test]
+async fn keepalive_unlock_all_confirm_and_close() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    match session.ask(Ask::KeepAlive(v1::KeepAlive { move_number: 0 })).await {
+        Body::KeptAlive(kept) => assert_eq!(kept.ttl_ms, 10_000),
+        other => panic!("{other:?}"),
+    }
+    for claim in 1..=3 {
+        session.lock(wait_lock(claim, &format!("r{claim}"), v1::Mode::Ex)).await;
+    }
+    match session.ask(Ask::UnlockAll(v1::UnlockAllRequest::default())).await {
+        Body::UnlockedAll(all) => assert_eq!(all.released, 3),
+        other => panic!("{other:?}"),
+    }
+    // What was released is not lost: a repeat says so, and no event says otherwise.
+    assert_eq!(session.unlock(1, 2).await.status(), v1::Status::Released);
+    assert_eq!(session.ask_plain(Ask::ConfirmLost(v1::ConfirmLost { claims: vec![1] })).await, None);
+    assert!(matches!(session.ask(Ask::Close(v1::Close {})).await, Body::Closed(_)));
+    session.end().await.unwrap();
+    assert_eq!(
+        broker.inspect().await.list_sessions(v1::ListSessionsRequest::default()).await.unwrap().into_inner().total,
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_second_stream_takes_the_session_over() {
+    let broker = Broker::start().await;
+    let mut first = broker.session().await;
+    first.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let mut second = Session::silent(&broker).await;
+    let resume = v1::ResumeRequest {
+        session: first.opened.session.clone(),
+        secret: first.opened.secret.clone(),
+        move_number: 1,
+        next_claim: 2,
+        claims: vec![v1::LiveClaim {
+            claim: 1,
+            resource: Some(resource("r")),
+            last_operation: 1,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    match second.ask(Ask::Resume(resume)).await {
+        Body::Resumed(resumed) => {
+            assert_eq!(resumed.move_number, 1);
+            assert_eq!((resumed.claims[0].claim, resumed.claims[0].mode()), (1, v1::Mode::Ex));
+        }
+        other => panic!("{other:?}"),
+    }
+    first.end().await.unwrap();
+    assert_eq!(second.unlock(1, 2).await.status(), v1::Status::Released);
+}
+
+#[tokio::test]
+async fn a_client_that_closed_its_side_still_gets_its_answers() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    session.send(Ask::Lock(try_lock(1, "r", v1::Mode::Ex))).await;
+    session.half_close();
+    assert!(matches!(session.message().await.unwrap().unwrap().body, Some(Body::Completion(_))));
+    session.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bound_session_that_is_closed_releases_at_once() {
+    let broker = Broker::start().await;
+    let open = v1::OpenRequest { connection_bound: true, ..Default::default() };
+    let mut bound = Session::open(&broker, open).await;
+    bound.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let mut other = broker.session().await;
+    assert!(matches!(other.ask(Ask::Lock(wait_lock(1, "r", v1::Mode::Ex))).await, Body::Queued(_)));
+    bound.ask(Ask::Close(v1::Close {})).await;
+    match other.event().await {
+        Body::Completion(completion) => assert_eq!(completion.status(), v1::Status::Granted),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_leaves_the_session_for_its_ttl() {
+    let broker = Broker::start().await;
+    let open = v1::OpenRequest { ttl_ms: Some(1_000), ..Default::default() };
+    let mut lost = Session::open(&broker, open).await;
+    lost.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    drop(lost);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(broker.state("r").await.claims.len(), 1);
+    until("the end of the session", async || broker.state("r").await.claims.is_empty()).await;
+}
+
+#[tokio::test]
+async fn many_requests_in_flight_are_each_answered_once() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    for round in 0..20u64 {
+        let claims = round * 100 + 1..=round * 100 + 100;
+        for claim in claims.clone() {
+            session.send(Ask::Lock(try_lock(claim, &format!("r{}", claim % 7), v1::Mode::Cr))).await;
+            session.send(Ask::Unlock(unlock(claim, 2))).await;
+        }
+        let mut answered = 0;
+        while answered < 200 {
+            let message = soon("an answer", session.message()).await.unwrap().unwrap();
+            assert!(matches!(message.body, Some(Body::Completion(_))), "{message:?}");
+            answered += 1;
+        }
+    }
+    let status = broker.inspect().await.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.backends[0].claims, 0);
+}
+
+#[tokio::test]
+async fn a_conversion_needs_no_resource_on_a_stream() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    session.lock(wait_lock(1, "r", v1::Mode::Pr)).await;
+    let up = session.complete(Ask::Convert(convert(1, 2, v1::Mode::Ex))).await;
+    assert_eq!((up.status(), up.mode(), up.grant_seq), (v1::Status::Granted, v1::Mode::Ex, 2));
+}
+
+#[tokio::test]
+async fn the_stream_ends_for_its_own_reasons_only() {
+    let broker = Broker::start().await;
+    let cases: Vec<(&str, Vec<v1::ClientMessage>)> = vec![
+        ("not opened first", vec![message(1, Ask::KeepAlive(v1::KeepAlive::default()))]),
+        ("no content first", vec![v1::ClientMessage { request: 1, body: None }]),
+        ("no number", vec![message(0, Ask::Open(v1::OpenRequest::default()))]),
+        (
+            "opened twice",
+            vec![message(1, Ask::Open(v1::OpenRequest::default())), message(2, Ask::Open(v1::OpenRequest::default()))],
+        ),
+    ];
+    for (what, messages) in cases {
+        let mut stream = Session::silent(&broker).await;
+        for message in messages {
+            stream.send_raw(message).await;
+        }
+        let status = stream.end().await.expect_err(what);
+        assert_eq!(reason(&status), (Code::InvalidArgument, v1::Reason::Invalid), "{what}: {status}");
+    }
+}
+
+fn message(request: u64, body: Ask) -> v1::ClientMessage {
+    v1::ClientMessage { request, body: Some(body) }
+}
