@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sixpin_testkit::provider::{Kind, LocalProcesses, Provider};
 use sixpin_testkit::{ServerPlan, etcd, nats, redis, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -43,4 +44,30 @@ async fn etcd_lives_through_trouble() {
 #[tokio::test]
 async fn nats_lives_through_trouble() {
     lives_through_trouble(nats()).await;
+}
+
+#[tokio::test]
+async fn a_provider_starts_servers_of_every_kind() {
+    for kind in [Kind::Redis, Kind::Etcd, Kind::Nats] {
+        let server = LocalProcesses.start(kind).await.expect("the server starts");
+        server.kill();
+        server.restart().await.expect("it starts again");
+        server.freeze();
+        server.resume();
+        assert!(TcpStream::connect(server.address()).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_missing_program_says_what_to_do() {
+    let plan = ServerPlan { program: "no-such-server", ..redis() };
+    let error = plan.start().await.expect_err("there is no such program").to_string();
+    assert!(error.contains("scripts/get-servers"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_at_once_shows_its_last_words() {
+    let error =
+        redis().arguments(["--no-such-setting", "1"]).start().await.expect_err("the server refuses").to_string();
+    assert!(error.contains("no-such-setting"), "{error}");
 }

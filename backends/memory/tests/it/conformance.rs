@@ -1,8 +1,6 @@
 //! The contract, on each kind of store that memory can play. Its troubles come from the wrapper that misbehaves on
 //! purpose, so this also shows that the wrapper keeps the contract and that the suite can be passed.
 
-#![expect(clippy::unwrap_used, reason = "a poisoned lock is a test that failed already")]
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
