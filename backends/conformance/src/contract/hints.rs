@@ -18,6 +18,7 @@ async fn change_until(writer: &Broker, key: &Key, watch: impl Future<Output = ()
             expected = match writer.write(notifying(put(key, expected, "changed"))).await {
                 WriteOutcome::Committed(version) => version,
                 WriteOutcome::Conflict(there) => there.version,
+                WriteOutcome::ConflictUnread => writer.read(key).await.version,
                 outcome => panic!("{outcome:?}"),
             };
             sleep(Duration::from_millis(50)).await;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use sixpin_core::backend::{Family, Key, StoreError};
 use sixpin_core::name::{Lockspace, Version};
 use sixpin_testkit::until;
+use tokio::time::sleep;
 
 use crate::broker::{Broker, patience, resource, resource_in, session};
 use crate::fixture::Fixture;
@@ -19,7 +21,10 @@ pub async fn list_all(broker: &Broker, family: &Family, limit: usize) -> BTreeSe
         let page = broker.backend.list(family, after.as_deref(), limit).await;
         let page = match page {
             Ok(page) => page,
-            Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => continue,
+            Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {
+                sleep(Duration::from_millis(10)).await;
+                continue;
+            }
             Err(error) => panic!("a list of {family:?}: {error}"),
         };
         assert!(page.keys.len() <= limit, "a page has at most {limit} keys");
