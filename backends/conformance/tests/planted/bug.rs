@@ -104,3 +104,19 @@ pub(crate) enum Bug {
     /// A broker that the store forgot registers again by itself.
     RegistersAfterLoss,
 }
+
+impl Bug {
+    /// Whether the bug is one of a client, that is, before the network. The others are behind it.
+    pub(crate) fn is_of_client(self) -> bool {
+        matches!(
+            self,
+            Bug::CallsUnknownUnavailable
+                | Bug::CallsLateUnavailable
+                | Bug::SendsAgainByItself
+                | Bug::RegistersAfterLoss
+                | Bug::NoticesNoLoss
+                | Bug::ServesOldReads
+                | Bug::WakesOneWatcher
+        )
+    }
+}

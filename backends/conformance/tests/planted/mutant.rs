@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sixpin_conformance::broker::{clock_10us, info};
 use sixpin_core::backend::{
     Backend, BackendFuture, Beat, Change, Durability, Family, Generation, Guard, Key, Lane, Page, Profile, Pulse, Root,
     Slot, StoreError, Write, WriteOutcome,
@@ -32,12 +33,12 @@ pub(crate) struct Mutant {
 
 impl Mutant {
     pub(crate) fn server(world: Arc<World>, inner: Arc<dyn Backend>) -> Self {
-        let bug = world.bug.filter(|bug| !is_of_client(*bug));
+        let bug = world.bug.filter(|bug| !bug.is_of_client());
         Self::with(world, bug, inner, true)
     }
 
     pub(crate) fn client(world: Arc<World>, inner: Arc<dyn Backend>) -> Self {
-        let bug = world.bug.filter(|bug| is_of_client(*bug));
+        let bug = world.bug.filter(|bug| bug.is_of_client());
         Self::with(world, bug, inner, false)
     }
 
@@ -262,19 +263,6 @@ impl Mutant {
     }
 }
 
-fn is_of_client(bug: Bug) -> bool {
-    matches!(
-        bug,
-        Bug::CallsUnknownUnavailable
-            | Bug::CallsLateUnavailable
-            | Bug::SendsAgainByItself
-            | Bug::RegistersAfterLoss
-            | Bug::NoticesNoLoss
-            | Bug::ServesOldReads
-            | Bug::WakesOneWatcher
-    )
-}
-
 fn registration(broker: Incarnation) -> Beat {
     Beat {
         broker,
@@ -282,7 +270,7 @@ fn registration(broker: Incarnation) -> Beat {
         number: 0,
         broker_ttl: Duration::from_secs(5),
         round_trip: Duration::ZERO,
-        info: sixpin_conformance::broker::info(broker),
+        info: info(broker),
     }
 }
 
@@ -383,7 +371,7 @@ impl Backend for Mutant {
             let stored = self.pulse(target).await.map(|pulse| pulse.version);
             match (self.bug, stored) {
                 (Some(Bug::EvictsAnyVersion), Some(stored)) => self.inner.evict(guard, target, stored).await,
-                (Some(Bug::EvictsNothingOfTheAbsent), None) => WriteOutcome::Committed(guard_version()),
+                (Some(Bug::EvictsNothingOfTheAbsent), None) => WriteOutcome::Committed(Version(clock_10us())),
                 (Some(Bug::ForgetsGenerations), _) => {
                     let guard = Guard { generation: Generation(u64::MAX), ..guard };
                     self.inner.evict(guard, target, seen).await
@@ -411,8 +399,4 @@ impl Backend for Mutant {
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
         self.inner.pulses()
     }
-}
-
-fn guard_version() -> Version {
-    Version(sixpin_conformance::broker::clock_10us())
 }
