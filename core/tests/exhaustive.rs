@@ -71,7 +71,7 @@ fn blocking_notifications() {
         blocking: vec![true, false],
         convert: vec![NONE, TRY | Options::NOTIFY_ON_REFUSAL],
         deadlock: vec![None, Some(ConversionDeadlock::Wait)],
-        convert_blocking: vec![None, Some(false), Some(true)],
+        convert_blocking: vec![None, Some(false)],
         ..World::default()
     };
     let seen = world.explore();
@@ -96,7 +96,7 @@ fn value_blocks() {
 fn ends_of_sessions_orphans_and_force() {
     let world = World {
         sessions: vec![1, 2, 2],
-        modes: vec![Mode::NL, Mode::PR, Mode::CW, Mode::EX],
+        modes: vec![Mode::NL, Mode::PR, Mode::EX],
         lock: vec![NONE, KEEP, VALUE],
         blocking: vec![true],
         convert: vec![NONE, KEEP, VALUE],
@@ -111,12 +111,12 @@ fn ends_of_sessions_orphans_and_force() {
 
 #[test]
 fn everything_at_once_in_three_sessions() {
-    everything_at_once(vec![1, 2, 3], 60_000);
+    everything_at_once(vec![1, 2, 3], 30_000);
 }
 
 #[test]
 fn everything_at_once_in_two_sessions() {
-    everything_at_once(vec![1, 2, 2], 60_000);
+    everything_at_once(vec![1, 2, 2], 30_000);
 }
 
 #[test]

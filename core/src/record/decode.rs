@@ -335,3 +335,110 @@ impl<'a> Reader<'a> {
         Ok(Stamp::Known(Fence::new(self.version, index as u16)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::encode;
+
+    /// A claim that could be one: granted, converting or waiting.
+    fn plain(queue: Queue, number: u64, granted: Option<Mode>, requested: Option<Mode>) -> Claim {
+        let session = SessionId { opener: Incarnation(1), serial: 1, ttl_ms: 1000 };
+        let kind = if queue == Queue::Converting { OperationKind::Convert } else { OperationKind::Lock };
+        let mut claim = Claim::new(ClaimId { session, number: ClaimNumber(number) }, OperationNumber(1), kind);
+        claim.queue = queue;
+        claim.granted = granted;
+        claim.requested = requested;
+        if granted.is_some() {
+            claim.grant_seq = 1;
+            claim.fence = Some(Stamp::Known(Fence(1)));
+        }
+        if queue != Queue::Granted {
+            claim.ticket = Some(Stamp::Known(Fence(1)));
+        }
+        claim
+    }
+
+    fn granted(number: u64, mode: Mode) -> Claim {
+        plain(Queue::Granted, number, Some(mode), None)
+    }
+
+    fn converting() -> Claim {
+        plain(Queue::Converting, 7, Some(Mode::CR), Some(Mode::EX))
+    }
+
+    fn waiting() -> Claim {
+        plain(Queue::Waiting, 8, None, Some(Mode::EX))
+    }
+
+    /// Stores claims as they are, and reads them.
+    fn read(claims: Vec<Claim>) -> Result<Resource, RecordError> {
+        let session = claims[0].id.session;
+        let table = Table::restore(claims, vec![(session, Label::default())]).unwrap();
+        decode(&encode(&Resource { table, value: ValueBlock::zero(8) }), Version(3))
+    }
+
+    #[test]
+    fn a_record_with_conflicting_grants_is_not_read() {
+        assert!(read(vec![granted(1, Mode::PR), granted(2, Mode::PR), converting(), waiting()]).is_ok());
+        assert_eq!(
+            read(vec![granted(1, Mode::PR), granted(2, Mode::CW)]).unwrap_err(),
+            malformed("it has conflicting grants")
+        );
+        let second = plain(Queue::Converting, 2, Some(Mode::PW), Some(Mode::EX));
+        assert!(read(vec![granted(1, Mode::PR), second]).is_err());
+    }
+
+    #[test]
+    fn a_claim_that_contradicts_itself_is_not_read() {
+        type Break = fn(&mut Claim);
+        let broken: &[(Claim, Break)] = &[
+            (granted(1, Mode::PR), |claim| claim.granted = None),
+            (granted(1, Mode::PR), |claim| claim.requested = Some(Mode::EX)),
+            (granted(1, Mode::PR), |claim| claim.grant_seq = 0),
+            (granted(1, Mode::PR), |claim| claim.ended = Ended::Deadlock),
+            (granted(1, Mode::PR), |claim| claim.grant.value_read = true),
+            (granted(1, Mode::PR), |claim| claim.no_order = true),
+            (granted(1, Mode::PR), |claim| claim.alternate = Some(Alternate::Cw)),
+            (granted(1, Mode::PR), |claim| claim.demoted = true),
+            (granted(1, Mode::PR), |claim| claim.orphan = true),
+            (granted(1, Mode::PR), |claim| claim.level = Some(Mode::EX)),
+            (granted(1, Mode::PR), |claim| claim.kind = OperationKind::Adopt),
+            (granted(1, Mode::PR), |claim| claim.former = Some(Box::new(claim.id))),
+            (converting(), |claim| claim.kind = OperationKind::Lock),
+            (converting(), |claim| claim.grant.immediate = true),
+            (converting(), |claim| claim.ended = Ended::Cancelled),
+            (converting(), |claim| claim.demoted = true),
+            (converting(), |claim| (claim.alternate, claim.granted) = (Some(Alternate::Pr), Some(Mode::PR))),
+            (waiting(), |claim| claim.kind = OperationKind::Convert),
+            (waiting(), |claim| (claim.requested, claim.alternate) = (Some(Mode::PR), Some(Alternate::Pr))),
+            (waiting(), |claim| (claim.blocking, claim.level) = (true, Some(Mode::EX))),
+        ];
+        for (index, (claim, broken)) in broken.iter().enumerate() {
+            assert!(read(vec![claim.clone()]).is_ok(), "number {index} before");
+            let mut claim = claim.clone();
+            broken(&mut claim);
+            assert!(matches!(read(vec![claim]), Err(RecordError::Malformed(_))), "number {index}");
+        }
+    }
+
+    #[test]
+    fn a_claim_or_a_session_twice_is_not_read() {
+        let claims = || vec![granted(1, Mode::CR), granted(2, Mode::CR)];
+        let party = || (claims()[0].id.session, Label::default());
+        assert!(Table::restore(claims(), vec![party()]).is_some());
+        assert!(Table::restore(claims(), vec![party(), party()]).is_none());
+        assert!(Table::restore(vec![claims()[0].clone(), claims()[0].clone()], vec![party()]).is_none());
+    }
+
+    #[test]
+    fn numbers_have_one_spelling() {
+        let read = |bytes: &[u8]| Reader { rest: bytes, version: Version(1) }.number();
+        assert_eq!(read(&[0x7f]), Ok(127));
+        assert_eq!(read(&[0x80, 1]), Ok(128));
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]), Ok(u64::MAX));
+        assert!(read(&[0x80, 0]).is_err(), "needless");
+        assert!(read(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]).is_err(), "too large");
+        assert!(read(&[0x80]).is_err(), "cut off");
+    }
+}

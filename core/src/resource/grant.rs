@@ -4,7 +4,7 @@ use crate::command::{Options, Outcome};
 use crate::mode::{ConversionKind, Mode, ValueMove, value_on_grant};
 use crate::name::Stamp;
 
-use super::claim::{Alternate, Claim, Ended, Grant, Queue, Slot};
+use super::claim::{Alternate, Ended, Grant, Queue, Slot};
 use super::table::End;
 use super::{Resource, Step};
 
@@ -49,10 +49,11 @@ impl Resource {
     }
 
     /// A queued request, evaluated again: the mode in which it can be granted now, and whether that is its alternate
-    /// one (G2 to G10, N2).
+    /// one (G2 to G10, N2). Asked only of the heads of the queues and of NOORDER claims: nobody else can be next.
     pub(crate) fn queued_passes(&self, slot: Slot) -> Option<(Mode, bool)> {
         let claim = self.table.get(slot);
-        if !claim.no_order && !self.is_next(slot, claim) {
+        let behind_converters = claim.queue == Queue::Waiting && !self.table.line(Queue::Converting).is_empty();
+        if behind_converters && !claim.no_order {
             return None;
         }
         let requested = claim.requested?;
@@ -61,12 +62,6 @@ impl Resource {
         }
         let alternate = claim.alternate?.mode();
         (!self.conflicts(alternate, claim.granted)).then_some((alternate, true))
-    }
-
-    /// G8, G10: nobody is ahead.
-    fn is_next(&self, slot: Slot, claim: &Claim) -> bool {
-        let first = self.table.line(claim.queue).first().is_some_and(|(_, first)| first == slot);
-        first && (claim.queue == Queue::Converting || self.table.line(Queue::Converting).is_empty())
     }
 
     /// Grants `mode` to a claim: puts it on the granted queue, completes its operation, and gives it a fence if the

@@ -335,6 +335,8 @@ impl World {
         self.check_state(&naive, &told);
         check_fences(from.state, &naive, fence);
         check_completions(&read, &outcomes, fence);
+        check_at_once(from.naive, command, &outcomes);
+        check_crash_is_a_release(from, command, &outcomes);
         Self::check_repeat(&read, command, &outcomes, fence);
         count(&outcomes, seen);
         seen.demotions += usize::from(naive.converting.iter().any(|claim| claim.demoted));
@@ -438,6 +440,41 @@ fn check_completions(read: &Resource, outcomes: &[Outcome], fence: Fence) {
             assert_eq!(settled(completion, fence), settled(&told, fence));
         }
     }
+}
+
+/// Checklist 9: conversions down or to the same mode are granted at once from every state.
+fn check_at_once(before: &Naive, command: &Command, outcomes: &[Outcome]) {
+    let Command::Convert(convert) = command else { return };
+    let claim = before.granted.iter().find(|claim| claim.id == convert.claim);
+    let Some(held) = claim.and_then(|claim| claim.granted) else { return };
+    if !convert.mode.at_most(held) || convert.options.contains(Options::QUEUE_CONVERSION) {
+        return;
+    }
+    let at_once = |outcome: &Outcome| match outcome {
+        Outcome::Completed(completion) => completion.immediate && completion.mode == Some(convert.mode),
+        Outcome::Refused { .. } => true,
+        _ => false,
+    };
+    assert!(outcomes.first().is_some_and(at_once), "{command:?} in {before:?}");
+}
+
+/// Checklist 37: the end of a session leads to the same grants in the same order as if it had released everything.
+fn check_crash_is_a_release(from: &From<'_>, command: &Command, outcomes: &[Outcome]) {
+    let Command::Forget { session } = command else { return };
+    if from.naive.all().any(|claim| claim.id.session == *session && claim.persistent) {
+        return;
+    }
+    let mut released = from.state.clone();
+    let mut others = Vec::new();
+    released.apply(&Command::UnlockAll { session: *session, owner: None }, &context(), &mut others);
+    let grants = |outcomes: &[Outcome]| -> Vec<_> {
+        let granted = |outcome: &Outcome| match outcome {
+            Outcome::Completed(done) if done.status == Status::Granted => Some((done.claim, done.mode, done.alternate)),
+            _ => None,
+        };
+        outcomes.iter().filter_map(granted).collect()
+    };
+    assert_eq!(grants(outcomes), grants(&others), "{command:?} in {:?}", from.naive);
 }
 
 /// A completion without what differs between a first and a second telling.
