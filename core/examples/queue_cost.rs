@@ -182,7 +182,27 @@ const KINDS: &[Kind] = &[
     }),
 ];
 
+/// The most common life of all: nobody else, lock, release. A new resource each time, or the same one again.
+fn alone() {
+    let mut scene = Scene::new();
+    let fresh = measure(&mut scene, |scene, _| {
+        scene.resource = Resource::new();
+        scene.lock(Mode::EX, Options::empty());
+        black_box(scene.resource.encode());
+    });
+    let mut scene = Scene::new();
+    let again = measure(&mut scene, |scene, _| {
+        scene.lock(Mode::EX, Options::empty());
+        black_box(scene.resource.encode());
+        scene.release_oldest();
+    });
+    println!("alone: {fresh:.0} ns to lock a new resource and encode it, {again:.0} ns to lock, encode and release a known one");
+}
+
 fn main() {
+    alone();
+    println!("{} bytes of a resource without claims", size_of::<Resource>());
+    println!();
     println!(
         "{:46} {:>9} {:>9} {:>9} {:>7}",
         "nanoseconds a step, with claims:", SIZES[0], SIZES[1], SIZES[2], "ratio"

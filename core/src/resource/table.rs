@@ -172,6 +172,10 @@ impl Table {
             self.slots[slot as usize] = claim;
             slot
         } else {
+            if self.slots.is_empty() {
+                // Most resources have one claim; a vector would begin with room for four.
+                self.slots.reserve_exact(1);
+            }
             self.slots.push(claim);
             (self.slots.len() - 1) as Slot
         };
