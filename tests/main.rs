@@ -16,3 +16,9 @@ mod inspection;
 mod limits;
 mod drain;
 mod process;
+
+mod client_world;
+mod client_basics;
+mod client_cancel;
+mod client_loss;
+mod client_moves;

@@ -32,6 +32,17 @@ enum Waiter {
     Release(oneshot::Sender<Result<Done, Error>>),
 }
 
+/// What has happened, in order: who waits for what changes in step with the logic, or an answer could meet a waiter that
+/// left after it.
+enum Step {
+    Program(Command),
+    Network(Input),
+    /// A handle has found that the deadline had passed.
+    Expired,
+    /// All handles are gone.
+    Unheld,
+}
+
 /// One session at work.
 pub(crate) struct Task {
     machine: Machine,
@@ -51,7 +62,7 @@ pub(crate) struct Task {
     /// What the timer is set to, on the clock of the logic; absent: not at all.
     alarm: Option<Duration>,
     taken: Vec<Command>,
-    inputs: Vec<Input>,
+    steps: Vec<Step>,
     out: Vec<Output>,
     over: bool,
 }
@@ -80,7 +91,7 @@ impl Task {
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             alarm: None,
             taken: Vec::with_capacity(CHUNK),
-            inputs: Vec::with_capacity(CHUNK),
+            steps: Vec::with_capacity(CHUNK),
             out: Vec::new(),
             over: false,
         }
@@ -93,14 +104,26 @@ impl Task {
             self.set_alarm();
             std::future::poll_fn(|context| self.poll_inputs(context)).await;
             self.tick();
-            let mut inputs = std::mem::take(&mut self.inputs);
-            for input in inputs.drain(..) {
-                self.machine.handle(clock::now(), input, &mut self.out);
-                self.carry_out();
+            let mut steps = std::mem::take(&mut self.steps);
+            for step in steps.drain(..) {
+                self.step(step);
             }
-            if self.inputs.is_empty() {
-                self.inputs = inputs;
+            if self.steps.is_empty() {
+                self.steps = steps;
             }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        let input = match step {
+            Step::Program(command) => self.input_of(command),
+            Step::Network(input) => Some(input),
+            Step::Expired => Some(Input::Expired),
+            Step::Unheld => Some(Input::Close),
+        };
+        if let Some(input) = input {
+            self.machine.handle(clock::now(), input, &mut self.out);
+            self.carry_out();
         }
     }
 
@@ -113,7 +136,7 @@ impl Task {
     fn poll_inputs(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.poll_links(context);
         self.poll_commands(context);
-        if !self.inputs.is_empty() {
+        if !self.steps.is_empty() {
             return Poll::Ready(());
         }
         if self.alarm.is_some() {
@@ -130,14 +153,15 @@ impl Task {
             for _ in 0..CHUNK {
                 let id = link.id;
                 let Poll::Ready(happened) = link.poll(context) else { break };
-                match happened {
-                    Happened::Connected => self.inputs.push(Input::Connected { link: id }),
-                    Happened::Received(message) => self.inputs.push(Input::Received { link: id, message }),
-                    Happened::Ended(detail) => {
-                        self.inputs.push(Input::Disconnected { link: id, detail });
-                        ended.push(id);
-                        break;
-                    }
+                let over = matches!(happened, Happened::Ended(_));
+                self.steps.push(Step::Network(match happened {
+                    Happened::Connected => Input::Connected { link: id },
+                    Happened::Received(message) => Input::Received { link: id, message },
+                    Happened::Ended(detail) => Input::Disconnected { link: id, detail },
+                }));
+                if over {
+                    ended.push(id);
+                    break;
                 }
             }
         }
@@ -152,21 +176,17 @@ impl Task {
         match self.commands.poll_recv_many(context, &mut taken, CHUNK) {
             Poll::Ready(0) => {
                 self.deaf = true;
-                self.inputs.push(Input::Close);
+                self.steps.push(Step::Unheld);
             }
-            Poll::Ready(_) => {
-                for command in taken.drain(..) {
-                    self.take(command);
-                }
-            }
+            Poll::Ready(_) => self.steps.extend(taken.drain(..).map(Step::Program)),
             Poll::Pending => {}
         }
         self.taken = taken;
     }
 
-    /// Notes who waits, and hands the rest to the logic.
-    fn take(&mut self, command: Command) {
-        let input = match command {
+    /// Notes who waits, and says what the logic is to hear of it.
+    fn input_of(&mut self, command: Command) -> Option<Input> {
+        Some(match command {
             Command::Lock { id, request, handle, reply } => {
                 self.shared.backlog.fetch_sub(1, Ordering::Relaxed);
                 self.waiters.insert(id, Waiter::Lock(handle, reply));
@@ -204,9 +224,8 @@ impl Task {
             }
             Command::Expired => Input::Expired,
             // Waking up is all that it is for: the time is looked at before anything else.
-            Command::Wake => return,
-        };
-        self.inputs.push(input);
+            Command::Wake => return None,
+        })
     }
 
     fn carry_out(&mut self) {
@@ -264,7 +283,7 @@ impl Task {
             Some(before) => {
                 if !self.shared.extend(before, until) {
                     // A handle has told its program that the deadline has passed: that stays true.
-                    self.inputs.push(Input::Expired);
+                    self.steps.push(Step::Expired);
                 }
             }
         }

@@ -1,0 +1,151 @@
+//! Losing locks: the client knows before anybody else is granted them.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use sixpin_client::proto::{ExpireSessionRequest, ForceUnlockRequest, Resource};
+use sixpin_client::{ClaimEvent, Client, Error, Loss, Mode, State};
+
+use crate::client_world::{Broker, SOON, signal, wait_until_no_claim_is_left};
+
+const TTL: Duration = Duration::from_secs(1);
+
+/// What is subtracted from the TTL for clocks that differ and for time to act.
+const VALID: Duration = Duration::from_millis(890);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_broker_costs_the_lock_at_the_deadline() {
+    let broker = Broker::start().await;
+    let session = broker.client().session().ttl(TTL).open().await.unwrap();
+    let guard = session.lock("r", Mode::EX).await.unwrap();
+    let waiting = session.lock("r", Mode::EX).into_future();
+    let mut state = session.state();
+    assert_eq!(state.current(), State::Safe);
+    broker.freeze();
+    let frozen = Instant::now();
+    assert_eq!(state.changed().await, Some(State::Uncertain));
+    assert!(guard.is_valid());
+    let loss = tokio::time::timeout(SOON, guard.lost()).await.unwrap();
+    assert_eq!(loss, Loss::Deadline);
+    assert!(frozen.elapsed() <= VALID + Duration::from_millis(500), "{:?}", frozen.elapsed());
+    assert_eq!(guard.check(), Err(Error::Lost(Loss::Deadline)));
+    assert_eq!(guard.valid_for(), Duration::ZERO);
+    assert!(matches!(waiting.await, Err(Error::Lost(Loss::Deadline))));
+    assert_eq!(state.changed().await, Some(State::Lost(Loss::Deadline)));
+    assert_eq!(state.changed().await, None);
+    // What was lost stays lost, whatever the broker says when it runs again.
+    broker.thaw();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!guard.is_valid());
+    drop(guard);
+    wait_until_no_claim_is_left(&broker.client()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_freeze_of_the_broker_costs_nothing() {
+    let broker = Broker::start().await;
+    let session = broker.client().session().ttl(Duration::from_secs(5)).open().await.unwrap();
+    let guard = session.lock("r", Mode::EX).await.unwrap();
+    broker.freeze();
+    let waiting = session.lock("s", Mode::EX).into_future();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    broker.thaw();
+    waiting.await.unwrap().release().await.unwrap();
+    assert!(guard.is_valid());
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_forced_release_is_told_and_confirmed_by_letting_go() {
+    let broker = Broker::start().await;
+    let client = broker.client();
+    let session = client.session().open().await.unwrap();
+    let guard = session.lock("r", Mode::EX).await.unwrap();
+    let mut admin = Client::new([&broker.admin_address]).unwrap().admin().await.unwrap();
+    let force = ForceUnlockRequest {
+        resource: Some(Resource { lockspace: String::new(), name: "r".into() }),
+        session: session.id().to_owned(),
+        ..ForceUnlockRequest::default()
+    };
+    let forcing = tokio::spawn(async move { admin.force_unlock(force).await });
+    let event = tokio::time::timeout(SOON, guard.next_event()).await.unwrap();
+    assert_eq!(event, ClaimEvent::Lost(Loss::Forced));
+    assert_eq!(guard.check(), Err(Error::Lost(Loss::Forced)));
+    // The session lives on; the lock is nobody else's before the program has let go of it.
+    let other = client.session().open().await.unwrap();
+    assert!(other.lock("r", Mode::EX).try_lock().await.unwrap_err().would_wait());
+    let let_go = Instant::now();
+    drop(guard);
+    let reply = tokio::time::timeout(SOON, forcing).await.unwrap().unwrap().unwrap().into_inner();
+    assert!(reply.free && let_go.elapsed() < Duration::from_secs(5));
+    other.lock("r", Mode::EX).wait(SOON).await.unwrap();
+    assert!(session.is_valid());
+}
+
+#[tokio::test]
+async fn an_expired_session_loses_everything_and_confirms() {
+    let broker = Broker::start().await;
+    let session = broker.client().session().ttl(Duration::from_secs(30)).open().await.unwrap();
+    let guard = session.lock("r", Mode::EX).await.unwrap();
+    let waiting = session.lock("r", Mode::EX).into_future();
+    let mut admin = Client::new([&broker.admin_address]).unwrap().admin().await.unwrap();
+    let expire = ExpireSessionRequest { session: session.id().to_owned(), ..ExpireSessionRequest::default() };
+    let expiring = tokio::spawn(async move { admin.expire_session(expire).await });
+    let loss = tokio::time::timeout(SOON, session.lost()).await.unwrap();
+    assert_eq!(loss, Loss::Forced);
+    assert!(matches!(waiting.await, Err(Error::Lost(Loss::Forced))));
+    assert_eq!(guard.release().await, Err(Error::Lost(Loss::Forced)));
+    let started = Instant::now();
+    tokio::time::timeout(SOON, expiring).await.unwrap().unwrap().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(20), "the broker did not hear of the confirmation");
+    wait_until_no_claim_is_left(&broker.client()).await;
+}
+
+#[tokio::test]
+async fn after_its_own_freeze_a_process_finds_the_lock_lost_at_the_first_look() {
+    let broker = Broker::start().await;
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "client_loss::holder_that_is_frozen"])
+        .env("SIXPIN_ENDPOINTS", &broker.address)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = move |word: &str| {
+        let line = lines.by_ref().map(Result::unwrap).find(|line| line.contains(word));
+        line.unwrap_or_else(|| panic!("it never said `{word}`"))
+    };
+    said("holding");
+    signal(&child, Signal::STOP);
+    tokio::time::sleep(TTL + TTL / 2).await;
+    signal(&child, Signal::CONT);
+    let line = said("first look");
+    child.wait().unwrap();
+    assert!(line.contains("Err(Lost(Deadline))"), "{line}");
+}
+
+/// The other process of the test above.
+#[test]
+#[ignore = "started by another test"]
+fn holder_that_is_frozen() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let session = runtime.block_on(Client::from_env().unwrap().session().ttl(TTL).open()).unwrap();
+    let guard = runtime.block_on(session.lock("r", Mode::EX).into_future()).unwrap();
+    println!("holding");
+    // This thread looks all the time, so its first look after the freeze is nobody else's second.
+    let mut last = Instant::now();
+    let end = last + SOON;
+    loop {
+        let look = guard.check();
+        let gap = last.elapsed();
+        if gap > TTL {
+            println!("first look after {gap:?}: {look:?}");
+            return;
+        }
+        assert!(Instant::now() < end, "nobody froze this process");
+        last = Instant::now();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,162 @@
+//! What tests of the client library need around them: brokers as processes, brokers on one store, a network that cuts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sixpin_client::{Client, proto};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// How long a test waits for something that should happen at once.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A broker process on a store of its own.
+pub(crate) struct Broker {
+    child: Child,
+    folder: PathBuf,
+    pub(crate) address: String,
+    pub(crate) admin_address: String,
+}
+
+static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
+impl Broker {
+    pub(crate) async fn start() -> Self {
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("sixpin-client-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let ready = folder.join("ready");
+        let child = Command::new(env!("CARGO_BIN_EXE_sixpin"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "warn"])
+            .arg("--ready-file")
+            .arg(&ready)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let text = eventually(|| std::fs::read_to_string(&ready).ok()).await;
+        let mut lines = text.lines().map(str::to_owned);
+        let (address, admin_address) = (lines.next().unwrap(), lines.next().unwrap());
+        Self { child, folder, address, admin_address }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new([&self.address]).unwrap()
+    }
+
+    pub(crate) fn freeze(&self) {
+        signal(&self.child, Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        signal(&self.child, Signal::CONT);
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Sends a signal to a process that the test started.
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// A network between a client and a broker.
+pub(crate) struct Network {
+    pub(crate) address: SocketAddr,
+    /// Counts the cuts: a connection ends when it changes.
+    cuts: watch::Sender<u64>,
+    down: Arc<AtomicBool>,
+}
+
+impl Network {
+    pub(crate) async fn to(target: impl Into<String>) -> Self {
+        let target = target.into();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let cuts = watch::Sender::new(0);
+        let down = Arc::new(AtomicBool::new(false));
+        tokio::spawn(accept(listener, target, cuts.clone(), Arc::clone(&down)));
+        Self { address, cuts, down }
+    }
+
+    /// Ends every connection. New ones are accepted.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Ends every connection, and accepts no new ones until [`Network::up`].
+    pub(crate) fn down(&self) {
+        self.down.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    pub(crate) fn up(&self) {
+        self.down.store(false, Ordering::SeqCst);
+    }
+}
+
+async fn accept(listener: TcpListener, target: String, cuts: watch::Sender<u64>, down: Arc<AtomicBool>) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        if down.load(Ordering::SeqCst) {
+            continue;
+        }
+        let (target, mut cut) = (target.clone(), cuts.subscribe());
+        tokio::spawn(async move {
+            let Ok(mut broker) = TcpStream::connect(target).await else { return };
+            let _ = (client.set_nodelay(true), broker.set_nodelay(true));
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut broker) => {}
+                _ = cut.changed() => {}
+            }
+        });
+    }
+}
+
+/// Waits until `probe` gives something.
+pub(crate) async fn eventually<T>(mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(start.elapsed() < SOON, "it does not happen");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Every claim that a broker knows.
+pub(crate) async fn all_claims(client: &Client) -> Vec<proto::ClaimInfo> {
+    let mut inspect = client.inspect().await.unwrap();
+    let request = proto::ListResourcesRequest { limit: 1000, ..proto::ListResourcesRequest::default() };
+    let resources = inspect.list_resources(request).await.unwrap().into_inner().resources;
+    let mut claims = Vec::new();
+    for resource in resources {
+        let request = proto::GetResourceRequest { resource: resource.resource };
+        claims.extend(inspect.get_resource(request).await.unwrap().into_inner().claims);
+    }
+    claims
+}
+
+/// Waits until no claim is left.
+pub(crate) async fn wait_until_no_claim_is_left(client: &Client) {
+    let start = Instant::now();
+    loop {
+        let claims = all_claims(client).await;
+        if claims.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < SOON, "claims are left: {claims:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
