@@ -80,7 +80,7 @@ async fn a_forced_release_is_told_and_confirmed_by_letting_go() {
     drop(guard);
     let reply = tokio::time::timeout(SOON, forcing).await.unwrap().unwrap().unwrap().into_inner();
     assert!(reply.free && let_go.elapsed() < Duration::from_secs(5));
-    other.lock("r", Mode::EX).wait(SOON).await.unwrap();
+    drop(other.lock("r", Mode::EX).wait(SOON).await.unwrap());
     assert!(session.is_valid());
 }
 
@@ -133,19 +133,19 @@ fn holder_that_is_frozen() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let session = runtime.block_on(Client::from_env().unwrap().session().ttl(TTL).open()).unwrap();
     let guard = runtime.block_on(session.lock("r", Mode::EX).into_future()).unwrap();
-    println!("holding");
     // This thread looks all the time, so its first look after the freeze is nobody else's second.
     let mut last = Instant::now();
     let end = last + SOON;
+    println!("holding");
     loop {
-        let look = guard.check();
         let gap = last.elapsed();
+        last = Instant::now();
+        let look = guard.check();
         if gap > TTL {
             println!("first look after {gap:?}: {look:?}");
             return;
         }
-        assert!(Instant::now() < end, "nobody froze this process");
-        last = Instant::now();
+        assert!(last < end, "nobody froze this process");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

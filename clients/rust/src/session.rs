@@ -255,9 +255,10 @@ impl StateWatch {
         *self.receiver.borrow()
     }
 
-    /// Waits for the next change; absent when the session is over and nothing more will come.
+    /// Waits for the next change; absent when the session is over, that was told, and nothing more will come.
     pub async fn changed(&mut self) -> Option<State> {
-        if is_over(*self.receiver.borrow_and_update()) {
+        let news = self.receiver.has_changed().unwrap_or(false);
+        if !news && is_over(*self.receiver.borrow()) {
             return None;
         }
         self.receiver.changed().await.ok()?;
