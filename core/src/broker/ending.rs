@@ -194,9 +194,7 @@ impl Broker {
                 self.strangers.cleared(job.session);
             }
             // Repeated until the outcome is definite: a copy that was stored shows as a conflict with our own mark.
-            (MarkPurpose::BuryOwn(_) | MarkPurpose::Move | MarkPurpose::Clear, _) => self.push_mark(job),
-            // Housekeeping tries again.
-            (MarkPurpose::BuryStranger, _) => self.strangers.burial_failed(job.session),
+            _ => self.push_mark(job),
         }
     }
 

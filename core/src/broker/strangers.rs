@@ -149,12 +149,6 @@ impl Strangers {
         self.moved_away.contains_key(&id)
     }
 
-    pub(super) fn burial_failed(&mut self, id: SessionId) {
-        if let Some(stranger) = self.known.get_mut(&id) {
-            stranger.burying = false;
-        }
-    }
-
     pub(super) fn cleared(&mut self, id: SessionId) {
         self.dead.remove(&id);
     }
