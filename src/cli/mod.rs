@@ -9,6 +9,7 @@
 //! * `run`: runs a command under a lock (on Linux);
 //! * [`ls`], [`show`], [`watch`], [`sessions`], [`brokers`], [`status`]: look;
 //! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
+//! * [`bench`]: measures how fast locks are;
 //! * [`connect`], [`failure`], [`output`], [`view`]: what they share.
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ pub mod unlock;
 pub mod expire;
 pub mod drain;
 pub mod purge;
+
+pub mod bench;
 
 pub mod connect;
 pub mod failure;
@@ -84,6 +87,11 @@ pub enum Command {
     Drain(drain::Args),
     /// Remove orphans: claims that outlived their sessions.
     Purge(purge::Args),
+    /// Measure how fast locks are.
+    Bench(Box<bench::Args>),
+    /// Answers `bench` without locking anything.
+    #[command(hide = true)]
+    BenchFloor(bench::floor::Args),
 }
 
 impl Cli {
@@ -107,6 +115,8 @@ impl Cli {
             Command::Expire(args) => client(expire::run(args)),
             Command::Drain(args) => client(drain::run(args)),
             Command::Purge(args) => client(purge::run(args)),
+            Command::Bench(args) => bench::run(&args),
+            Command::BenchFloor(args) => bench::floor::run(&args),
         }
     }
 }

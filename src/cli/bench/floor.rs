@@ -1,0 +1,44 @@
+//! The floor: a process that serves the service that only answers, on the same kind of listener as a broker.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::frontend::grpc;
+use crate::frontend::listener::{self, gate::ConnectionLimits, gate::Gate};
+
+/// Its subcommand, which nobody types.
+pub(super) const NAME: &str = "bench-floor";
+
+/// What the floor takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to write the address.
+    #[arg(long)]
+    ready_file: PathBuf,
+}
+
+/// Serves until it is killed.
+pub fn run(args: &Args) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let served = runtime.and_then(|runtime| runtime.block_on(serve(args)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => Failure::new(exit::FAILURE, format_args!("the floor can not be served: {error}")).report(),
+    }
+}
+
+async fn serve(args: &Args) -> std::io::Result<()> {
+    let socket = TcpListener::bind("127.0.0.1:0").await?;
+    let unfinished = args.ready_file.with_extension("unfinished");
+    std::fs::write(&unfinished, format!("{}\n", socket.local_addr()?))?;
+    std::fs::rename(&unfinished, &args.ready_file)?;
+    let limits = ConnectionLimits { total: 10_000, per_address: 10_000 };
+    let stop = watch::Sender::new(false);
+    listener::serve(socket, grpc::echo_routes(), Gate::new(limits), stop.subscribe()).await;
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! What is measured, and with how much load.
+
+use std::time::Duration;
+
+use super::target::Target;
+use super::{Args, Failure, Tally, library, stream, unary};
+
+/// A kind of load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Workload {
+    /// Many sessions, each with one request at a time, on resources of their own.
+    Closed,
+    /// Few sessions with many requests in flight, on resources of their own.
+    Pipelined,
+    /// Many sessions that hand one resource around.
+    Contended,
+    /// As closed, with single calls instead of streams.
+    Unary,
+    /// Memory of the broker per idle session and per held lock.
+    Memory,
+}
+
+/// One workload, with its figures.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) workload: Workload,
+    pub(super) sessions: usize,
+    /// Requests in flight per session.
+    pub(super) in_flight: usize,
+    /// Through the client library.
+    pub(super) library: bool,
+}
+
+impl Plan {
+    /// What the arguments ask for.
+    pub(super) fn all(args: &Args) -> Vec<Self> {
+        let standard = [Workload::Closed, Workload::Pipelined, Workload::Contended, Workload::Unary];
+        let workloads = if args.workloads.is_empty() { standard.as_slice() } else { &args.workloads };
+        let workloads = workloads.iter().copied();
+        // The library has no single calls for locks.
+        let workloads = workloads.filter(|workload| !(args.client && *workload == Workload::Unary));
+        workloads.map(|workload| Self::of(workload, args)).collect()
+    }
+
+    fn of(workload: Workload, args: &Args) -> Self {
+        let (sessions, in_flight) = match workload {
+            Workload::Closed | Workload::Unary | Workload::Memory => (args.sessions, 1),
+            Workload::Pipelined => (args.streams, args.pipeline),
+            Workload::Contended => (args.contend, 1),
+        };
+        let library = args.client && workload != Workload::Memory;
+        Self { workload, sessions: sessions as usize, in_flight: in_flight as usize, library }
+    }
+
+    /// The workload's name.
+    pub(super) fn name(&self) -> &'static str {
+        match self.workload {
+            Workload::Closed => "closed",
+            Workload::Pipelined => "pipelined",
+            Workload::Contended => "contended",
+            Workload::Unary => "unary",
+            Workload::Memory => "memory",
+        }
+    }
+
+    /// What is about to happen.
+    pub(super) fn describe(&self) -> String {
+        let through = if self.library { " through the client library" } else { "" };
+        format!("{}: {} sessions, {} in flight each{through}", self.name(), self.sessions, self.in_flight)
+    }
+
+    /// Whether the same messages mean anything to a service that only answers: it has nothing to hand around.
+    pub(super) fn has_floor(&self) -> bool {
+        self.workload != Workload::Contended
+    }
+
+    /// One round.
+    pub(super) async fn round(&self, target: &Target, time: Duration) -> Result<Tally, Failure> {
+        match self.workload {
+            _ if self.library && !target.is_floor() => library::round(self, target, time).await,
+            Workload::Unary => unary::round(self, target, time).await,
+            _ => stream::round(self, target, time).await,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! How findings are told.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::Args;
+use super::memory::Memory;
+use super::plan::Plan;
+use super::tally::{Spread, Tally};
+use crate::cli::connect::Address;
+use crate::cli::output::Table;
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    broker: String,
+    spawned: bool,
+    processors: usize,
+    rounds: u32,
+    round_seconds: f64,
+    workloads: Vec<Finding>,
+    pub(super) memory: Option<Memory>,
+}
+
+/// What one workload gave.
+#[derive(Debug, Serialize)]
+struct Finding {
+    workload: &'static str,
+    client_library: bool,
+    sessions: usize,
+    in_flight: usize,
+    /// Median of the rounds.
+    pairs_per_second: f64,
+    rounds: Vec<f64>,
+    lock: Option<Spread>,
+    unlock: Option<Spread>,
+    handover: Option<Spread>,
+    floor: Option<Floor>,
+}
+
+/// What the same messages gave without locks.
+#[derive(Debug, Serialize)]
+struct Floor {
+    pairs_per_second: f64,
+    rounds: Vec<f64>,
+    lock: Option<Spread>,
+    /// Pairs as a part of those of the floor: 1 would be locks that cost nothing. Median of the rounds.
+    ratio: f64,
+    ratios: Vec<f64>,
+}
+
+impl Report {
+    pub(super) fn new(args: &Args, broker: &Address) -> Self {
+        Self {
+            broker: broker.to_string(),
+            spawned: args.spawn,
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            rounds: args.rounds,
+            round_seconds: args.time.as_secs_f64(),
+            workloads: Vec::new(),
+            memory: None,
+        }
+    }
+
+    /// Adds the rounds of one workload. Those of the floor stand beside those of the broker.
+    pub(super) fn add(&mut self, plan: &Plan, locks: Vec<Tally>, floors: Vec<Tally>) {
+        let rates = |tallies: &[Tally]| tallies.iter().map(Tally::pairs_per_second).collect::<Vec<f64>>();
+        let (rounds, floor_rounds) = (rates(&locks), rates(&floors));
+        let floor = (!floors.is_empty()).then(|| {
+            let ratios: Vec<f64> = rounds.iter().zip(&floor_rounds).map(|(lock, floor)| lock / floor).collect();
+            Floor {
+                pairs_per_second: median(&floor_rounds),
+                lock: Spread::of(floors.iter().flat_map(|tally| &tally.locks)),
+                ratio: median(&ratios),
+                rounds: floor_rounds,
+                ratios,
+            }
+        });
+        self.workloads.push(Finding {
+            workload: plan.name(),
+            client_library: plan.library,
+            sessions: plan.sessions,
+            in_flight: plan.in_flight,
+            pairs_per_second: median(&rounds),
+            rounds,
+            lock: Spread::of(locks.iter().flat_map(|tally| &tally.locks)),
+            unlock: Spread::of(locks.iter().flat_map(|tally| &tally.unlocks)),
+            handover: Spread::of(locks.iter().flat_map(|tally| &tally.handovers)),
+            floor,
+        });
+    }
+
+    /// The report as text.
+    pub(super) fn render(&self) -> String {
+        let whose = if self.spawned { "a broker of its own on the memory store" } else { "the broker" };
+        let mut out = format!(
+            "{whose} at {}, {} processors, {} rounds of {} s\n",
+            self.broker, self.processors, self.rounds, self.round_seconds
+        );
+        // Writing to a string does not fail.
+        if !self.workloads.is_empty() {
+            let _ = write!(out, "\n{}", self.table());
+            let _ = write!(out, "\n{EXPLAINED}");
+        }
+        if let Some(memory) = &self.memory {
+            let _ = writeln!(
+                out,
+                "\nmemory: {} KiB empty, {:.0} bytes per idle session ({}), {:.0} bytes per held lock ({})",
+                memory.empty_kib, memory.bytes_per_session, memory.sessions, memory.bytes_per_lock, memory.locks
+            );
+        }
+        out
+    }
+
+    fn table(&self) -> String {
+        let mut table = Table::new(&[
+            "WORKLOAD",
+            ">SESSIONS",
+            ">IN FLIGHT",
+            ">PAIRS/S",
+            ">LOCK P50",
+            ">P99",
+            ">P99.9",
+            ">UNLOCK P50",
+            ">P99",
+            ">HANDOVER P50",
+            ">P99",
+            ">FLOOR PAIRS/S",
+            ">OF FLOOR",
+        ]);
+        for finding in &self.workloads {
+            let time = |spread: &Option<Spread>, pick: fn(&Spread) -> f64| {
+                spread.as_ref().map(|spread| microseconds(pick(spread))).unwrap_or_default()
+            };
+            let floor = finding.floor.as_ref();
+            table.row([
+                if finding.client_library {
+                    format!("{} (library)", finding.workload)
+                } else {
+                    finding.workload.into()
+                },
+                finding.sessions.to_string(),
+                finding.in_flight.to_string(),
+                thousands(finding.pairs_per_second),
+                time(&finding.lock, |spread| spread.p50),
+                time(&finding.lock, |spread| spread.p99),
+                time(&finding.lock, |spread| spread.p999),
+                time(&finding.unlock, |spread| spread.p50),
+                time(&finding.unlock, |spread| spread.p99),
+                time(&finding.handover, |spread| spread.p50),
+                time(&finding.handover, |spread| spread.p99),
+                floor.map(|floor| thousands(floor.pairs_per_second)).unwrap_or_default(),
+                floor.map(|floor| format!("{:.0} %", floor.ratio * 100.0)).unwrap_or_default(),
+            ]);
+        }
+        table.render()
+    }
+}
+
+/// What the columns say.
+const EXPLAINED: &str =
+    "pairs: locks granted and released again; floor: the same messages to a service that only answers\n";
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// `950us`, `1.23ms`, `2.1s`.
+fn microseconds(time: f64) -> String {
+    match time {
+        ..1_000.0 => format!("{time:.0}us"),
+        1_000.0..1_000_000.0 => format!("{:.2}ms", time / 1e3),
+        _ => format!("{:.1}s", time / 1e6),
+    }
+}
+
+/// A number with a comma between thousands.
+fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!([0.4, 999.0, 1_000.0, 1_234_567.0].map(thousands).join(" "), "0 999 1,000 1,234,567");
+        assert_eq!([0.4, 950.0, 1_234.0, 2_100_000.0].map(microseconds).join(" "), "0us 950us 1.23ms 2.1s");
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,90 @@
+//! What is measured against: a broker, or the floor.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sixpin_proto::v1;
+use tonic::transport::{Channel, Endpoint};
+
+use super::Args;
+use crate::cli::connect::Address;
+use crate::cli::exit;
+use crate::cli::failure::{Failure, deepest};
+
+/// Window of a connection: pipelined answers must not wait for it.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// TTL of the sessions: they send keepalives a few times per minute, which does not show.
+pub(super) const TTL_MS: u32 = 60_000;
+
+/// A process, and how it is used.
+#[derive(Debug)]
+pub(super) struct Target {
+    address: Address,
+    lockspace: String,
+    connections: usize,
+    floor: bool,
+    rounds: AtomicU64,
+}
+
+impl Target {
+    /// A broker.
+    pub(super) fn broker(address: Address, args: &Args) -> Self {
+        Self::new(address, args, false)
+    }
+
+    /// A service that only answers.
+    pub(super) fn floor(address: Address, args: &Args) -> Self {
+        Self::new(address, args, true)
+    }
+
+    fn new(address: Address, args: &Args, floor: bool) -> Self {
+        let (lockspace, connections) = (args.space.lockspace.to_string(), args.connections as usize);
+        Self { address, lockspace, connections, floor, rounds: AtomicU64::new(0) }
+    }
+
+    /// It only answers.
+    pub(super) fn is_floor(&self) -> bool {
+        self.floor
+    }
+
+    /// Its address.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The lockspace of all resources.
+    pub(super) fn lockspace(&self) -> &str {
+        &self.lockspace
+    }
+
+    /// Connections for so many sessions to share.
+    pub(super) async fn channels(&self, sessions: usize) -> Result<Vec<Channel>, Failure> {
+        let mut channels = Vec::new();
+        for _ in 0..self.connections.min(sessions) {
+            let endpoint = Endpoint::from_shared(format!("http://{}", self.address))
+                .map_err(|error| self.unreachable(&error))?
+                .initial_connection_window_size(WINDOW_BYTES)
+                .initial_stream_window_size(WINDOW_BYTES)
+                .tcp_nodelay(true);
+            channels.push(endpoint.connect().await.map_err(|error| self.unreachable(&error))?);
+        }
+        Ok(channels)
+    }
+
+    /// Resources that nobody else uses: one for each place in each session, or the same one for all.
+    pub(super) fn resources(&self, sessions: usize, places: usize, shared: bool) -> Vec<Vec<v1::Resource>> {
+        let round = self.rounds.fetch_add(1, Ordering::Relaxed);
+        let run = std::process::id();
+        let resource = |session: usize, place: usize| {
+            let (session, place) = if shared { (0, 0) } else { (session, place) };
+            let name = format!("bench/{run}/{round}/{session:03}/{place:03}");
+            v1::Resource { lockspace: self.lockspace.clone(), name }
+        };
+        (0..sessions).map(|session| (0..places).map(|place| resource(session, place)).collect()).collect()
+    }
+
+    fn unreachable(&self, error: &tonic::transport::Error) -> Failure {
+        let detail = deepest(error).to_lowercase();
+        Failure::new(exit::UNREACHABLE, format_args!("no broker answered at `{}`: {detail}", self.address))
+            .hint("start one with `sixpin serve`, or measure one of its own with `--spawn`")
+    }
+}
