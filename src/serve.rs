@@ -13,7 +13,7 @@ use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::name::Lockspace;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::backends::{self, OpenError};
 use crate::config::check::host_name;
@@ -63,7 +63,8 @@ pub struct Server {
     drain: Arc<Drain>,
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
-    health: JoinHandle<()>,
+    /// Reports health until it is dropped.
+    health: JoinSet<()>,
 }
 
 impl Server {
@@ -100,10 +101,11 @@ impl Server {
             listeners.spawn(listener::serve(socket, routes, Gate::new(ADMIN_CONNECTIONS), stop.subscribe()));
         }
         wait_until_serving(&runtime).await;
-        let health = tokio::spawn(health.follow(runtime));
+        let mut reporters = JoinSet::new();
+        reporters.spawn(health.follow(runtime));
         let admin = admin_address.map_or_else(|| "nowhere".to_string(), |admin| admin.to_string());
         tracing::info!("listening on {address}, for administrators on {admin}");
-        Ok(Self { address, admin_address, drain, stop, listeners, health })
+        Ok(Self { address, admin_address, drain, stop, listeners, health: reporters })
     }
 
     /// Writes the addresses, one a line, so that whoever started the process knows that it listens and where.
@@ -130,7 +132,7 @@ impl Server {
     /// Closes everything. Call [`Server::drain`] before, or others must find out.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        self.health.abort();
+        self.health.abort_all();
         while self.listeners.join_next().await.is_some() {}
     }
 }

@@ -196,7 +196,9 @@ fn alone() {
         black_box(scene.resource.encode());
         scene.release_oldest();
     });
-    println!("alone: {fresh:.0} ns to lock a new resource and encode it, {again:.0} ns to lock, encode and release a known one");
+    println!(
+        "alone: {fresh:.0} ns to lock a new resource and encode it, {again:.0} ns to lock, encode and release a known one"
+    );
 }
 
 fn main() {

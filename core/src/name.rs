@@ -2,6 +2,7 @@
 //!
 //! Every type here can only be built from valid input, so that inner code has no checks. Names are cheap to clone.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -29,8 +30,22 @@ pub enum NameError {
 }
 
 /// A named set of resources with its own settings. `[a-z0-9._-]{1,64}`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lockspace(Arc<str>);
+
+// Names of resources are compared all the time, and nearly always within one lockspace: copies of one name are
+// recognised without looking at the text.
+impl Ord for Lockspace {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Lockspace {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Lockspace {
     /// Checks and keeps a lockspace name.
@@ -39,7 +54,8 @@ impl Lockspace {
         if name.is_empty() || name.len() > limits::LOCKSPACE_BYTES_MAX || !name.bytes().all(allowed) {
             return Err(NameError::Lockspace);
         }
-        Ok(Self(name.into()))
+        let default = Self::default();
+        Ok(if name == default.as_str() { default } else { Self(name.into()) })
     }
 
     /// The name as text.
@@ -50,7 +66,8 @@ impl Lockspace {
 
 impl Default for Lockspace {
     fn default() -> Self {
-        Self("default".into())
+        static DEFAULT: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
+        Self(DEFAULT.get_or_init(|| "default".into()).clone())
     }
 }
 

@@ -68,7 +68,10 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared) -> (Broker, Stor
 
 /// Renders a line of the machine.
 pub(super) fn log(backend: &str, line: &LogLine) {
-    let LogLine { level, step, subject, detail } = line;
+    let LogLine { level, step, .. } = line;
+    // A field that says nothing is left out.
+    let said = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+    let (subject, detail) = (said(&line.subject), said(&line.detail));
     match level {
         LogLevel::Debug => tracing::debug!(backend, subject, detail, "{step}"),
         LogLevel::Info => tracing::info!(backend, subject, detail, "{step}"),

@@ -375,22 +375,21 @@ impl Broker {
     pub(super) fn reconcile(&mut self, at: usize, id: &ResourceId) {
         let Some(entry) = self.shards[at].entries.get(id) else { return };
         let version = entry.version.unwrap_or_default();
-        let news: Vec<News> = entry
-            .locals
-            .iter()
-            .filter(|claim| self.differs(entry, **claim))
-            .map(|claim| News {
-                claim: *claim,
-                queued: entry.resource.claim(*claim).filter(|view| view.queue != Queue::Granted).map(|view| Waiting {
-                    operation: view.operation,
-                    granted: view.granted,
-                    grant_seq: view.grant_seq,
-                }),
-                vanished: entry.resource.claim(*claim).is_none(),
-                completion: entry.resource.completion(*claim),
-                blocking: blocking_of(entry, *claim),
-            })
-            .collect();
+        let news: Vec<News> =
+            entry
+                .locals
+                .iter()
+                .filter(|claim| self.differs(entry, **claim))
+                .map(|claim| News {
+                    claim: *claim,
+                    queued: entry.resource.claim(*claim).filter(|view| view.queue != Queue::Granted).map(|view| {
+                        Waiting { operation: view.operation, granted: view.granted, grant_seq: view.grant_seq }
+                    }),
+                    vanished: entry.resource.claim(*claim).is_none(),
+                    completion: entry.resource.completion(*claim),
+                    blocking: blocking_of(entry, *claim),
+                })
+                .collect();
         for News { claim, queued, vanished, completion, blocking } in news {
             if vanished {
                 self.vanished(claim);

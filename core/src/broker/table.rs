@@ -155,7 +155,18 @@ pub(super) struct Operation {
 
 impl Claim {
     pub(super) fn new(resource: ResourceId, operation: OperationNumber) -> Self {
-        Self { resource, operation, granted: None, grant_seq: 0, told: None, done: None, commands: 0, pending: None, forced: false, unread: false }
+        Self {
+            resource,
+            operation,
+            granted: None,
+            grant_seq: 0,
+            told: None,
+            done: None,
+            commands: 0,
+            pending: None,
+            forced: false,
+            unread: false,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::runtime::Runtime;
 
 /// How often the engines are asked.
-const INTERVAL: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(500);
 /// What is reported, besides the process as a whole.
 const SERVICES: [&str; 4] = ["", "sixpin.v1.LockService", "sixpin.v1.InspectService", "sixpin.v1.AdminService"];
 
