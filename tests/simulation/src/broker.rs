@@ -36,10 +36,9 @@ impl Call {
         let text = || "no answer in time".to_owned();
         let unknown = || StoreError::Unknown(text());
         match self {
-            Call::Commit(guard, writes) => Input::Committed {
-                lane: guard.lane,
-                outcomes: vec![WriteOutcome::Unknown(text()); writes.len()],
-            },
+            Call::Commit(guard, writes) => {
+                Input::Committed { lane: guard.lane, outcomes: vec![WriteOutcome::Unknown(text()); writes.len()] }
+            }
             Call::Advance(guard) => Input::Advanced { guard, result: Err(unknown()) },
             Call::Read(keys) => Input::Slots { keys, result: Err(unknown()) },
             Call::List(family, after, _) => Input::Listed { family, after, result: Err(unknown()) },
@@ -168,7 +167,8 @@ impl World {
         let streams: Vec<u64> =
             self.streams.iter().filter(|(_, stream)| stream.slot == slot).map(|(id, _)| *id).collect();
         for stream in streams {
-            let delay = if self.rng.u32(..4) == 0 { self.rng.u64(100 * MS..2_000 * MS) } else { self.rng.u64(1..20 * MS) };
+            let delay =
+                if self.rng.u32(..4) == 0 { self.rng.u64(100 * MS..2_000 * MS) } else { self.rng.u64(1..20 * MS) };
             self.after(delay, Event::DownEnds { stream });
         }
     }
@@ -344,7 +344,9 @@ impl World {
             Call::Commit(guard, writes) => {
                 let before: Vec<(Key, Slot)> = writes
                     .iter()
-                    .map(|write| (write.key.clone(), self.store.read(std::slice::from_ref(&write.key)).pop().unwrap_or_default()))
+                    .map(|write| {
+                        (write.key.clone(), self.store.read(std::slice::from_ref(&write.key)).pop().unwrap_or_default())
+                    })
                     .collect();
                 let notify: Vec<bool> = writes.iter().map(|write| write.notify).collect();
                 let outcomes = self.store.commit(now, guard, writes);

@@ -100,7 +100,8 @@ impl Check {
             let text = format!("{} writes r{resource} with fence {fence}, below {}", who(), stored.fence);
             self.fail(text);
         } else if stored.count != read.count {
-            let text = format!("{} loses an update of r{resource}: read {}, stands at {}", who(), read.count, stored.count);
+            let text =
+                format!("{} loses an update of r{resource}: read {}, stands at {}", who(), read.count, stored.count);
             self.fail(text);
         }
         self.registers[resource] = Register { count: read.count + 1, fence };

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sixpin_client::logic::{ClaimEvent, Config, Done, Grant, Input, Machine, OperationId, Output};
 use sixpin_client::Mode;
+use sixpin_client::logic::{ClaimEvent, Config, Done, Grant, Input, Machine, OperationId, Output};
 use sixpin_proto::v1;
 
 use crate::check::{self, Register};
@@ -78,7 +78,8 @@ impl ClientNode {
     }
 
     fn clock(&self, now: Time) -> Duration {
-        Duration::from_secs(50 * (self.number as u64 + 1)) + Duration::from_nanos((now as f64 * 1_000.0 * self.rate) as u64)
+        Duration::from_secs(50 * (self.number as u64 + 1))
+            + Duration::from_nanos((now as f64 * 1_000.0 * self.rate) as u64)
     }
 
     fn real(&self, local: Duration) -> Time {
@@ -288,7 +289,8 @@ impl World {
     fn check_exclusion(&mut self, client: usize, claim: u64, now: Time) {
         let Some(mode) = self.clients[client].valid_mode(claim, now) else { return };
         let Some(resource) = self.clients[client].held.get(&claim).map(|held| held.resource) else { return };
-        let others = self.clients.iter().flat_map(|node| node.held.iter().map(move |(number, held)| (node, *number, held)));
+        let others =
+            self.clients.iter().flat_map(|node| node.held.iter().map(move |(number, held)| (node, *number, held)));
         for (node, number, held) in others {
             if held.resource != resource || (node.number == client && number == claim) {
                 continue;
@@ -334,7 +336,8 @@ impl World {
         let node = &self.clients[client];
         let busy = node.held.len() + node.aims.values().filter(|aim| matches!(aim, Aim::Lock { .. })).count();
         let claim = {
-            let free: Vec<u64> = node.held.iter().filter(|(_, held)| !held.converting).map(|(claim, _)| *claim).collect();
+            let free: Vec<u64> =
+                node.held.iter().filter(|(_, held)| !held.converting).map(|(claim, _)| *claim).collect();
             (!free.is_empty()).then(|| free[self.rng.usize(..free.len())])
         };
         match (self.rng.u32(..100), claim) {
@@ -464,7 +467,11 @@ impl World {
         if node.aims.is_empty() && node.held.is_empty() {
             self.close(client);
         } else if self.now > patience {
-            let text = format!("c{client} still waits long after everything was released: {}; stored: {}", node.describe(), self.stored());
+            let text = format!(
+                "c{client} still waits long after everything was released: {}; stored: {}",
+                node.describe(),
+                self.stored()
+            );
             self.check.fail(text);
         }
     }

@@ -14,7 +14,8 @@ impl World {
         if self.healed {
             return;
         }
-        let duration = if self.rng.u32(..10) < 3 { self.rng.u64(900 * MS..3_000 * MS) } else { self.rng.u64(20 * MS..1_000 * MS) };
+        let duration =
+            if self.rng.u32(..10) < 3 { self.rng.u64(900 * MS..3_000 * MS) } else { self.rng.u64(20 * MS..1_000 * MS) };
         let until = self.now + duration;
         let slot = self.rng.usize(..self.plan.brokers);
         let client = self.rng.usize(..self.plan.clients);

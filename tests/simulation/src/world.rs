@@ -296,9 +296,9 @@ impl World {
         if let Some(lines) = &mut self.trace {
             let mut line = String::new();
             let _ = write!(line, "{} {}", seconds(self.now), text());
-            self.digest = line.bytes().fold(self.digest, |digest, byte| {
-                (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+            self.digest = line
+                .bytes()
+                .fold(self.digest, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
             lines.push(line);
         }
     }
