@@ -194,12 +194,7 @@ impl Broker {
     }
 
     /// The client has stopped using what was taken away.
-    pub(super) fn confirm_lost(
-        &mut self,
-        from: ReplyTo,
-        id: SessionId,
-        claims: &[ClaimNumber],
-    ) -> Result<(), RequestError> {
+    pub(super) fn confirm_lost(&mut self, from: ReplyTo, id: SessionId, claims: &[ClaimNumber]) {
         self.reply(from, Reply::Confirmed);
         if claims.is_empty() {
             self.expired_timer(id);
@@ -207,7 +202,6 @@ impl Broker {
         for number in claims {
             self.forced_timer(ClaimId { session: id, number: *number });
         }
-        Ok(())
     }
 
     /// Claims of a session that were taken away and not confirmed yet: told again with every keepalive, because a client

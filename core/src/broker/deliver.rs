@@ -231,12 +231,11 @@ impl Broker {
         if done.mode.is_none() {
             self.drop_claim(id, Some(done.clone()));
         }
-        match operation {
-            Some(operation) => match operation.reply {
+        if let Some(operation) = operation {
+            match operation.reply {
                 Some(to) => self.reply(to, Reply::Done(done)),
                 None => self.tell(id, Event::Done(done)),
-            },
-            None => {}
+            }
         }
     }
 

@@ -341,7 +341,7 @@ impl Broker {
 
     /// The store lost its memory: nothing that was granted is honoured.
     pub(super) fn forget_everything(&mut self, text: String) {
-        let hold_back = self.sessions.keys().map(|id| id.ttl()).max().unwrap_or_default();
+        let hold_back = self.sessions.keys().map(SessionId::ttl).max().unwrap_or_default();
         self.end(Ending::Amnesia { text, hold_back: with_tolerance(hold_back) });
     }
 }

@@ -49,25 +49,22 @@ impl Broker {
             Some((Life::Moving, number, _)) if resume.move_number > number => Err(RequestError::Unavailable(format!(
                 "an earlier move of session {id} is still being written: try again"
             ))),
-            Some((life, number, _)) => self.resume_known(from, resume, &life, number),
+            Some((life, number, _)) => {
+                self.resume_known(from, resume, &life, number);
+                Ok(())
+            }
             None => self.move_here(from, resume),
         }
     }
 
     /// The session is in the table: its stream was cut, or the client repeats its move, or it comes back.
-    fn resume_known(
-        &mut self,
-        from: ReplyTo,
-        resume: ResumeRequest,
-        life: &Life,
-        number: u32,
-    ) -> Result<(), RequestError> {
+    fn resume_known(&mut self, from: ReplyTo, resume: ResumeRequest, life: &Life, number: u32) {
         let id = resume.session;
         let now = self.now.mono;
         let repeat = resume.move_number == number;
         let void: BTreeSet<ClaimNumber> = resume.void.iter().copied().collect();
         self.give_up(id, &void);
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard = now;
         session.move_number = resume.move_number;
         if !void.is_empty() {
@@ -79,7 +76,7 @@ impl Broker {
         }
         self.expect_answer(from, &resume);
         if *life == Life::Moving {
-            return Ok(());
+            return;
         }
         // Without other brokers there is nobody whom a late move could reach, so no mark is needed.
         if repeat || !self.config.profile.shared {
@@ -87,7 +84,6 @@ impl Broker {
         } else {
             self.write_move(id);
         }
-        Ok(())
     }
 
     fn move_here(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {

@@ -51,8 +51,14 @@ impl Broker {
             Request::Convert { convert, until_done } => self.convert(from, id, convert, until_done),
             Request::Unlock(unlock) => self.unlock(from, id, unlock),
             Request::UnlockAll { owner } => self.unlock_all(from, id, owner),
-            Request::Cancel { claim, operation } => self.cancel(from, id, claim, operation),
-            Request::ConfirmLost { claims } => self.confirm_lost(from, id, &claims),
+            Request::Cancel { claim, operation } => {
+                self.cancel(from, id, claim, operation);
+                Ok(())
+            }
+            Request::ConfirmLost { claims } => {
+                self.confirm_lost(from, id, &claims);
+                Ok(())
+            }
             Request::Close => self.close(from, id),
             Request::Open { .. } | Request::Resume(_) => Ok(()),
         }
@@ -442,22 +448,15 @@ impl Broker {
         }
     }
 
-    fn cancel(
-        &mut self,
-        from: ReplyTo,
-        id: SessionId,
-        number: ClaimNumber,
-        operation: Option<OperationNumber>,
-    ) -> Result<(), RequestError> {
+    fn cancel(&mut self, from: ReplyTo, id: SessionId, number: ClaimNumber, operation: Option<OperationNumber>) {
         let claim = ClaimId { session: id, number };
         let Some(known) = self.claim_mut(claim) else {
             self.reply(from, Reply::Cancelled { claim: number, result: CancelResult::Gone });
-            return Ok(());
+            return;
         };
         let resource = known.resource.clone();
         let command = Command::Cancel { claim, operation, reason: CancelReason::Cancelled };
         self.push_command(&resource, command, Purpose::Cancel(claim, from), Some(claim));
-        Ok(())
     }
 
     /// The wait of an operation ended. A lock that was never sent to the store is answered at once; for the others the

@@ -60,7 +60,8 @@ pub(crate) struct BrokerNode {
     pub(crate) slot: usize,
     pub(crate) machine: Option<Broker>,
     pub(crate) incarnation: u64,
-    rate: f64,
+    /// How fast its clocks run, in thousandths.
+    rate: u64,
     pub(crate) paused_until: Time,
     /// Time that the monotonic clock did not count.
     pub(crate) suspended: Time,
@@ -79,7 +80,7 @@ impl BrokerNode {
             slot,
             machine: None,
             incarnation: 0,
-            rate: [0.99, 1.0, 1.01][rng.usize(..3)],
+            rate: [990, 1_000, 1_010][rng.usize(..3)],
             paused_until: 0,
             suspended: 0,
             suspended_until: 0,
@@ -93,7 +94,7 @@ impl BrokerNode {
     }
 
     fn clock(&self, now: Time) -> Now {
-        let scale = |time: Time| Duration::from_nanos((time as f64 * 1_000.0 * self.rate) as u64);
+        let scale = |time: Time| Duration::from_nanos(time * self.rate);
         // A process that starts later does not start at zero.
         let offset = Duration::from_secs(1_000 * (self.slot as u64 + 1));
         Now {
@@ -106,8 +107,8 @@ impl BrokerNode {
     /// The real time of a monotonic one.
     fn real(&self, mono: Duration) -> Time {
         let offset = Duration::from_secs(1_000 * (self.slot as u64 + 1));
-        let elapsed = mono.saturating_sub(offset).as_nanos() as f64 / 1_000.0 / self.rate;
-        elapsed.ceil() as Time + 1 + self.suspended
+        let elapsed = mono.saturating_sub(offset).as_nanos().div_ceil(u128::from(self.rate));
+        elapsed as Time + 1 + self.suspended
     }
 }
 

@@ -179,7 +179,14 @@ pub(crate) fn compatible(one: Mode, other: Mode) -> bool {
 
 /// The mode of a number as it is on the wire.
 pub(crate) fn mode(number: i32) -> Mode {
-    [Mode::NL, Mode::CR, Mode::CW, Mode::PR, Mode::PW, Mode::EX][(number - 1) as usize]
+    match number {
+        2 => Mode::CR,
+        3 => Mode::CW,
+        4 => Mode::PR,
+        5 => Mode::PW,
+        6 => Mode::EX,
+        _ => Mode::NL,
+    }
 }
 
 /// What a program surely still has while it converts from one mode to another.

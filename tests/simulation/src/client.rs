@@ -41,7 +41,8 @@ pub(crate) struct ClientNode {
     logic: Option<Machine>,
     /// Counts the processes.
     pub(crate) life: u32,
-    rate: f64,
+    /// How fast its clock runs, in thousandths.
+    rate: u64,
     pub(crate) paused_until: Time,
     ticks_at: Time,
     next_operation: u64,
@@ -58,7 +59,7 @@ impl ClientNode {
             number,
             logic: None,
             life: 0,
-            rate: [0.99, 1.0, 1.01][rng.usize(..3)],
+            rate: [990, 1_000, 1_010][rng.usize(..3)],
             paused_until: 0,
             ticks_at: Time::MAX,
             next_operation: 1,
@@ -78,13 +79,12 @@ impl ClientNode {
     }
 
     fn clock(&self, now: Time) -> Duration {
-        Duration::from_secs(50 * (self.number as u64 + 1))
-            + Duration::from_nanos((now as f64 * 1_000.0 * self.rate) as u64)
+        Duration::from_secs(50 * (self.number as u64 + 1)) + Duration::from_nanos(now * self.rate)
     }
 
     fn real(&self, local: Duration) -> Time {
         let elapsed = local.saturating_sub(Duration::from_secs(50 * (self.number as u64 + 1)));
-        (elapsed.as_nanos() as f64 / 1_000.0 / self.rate).ceil() as Time + 1
+        elapsed.as_nanos().div_ceil(u128::from(self.rate)) as Time + 1
     }
 
     /// The mode that the program may act on, if its session is valid at this moment.

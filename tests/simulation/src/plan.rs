@@ -100,7 +100,7 @@ impl Plan {
             clients: rng.usize(2..=8),
             resources: rng.usize(1..=4),
             kind,
-            ttl: Duration::from_millis(1_000),
+            ttl: Duration::from_secs(1),
             broker_ttl: Duration::from_millis(rng.u64(400..=900)),
             lanes: rng.u16(1..=3),
             faults,

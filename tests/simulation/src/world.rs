@@ -321,7 +321,7 @@ impl World {
 }
 
 fn seconds(time: Time) -> String {
-    format!("{:>10.6}", time as f64 / SECOND as f64)
+    format!("{:>3}.{:06}", time / SECOND, time % SECOND)
 }
 
 fn describe_slot(key: &Key, slot: &Slot) -> String {
