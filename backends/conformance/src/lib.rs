@@ -3,7 +3,7 @@
 //! Each behaviour is one async function that takes a [`Fixture`]: a fresh, empty namespace of a real store. A backend
 //! joins by writing a fixture and naming it, with the groups of trouble that it can be put into:
 //!
-//! ```ignore
+//! ```text
 //! async fn fixture(group: Group) -> RedisFixture { … }
 //!
 //! sixpin_conformance::conformance_tests!(fixture: contract, links, restarts, freezes, refusals, hints, wipes);
