@@ -9,7 +9,7 @@
 //! * `run`: runs a command under a lock (on Linux);
 //! * [`ls`], [`show`], [`watch`], [`sessions`], [`brokers`], [`status`]: look;
 //! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
-//! * [`bench`]: measures how fast locks are;
+//! * `bench`: measures how fast locks are;
 //! * [`connect`], [`failure`], [`output`], [`view`]: what they share.
 
 use std::process::ExitCode;
