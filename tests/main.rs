@@ -15,6 +15,7 @@ mod malformed;
 mod inspection;
 mod limits;
 mod drain;
+mod trouble;
 mod process;
 
 mod client_world;

@@ -191,3 +191,64 @@ impl StoreCalls {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sixpin_core::backend::{Generation, Guard, Lane};
+    use sixpin_core::name::{Lockspace, ResourceId, ResourceName};
+    use sixpin_memory::{Fault, Faulty, MemoryStore, Operation};
+
+    use super::*;
+
+    const BROKER: Incarnation = Incarnation(1);
+
+    fn commit() -> Effect {
+        Effect::Commit { guard: Guard { broker: BROKER, lane: Lane(3), generation: Generation(1) }, writes: Vec::new() }
+    }
+
+    fn key() -> Key {
+        Key::Resource(ResourceId { lockspace: Lockspace::default(), name: ResourceName::new("r").unwrap() })
+    }
+
+    fn calls(delay: Option<(Operation, Duration)>) -> StoreCalls {
+        let script = delay.map(|(operation, delay)| (operation, Fault::Delay(delay)));
+        StoreCalls::new(Arc::new(Faulty::scripted(MemoryStore::new().backend(false), script)), BROKER)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_ready_at_once_never_waits() {
+        let outcome = calls(None).start(commit());
+        assert_eq!(outcome, Some(Input::Committed { lane: Lane(3), outcomes: Vec::new() }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_takes_too_long_brought_nothing_and_a_beat_may_have_arrived() {
+        let mut calls = calls(Some((Operation::Pulses, Duration::from_secs(3600))));
+        assert_eq!(calls.start(Effect::Pulses), None);
+        let begun = tokio::time::Instant::now();
+        let outcome = calls.next().await;
+        assert!(matches!(outcome, Input::Pulses { result: Err(StoreError::Unavailable(_)) }), "{outcome:?}");
+        assert_eq!(begun.elapsed(), calls.patience);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_was_replaced_or_given_up_says_nothing() {
+        let store = MemoryStore::new();
+        let mut calls = StoreCalls::new(Arc::new(store.backend(true)), BROKER);
+        // It differs from what was seen, so it returns at once; but not after it was given up.
+        calls.start(Effect::Watch { key: key(), seen: Version(7) });
+        calls.start(Effect::Unwatch { key: key() });
+        let mut inputs = Vec::new();
+        calls.ready(&mut inputs, 10);
+        assert_eq!(inputs, []);
+        assert!(calls.watched.is_empty());
+        calls.start(Effect::Watch { key: key(), seen: Version(7) });
+        calls.start(Effect::Watch { key: key(), seen: Version(8) });
+        assert_eq!(calls.next().await, Input::Changed { key: key() });
+        calls.ready(&mut inputs, 10);
+        assert_eq!(inputs, []);
+        assert!(calls.watched.is_empty());
+    }
+}

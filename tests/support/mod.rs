@@ -43,7 +43,11 @@ impl Broker {
 
     /// On a store that other brokers may use too.
     pub async fn on(store: &MemoryStore, settings: &str) -> Self {
-        let backend: Arc<dyn Backend> = Arc::new(store.backend(true));
+        Self::behind(Arc::new(store.backend(true)), settings).await
+    }
+
+    /// On whatever is given as its store.
+    pub async fn behind(backend: Arc<dyn Backend>, settings: &str) -> Self {
         let stores = BTreeMap::from([("default".to_string(), backend)]);
         Self { server: Server::start_on(config(settings), stores).await.unwrap() }
     }

@@ -1,0 +1,134 @@
+//! A store that misbehaves, a broker that is declared dead, a store that forgets.
+
+use std::sync::Arc;
+
+use sixpin_memory::{Fault, Faulty, MemoryStore, Operation};
+use sixpin_proto::v1;
+use tonic::Code;
+use v1::client_message::Body as Ask;
+use v1::server_message::Body;
+
+use crate::support::stream::Session;
+use crate::support::{Broker, reason, resource, soon, unlock, until, wait_lock};
+
+/// Every third commit goes wrong, each time in another way.
+fn troubled(store: &MemoryStore) -> Faulty<sixpin_memory::MemoryBackend> {
+    let faults = [Fault::ReplyLost, Fault::RequestLost, Fault::Unavailable, Fault::Conflict];
+    let mut commits = 0;
+    Faulty::new(store.backend(true), move |call| {
+        if call.operation != Operation::Commit {
+            return Fault::None;
+        }
+        commits += 1;
+        if commits % 3 == 0 { faults[commits / 3 % faults.len()] } else { Fault::None }
+    })
+}
+
+#[tokio::test]
+async fn a_store_that_loses_and_refuses_costs_time_and_no_lock() {
+    let broker = Broker::behind(Arc::new(troubled(&MemoryStore::new())), "").await;
+    let mut sessions = [broker.session().await, broker.session().await];
+    let mut last = 0;
+    for claim in 1..=40 {
+        let session = &mut sessions[claim % 2];
+        let granted = soon("a grant", session.lock(wait_lock(claim as u64, "r", v1::Mode::Ex))).await;
+        assert_eq!(granted.status(), v1::Status::Granted);
+        assert!(granted.fence > last, "fences rise");
+        last = granted.fence;
+        let released = soon("a release", session.unlock(claim as u64, 2)).await;
+        assert_eq!(released.status(), v1::Status::Released);
+    }
+    until("nothing to be left", async || broker.state("r").await.claims.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_was_declared_dead_starts_anew_and_its_sessions_resume() {
+    let backend = Arc::new(Faulty::new(MemoryStore::new().backend(true), |_| Fault::None));
+    let broker = Broker::behind(backend.clone(), "broker_ttl = \"1s\"").await;
+    let before = incarnation(&broker).await;
+    let mut session = broker.session().await;
+    session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let mut evicted = false;
+    backend.set_plan(move |call| {
+        let now = call.operation == Operation::Commit && !std::mem::replace(&mut evicted, true);
+        if now { Fault::Evict } else { Fault::None }
+    });
+    session.send(Ask::Lock(wait_lock(2, "s", v1::Mode::Ex))).await;
+    let _ = soon("the end of the stream", session.end()).await;
+    until("a new incarnation", async || incarnation(&broker).await != before).await;
+    until("it to serve", async || status(&broker).await.state == "serving").await;
+    // The session was opened by the old one; the new one takes it in when it may.
+    let mut moves = 0;
+    soon("the session", async {
+        loop {
+            moves += 1;
+            let mut stream = Session::silent(&broker).await;
+            match stream.ask(Ask::Resume(resume(&session, moves))).await {
+                Body::Resumed(resumed) => {
+                    assert_eq!(resumed.claims[0].mode(), v1::Mode::Ex);
+                    assert_eq!(stream.complete(Ask::Unlock(unlock(1, 2))).await.status(), v1::Status::Released);
+                    return;
+                }
+                Body::Error(error) => assert_eq!(error.reason(), v1::Reason::Unavailable, "{error:?}"),
+                other => panic!("{other:?}"),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_forgot_everything_ends_all_sessions_and_is_used_again_later() {
+    let store = MemoryStore::new();
+    let broker = Broker::on(&store, "broker_ttl = \"1s\"\nsession_ttl = \"1s\"").await;
+    let mut session = broker.session().await;
+    session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    store.wipe();
+    let mut lost = None;
+    let ended = soon("the end of the stream", async {
+        loop {
+            match session.message().await {
+                Ok(Some(message)) => match message.body {
+                    Some(Body::Lost(reason)) => lost = Some(reason.reason()),
+                    other => panic!("{other:?}"),
+                },
+                Ok(None) => return Ok(()),
+                Err(status) => return Err(status),
+            }
+        }
+    })
+    .await;
+    assert!(lost == Some(v1::LostReason::Amnesia) || ended.is_err(), "{lost:?}, {ended:?}");
+    // Nothing is granted until the longest TTL has passed; then there is a new store.
+    let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::Unavailable, v1::Reason::Unavailable));
+    until("it to serve", async || broker.locks().await.open_session(v1::OpenRequest::default()).await.is_ok()).await;
+    let mut session = broker.session().await;
+    assert_eq!(session.lock(wait_lock(1, "r", v1::Mode::Ex)).await.status(), v1::Status::Granted);
+}
+
+fn resume(session: &Session, move_number: u32) -> v1::ResumeRequest {
+    let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
+    v1::ResumeRequest {
+        session: session.opened.session.clone(),
+        secret: session.opened.secret.clone(),
+        move_number,
+        next_claim: 3,
+        claims: vec![live],
+        void_claims: vec![2],
+        ..Default::default()
+    }
+}
+
+async fn incarnation(broker: &Broker) -> String {
+    let status = broker.inspect().await.get_status(v1::GetStatusRequest {}).await;
+    status.map(|status| status.into_inner().incarnation).unwrap_or_default()
+}
+
+async fn status(broker: &Broker) -> v1::BackendStatus {
+    match broker.inspect().await.get_status(v1::GetStatusRequest {}).await {
+        Ok(status) => status.into_inner().backends.remove(0),
+        Err(_) => v1::BackendStatus::default(),
+    }
+}
