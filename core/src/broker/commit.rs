@@ -366,8 +366,10 @@ impl Broker {
             let locals = entry.locals.clone();
             self.reconcile(at, id);
             self.resumed_claims_read(id, &locals);
-            // Claims with commands on their way were left alone: they are looked at again after those.
-            let busy = locals.iter().any(|claim| self.claim_mut(*claim).is_some_and(|claim| claim.commands > 0));
+            // Claims with commands on their way, and those of sessions that still move, were left alone: they are looked
+            // at again later.
+            let left = |claim: &super::table::Claim| claim.commands > 0 || claim.unread;
+            let busy = locals.iter().any(|claim| self.claim_mut(*claim).is_some_and(|claim| left(claim)));
             if let Some(entry) = self.shards[at].entries.get_mut(id) {
                 entry.news |= busy;
             }

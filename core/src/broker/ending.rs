@@ -151,12 +151,18 @@ impl Broker {
     }
 
     /// A compare-and-swap showed the session at another broker: it is not this one's any more.
-    pub(super) fn moved_away(&mut self, id: SessionId, to: crate::name::Incarnation) {
+    pub(super) fn moved_away(&mut self, id: SessionId, to: crate::name::Incarnation, void: &[ClaimNumber]) {
         self.strangers.note_moved_away(id, to);
         let Some(session) = self.sessions.get(&id) else { return };
         let claims: Vec<ClaimNumber> = session.claims.keys().copied().collect();
         for number in claims {
             let claim = ClaimId { session: id, number };
+            // What the client gave up when it moved may have been created here since: nobody else knows where.
+            if void.contains(&number)
+                && let Some(resource) = self.claim_mut(claim).map(|claim| claim.resource.clone())
+            {
+                self.remove_claims(&resource, vec![claim]);
+            }
             let reply = self.claim_mut(claim).and_then(|claim| claim.pending.take()).and_then(|pending| pending.reply);
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.waiting = session.waiting.saturating_sub(1);
@@ -208,7 +214,9 @@ impl Broker {
 
     fn burial_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
         match self.decode_mark(job.session, slot) {
-            Some(Mark::Moved { to, .. }) if to != self.config.incarnation => self.moved_away(job.session, to),
+            Some(Mark::Moved { to, void, .. }) if to != self.config.incarnation => {
+                self.moved_away(job.session, to, &void);
+            }
             Some(Mark::Moved { .. }) => {
                 job.expected = slot.version;
                 self.push_mark(job);

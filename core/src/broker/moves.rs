@@ -281,7 +281,9 @@ impl Broker {
     pub(super) fn resumed_claims_read(&mut self, id: &crate::name::ResourceId, locals: &BTreeSet<ClaimId>) {
         let sessions: BTreeSet<SessionId> = locals.iter().map(|claim| claim.session).collect();
         for claim in locals {
-            if let Some(claim) = self.claim_mut(*claim) {
+            // While the mark of another move is written, nothing was told of the claim: it is looked up again after.
+            let settled = self.sessions.get(&claim.session).is_some_and(|session| session.life == Life::Vouching);
+            if let Some(claim) = self.claim_mut(*claim).filter(|_| settled) {
                 claim.unread = false;
             }
         }

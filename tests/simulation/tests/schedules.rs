@@ -14,6 +14,8 @@ const FOUND: &[(u64, &str)] = &[
     (300, "a second resume was answered before the claims of the first were looked up"),
     (755, "a conversion that was answered as timed out happened through the broker that the session had left"),
     (1062, "a mark whose deletion had a doubtful outcome stayed"),
+    (6130, "a claim that was void before it was created stayed, because its broker did not know that it was void"),
+    (17623, "a session that moved twice was told of its claims before they were looked up"),
 ];
 
 #[test]
