@@ -23,3 +23,6 @@ mod client_basics;
 mod client_cancel;
 mod client_loss;
 mod client_moves;
+
+#[cfg(target_os = "linux")]
+mod cli;

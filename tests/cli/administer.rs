@@ -1,0 +1,115 @@
+//! Commands that take away, end, drain and purge.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use sixpin_client::{Client, Mode};
+
+use super::program::{Broker, Process, soon, uptime};
+
+/// The session that holds a resource.
+fn holder_of(broker: &Broker, resource: &str) -> String {
+    broker.json(&["show", resource])["claims"][0]["session"].as_str().unwrap().to_owned()
+}
+
+fn granted(broker: &Broker) -> u64 {
+    let listing = broker.json(&["ls"]);
+    listing["resources"].as_array().unwrap().iter().map(|resource| resource["granted"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn unlock_needs_a_session_and_force() {
+    let broker = Broker::start();
+    let said = broker.ask(&["unlock", "r"]);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(1), "error: nobody holds `r`\n"));
+
+    let holder = broker.hold(&["r", "--label", "me@here:1"]);
+    let session = holder_of(&broker, "r");
+    let said = broker.ask(&["unlock", "r"]);
+    assert_eq!((said.status, said.stdout.as_str()), (Some(2), ""), "{said:?}");
+    assert!(said.stderr.contains("me@here:1"), "it does not list the holder: {said:?}");
+    assert!(said.stderr.contains(&format!("`sixpin unlock 'r' --session {session} --force`")), "{said:?}");
+
+    let said = broker.ask(&["unlock", "r", "--session", &session]);
+    assert_eq!(said.status, Some(2));
+    assert!(said.stderr.contains("would take `r` away from me@here:1, which has it in EX"), "{said:?}");
+    assert!(said.stderr.contains("hint: ") && said.stderr.contains("`--force`"), "{said:?}");
+    assert_eq!(granted(&broker), 1);
+    assert!(holder.release().success());
+}
+
+#[test]
+fn a_forced_unlock_ends_the_command_first() {
+    let broker = Broker::start();
+    let mut holder = broker.hold(&["r", "--ttl", "60s"]);
+    let session = holder_of(&broker, "r");
+    let before = uptime();
+    let said = broker.ask(&["unlock", "r", "--session", &session, "--force"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(said.stdout, format!("took 1 claim on r from session {session}: it is free\n"));
+    // The holder confirmed: nobody waited for the TTL.
+    assert!(uptime() - before < Duration::from_secs(30));
+    assert_eq!(holder.process.wait().code(), Some(74));
+    assert_eq!(granted(&broker), 0);
+}
+
+#[test]
+fn expire_ends_a_session() {
+    let broker = Broker::start();
+    let mut holder = broker.hold(&["r", "--ttl", "60s"]);
+    let session = holder_of(&broker, "r");
+    let report = broker.json(&["expire", &session]);
+    assert_eq!((&report["session"], &report["free"]), (&session.as_str().into(), &true.into()));
+    assert_eq!(holder.process.wait().code(), Some(74));
+    assert_eq!(broker.json(&["sessions"])["sessions"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn purge_removes_orphans() {
+    let broker = Broker::start();
+    let client = Client::new([broker.address.as_str()]).unwrap();
+    let session = client.session().open().await.unwrap();
+    let guard = session.lock("r", Mode::EX).persistent().owner("job-7").await.unwrap();
+    session.close().await.unwrap();
+    drop(guard);
+    soon("the orphan", || (broker.json(&["show", "r"])["claims"][0]["orphan"] == true).then_some(()));
+    assert_eq!(broker.ask(&["purge", "r"]).status, Some(2));
+    assert_eq!(broker.ask(&["purge", "r", "--owner", "job-8"]).stdout, "removed 0 orphans from r\n");
+    assert_eq!(broker.ask(&["purge", "r", "--owner", "job-7"]).stdout, "removed 1 orphan from r\n");
+    assert_eq!(broker.json(&["ls"])["resources"], serde_json::json!([]));
+}
+
+#[test]
+fn drain_is_for_one_broker_and_ends_it() {
+    let mut broker = Broker::start();
+    let two = format!("{0},{0}", broker.admin_address);
+    let said = broker.ask(&["drain", "--admin-endpoint", &two]);
+    assert_eq!(said.status, Some(2));
+    assert!(said.stderr.contains("several are named"), "{said:?}");
+
+    let said = broker.ask(&["drain", "--timeout", "1s"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.stdout.ends_with("has let go of 0 sessions and leaves\n"), "{said:?}");
+    assert!(broker.process.wait().success());
+}
+
+#[test]
+fn a_wrong_listener_is_told() {
+    let broker = Broker::start();
+    let said = broker.ask(&["drain", "--admin-endpoint", &broker.address]);
+    assert_eq!(said.status, Some(1));
+    assert!(said.stderr.contains("hint: ") && said.stderr.contains("`--admin-listen`"), "{said:?}");
+}
+
+#[test]
+fn waiters_move_up_when_a_lock_is_taken_away() {
+    let broker = Broker::start();
+    let mut holder = broker.hold(&["r"]);
+    let mut command = broker.sixpin(&["run", "r", "--", "true"]);
+    let mut waiter = Process(command.stderr(Stdio::null()).spawn().unwrap());
+    soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
+    let session = holder_of(&broker, "r");
+    assert_eq!(broker.ask(&["unlock", "r", "--session", &session, "--force", "--now"]).status, Some(0));
+    assert_eq!(waiter.wait().code(), Some(0));
+    assert_eq!(holder.process.wait().code(), Some(74));
+}

@@ -1,0 +1,174 @@
+//! Commands that look, against a broker with known claims.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use sixpin_client::{Client, Guard, Mode, Session};
+
+use super::program::{Broker, Process, Said, program};
+
+/// A session of the client library, for what `sixpin run` does not do.
+async fn session(broker: &Broker, label: &str) -> Session {
+    let client = Client::new([broker.address.as_str()]).unwrap();
+    client.session().label(label).open().await.unwrap()
+}
+
+/// `deploy`: held in CR by two, of which one converts to EX, and one waits for PW.
+async fn busy(broker: &Broker) -> (Vec<Session>, Vec<Guard>) {
+    let sessions = vec![session(broker, "alice@web1:1").await, session(broker, "bob@web2:2").await];
+    let write = |session: &Session| session.lock("deploy", Mode::EX).label("writer").into_future();
+    let writer = write(&sessions[0]).await.unwrap();
+    writer.convert(Mode::CR).value(&b"v42"[..]).await.unwrap();
+    let reader = sessions[1].lock("deploy", Mode::CR).label("bob@web2:2").owner("job-7").await.unwrap();
+    (sessions, vec![writer, reader])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ls_shows_who_holds_what() {
+    let broker = Broker::start();
+    let _busy = busy(&broker).await;
+    let other = session(&broker, "").await;
+    let _guard = other.lock("stage", Mode::PR).await.unwrap();
+    let said = broker.ask(&["ls"]);
+    let expected = "RESOURCE  HELD  HOLDERS  CONVERTING  WAITING\n\
+                    deploy    CR          2           0        0\n\
+                    stage     PR          1           0        0\n";
+    assert_eq!((said.status, said.stdout.as_str()), (Some(0), expected));
+    assert_eq!(said.stderr, "");
+
+    let listing = broker.json(&["ls", "dep"]);
+    assert_eq!(listing["resources"].as_array().unwrap().len(), 1);
+    assert_eq!(listing["resources"][0]["modes"], serde_json::json!(["CR"]));
+    assert!(listing["resources"][0]["version"].as_str().unwrap().parse::<u64>().unwrap() > 0);
+    assert_eq!(listing["next"], serde_json::Value::Null);
+
+    let said = broker.ask(&["ls", "--limit", "1"]);
+    assert!(said.stderr.contains("--after 'deploy'"), "{said:?}");
+    assert_eq!(broker.json(&["ls", "--after", "deploy"])["resources"][0]["name"], "stage");
+    assert_eq!(broker.json(&["ls", "--all"])["resources"].as_array().unwrap().len(), 2);
+    assert!(broker.ask(&["ls", "--lockspace", "elsewhere"]).stderr.contains("no such resource"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_shows_the_queues_in_order() {
+    let broker = Broker::start();
+    let (sessions, guards) = busy(&broker).await;
+    let mut upgrade = guards[1].convert(Mode::EX).into_future();
+    let mut waiting = sessions[0].lock("deploy", Mode::PW).label("third").into_future();
+    // Both are asked for, and neither can be granted.
+    let both = futures::future::select(&mut upgrade, &mut waiting);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(500), both).await.is_err());
+
+    let said = broker.ask(&["show", "deploy"]);
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert!(lines[0].starts_with("deploy in lockspace default, version "), "{said:?}");
+    assert_eq!(lines[1], "value block: `v42`, 32 bytes, 1 write, valid");
+    let place = |word: &str| lines.iter().position(|line| line.starts_with(word)).unwrap_or_else(|| panic!("{said:?}"));
+    assert!(place("Granted") < place("Converting") && place("Converting") < place("Waiting"));
+    assert!(lines[place("Granted") + 2].trim_start().starts_with("CR"), "{said:?}");
+    assert!(lines[place("Converting") + 2].trim_start().starts_with("CR>EX"), "{said:?}");
+    assert!(lines[place("Converting") + 2].contains("job-7"), "{said:?}");
+    assert!(lines[place("Waiting") + 2].contains("third"), "{said:?}");
+
+    let state = broker.json(&["show", "deploy"]);
+    let queues: Vec<&str> =
+        state["claims"].as_array().unwrap().iter().map(|claim| claim["queue"].as_str().unwrap()).collect();
+    assert_eq!(queues, ["granted", "converting", "waiting"]);
+    assert_eq!(state["claims"][0]["fence"].as_str().unwrap().parse::<u64>().unwrap(), guards[0].fence());
+    assert_eq!(state["claims"][0]["session"], sessions[0].id());
+    assert_eq!(state["value_block"]["text"], "v42");
+    assert_eq!(state["value_block"]["invalid"], false);
+}
+
+#[test]
+fn show_says_when_nobody_is_there() {
+    let broker = Broker::start();
+    assert_eq!(broker.ask(&["show", "r"]).stdout, "r in lockspace default is free: nobody has a claim on it\n");
+    assert_eq!(broker.json(&["show", "r"])["version"], "0");
+}
+
+#[test]
+fn watch_says_a_line_for_each_change() {
+    let broker = Broker::start();
+    for json in [false, true] {
+        let mut command = broker.sixpin(&["watch", "r"]);
+        if json {
+            command.args(["--output", "json"]);
+        }
+        let mut watch = Process(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(watch.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let free = lines.next().unwrap();
+        let holder = broker.hold(&["r", "--label", "me@here:1"]);
+        let held = lines.next().unwrap();
+        assert!(holder.release().success());
+        let free_again = lines.find(|line| line.contains(if json { "\"claims\":[]" } else { "free" }));
+        assert!(free_again.is_some());
+        if json {
+            let held: serde_json::Value = serde_json::from_str(&held).unwrap();
+            assert_eq!(held["claims"][0]["label"], "me@here:1");
+        } else {
+            assert!(free.ends_with("  free"), "{free}");
+            assert!(held.contains("  held: EX me@here:1 fence "), "{held}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_brokers_and_status_are_told() {
+    let broker = Broker::configured(&["--name", "north"]);
+    let session = session(&broker, "alice@web1:1").await;
+    let _guard = session.lock("r", Mode::EX).await.unwrap();
+
+    let listing = broker.json(&["sessions"]);
+    assert_eq!(listing["sessions"][0]["session"], session.id());
+    assert_eq!(listing["sessions"][0]["broker"], "north");
+    assert_eq!(listing["sessions"][0]["held"], 1);
+    assert_eq!(listing["unanswered"], serde_json::json!([]));
+    let text = broker.ask(&["sessions", "--broker", "north"]).stdout;
+    assert!(text.contains(session.id()) && text.contains("alice@web1:1") && text.contains("10s"), "{text}");
+    let said = broker.ask(&["sessions", "--broker", "south"]);
+    assert_eq!(said.status, Some(1));
+    assert!(said.stderr.starts_with("error: there is no broker `south`\nhint: "), "{said:?}");
+
+    let listing = broker.json(&["brokers"]);
+    assert_eq!(listing["brokers"][0]["name"], "north");
+    assert_eq!(listing["brokers"][0]["address"], broker.address);
+    assert_eq!(listing["brokers"][0]["admin_address"], broker.admin_address);
+    assert!(broker.ask(&["brokers"]).stdout.contains("north  alive"), "{listing}");
+
+    let status = broker.json(&["status"]);
+    assert_eq!((&status["name"], &status["backends"][0]["sessions"]), (&"north".into(), &1.into()));
+    assert!(broker.ask(&["status"]).stdout.contains("serving"));
+}
+
+#[test]
+fn a_failure_is_one_sentence_and_a_hint() {
+    for command in
+        [vec!["ls"], vec!["show", "r"], vec!["watch", "r"], vec!["sessions"], vec!["brokers"], vec!["status"]]
+    {
+        let said = Said::from(program().args(&command).args(["--endpoints", "127.0.0.1:1"]).output().unwrap());
+        assert_eq!((said.status, said.stdout.as_str()), (Some(69), ""), "{command:?}: {said:?}");
+        let lines: Vec<&str> = said.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{said:?}");
+        assert!(lines[0].starts_with("error: no broker answered at `127.0.0.1:1`: ") && !lines[0].ends_with('.'));
+        assert!(lines[1].starts_with("hint: start a broker with `sixpin serve`"), "{said:?}");
+    }
+}
+
+#[test]
+fn the_next_endpoint_is_asked() {
+    let broker = Broker::start();
+    let endpoints = format!("127.0.0.1:1,{}", broker.address);
+    assert_eq!(broker.ask(&["status", "--endpoints", &endpoints]).status, Some(0));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let broker = Broker::start();
+    let mut command = broker.sixpin(&["watch", "r"]);
+    let mut watch = Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    BufReader::new(watch.0.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    // Nobody reads any more; the next change is written to nobody.
+    assert!(broker.hold(&["r"]).release().success());
+    assert_eq!(watch.wait().code(), Some(0));
+}

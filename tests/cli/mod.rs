@@ -1,0 +1,11 @@
+//! The command line as a user has it: the built program, its output and its exit statuses.
+
+mod program;
+
+mod look;
+mod administer;
+mod run;
+mod run_ends;
+mod run_loss;
+mod run_terminal;
+mod bench;

@@ -1,0 +1,133 @@
+//! How `sixpin run` ends: signals, and the death of each of its processes.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::program::{Broker, Process, child_of, is_running, soon};
+
+/// A run whose command has said a line.
+fn started(broker: &Broker, arguments: &[&str]) -> (Process, String) {
+    let mut command = broker.sixpin(arguments);
+    let mut run = Process(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(run.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (run, line.trim().to_owned())
+}
+
+fn waits_until_free(broker: &Broker, resource: &str) {
+    let status = broker.ask(&["run", resource, "--wait", "30s", "--", "true"]).status;
+    assert_eq!(status, Some(0), "{resource} did not become free");
+}
+
+#[test]
+fn signals_go_on_to_the_command() {
+    let broker = Broker::start();
+    let script = "for s in INT TERM HUP QUIT USR1 USR2; do trap \"echo $s; exit 7\" $s; done; echo ready; \
+                  while :; do sleep 0.05; done";
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2] {
+        let (mut run, _) = started(&broker, &["run", "r", "--", "sh", "-c", script]);
+        run.signal(signal);
+        assert_eq!(run.wait().code(), Some(7), "{signal}");
+    }
+}
+
+#[test]
+fn a_signal_that_the_command_does_not_catch_shows_in_the_status() {
+    let broker = Broker::start();
+    let (mut run, _) = started(&broker, &["run", "r", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
+    run.signal(Signal::SIGINT);
+    assert_eq!(run.wait().code(), Some(128 + 2));
+}
+
+#[test]
+fn a_wait_can_be_interrupted_and_leaves_nobody_in_the_queue() {
+    let broker = Broker::start();
+    let holder = broker.hold(&["r"]);
+    let mut command = broker.sixpin(&["run", "r", "--", "true"]);
+    let mut waiter = Process(command.stderr(Stdio::null()).spawn().unwrap());
+    soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
+    waiter.signal(Signal::SIGINT);
+    assert_eq!(waiter.wait().code(), Some(130));
+    assert_eq!(broker.json(&["ls"])["resources"][0]["waiting"], 0);
+    assert!(holder.release().success());
+}
+
+#[test]
+fn a_killed_run_takes_its_command_along_and_frees_the_lock() {
+    let broker = Broker::start();
+    let script = "sleep 1000 & echo $$ $!; wait";
+    let (mut run, line) = started(&broker, &["run", "r", "--ttl", "60s", "--", "sh", "-c", script]);
+    let pids: Vec<i32> = line.split(' ').map(|pid| pid.parse().unwrap()).collect();
+    let keeper = child_of(run.pid(), "run-keeper");
+    run.signal(Signal::SIGKILL);
+    run.wait();
+    for pid in pids {
+        soon("the end of the command", || (!is_running(pid)).then_some(()));
+    }
+    // Well before the TTL: the keeper saw the command die, and let go.
+    waits_until_free(&broker, "r");
+    soon("the end of the keeper", || (!is_running(keeper)).then_some(()));
+}
+
+#[test]
+fn a_job_in_a_group_of_its_own_is_killed_too() {
+    let broker = Broker::start();
+    let script = "set -m; sleep 1000 & echo $!; wait";
+    let (mut run, line) = started(&broker, &["run", "r", "--", "bash", "-c", script]);
+    let job: i32 = line.parse().unwrap();
+    run.signal(Signal::SIGKILL);
+    run.wait();
+    soon("the end of the job", || (!is_running(job)).then_some(()));
+}
+
+#[test]
+fn without_its_keeper_the_command_is_killed() {
+    let broker = Broker::start();
+    let (mut run, line) = started(&broker, &["run", "r", "--", "sh", "-c", "echo $$; exec sleep 1000"]);
+    let keeper = child_of(run.pid(), "run-keeper");
+    kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
+    assert_eq!(run.wait().code(), Some(74));
+    assert!(!is_running(line.parse().unwrap()));
+}
+
+#[test]
+fn if_everything_of_ours_is_killed_the_command_dies_all_the_same() {
+    let broker = Broker::start();
+    let (run, line) = started(&broker, &["run", "r", "--ttl", "1s", "--", "sh", "-c", "echo $$; exec sleep 1000"]);
+    let keeper = child_of(run.pid(), "run-keeper");
+    // Stopped first, so that neither sees the other die.
+    for pid in [run.pid(), keeper] {
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    }
+    for pid in [keeper, run.pid()] {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+    soon("the end of the command", || (!is_running(line.parse().unwrap())).then_some(()));
+    waits_until_free(&broker, "r");
+}
+
+#[test]
+fn a_stopped_run_keeps_its_lock_beyond_the_ttl() {
+    let broker = Broker::start();
+    let (mut run, line) = started(&broker, &["run", "r", "--ttl", "1s", "--", "sh", "-c", "echo $$; sleep 4; exit 3"]);
+    run.signal(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(is_running(line.parse().unwrap()));
+    assert_eq!(broker.ask(&["run", "r", "--no-wait", "--", "true"]).status, Some(75));
+    run.signal(Signal::SIGCONT);
+    assert_eq!(run.wait().code(), Some(3));
+}
+
+#[test]
+fn what_a_command_leaves_in_the_background_lives_on() {
+    let broker = Broker::start();
+    let (mut run, line) = started(&broker, &["run", "r", "--", "sh", "-c", "sleep 1000 >/dev/null & echo $!"]);
+    assert_eq!(run.wait().code(), Some(0));
+    let left = line.parse().unwrap();
+    assert!(is_running(left));
+    kill(Pid::from_raw(left), Signal::SIGKILL).unwrap();
+}
