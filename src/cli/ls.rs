@@ -21,8 +21,8 @@ pub struct Args {
     /// How many to show.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
-    /// Go on after this name.
-    #[arg(long, value_name = "NAME")]
+    /// Go on where the page before ended, as it told.
+    #[arg(long, value_name = "PLACE")]
     after: Option<String>,
     /// Show all of them.
     #[arg(long, conflicts_with = "limit")]

@@ -58,8 +58,11 @@ fn expire_ends_a_session() {
     let broker = Broker::start();
     let mut holder = broker.hold(&["r", "--ttl", "60s"]);
     let session = holder_of(&broker, "r");
+    let before = uptime();
     let report = broker.json(&["expire", &session]);
     assert_eq!((&report["session"], &report["free"]), (&session.as_str().into(), &true.into()));
+    // The holder confirmed: nobody waited for the TTL.
+    assert!(uptime() - before < Duration::from_secs(30));
     assert_eq!(holder.process.wait().code(), Some(74));
     assert_eq!(broker.json(&["sessions"])["sessions"], serde_json::json!([]));
 }

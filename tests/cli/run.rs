@@ -9,11 +9,12 @@ use super::program::{Broker, Process, Said, program, soon};
 #[test]
 fn the_command_knows_its_lock() {
     let broker = Broker::start();
-    let script = "echo $SIXPIN_RESOURCE $SIXPIN_MODE $SIXPIN_LOCKSPACE $SIXPIN_FENCE";
+    let script = "echo $SIXPIN_RESOURCE $SIXPIN_MODE $SIXPIN_LOCKSPACE $SIXPIN_FENCE $SIXPIN_SESSION";
     let said = broker.ask(&["run", "orders/42", "--mode", "pw", "--", "sh", "-c", script]);
     let words: Vec<&str> = said.stdout.split_whitespace().collect();
     assert_eq!(words[..3], ["orders/42", "PW", "default"], "{said:?}");
     assert!(words[3].parse::<u64>().unwrap() > 0, "{said:?}");
+    assert!(words[4].ends_with("-10000"), "{said:?}");
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
 }
 

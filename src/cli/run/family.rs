@@ -1,6 +1,9 @@
-//! The command's processes: its group, and its descendants that left the group, as the jobs of a shell do.
+//! The command's processes: its group, and those that left the group, as the jobs of a shell do.
+//!
+//! These are found as descendants, and by the session's name in their environment: when the command has died before it
+//! is looked for, its descendants are not seen as such any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -8,18 +11,24 @@ use nix::unistd::Pid;
 /// Looks for new descendants at most this often before it kills those it knows.
 const ROUNDS_MAX: usize = 16;
 
+/// The variable that marks the command's processes.
+pub(super) const MARK: &str = "SIXPIN_SESSION";
+
 /// A command that runs, or ran.
 #[derive(Debug)]
 pub(super) struct Family {
     leader: Pid,
+    /// What stands in the environment of its processes.
+    mark: Vec<u8>,
     /// Descendants that were seen, with the time of their start, which tells them from later processes of their number.
     known: BTreeMap<i32, u64>,
 }
 
 impl Family {
-    /// The family of a process that leads its group.
-    pub(super) fn of(leader: i32) -> Self {
-        Self { leader: Pid::from_raw(leader), known: BTreeMap::new() }
+    /// The family of a process that leads its group, marked with its session.
+    pub(super) fn of(leader: i32, session: &str) -> Self {
+        let mark = format!("{MARK}={session}").into_bytes();
+        Self { leader: Pid::from_raw(leader), mark, known: BTreeMap::new() }
     }
 
     /// The process that leads it.
@@ -62,6 +71,11 @@ impl Family {
         known.map(|(pid, _)| *pid).chain([self.leader.as_raw()]).all(has_ended)
     }
 
+    fn is_marked(&self, pid: i32) -> bool {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == self.mark)
+    }
+
     fn signal_known(&self, signal: Signal) {
         for (&pid, &started) in &self.known {
             if start_time(pid) == Some(started) {
@@ -70,18 +84,21 @@ impl Family {
         }
     }
 
-    /// Looks for descendants; true if there are any that were not known.
+    /// Looks for processes of the family; true if there are any that were not known.
     fn look(&mut self) -> bool {
         let parents = parents();
         let before = self.known.len();
         let mut found = vec![self.leader.as_raw()];
-        while let Some(parent) = found.pop() {
-            for (&child, _) in parents.iter().filter(|(_, its)| **its == parent) {
-                if let Some(started) = start_time(child) {
-                    self.known.insert(child, started);
-                    found.push(child);
-                }
+        found.extend(parents.keys().filter(|pid| self.is_marked(**pid)));
+        let mut seen = BTreeSet::new();
+        while let Some(pid) = found.pop() {
+            if !seen.insert(pid) {
+                continue;
             }
+            if let Some(started) = start_time(pid).filter(|_| pid != self.leader.as_raw()) {
+                self.known.insert(pid, started);
+            }
+            found.extend(parents.iter().filter(|(_, parent)| **parent == pid).map(|(child, _)| *child));
         }
         self.known.len() > before
     }
@@ -132,7 +149,7 @@ mod tests {
         let descendant: i32 = line.trim().parse().unwrap();
         let started = start_time(descendant).unwrap();
 
-        Family::of(leader.id().try_into().unwrap()).kill();
+        Family::of(leader.id().try_into().unwrap(), "none").kill();
 
         assert_eq!(leader.wait().unwrap().signal(), Some(9));
         while start_time(descendant) == Some(started) && !has_ended(descendant) {

@@ -17,7 +17,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::family::Family;
+use super::family::{Family, MARK};
 use super::pipe::{Heard, Keeper, THIS_PROGRAM};
 use super::terminal::{Terminal, stop_job};
 use super::words::{FromKeeper, Order, ToKeeper};
@@ -243,7 +243,7 @@ impl Front {
                 self.deadline = at;
                 self.resuming = false;
             }
-            FromKeeper::Granted { fence, mode } => self.start_command(fence, &mode)?,
+            FromKeeper::Granted { fence, mode, session } => self.start_command(fence, &mode, &session)?,
             FromKeeper::Lost { why } => {
                 let now = clock::now().boot;
                 match &mut self.loss {
@@ -256,7 +256,7 @@ impl Front {
     }
 
     /// Starts the starter. The command begins when that has stopped itself.
-    fn start_command(&mut self, fence: u64, mode: &str) -> Result<(), Errno> {
+    fn start_command(&mut self, fence: u64, mode: &str, session: &str) -> Result<(), Errno> {
         let process = Command::new(THIS_PROGRAM)
             .arg0("sixpin")
             .args([starter::NAME, "--parent", &std::process::id().to_string(), "--"])
@@ -265,10 +265,11 @@ impl Front {
             .env("SIXPIN_LOCKSPACE", self.args.space.lockspace.as_str())
             .env("SIXPIN_MODE", mode)
             .env("SIXPIN_FENCE", fence.to_string())
+            .env(MARK, session)
             .process_group(0)
             .spawn()
             .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-        let family = Family::of(process.id().cast_signed());
+        let family = Family::of(process.id().cast_signed(), session);
         self.command = Some(Running { process, family, begun: false });
         Ok(())
     }

@@ -25,6 +25,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 const OPEN_WITHIN_MIN: Duration = Duration::from_secs(3);
 /// How long a release may take.
 const RELEASE_WITHIN: Duration = Duration::from_secs(3);
+/// How long it may take to tell the broker that nothing uses what was lost; without it others wait for the TTL.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
 /// How long closing the session may take: nothing depends on it.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How long killed processes may take to be gone.
@@ -56,7 +58,8 @@ async fn keep() -> Result<(), Failure> {
         () = front.until_gone() => None,
     };
     if let Some(guard) = granted {
-        Held::new(guard, &order).keep(&mut front).await;
+        let name = session.as_ref().map(|session| session.id().to_owned()).unwrap_or_default();
+        Held::new(guard, name, &order).keep(&mut front).await;
     }
     if let Some(session) = session {
         let _ = tokio::time::timeout(CLOSE_WITHIN, session.close()).await;
@@ -129,6 +132,7 @@ fn not_granted(order: &Order, refusal: &NotGranted) -> Failure {
 
 /// The lock, while it is held.
 struct Held {
+    session: String,
     /// Absent once it was released.
     guard: Option<Guard>,
     kill_after: Duration,
@@ -144,10 +148,11 @@ struct Held {
 }
 
 impl Held {
-    fn new(guard: Guard, order: &Order) -> Self {
+    fn new(guard: Guard, session: String, order: &Order) -> Self {
         let check_every = (order.ttl / 12).clamp(Duration::from_millis(50), Duration::from_millis(500));
         Self {
             deadline: clock::now().boot + guard.valid_for(),
+            session,
             guard: Some(guard),
             kill_after: order.kill_after,
             check_every,
@@ -162,7 +167,8 @@ impl Held {
     async fn keep(mut self, front: &mut Front) {
         front.tell(&FromKeeper::Deadline { at: self.deadline });
         if let Some(guard) = &self.guard {
-            front.tell(&FromKeeper::Granted { fence: guard.fence(), mode: guard.mode().to_string() });
+            let (mode, session) = (guard.mode().to_string(), self.session.clone());
+            front.tell(&FromKeeper::Granted { fence: guard.fence(), mode, session });
         }
         let mut check = tokio::time::interval(self.check_every);
         loop {
@@ -171,7 +177,7 @@ impl Held {
                 loss = lost(self.guard.as_ref(), self.lost.is_none()) => self.lose(loss, front),
                 _ = check.tick() => self.tell_deadline(front),
                 word = front.hear() => match word {
-                    Some(ToKeeper::Started { pid }) => self.family = Some(Family::of(pid)),
+                    Some(ToKeeper::Started { pid }) => self.family = Some(Family::of(pid, &self.session)),
                     Some(ToKeeper::Paused) => self.paused = true,
                     Some(ToKeeper::Resumed) => {
                         self.paused = false;
@@ -238,8 +244,8 @@ impl Held {
         let released = tokio::time::timeout(RELEASE_WITHIN, guard.release().into_future()).await;
         match released {
             Ok(Ok(())) => {}
-            // The front tells what it means.
-            Ok(Err(_)) if self.lost.is_some() => {}
+            // The front tells what it means. The client has answered at once, and confirms the loss by the way.
+            Ok(Err(_)) if self.lost.is_some() => tokio::time::sleep(CONFIRM_WITHIN).await,
             Ok(Err(error)) => warn(format_args!("when the command had ended, {error}")),
             Err(_) => warn("no broker acknowledges the release: the lock is free when its TTL has passed"),
         }

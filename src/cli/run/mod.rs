@@ -22,8 +22,9 @@
 //! The command is started by a third run of this program, the *starter*, which stops itself before it becomes the
 //! command: the keeper knows the process, and the terminal is its own, before it does anything.
 //!
-//! What is killed is the command's process group and all its descendants that can be found: shells put their jobs into
-//! groups of their own. A process that made itself a child of `init` is not found.
+//! What is killed is the command's process group, all its descendants, and all processes that have the session in their
+//! environment: shells put their jobs into groups of their own. A process that left the group, was adopted by `init`
+//! and has cleared its environment is not found. When the command ends by itself, what it left behind is let live.
 //!
 //! # Layout, in reading order
 //!

@@ -42,7 +42,7 @@ pub(super) enum ToKeeper {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromKeeper {
     /// The lock is held.
-    Granted { fence: u64, mode: String },
+    Granted { fence: u64, mode: String, session: String },
     /// When the lock is lost unless this line comes again: time since the start of the computer.
     Deadline { at: Duration },
     /// The answer to `Resumed`: the deadline, if the lock is held. Deadlines that were written before it are stale.
