@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use sixpin_client::{Client, Guard, Mode, Session};
 
-use super::program::{Broker, Process, Said, program};
+use super::program::{Broker, Process, Said, program, soon};
 
 /// A session of the client library, for what `sixpin run` does not do.
 async fn session(broker: &Broker, label: &str) -> Session {
@@ -55,11 +55,11 @@ async fn ls_shows_who_holds_what() {
 async fn show_shows_the_queues_in_order() {
     let broker = Broker::start();
     let (sessions, guards) = busy(&broker).await;
-    let mut upgrade = guards[1].convert(Mode::EX).into_future();
-    let mut waiting = sessions[0].lock("deploy", Mode::PW).label("third").into_future();
-    // Both are asked for, and neither can be granted.
-    let both = futures::future::select(&mut upgrade, &mut waiting);
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(500), both).await.is_err());
+    // Kept, because an operation that is dropped is withdrawn. One after the other: a PW that came first is granted.
+    let _upgrade = guards[1].convert(Mode::EX).into_future();
+    soon("a converter", || (broker.json(&["ls"])["resources"][0]["converting"] == 1).then_some(()));
+    let _waiting = sessions[0].lock("deploy", Mode::PW).label("third").into_future();
+    soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
 
     let said = broker.ask(&["show", "deploy"]);
     let lines: Vec<&str> = said.stdout.lines().collect();
