@@ -104,6 +104,31 @@ async fn an_expired_session_loses_everything_and_confirms() {
 }
 
 #[tokio::test]
+async fn a_program_whose_session_has_finished_can_end_at_once() {
+    let broker = Broker::start().await;
+    let client = broker.client();
+    let (sender, name) = tokio::sync::oneshot::channel();
+    let program = tokio::task::spawn_blocking(move || {
+        // A runtime of its own: its end cuts everything off, as the end of a process does.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let session = client.session().ttl(Duration::from_secs(60)).open().await.unwrap();
+            let guard = session.lock("r", Mode::EX).await.unwrap();
+            sender.send(session.id().to_owned()).unwrap();
+            guard.lost().await;
+            drop(guard);
+            session.finished().await;
+        });
+    });
+    let mut admin = Client::new([&broker.admin_address]).unwrap().admin().await.unwrap();
+    let expire = ExpireSessionRequest { session: name.await.unwrap(), ..ExpireSessionRequest::default() };
+    // Without the word of the program this would take the TTL.
+    tokio::time::timeout(SOON, admin.expire_session(expire)).await.unwrap().unwrap();
+    program.await.unwrap();
+    wait_until_no_claim_is_left(&broker.client()).await;
+}
+
+#[tokio::test]
 async fn after_its_own_freeze_a_process_finds_the_lock_lost_at_the_first_look() {
     let broker = Broker::start().await;
     let mut child = Command::new(std::env::current_exe().unwrap())

@@ -57,7 +57,6 @@ fn lost_with(signal: Signal) {
     assert!(stubborn.was_asked(), "it was killed without having been asked");
     // The clock of the notes counts in hundredths of a second.
     assert!(last < silent + limit(), "it lived until {last:?}, which is too long after {silent:?}");
-    println!("{signal}: alive until {:?} after the broker went", last.saturating_sub(silent));
 }
 
 #[test]
@@ -133,6 +132,7 @@ fn a_dead_holder_keeps_its_lock_for_its_ttl() {
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     let granted = Duration::from_secs_f64(text.split_whitespace().next().unwrap().parse().unwrap());
-    println!("free {:?} after the holder was killed, {:?} after it was heard", granted - killed, granted - heard);
-    assert!(granted >= heard + ttl, "granted {:?} after the holder was heard", granted - heard);
+    let (after_kill, after_heard) = (granted.saturating_sub(killed), granted.saturating_sub(heard));
+    println!("granted {after_kill:?} after the holder was killed, {after_heard:?} after it was heard");
+    assert!(after_heard >= ttl, "granted {after_heard:?} after the holder was heard");
 }

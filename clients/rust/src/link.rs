@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::{Stream as _, future::BoxFuture};
 use sixpin_proto::v1;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
@@ -94,7 +94,7 @@ impl Link {
 
     /// Lets go of the link once everything that was sent on it has left: a farewell that is cut off would make others
     /// wait for the TTL.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(self, at_work: watch::Sender<()>) {
         let Self { stage, sender, .. } = self;
         drop(sender);
         let rest = async move {
@@ -108,6 +108,7 @@ impl Link {
         };
         tokio::spawn(async move {
             let _ = tokio::time::timeout(LINGER, rest).await;
+            drop(at_work);
         });
     }
 }

@@ -72,14 +72,16 @@ impl SessionBuilder {
         let shared = Arc::new(Shared::new(self.settings.queued_max));
         let (sender, commands) = mpsc::unbounded_channel();
         let (opening, opened) = oneshot::channel();
+        let (at_work, finished) = watch::channel(());
         self.wake.register(sender.downgrade());
         // The handle is what keeps the task alive, so a caller that gives up waiting ends it.
         let handle = Arc::new(Handle::new(Arc::clone(&shared), sender));
-        let task = Task::new(self.config(), self.settings.connect_timeout, Arc::clone(&shared), commands, opening);
+        let connect_timeout = self.settings.connect_timeout;
+        let task = Task::new(self.config(), connect_timeout, Arc::clone(&shared), commands, opening, at_work);
         tokio::spawn(task.run());
         opened.await.unwrap_or(Err(Error::Closed))?;
         let opened = shared.opened.get().cloned().ok_or(Error::Closed)?;
-        Ok(Session { handle, opened: Arc::new(opened), lockspace: self.lockspace.into() })
+        Ok(Session { handle, opened: Arc::new(opened), lockspace: self.lockspace.into(), finished })
     }
 
     fn config(&self) -> Config {
@@ -104,6 +106,8 @@ pub struct Session {
     handle: Arc<Handle>,
     opened: Arc<Opened>,
     lockspace: Arc<str>,
+    /// Its other end is held by whatever still works for the session.
+    finished: watch::Receiver<()>,
 }
 
 impl Session {
@@ -222,6 +226,15 @@ impl Session {
             },
             loss = self.lost_for_good() => Err(Error::Lost(loss)),
         }
+    }
+
+    /// Resolves when nothing of the session goes on: it is over, every guard was let go of, and the broker has heard of
+    /// it, or had a second to. Await it before a program ends whose session was lost: without the word that nothing uses
+    /// its locks any more, others wait for the TTL.
+    pub async fn finished(&self) {
+        let mut finished = self.finished.clone();
+        // Nothing is ever sent: it fails when the last sender is gone.
+        while finished.changed().await.is_ok() {}
     }
 
     /// As [`Session::lost`], but not for a session that the program closes.

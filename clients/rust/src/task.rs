@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep};
 
 use crate::clock;
@@ -65,6 +65,8 @@ pub(crate) struct Task {
     steps: Vec<Step>,
     out: Vec<Output>,
     over: bool,
+    /// Dropped when nothing goes on any more; links that deliver what was sent on them have it too.
+    at_work: watch::Sender<()>,
 }
 
 impl Task {
@@ -75,6 +77,7 @@ impl Task {
         shared: Arc<Shared>,
         commands: mpsc::UnboundedReceiver<Command>,
         opening: oneshot::Sender<Result<(), Error>>,
+        at_work: watch::Sender<()>,
     ) -> Self {
         Self {
             machine: Machine::new(config),
@@ -94,6 +97,7 @@ impl Task {
             steps: Vec::with_capacity(CHUNK),
             out: Vec::new(),
             over: false,
+            at_work,
         }
     }
 
@@ -242,7 +246,7 @@ impl Task {
                 }
                 Output::Disconnect { link } => {
                     if let Some(index) = self.links.iter().position(|other| other.id == link) {
-                        self.links.swap_remove(index).finish();
+                        self.links.swap_remove(index).finish(self.at_work.clone());
                     }
                 }
                 Output::Opened(opened) => {
@@ -370,7 +374,7 @@ impl Task {
         self.commands.close();
         self.closers.clear();
         for link in self.links.drain(..) {
-            link.finish();
+            link.finish(self.at_work.clone());
         }
     }
 

@@ -27,7 +27,7 @@ use crate::cli::failure::{Failure, note};
 use crate::runtime::clock;
 
 /// How long the keeper may take to release the lock when the command has ended.
-const RELEASE_WITHIN: Duration = Duration::from_secs(5);
+const RELEASE_WITHIN: Duration = Duration::from_secs(8);
 
 /// How long the keeper may take to tell the deadline to a front that was stopped.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);

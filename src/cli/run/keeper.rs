@@ -25,10 +25,9 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 const OPEN_WITHIN_MIN: Duration = Duration::from_secs(3);
 /// How long a release may take.
 const RELEASE_WITHIN: Duration = Duration::from_secs(3);
-/// How long it may take to tell the broker that nothing uses what was lost; without it others wait for the TTL.
-const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
-/// How long closing the session may take: nothing depends on it.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// How long the end of the session may take, with the word that nothing uses what was lost: without it others wait for
+/// the TTL.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// How long killed processes may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 /// A wait that is worth a word when it is over.
@@ -62,7 +61,11 @@ async fn keep() -> Result<(), Failure> {
         Held::new(guard, name, &order).keep(&mut front).await;
     }
     if let Some(session) = session {
-        let _ = tokio::time::timeout(CLOSE_WITHIN, session.close()).await;
+        let end = async {
+            let _ = session.close().await;
+            session.finished().await;
+        };
+        let _ = tokio::time::timeout(CLOSE_WITHIN, end).await;
     }
     Ok(())
 }
@@ -243,9 +246,9 @@ impl Held {
         let Some(guard) = self.guard.take() else { return };
         let released = tokio::time::timeout(RELEASE_WITHIN, guard.release().into_future()).await;
         match released {
+            // The front tells what a loss means. The session confirms it before it ends.
             Ok(Ok(())) => {}
-            // The front tells what it means. The client has answered at once, and confirms the loss by the way.
-            Ok(Err(_)) if self.lost.is_some() => tokio::time::sleep(CONFIRM_WITHIN).await,
+            Ok(Err(_)) if self.lost.is_some() => {}
             Ok(Err(error)) => warn(format_args!("when the command had ended, {error}")),
             Err(_) => warn("no broker acknowledges the release: the lock is free when its TTL has passed"),
         }
