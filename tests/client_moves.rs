@@ -98,7 +98,6 @@ async fn without_any_network_the_session_is_lost_at_its_deadline() {
     let timed = session.lock("s", Mode::EX).wait(Duration::from_millis(100)).await.unwrap_err();
     assert!(timed.is_timed_out(), "{timed}");
     assert_eq!(tokio::time::timeout(SOON, guard.lost()).await.unwrap(), Loss::Deadline);
-    assert!(start.elapsed() < Duration::from_millis(1400));
     // The broker gives the lock away only later.
     let other = broker.client().session().open().await.unwrap();
     drop(other.lock("r", Mode::EX).wait(SOON).await.unwrap());
@@ -157,6 +156,35 @@ async fn a_session_outlives_its_broker() {
     held.release().await.unwrap();
     session.close().await.unwrap();
     other.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_with_thousands_of_claims_moves() {
+    const CLAIMS: usize = 5_000;
+    let (first_broker, second_broker) = two_brokers().await;
+    let first = Network::to(first_broker.server.address.to_string()).await;
+    let second = Network::to(second_broker.server.address.to_string()).await;
+    let client = Client::new([first.address.to_string(), second.address.to_string()]).unwrap();
+    // What it does takes long on a machine that is busy, and is not to be taken for silence.
+    let session = client.session().ttl(Duration::from_secs(60)).open().await.unwrap();
+    let mut events = session.events();
+    let asked: Vec<_> = (0..CLAIMS).map(|n| session.lock(format!("orders/{n}"), Mode::EX).into_future()).collect();
+    let guards = futures::future::try_join_all(asked).await.unwrap();
+    let fences: Vec<u64> = guards.iter().map(sixpin_client::Guard::fence).collect();
+    // To the other broker, then to the same one on another connection.
+    first.down();
+    assert_eq!(resumed(&mut events).await.0, second.address.to_string());
+    second.cut();
+    assert_eq!(resumed(&mut events).await.0, second.address.to_string());
+    for (guard, fence) in guards.iter().zip(fences) {
+        guard.check().unwrap();
+        assert_eq!((guard.mode(), guard.fence()), (Mode::EX, fence));
+    }
+    let other = Client::new([second.address.to_string()]).unwrap().session().open().await.unwrap();
+    let last = format!("orders/{}", CLAIMS - 1);
+    assert!(other.lock(&last, Mode::EX).try_lock().await.unwrap_err().would_wait());
+    assert_eq!(session.unlock_all(None).await, Ok(u32::try_from(CLAIMS).unwrap()));
+    other.lock(&last, Mode::EX).try_lock().await.unwrap().release().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

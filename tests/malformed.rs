@@ -294,6 +294,9 @@ async fn a_move_that_makes_no_sense() {
         ("too many void", v1::ResumeRequest { void_claims: (1..=257).collect(), ..good.clone() }),
         ("void 0", v1::ResumeRequest { void_claims: vec![0], ..good.clone() }),
     ];
+    let parts = v1::ResumeRequest { more: true, ..good.clone() };
+    let status = scene.broker.locks().await.resume_session(parts).await.unwrap_err();
+    check("parts in a call", &status, Code::InvalidArgument, v1::Reason::Invalid);
     let mut locks = scene.broker.locks().await;
     for (what, resume) in cases {
         let status = locks.resume_session(resume.clone()).await.expect_err(what);

@@ -174,6 +174,43 @@ async fn a_second_stream_takes_the_session_over() {
 }
 
 #[tokio::test]
+async fn a_resume_comes_in_parts() {
+    let broker = Broker::start().await;
+    let mut first = broker.session().await;
+    for claim in 1..=3 {
+        first.lock(wait_lock(claim, &format!("r{claim}"), v1::Mode::Ex)).await;
+    }
+    let live = |claim: u64| v1::LiveClaim {
+        claim,
+        resource: Some(resource(&format!("r{claim}"))),
+        last_operation: 1,
+        ..Default::default()
+    };
+    let part = |claim: u64, more: bool| v1::ResumeRequest { claims: vec![live(claim)], more, ..Default::default() };
+    let mut second = Session::silent(&broker).await;
+    let head = v1::ResumeRequest {
+        session: first.opened.session.clone(),
+        secret: first.opened.secret.clone(),
+        move_number: 1,
+        next_claim: 4,
+        ..part(1, true)
+    };
+    second.send(Ask::Resume(head)).await;
+    // Nothing comes between the parts, and nothing is lost by an attempt.
+    assert_eq!(second.refused(Ask::KeepAlive(v1::KeepAlive { move_number: 1 })).await, v1::Reason::Invalid);
+    second.send(Ask::Resume(part(2, true))).await;
+    match second.ask(Ask::Resume(part(3, false))).await {
+        Body::Resumed(resumed) => {
+            let held: Vec<_> = resumed.claims.iter().map(|claim| (claim.claim, claim.mode())).collect();
+            assert_eq!(held, [(1, v1::Mode::Ex), (2, v1::Mode::Ex), (3, v1::Mode::Ex)]);
+        }
+        other => panic!("{other:?}"),
+    }
+    first.end().await.unwrap();
+    assert_eq!(second.unlock(3, 2).await.status(), v1::Status::Released);
+}
+
+#[tokio::test]
 async fn a_client_that_closed_its_side_still_gets_its_answers() {
     let broker = Broker::start().await;
     let mut session = broker.session().await;

@@ -17,7 +17,7 @@ pub const VALUE_BLOCK_BYTES_MAX: usize = 1024;
 pub const VALUE_BLOCK_BYTES_DEFAULT: usize = 32;
 /// Longest record in bytes. A backend may allow less.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
-/// Longest message of a client in bytes.
+/// Longest message of a client in bytes. A resume with more claims than fit into one comes in several.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Shortest session TTL.
 pub const SESSION_TTL_MIN: Duration = Duration::from_secs(1);

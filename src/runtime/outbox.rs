@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use sixpin_core::broker::api::{Event, Reply};
 
 /// Answers and events that may wait for one stream. Well above what a client that reads can have coming: its requests
-/// in flight and its waiting claims.
-pub const OUTBOX_MAX: usize = 8_192;
+/// in flight, its waiting claims, and after a resume a word about each claim that blocks somebody.
+pub const OUTBOX_MAX: usize = 16_384;
 
 /// What goes out on a stream.
 #[derive(Debug)]

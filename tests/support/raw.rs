@@ -1,10 +1,16 @@
 //! Calls with bytes that no generated client would send.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::uri::PathAndQuery;
+use hyper::body::{Body as _, Frame};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+use tower_service::Service as _;
 
 /// Sends and receives bytes as they are.
 #[derive(Default)]
@@ -60,4 +66,35 @@ pub async fn stream(channel: &Channel, path: &'static str, messages: Vec<Vec<u8>
     let mut answers = client.streaming(Request::new(messages), path, RawCodec).await?.into_inner();
     while answers.message().await?.is_some() {}
     Ok(())
+}
+
+/// A body of which only the beginning ever comes.
+struct Unfinished(Option<Bytes>);
+
+impl hyper::body::Body for Unfinished {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
+    }
+}
+
+/// Calls a method, sends `bytes`, and then nothing more; says how the broker ends it.
+pub async fn unfinished(channel: &Channel, path: &str, bytes: Vec<u8>) -> Status {
+    let request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+    let request = request.body(tonic::body::Body::new(Unfinished(Some(bytes.into())))).unwrap();
+    let mut channel = channel.clone();
+    poll_fn(|context| channel.poll_ready(context)).await.unwrap();
+    let response = channel.call(request).await.unwrap();
+    if let Some(status) = Status::from_header_map(response.headers()) {
+        return status;
+    }
+    let mut body = pin!(response.into_body());
+    loop {
+        let frame = poll_fn(|context| body.as_mut().poll_frame(context)).await.unwrap().unwrap();
+        if let Ok(trailers) = frame.into_trailers() {
+            return Status::from_header_map(&trailers).unwrap();
+        }
+    }
 }

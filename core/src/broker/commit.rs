@@ -365,7 +365,7 @@ impl Broker {
         if std::mem::take(&mut entry.news) {
             let locals = entry.locals.clone();
             self.reconcile(at, id);
-            self.resumed_claims_read(id, &locals);
+            self.resumed_claims_read(&locals);
             // Claims with commands on their way, and those of sessions that still move, were left alone: they are looked
             // at again later.
             let left = |claim: &super::table::Claim| claim.commands > 0 || claim.unread;

@@ -277,8 +277,8 @@ impl Broker {
         true
     }
 
-    /// A resource was confirmed: whoever resumes with claims on it may be told.
-    pub(super) fn resumed_claims_read(&mut self, id: &crate::name::ResourceId, locals: &BTreeSet<ClaimId>) {
+    /// The resource of these claims was confirmed: whoever resumes with them may be told.
+    pub(super) fn resumed_claims_read(&mut self, locals: &BTreeSet<ClaimId>) {
         let sessions: BTreeSet<SessionId> = locals.iter().map(|claim| claim.session).collect();
         for claim in locals {
             // While the mark of another move is written, nothing was told of the claim: it is looked up again after.
@@ -291,7 +291,14 @@ impl Broker {
             let Some(state) = self.sessions.get_mut(&session) else { continue };
             let claims = &state.claims;
             let Some(resuming) = &mut state.resuming else { continue };
-            resuming.unread.retain(|number| claims.get(number).is_some_and(|claim| claim.resource != *id));
+            let first = ClaimId { session, number: ClaimNumber(0) };
+            for claim in locals.range(first..).take_while(|claim| claim.session == session) {
+                resuming.unread.remove(&claim.number);
+            }
+            // Claims that are gone need no reading. Only the first is looked at, so that many claims cost no more each.
+            while resuming.unread.first().is_some_and(|number| !claims.contains_key(number)) {
+                resuming.unread.pop_first();
+            }
             self.answer_resume(session);
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! * [`requests`], [`names`]: proto to the words of the machine, with every check that needs no state;
 //! * [`replies`], [`errors`]: the way back;
-//! * [`session`]: the stream of one session, the main way in;
+//! * [`session`]: the stream of one session, the main way in; [`parts`]: what comes there in several messages;
 //! * [`hold`]: one lock for as long as a call is open;
 //! * [`unary`]: the lock service;
 //! * [`inspect`], [`lookup`], [`views`]: who holds and who waits;
@@ -20,6 +20,7 @@ pub mod hold;
 pub mod inspect;
 mod lookup;
 mod names;
+mod parts;
 mod replies;
 mod requests;
 pub mod session;
@@ -40,8 +41,9 @@ use crate::drain::Drain;
 use crate::runtime::Runtime;
 use health::Health;
 
-/// Longest answer. Listings are cut well before.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest answer: to the resume of a session that has as many claims as it may, each with a value block. Listings are
+/// cut well before.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What clients reach: locks, inspection, health, reflection.
 pub fn client_routes(runtime: &Runtime, health: &Health) -> Routes {

@@ -53,6 +53,9 @@ pub(super) fn resume(resume: v1::ResumeRequest, names: &mut Names, limits: &Limi
     if resume.void_claims.len() > limits::VOID_CLAIMS_MAX {
         return Err(invalid(format!("`void_claims` has more than {} entries", limits::VOID_CLAIMS_MAX)));
     }
+    if resume.more {
+        return Err(invalid("`more` is for a stream: one call says everything"));
+    }
     if resume.claims.len() > limits.claims_per_session {
         return Err(invalid(format!("`claims` has more than {} entries", limits.claims_per_session)));
     }

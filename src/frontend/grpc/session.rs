@@ -10,6 +10,7 @@
 //! * its first message is not `open` or `resume`, or a second one comes while a session is open: `INVALID_ARGUMENT`;
 //! * a message cannot be decoded, or has no request number to answer under: `INVALID_ARGUMENT`; or is too long:
 //!   `RESOURCE_EXHAUSTED`;
+//! * it has no session after ten seconds: `DEADLINE_EXCEEDED`;
 //! * the client does not take its answers: `RESOURCE_EXHAUSTED`;
 //! * the session is closed, over, or continued on another stream: `OK`, after what had to be said;
 //! * the broker is over: `UNAVAILABLE`;
@@ -23,16 +24,19 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::Stream;
 use sixpin_core::broker::api::{Input, Reply, Request, RequestError};
 use sixpin_core::name::Lockspace;
 use sixpin_proto::v1;
+use tokio::time::{Sleep, sleep};
 use tonic::{Status, Streaming};
 use v1::client_message::Body;
 
 use super::errors::{self, invalid};
 use super::names::Names;
+use super::parts::Parts;
 use super::replies::{self, Replies};
 use super::requests;
 use crate::runtime::outbox::{End, Outgoing};
@@ -40,6 +44,8 @@ use crate::runtime::{Connection, EngineHandle, Runtime};
 
 /// Messages read in one go, so that writing gets its turn.
 const MESSAGES_PER_READ: usize = 256;
+/// How long a stream may take to come to a session.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 /// How many keepalives and farewells may go beyond the limit of requests in flight.
 const VITAL_RESERVE: usize = 16;
 
@@ -54,6 +60,10 @@ pub struct SessionStream {
     /// The lockspace that the session was opened for.
     lockspace: Lockspace,
     opening: Opening,
+    /// When a stream that has no session ends; absent once it has one.
+    patience: Option<Pin<Box<Sleep>>>,
+    /// A resume of which more must come.
+    parts: Parts,
     last_request: u64,
     in_flight: usize,
     /// Read, not sent to the engine yet.
@@ -89,6 +99,8 @@ impl SessionStream {
             engine: None,
             lockspace: Lockspace::default(),
             opening: Opening::Nothing,
+            patience: Some(Box::pin(sleep(OPEN_WITHIN))),
+            parts: Parts::default(),
             last_request: 0,
             in_flight: 0,
             inputs: Vec::new(),
@@ -145,7 +157,8 @@ impl SessionStream {
         }
         self.last_request = request;
         match self.admit(message).and_then(|body| self.request_of(request, body)) {
-            Ok(body) => self.enqueue(request, body),
+            Ok(Some(body)) => self.enqueue(request, body),
+            Ok(None) => {}
             Err(error) => self.refuse(request, &error),
         }
     }
@@ -158,28 +171,33 @@ impl SessionStream {
         if self.in_flight >= max + if vital { VITAL_RESERVE } else { 0 } {
             return Err(RequestError::Limit(format!("{max} requests in flight on one stream; nothing changed")));
         }
+        if self.parts.incomplete() && !matches!(body, Body::Resume(_)) {
+            return Err(invalid("a `resume` said that more of it follows: the next message must be its next part"));
+        }
         Ok(body)
     }
 
-    fn request_of(&mut self, request: u64, body: Body) -> Result<Request, RequestError> {
+    /// What the engine is to do. Absent if that is known only with a later message.
+    fn request_of(&mut self, request: u64, body: Body) -> Result<Option<Request>, RequestError> {
         match body {
             Body::Open(open) => {
                 let checked = requests::open(&open, true)?;
                 self.begin(request, &open.lockspace)?;
-                return Ok(checked);
+                return Ok(Some(checked));
             }
-            Body::Resume(resume) => {
+            Body::Resume(part) => {
+                let Some(resume) = self.parts.add(part, self.runtime.limits())? else { return Ok(None) };
                 let lockspace = resume.lockspace.clone();
                 let checked = requests::resume(resume, &mut self.names, self.runtime.limits(), true)?;
                 self.begin(request, &lockspace)?;
-                return Ok(checked);
+                return Ok(Some(checked));
             }
             _ if self.opening == Opening::Nothing => {
                 return Err(RequestError::NotFound("the stream has no session: open or resume one first".into()));
             }
             _ => {}
         }
-        Ok(match body {
+        Ok(Some(match body {
             Body::KeepAlive(keep_alive) => Request::KeepAlive { move_number: keep_alive.move_number },
             Body::Lock(lock) => {
                 let lock = requests::lock(lock, &mut self.names)?;
@@ -195,7 +213,7 @@ impl SessionStream {
             Body::ConfirmLost(confirm) => requests::confirm_lost(confirm)?,
             Body::Close(v1::Close {}) => Request::Close,
             Body::Open(_) | Body::Resume(_) => return Err(invalid("the stream has a session already")),
-        })
+        }))
     }
 
     /// Connects to the engine of the session's store.
@@ -251,6 +269,7 @@ impl SessionStream {
                 if self.opening == Opening::Asked(request) {
                     let open = matches!(reply, Reply::Opened { .. } | Reply::Resumed { .. });
                     self.opening = if open { Opening::Open } else { Opening::Nothing };
+                    self.patience.take_if(|_| open);
                 }
                 if matches!(reply, Reply::Closed) {
                     self.inbound = None;
@@ -259,6 +278,17 @@ impl SessionStream {
                 v1::ServerMessage { request, body: self.replies.reply(reply, &self.lockspace) }
             }
             Outgoing::Event(event) => v1::ServerMessage { request: 0, body: Some(replies::event(event)) },
+        }
+    }
+
+    /// Ends a stream that does not come to a session.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) {
+        let waits = self.opening == Opening::Nothing && self.inbound.is_some();
+        if let Some(patience) = self.patience.as_mut().filter(|_| waits)
+            && patience.as_mut().poll(cx).is_ready()
+        {
+            let text = format!("the stream has no session after {OPEN_WITHIN:?}: open or resume one at once");
+            self.fail(Status::deadline_exceeded(text));
         }
     }
 
@@ -293,6 +323,7 @@ impl Stream for SessionStream {
                 this.engine = None;
                 return Poll::Ready(end.err().map(Err));
             }
+            this.poll_patience(cx);
             let read = this.poll_read(cx);
             let wrote = this.poll_take(cx);
             if this.inbound.is_none() && this.in_flight == 0 && wrote.is_pending() {

@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
+use super::timely::TimelyBody;
 use crate::frontend::grpc::errors;
 
 /// A connection that has asked for nothing by then is closed.
@@ -117,7 +118,9 @@ impl hyper::service::Service<Request<Incoming>> for Door {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.asked.store(true, Ordering::Relaxed);
-        let answer = self.routes.clone().call(request);
+        let (parts, body) = request.into_parts();
+        let body = TimelyBody::new(body, parts.uri.path());
+        let answer = self.routes.clone().call(Request::from_parts(parts, body));
         Box::pin(async move { answer.await.map(in_our_words) })
     }
 }

@@ -7,13 +7,14 @@
 //!
 //! * [`gate`]: how many connections there may be, in all and from one address;
 //! * [`accept`]: the accept loop;
-//! * [`connection`]: one HTTP/2 connection, from its first byte to its end;
+//! * [`connection`]: one HTTP/2 connection, from its first byte to its end; `timely`: requests that do not arrive whole;
 //! * [`descriptors`]: how many files the process may open.
 
 pub mod accept;
 pub mod connection;
 pub mod descriptors;
 pub mod gate;
+mod timely;
 
 use std::sync::Arc;
 

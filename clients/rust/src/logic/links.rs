@@ -180,20 +180,22 @@ impl Machine {
         if !self.links.is_attempt(link) {
             return;
         }
-        let body = match &self.phase {
-            Phase::Opening { .. } => Body::Open(v1::OpenRequest {
+        let messages = match &self.phase {
+            Phase::Opening { .. } => vec![Body::Open(v1::OpenRequest {
                 ttl_ms: self.config.ttl_ms,
                 lockspace: self.config.lockspace.clone(),
                 label: self.config.label.clone(),
                 connection_bound: self.config.connection_bound,
-            }),
+            })],
             Phase::Live(_) => {
                 self.detach(out);
-                Body::Resume(self.resume_request(now, out))
+                self.resume_requests(now, out).into_iter().map(Body::Resume).collect()
             }
             _ => return,
         };
-        if let Some(attempt) = &mut self.links.attempt {
+        let Some(attempt) = &mut self.links.attempt else { return };
+        for body in messages {
+            // The last one is answered.
             let request = attempt.link.next_request();
             attempt.asked = Some((request, now));
             out.push(Output::Send { link, message: Box::new(v1::ClientMessage { request, body: Some(body) }) });

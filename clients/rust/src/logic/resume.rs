@@ -1,7 +1,9 @@
 //! Opening a session, and moving it: what a broker is told, and what its answer changes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use prost::Message as _;
 use sixpin_proto::v1;
 use sixpin_proto::v1::server_message::Body;
 
@@ -91,8 +93,9 @@ impl Machine {
         self.try_again(now);
     }
 
-    /// What a broker must know to take the session over. Counts as a new move from here on.
-    pub(super) fn resume_request(&mut self, now: Duration, out: &mut Vec<Output>) -> v1::ResumeRequest {
+    /// What a broker must know to take the session over, in as many messages as it takes. Counts as a new move from
+    /// here on.
+    pub(super) fn resume_requests(&mut self, now: Duration, out: &mut Vec<Output>) -> Vec<v1::ResumeRequest> {
         self.move_number += 1;
         self.void_asked(out);
         let (session, secret) = self
@@ -100,7 +103,7 @@ impl Machine {
             .as_ref()
             .map(|identity| (identity.session.clone(), identity.secret.clone()))
             .unwrap_or_default();
-        v1::ResumeRequest {
+        in_parts(v1::ResumeRequest {
             session,
             secret,
             move_number: self.move_number,
@@ -108,7 +111,8 @@ impl Machine {
             claims: self.claims.iter().map(|(number, claim)| live_claim(now, *number, claim)).collect(),
             void_claims: self.void.keys().copied().collect(),
             lockspace: self.config.lockspace.clone(),
-        }
+            more: false,
+        })
     }
 
     /// Gives up the numbers of lock requests that were not answered: they are asked again under new ones, before
@@ -148,9 +152,9 @@ impl Machine {
         }
         let address = self.links.attached.as_ref().map(|link| link.address.clone()).unwrap_or_default();
         out.push(Output::Resumed { address, broker: resumed.broker, move_number: resumed.move_number });
-        let mut silent: Vec<u64> = self.claims.keys().copied().collect();
+        let mut silent: BTreeSet<u64> = self.claims.keys().copied().collect();
         for state in resumed.claims {
-            silent.retain(|number| *number != state.claim);
+            silent.remove(&state.claim);
             self.found(now, state, out);
         }
         // What a broker says nothing of is not there.
@@ -230,6 +234,27 @@ impl Machine {
         out.push(Output::OpenFailed(error));
         self.end(out);
     }
+}
+
+/// Claims beyond this many bytes go into a further message: brokers read at most 64 KiB at once.
+const PART_BYTES_MAX: usize = 32 * 1024;
+
+/// Tells in several messages what does not fit into one.
+fn in_parts(mut whole: v1::ResumeRequest) -> Vec<v1::ResumeRequest> {
+    let claims = std::mem::take(&mut whole.claims);
+    let (mut parts, mut part, mut bytes) = (Vec::new(), whole, 0);
+    for claim in claims {
+        let length = claim.encoded_len();
+        if bytes + length > PART_BYTES_MAX {
+            part.more = true;
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+        bytes += length;
+        part.claims.push(claim);
+    }
+    parts.push(part);
+    parts
 }
 
 /// What a broker is told about one claim.

@@ -1,0 +1,77 @@
+//! A resume whose claims do not fit into one message, put together from its parts.
+
+use sixpin_core::broker::api::RequestError;
+use sixpin_core::limits::Limits;
+use sixpin_proto::v1;
+
+use super::errors::invalid;
+
+/// What has arrived of a resume. Holds at most as many claims as a session may have.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    arrived: Option<v1::ResumeRequest>,
+}
+
+impl Parts {
+    /// More must follow.
+    pub(super) fn incomplete(&self) -> bool {
+        self.arrived.is_some()
+    }
+
+    /// Takes one part; gives the whole with the last one. After an error everything that arrived is forgotten.
+    pub(super) fn add(
+        &mut self,
+        part: v1::ResumeRequest,
+        limits: &Limits,
+    ) -> Result<Option<v1::ResumeRequest>, RequestError> {
+        let more = part.more;
+        let mut whole = match self.arrived.take() {
+            None => part,
+            Some(mut arrived) => {
+                arrived.claims.extend(part.claims);
+                arrived
+            }
+        };
+        whole.more = false;
+        if whole.claims.len() > limits.claims_per_session {
+            return Err(invalid(format!("`claims` has more than {} entries", limits.claims_per_session)));
+        }
+        if more {
+            self.arrived = Some(whole);
+            return Ok(None);
+        }
+        Ok(Some(whole))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(claims: std::ops::Range<u64>, more: bool) -> v1::ResumeRequest {
+        let claims = claims.map(|claim| v1::LiveClaim { claim, ..Default::default() }).collect();
+        v1::ResumeRequest { claims, more, ..Default::default() }
+    }
+
+    #[test]
+    fn the_first_part_says_who_and_all_of_them_what() {
+        let (mut parts, limits) = (Parts::default(), Limits::default());
+        let first = v1::ResumeRequest { session: "s".into(), ..part(1..3, true) };
+        assert_eq!(parts.add(first, &limits), Ok(None));
+        assert!(parts.incomplete());
+        assert_eq!(parts.add(part(3..4, true), &limits), Ok(None));
+        let whole = parts.add(part(4..6, false), &limits).unwrap().unwrap();
+        assert!(!parts.incomplete());
+        let claims: Vec<u64> = whole.claims.iter().map(|claim| claim.claim).collect();
+        assert_eq!((whole.session.as_str(), claims, whole.more), ("s", vec![1, 2, 3, 4, 5], false));
+    }
+
+    #[test]
+    fn parts_hold_no_more_than_a_session_may_have() {
+        let limits = Limits { claims_per_session: 4, ..Limits::default() };
+        let mut parts = Parts::default();
+        assert_eq!(parts.add(part(0..4, true), &limits), Ok(None));
+        assert!(parts.add(part(4..5, true), &limits).is_err());
+        assert!(!parts.incomplete());
+    }
+}
