@@ -4,8 +4,12 @@
 
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use sixpin_core::backend::{Backend, Durability};
+use sixpin_etcd::EtcdBackend;
 use sixpin_memory::MemoryStore;
+use sixpin_nats::{NatsBackend, NatsConfig};
+use sixpin_redis::{RedisBackend, RedisConfig, Secret};
 
 use crate::cli::exit;
 use crate::config::BackendConfig;
@@ -52,20 +56,21 @@ impl OpenError {
 }
 
 /// Opens a store, and refuses one that is less durable than required.
-#[expect(clippy::unused_async, reason = "stores on the network are waited for")]
+///
+/// The futures of the stores are deep, so each is boxed: whoever waits for this one stays small.
 pub async fn open(config: &BackendConfig, require: Durability) -> Result<Arc<dyn Backend>, OpenError> {
     let url = config.url.as_str();
     let (scheme, _) = url.split_once(':').unwrap_or((url, ""));
-    match scheme {
+    // What stands after a plus says how servers of this kind are put together.
+    match scheme.split('+').next().unwrap_or(scheme) {
         // Memory is exempt from `require`: who chooses it knows that a restart forgets everything.
         "memory" => open_memory(config),
-        "redis" | "rediss" | "etcd" | "etcds" | "nats" | "tls" => {
-            let _ = require;
-            Err(OpenError::bad_url(format!("this program was built without the backend of `{}`", redacted(url))))
-        }
+        "redis" | "rediss" => Box::pin(open_redis(config, require)).await,
+        "etcd" | "etcds" => durable_enough(Box::pin(open_etcd(config)).await?, config, require),
+        "nats" | "tls" => durable_enough(Box::pin(open_nats(config)).await?, config, require),
         _ => Err(OpenError::bad_url(format!(
-            "`{}` is not the URL of a store: write memory:, redis://host:port/db, rediss://host:port/db, \
-             etcd://host:port,host:port or nats://host:port",
+            "`{}` is not the URL of a store: write memory:, redis://host:port/db, redis+sentinel://host:port/master/db, \
+             redis+cluster://host:port, etcd://host:port,host:port or nats://host:port; with TLS rediss://, etcds:// or tls://",
             redacted(url)
         ))),
     }
@@ -80,6 +85,87 @@ fn open_memory(config: &BackendConfig) -> Result<Arc<dyn Backend>, OpenError> {
     }
     // Nobody else can open it, so the broker may trust what it remembers.
     Ok(Arc::new(MemoryStore::new().backend(false)))
+}
+
+async fn open_redis(config: &BackendConfig, require: Durability) -> Result<Arc<dyn Backend>, OpenError> {
+    let settings = RedisConfig { url: Secret::new(&config.url), ..settings(config)? };
+    let backend = RedisBackend::open(&settings, require).await.map_err(|error| {
+        let kind = match error {
+            sixpin_redis::OpenError::BadUrl(_) => OpenErrorKind::BadUrl,
+            sixpin_redis::OpenError::Unreachable(_) => OpenErrorKind::Unreachable,
+            sixpin_redis::OpenError::LoginRefused(_) => OpenErrorKind::Login,
+            sixpin_redis::OpenError::Unsafe(_) => OpenErrorKind::Unsafe,
+        };
+        OpenError { kind, text: error.to_string() }
+    })?;
+    Ok(Arc::new(backend))
+}
+
+async fn open_etcd(config: &BackendConfig) -> Result<Arc<dyn Backend>, OpenError> {
+    let settings: sixpin_etcd::Settings = settings(config)?;
+    let backend = EtcdBackend::open(&config.url, &settings).await.map_err(|error| {
+        let kind = match error.kind {
+            sixpin_etcd::OpenErrorKind::BadUrl => OpenErrorKind::BadUrl,
+            sixpin_etcd::OpenErrorKind::Unreachable => OpenErrorKind::Unreachable,
+            sixpin_etcd::OpenErrorKind::Login => OpenErrorKind::Login,
+            sixpin_etcd::OpenErrorKind::Unsafe => OpenErrorKind::Unsafe,
+        };
+        OpenError { kind, text: error.text }
+    })?;
+    Ok(Arc::new(backend))
+}
+
+async fn open_nats(config: &BackendConfig) -> Result<Arc<dyn Backend>, OpenError> {
+    let explain = |error: sixpin_nats::OpenError| {
+        let kind = match &error {
+            sixpin_nats::OpenError::BadUrl(_) => OpenErrorKind::BadUrl,
+            sixpin_nats::OpenError::Unreachable(_) => OpenErrorKind::Unreachable,
+            sixpin_nats::OpenError::Login(_) => OpenErrorKind::Login,
+            sixpin_nats::OpenError::Unsafe(_) => OpenErrorKind::Unsafe,
+        };
+        OpenError { kind, text: error.to_string() }
+    };
+    let checked = NatsConfig::new(&config.url, settings(config)?).map_err(explain)?;
+    Ok(Arc::new(NatsBackend::open(checked).await.map_err(explain)?))
+}
+
+/// The settings beside a URL, as its store knows them.
+fn settings<T: DeserializeOwned>(config: &BackendConfig) -> Result<T, OpenError> {
+    let settings: Result<T, toml::de::Error> = toml::Value::Table(config.settings.clone()).try_into();
+    // Only the message: what it is about may be a password.
+    settings.map_err(|error| {
+        OpenError::bad_url(format!("the settings beside `{}`: {}", redacted(&config.url), error.message()))
+    })
+}
+
+/// Refuses a store that is less durable than required.
+fn durable_enough(
+    backend: Arc<dyn Backend>,
+    config: &BackendConfig,
+    require: Durability,
+) -> Result<Arc<dyn Backend>, OpenError> {
+    let profile = backend.profile();
+    if profile.durability >= require {
+        return Ok(backend);
+    }
+    let text = format!(
+        "the store at `{}` is {} and `require` asks for {}: docs/backends/{}.md says what makes it so, or lower `require`",
+        redacted(&config.url),
+        class(profile.durability),
+        class(require),
+        profile.name
+    );
+    Err(OpenError { kind: OpenErrorKind::Unsafe, text })
+}
+
+/// A class of durability as the configuration writes it.
+fn class(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Volatile => "volatile",
+        Durability::CrashSafe => "crash-safe",
+        Durability::PowerSafe => "power-safe",
+        Durability::FailoverSafe => "failover-safe",
+    }
 }
 
 /// A URL without what may be a secret in it, for logs and errors.
@@ -122,16 +208,55 @@ mod tests {
         assert_eq!(redacted("redis://u:p@h:1/0?x=y"), "redis://h:1/0");
     }
 
+    async fn refusal(url: &str, settings: &str) -> OpenError {
+        let settings = settings.parse().expect("valid TOML");
+        let config = BackendConfig { url: url.into(), settings };
+        open(&config, Durability::CrashSafe).await.map(|_| ()).expect_err(url)
+    }
+
     #[tokio::test]
     async fn a_url_of_no_store_is_refused_with_what_is_allowed() {
-        let open = async |url: &str| {
-            let config = BackendConfig { url: url.into(), settings: toml::Table::new() };
-            open(&config, Durability::CrashSafe).await.map(|_| ()).unwrap_err()
-        };
         for url in ["", "postgres://h", "memory:x", "memory"] {
-            let error = open(url).await;
+            let error = refusal(url, "").await;
             assert_eq!(error.kind, OpenErrorKind::BadUrl);
             assert!(error.text.contains("memory:"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_store_cannot_use_is_refused_by_its_name_and_without_secrets() {
+        for (url, settings, wanted) in [
+            ("redis://h/x", "", "redis"),
+            ("redis+what://h", "", "redis"),
+            ("redis://h", "passwort = 'secret'", "passwort"),
+            ("redis://h", "password = 1234", "redis://h"),
+            ("etcd://h", "colour = 'blue'", "colour"),
+            ("etcd://h", "request_timeout = 'soon'", "duration"),
+            ("etcd://h", "keepalive_interval = '1s'", "5s"),
+            ("etcd://h", "password = 'secret'", "user"),
+            ("nats://h:x", "", "host:port"),
+            ("nats://h", "buckets = 'b'", "buckets"),
+            ("nats://h", "password = 'secret'", "together"),
+            ("nats://u:secret@h", "bucket = 5", "nats://h"),
+        ] {
+            let error = refusal(url, settings).await;
+            assert_eq!(error.kind, OpenErrorKind::BadUrl, "{error}");
+            assert!(error.text.contains(wanted), "{url}: {error}");
+            assert!(!error.text.contains("secret") && !error.text.contains("1234"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_nobody_serves_is_out_of_reach() {
+        // Nobody listens on port 1.
+        for (url, settings) in [
+            ("redis://127.0.0.1:1/0", ""),
+            ("redis+sentinel://127.0.0.1:1/main", ""),
+            ("redis+cluster://127.0.0.1:1", ""),
+            ("etcd://127.0.0.1:1", ""),
+            ("nats://127.0.0.1:1", "request_timeout = '200ms'"),
+        ] {
+            assert_eq!(refusal(url, settings).await.kind, OpenErrorKind::Unreachable, "{url}");
         }
     }
 }

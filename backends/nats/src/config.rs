@@ -1,0 +1,370 @@
+//! The URL and the settings.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+/// Where NATS listens unless the URL says otherwise.
+const PORT_DEFAULT: u16 = 4222;
+/// Longest name of a bucket. It stands in every subject.
+const BUCKET_BYTES_MAX: usize = 32;
+/// Most replicas that JetStream makes.
+const REPLICAS_MAX: usize = 5;
+/// How long a request may take.
+const REQUEST_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+/// A message may not live shorter: JetStream counts in whole seconds.
+const MARKER_LIFE_MIN: Duration = Duration::from_secs(1);
+
+/// Why a store was not opened. The text is one sentence that says what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The URL or a setting makes no sense.
+    #[error("{0}")]
+    BadUrl(String),
+    /// The store cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The store refuses the login.
+    #[error("{0}")]
+    Login(String),
+    /// The store could lose or repeat what it acknowledged.
+    #[error("{0}")]
+    Unsafe(String),
+}
+
+/// What an operator states about servers that do not show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statement {
+    /// Every server flushes to disk before each acknowledgement (`sync_interval: always`).
+    PowerSafe,
+}
+
+/// The settings besides the URL, by the names that the configuration file uses. All have a default.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Names the stream, and begins every subject. Brokers with the same bucket share their locks.
+    pub bucket: String,
+    /// Copies of the stream. Absent: one when it is created, and any number when it exists.
+    pub replicas: Option<usize>,
+    /// What the operator states about the servers' flushing, which cannot be seen by a client.
+    pub stated_durability: Option<Statement>,
+    /// The JetStream domain, if it is not that of the server.
+    pub domain: Option<String>,
+    /// Refuse a connection without TLS.
+    pub tls: bool,
+    /// PEM file of authorities to trust besides those of the system.
+    pub ca: Option<PathBuf>,
+    /// PEM file of our own certificate.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the key of our own certificate.
+    pub key: Option<PathBuf>,
+    /// Log in as this user.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<String>,
+    /// A file whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// A token instead of a user.
+    pub token: Option<String>,
+    /// A file whose first line is the token.
+    pub token_file: Option<PathBuf>,
+    /// A file whose first line is the seed of an nkey.
+    pub nkey_file: Option<PathBuf>,
+    /// A credentials file (JWT and seed).
+    pub credentials_file: Option<PathBuf>,
+    /// How long a request may take before its outcome counts as unknown.
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
+    /// How long the marker of a delete is kept, in whole seconds: longer than anything sent can be on its way.
+    #[serde(deserialize_with = "duration")]
+    pub marker_life: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            bucket: "sixpin".into(),
+            replicas: None,
+            stated_durability: None,
+            domain: None,
+            tls: false,
+            ca: None,
+            certificate: None,
+            key: None,
+            user: None,
+            password: None,
+            password_file: None,
+            token: None,
+            token_file: None,
+            nkey_file: None,
+            credentials_file: None,
+            // A broker beats three times in its TTL of 5 s: one beat may be lost without harm.
+            request_timeout: Duration::from_secs(2),
+            marker_life: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Secrets stay out of logs, whatever prints this.
+        f.debug_struct("Settings").field("bucket", &self.bucket).finish_non_exhaustive()
+    }
+}
+
+/// A whole number and a unit, as in all of sixpin's configuration.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let milliseconds = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let time = milliseconds.and_then(|unit: u64| number.parse::<u64>().ok()?.checked_mul(unit));
+    time.map(Duration::from_millis).ok_or_else(|| {
+        let text = format!("`{text}` is not a duration: write a whole number and a unit, as in 500ms, 10s, 5m, 1h");
+        serde::de::Error::custom(text)
+    })
+}
+
+/// How to log in.
+#[derive(Clone)]
+pub(crate) enum Login {
+    Nobody,
+    User { name: String, password: String },
+    Token(String),
+    Nkey { seed: String },
+    CredentialsFile(PathBuf),
+}
+
+/// A checked configuration.
+#[derive(Clone)]
+pub struct NatsConfig {
+    pub(crate) servers: Vec<String>,
+    pub(crate) login: Login,
+    pub(crate) tls: bool,
+    pub(crate) settings: Settings,
+}
+
+impl std::fmt::Debug for NatsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsConfig").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+impl NatsConfig {
+    /// Checks a URL (`nats://host:port,host:port`, or `tls://…`) and settings. Nothing is opened.
+    pub fn new(url: &str, settings: Settings) -> Result<Self, OpenError> {
+        let bad = |text: &str| OpenError::BadUrl(text.to_owned());
+        let (scheme, rest) =
+            url.split_once("://").ok_or_else(|| bad("the URL of NATS looks like nats://host:port,host:port"))?;
+        if !matches!(scheme, "nats" | "tls") {
+            return Err(bad("the URL of NATS begins with nats:// or tls://"));
+        }
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#']) {
+            return Err(bad("the URL of NATS has no path and no parameters: the bucket is a setting"));
+        }
+        let (in_url, hosts) = match rest.rsplit_once('@') {
+            Some((user, hosts)) => (Some(user), hosts),
+            None => (None, rest),
+        };
+        let servers = hosts.split(',').map(server).collect::<Option<Vec<String>>>();
+        let servers = servers.ok_or_else(|| bad("the URL of NATS names servers as host:port, separated by commas"))?;
+        let login = login(in_url, &settings)?;
+        check_settings(&settings)?;
+        let tls = settings.tls || scheme == "tls";
+        Ok(Self { servers, login, tls, settings })
+    }
+
+    /// How long one request may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.settings.request_timeout
+    }
+
+    /// The servers, for texts.
+    pub(crate) fn names(&self) -> String {
+        self.servers.join(",")
+    }
+}
+
+fn server(text: &str) -> Option<String> {
+    let (host, port) = match text.rsplit_once(':') {
+        // An IPv6 address has colons of its own, and stands in brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (text, PORT_DEFAULT),
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let plain = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    (port != 0 && (bracketed || plain)).then(|| format!("{host}:{port}"))
+}
+
+fn login(in_url: Option<&str>, settings: &Settings) -> Result<Login, OpenError> {
+    let password = secret("password", settings.password.as_ref(), settings.password_file.as_deref())?;
+    let token = secret("token", settings.token.as_ref(), settings.token_file.as_deref())?;
+    let mut found = Vec::new();
+    let user = match in_url.map(|text| text.split_once(':').ok_or(text)) {
+        Some(Ok((name, password))) => {
+            found.push(Login::User { name: decoded(name)?, password: decoded(password)? });
+            settings.user.clone()
+        }
+        // A name alone is a token, as in all clients of NATS, unless its password stands in the settings.
+        Some(Err(name)) if password.is_some() && settings.user.is_none() => Some(decoded(name)?),
+        Some(Err(name)) => {
+            found.push(Login::Token(decoded(name)?));
+            settings.user.clone()
+        }
+        None => settings.user.clone(),
+    };
+    match (user, password) {
+        (Some(name), Some(password)) => found.push(Login::User { name, password }),
+        (None, None) => {}
+        _ => return Err(OpenError::BadUrl("`user` and `password` of NATS are set together".into())),
+    }
+    found.extend(token.map(Login::Token));
+    if let Some(seed) = secret("nkey", None, settings.nkey_file.as_deref())? {
+        found.push(Login::Nkey { seed });
+    }
+    found.extend(settings.credentials_file.clone().map(Login::CredentialsFile));
+    if found.len() > 1 {
+        let text = "set one login for NATS only: a user with a password, a token, `nkey_file` or `credentials_file`";
+        return Err(OpenError::BadUrl(text.into()));
+    }
+    Ok(found.pop().unwrap_or(Login::Nobody))
+}
+
+/// A secret from the settings, or from the first line of a file.
+fn secret(name: &str, text: Option<&String>, file: Option<&Path>) -> Result<Option<String>, OpenError> {
+    match (text, file) {
+        (Some(_), Some(_)) => Err(OpenError::BadUrl(format!("`{name}` and `{name}_file` are the same: keep one"))),
+        (Some(text), None) => Ok(Some(text.clone())),
+        (None, Some(file)) => {
+            let read = std::fs::read_to_string(file);
+            let read = read.map_err(|error| OpenError::BadUrl(format!("`{name}_file` cannot be read: {error}")))?;
+            Ok(Some(read.lines().next().unwrap_or_default().trim().to_owned()))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// Percent-decoding of the user part of a URL.
+fn decoded(text: &str) -> Result<String, OpenError> {
+    crate::keys::decode(text).ok_or_else(|| {
+        OpenError::BadUrl("the user part of the NATS URL is percent-encoded, for example %40 for @".into())
+    })
+}
+
+fn check_settings(settings: &Settings) -> Result<(), OpenError> {
+    let bad = |text: String| Err(OpenError::BadUrl(text));
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let bucket = &settings.bucket;
+    if bucket.is_empty() || bucket.len() > BUCKET_BYTES_MAX || !bucket.bytes().all(allowed) {
+        return bad(format!("`bucket` is 1 to {BUCKET_BYTES_MAX} characters of A-Z, a-z, 0-9, '-' and '_'"));
+    }
+    if settings.domain.as_ref().is_some_and(|domain| domain.is_empty() || !domain.bytes().all(allowed)) {
+        return bad("`domain` has characters of A-Z, a-z, 0-9, '-' and '_'".into());
+    }
+    if settings.replicas.is_some_and(|replicas| !(1..=REPLICAS_MAX).contains(&replicas)) {
+        return bad(format!("`replicas` is 1 to {REPLICAS_MAX}"));
+    }
+    if settings.certificate.is_some() != settings.key.is_some() {
+        return bad("`certificate` and `key` are set together".into());
+    }
+    let files = [
+        ("ca", &settings.ca),
+        ("certificate", &settings.certificate),
+        ("key", &settings.key),
+        ("credentials_file", &settings.credentials_file),
+    ];
+    for (name, file) in files {
+        if let Some(error) = file.as_ref().and_then(|file| std::fs::File::open(file).err()) {
+            return bad(format!("`{name}` cannot be read: {error}"));
+        }
+    }
+    if !REQUEST_TIMEOUTS.contains(&settings.request_timeout) {
+        return bad("`request_timeout` is 100ms to 1m".into());
+    }
+    if settings.marker_life < MARKER_LIFE_MIN || settings.marker_life.subsec_nanos() != 0 {
+        return bad("`marker_life` is at least 1s, in whole seconds".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(url: &str) -> Result<NatsConfig, OpenError> {
+        NatsConfig::new(url, Settings::default())
+    }
+
+    #[test]
+    fn urls_name_servers_and_a_login() {
+        let config = open("nats://a,b:1,[::1]:2,[::1]").unwrap();
+        assert_eq!(config.servers, ["a:4222", "b:1", "[::1]:2", "[::1]:4222"]);
+        assert!(matches!(config.login, Login::Nobody) && !config.tls);
+        let config = open("tls://u%40x:p%3Ay@a/").unwrap();
+        assert!(matches!(&config.login, Login::User { name, password } if name == "u@x" && password == "p:y"));
+        assert!(config.tls);
+        assert!(matches!(open("nats://t@a").unwrap().login, Login::Token(token) if token == "t"));
+        assert!(!format!("{:?}", open("nats://u:secret@a").unwrap()).contains("secret"));
+    }
+
+    #[test]
+    fn a_user_in_the_url_may_have_its_password_in_the_settings() {
+        let settings = Settings { password: Some("p".into()), ..Settings::default() };
+        let config = NatsConfig::new("nats://u@a", settings).unwrap();
+        assert!(matches!(&config.login, Login::User { name, password } if name == "u" && password == "p"));
+    }
+
+    #[test]
+    fn settings_are_read_by_name() {
+        let text =
+            r#"{ "bucket": "b", "request_timeout": "500ms", "marker_life": "1h", "stated_durability": "power-safe" }"#;
+        let settings: Settings = serde_json::from_str(text).unwrap();
+        assert_eq!(settings.request_timeout, Duration::from_millis(500));
+        assert_eq!(settings.marker_life, Duration::from_secs(3600));
+        assert_eq!(settings.stated_durability, Some(Statement::PowerSafe));
+        for text in [r#"{ "buckets": "b" }"#, r#"{ "marker_life": "1 day" }"#, r#"{ "marker_life": 5 }"#] {
+            assert!(serde_json::from_str::<Settings>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for url in
+            ["nats:", "nats://", "http://a", "nats://a:0", "nats://a:b", "nats://a,", "nats://a/b", "nats://%4@a"]
+        {
+            assert!(matches!(open(url), Err(OpenError::BadUrl(_))), "{url}");
+        }
+        let with = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            NatsConfig::new("nats://a", settings).map(|_| ())
+        };
+        assert!(with(|_| ()).is_ok());
+        for change in [
+            (|it| it.bucket = "a.b".into()) as fn(&mut Settings),
+            |it| it.bucket = String::new(),
+            |it| it.replicas = Some(0),
+            |it| it.user = Some("u".into()),
+            |it| it.password = Some("p".into()),
+            |it| (it.token, it.token_file) = (Some("t".into()), Some("f".into())),
+            |it| (it.token, it.user, it.password) = (Some("t".into()), Some("u".into()), Some("p".into())),
+            |it| it.nkey_file = Some("/no/such/file".into()),
+            |it| it.ca = Some("/no/such/file".into()),
+            |it| it.certificate = Some("f".into()),
+            |it| it.request_timeout = Duration::from_millis(1),
+            |it| it.marker_life = Duration::from_millis(1_500),
+        ] {
+            assert!(matches!(with(change), Err(OpenError::BadUrl(_))));
+        }
+    }
+}

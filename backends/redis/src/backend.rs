@@ -1,0 +1,199 @@
+//! The store behind the trait.
+
+use std::sync::Arc;
+
+use sixpin_core::backend::{
+    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write,
+    WriteOutcome,
+};
+use sixpin_core::name::{Incarnation, Version};
+use tokio::task::JoinHandle;
+
+use crate::config::RedisConfig;
+use crate::connection::{Failure, OpenError};
+use crate::hints::Hints;
+use crate::keys::{Keys, Tag, version_of, version_text};
+use crate::opening;
+use crate::routes::Routes;
+use crate::scripts::{Call, Reply, Script};
+use crate::witness::Witness;
+
+/// A store in Redis. Its connections end when it is dropped.
+pub struct RedisBackend {
+    store: Arc<Store>,
+    // Listening for hints, and checking the server.
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the methods of the backend and its tasks share.
+pub(crate) struct Store {
+    pub(crate) routes: Routes,
+    pub(crate) keys: Keys,
+    pub(crate) witness: Arc<Witness>,
+    pub(crate) hints: Arc<Hints>,
+    pub(crate) root: Root,
+    pub(crate) profile: Profile,
+    pub(crate) channel: String,
+}
+
+impl RedisBackend {
+    /// Connects, checks that the server is at least this durable and safe in all other ways, and reads or creates the
+    /// root record. Must be called inside a tokio runtime, which goes on checking.
+    pub async fn open(config: &RedisConfig, require: Durability) -> Result<Self, OpenError> {
+        let (store, tasks) = opening::open(config, require).await?;
+        Ok(Self { store, tasks })
+    }
+}
+
+impl Drop for RedisBackend {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisBackend").field("root", &self.store.root).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// A call of a script about a tag: what all of them begin with.
+    pub(crate) fn call(&self, tag: Tag) -> Call {
+        let mut call = Call::default();
+        call.key(self.keys.root(tag)).key(self.keys.high(tag));
+        call.argument(self.witness.identity().to_owned()).argument(version_text(self.witness.high(tag)));
+        call
+    }
+
+    /// A call of a script that checks its sender.
+    pub(crate) fn guarded(&self, tag: Tag, guard: Guard) -> Call {
+        let mut call = self.call(tag);
+        call.key(self.keys.broker(tag, guard.broker));
+        call.argument(format!("l{}", guard.lane.0)).argument(format!("{:020}", guard.generation.0));
+        call.argument(version_text(self.witness.acknowledged(guard, tag)));
+        call
+    }
+
+    /// Calls a script that may write.
+    pub(crate) async fn write(&self, tag: Tag, script: &Script, call: &Call) -> Result<Reply, Failure> {
+        let reply = match self.routes.link(tag).await {
+            Ok(link) => link.call_and_wait(script, call).await,
+            Err(failure) => Err(failure),
+        };
+        reply.inspect_err(|failure| self.routes.failed(failure))
+    }
+
+    /// What it means for a method that is no commit that a request failed. `reads`: it could not have changed anything.
+    pub(crate) fn error(&self, failure: &Failure, reads: bool) -> StoreError {
+        if let Err(amnesia) = self.witness.remembers() {
+            return amnesia;
+        }
+        match failure {
+            Failure::Doubt(text) if !reads => StoreError::Unknown(text.clone()),
+            Failure::NotSent(text) | Failure::Refused { text, .. } | Failure::Doubt(text) => {
+                StoreError::Unavailable(text.clone())
+            }
+        }
+    }
+
+    /// What a reply other than `ok` means for a method that is no commit.
+    pub(crate) fn refusal(&self, reply: Reply) -> StoreError {
+        match reply {
+            Reply::Evicted => StoreError::Evicted,
+            Reply::Amnesia(text) => self.witness.lost(&text),
+            Reply::Stale => StoreError::Unavailable("the lane has moved on".into()),
+            Reply::Differs(_) => StoreError::Unavailable("another version is stored".into()),
+            Reply::Refused(text) => StoreError::Unavailable(text),
+            Reply::Partly(text) => StoreError::Unknown(text),
+            Reply::Ok(_) | Reply::Strange => StoreError::Unknown("the answer of a script was not understood".into()),
+        }
+    }
+
+    /// What a reply other than `ok` means for a conditional write.
+    pub(crate) fn outcome_of_refusal(&self, reply: Reply) -> WriteOutcome {
+        match reply {
+            Reply::Evicted => WriteOutcome::Evicted,
+            Reply::Stale => WriteOutcome::Stale,
+            Reply::Differs(version) => match version_of(&version) {
+                Some(version) => WriteOutcome::Conflict(Slot { version, bytes: None }),
+                None => WriteOutcome::ConflictUnread,
+            },
+            // Not `Evicted`: the broker shall learn from its next read or beat why, because it has to hold back more.
+            Reply::Amnesia(text) => WriteOutcome::Unavailable(self.witness.lost(&text).to_string()),
+            Reply::Refused(text) => WriteOutcome::Unavailable(text),
+            Reply::Partly(text) => WriteOutcome::Unknown(text),
+            Reply::Ok(_) | Reply::Strange => WriteOutcome::Unknown("the answer of a script was not understood".into()),
+        }
+    }
+
+    /// Refuses to write to a store that lost its memory or that the last check found unsafe.
+    pub(crate) fn unfit(&self) -> Option<WriteOutcome> {
+        self.witness.unfit().map(WriteOutcome::Unavailable)
+    }
+}
+
+impl Backend for RedisBackend {
+    fn profile(&self) -> Profile {
+        self.store.profile.clone()
+    }
+
+    fn root(&self) -> Root {
+        self.store.root.clone()
+    }
+
+    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
+        Box::pin(self.store.read(keys))
+    }
+
+    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
+        Box::pin(self.store.commit(guard, writes))
+    }
+
+    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.store.advance(guard))
+    }
+
+    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
+        Box::pin(async move {
+            let mut bell = std::pin::pin!(self.store.hints.heard(Keys::bell_of(&key)));
+            // First listen, then look: a change between the two is heard. If looking fails, listening is all there is.
+            bell.as_mut().enable();
+            if self.store.version(&key).await.is_ok_and(|version| version != seen) {
+                return;
+            }
+            bell.await;
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        family: &'a Family,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BackendFuture<'a, Result<Page, StoreError>> {
+        Box::pin(self.store.list(family, after, limit))
+    }
+
+    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
+        Box::pin(self.store.beat(beat))
+    }
+
+    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.store.leave(broker))
+    }
+
+    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        Box::pin(self.store.evict(guard, target, seen))
+    }
+
+    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        Box::pin(self.store.forget(guard, target, seen))
+    }
+
+    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
+        Box::pin(self.store.pulses())
+    }
+}

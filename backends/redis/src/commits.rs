@@ -1,0 +1,157 @@
+//! Batches of compare-and-swaps, and lanes.
+
+use bytes::Bytes;
+use futures::future::join_all;
+use redis::Value;
+use sixpin_core::backend::{Change, Guard, Slot, StoreError, Write, WriteOutcome};
+use sixpin_core::name::Version;
+
+use crate::backend::Store;
+use crate::keys::{Keys, Tag, VERSION_DIGITS, version_of, version_text};
+use crate::scripts::{ADVANCE, COMMIT, Reply, bytes_of};
+
+/// Writes in one batch: a script holds up everybody else, and this many take about a millisecond.
+pub(crate) const BATCH_WRITES_MAX: usize = 128;
+/// Bytes of records in one batch, for the same reason.
+pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+impl Store {
+    /// See the trait.
+    pub(crate) async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
+        if let Some(refusal) = self.unfit().or_else(|| self.over_the_limits(&writes)) {
+            return vec![refusal; writes.len()];
+        }
+        if self.keys.tag_count() == 1 {
+            let all: Vec<&Write> = writes.iter().collect();
+            return self.commit_part(Tag::FIRST, guard, &all).await;
+        }
+        let parts = self.keys.tags().filter_map(|tag| {
+            let places: Vec<usize> = (0..writes.len()).filter(|&at| self.keys.tag_of(&writes[at].key) == tag).collect();
+            (!places.is_empty()).then_some((tag, places))
+        });
+        let writes = &writes;
+        let parts = parts.map(|(tag, places)| async move {
+            let part: Vec<&Write> = places.iter().map(|&at| &writes[at]).collect();
+            (places, self.commit_part(tag, guard, &part).await)
+        });
+        let mut outcomes = vec![WriteOutcome::ConflictUnread; writes.len()];
+        for (places, part) in join_all(parts).await {
+            for (at, outcome) in places.into_iter().zip(part) {
+                outcomes[at] = outcome;
+            }
+        }
+        outcomes
+    }
+
+    /// The writes under one tag: one call.
+    async fn commit_part(&self, tag: Tag, guard: Guard, writes: &[&Write]) -> Vec<WriteOutcome> {
+        let mut call = self.guarded(tag, guard);
+        call.key(self.keys.resources(tag)).key(self.keys.sessions(tag));
+        call.argument(self.channel.clone()).argument(self.keys.record_base(tag).to_string());
+        for write in writes {
+            let (verb, bytes) = match &write.change {
+                Change::Put(bytes) => ("P", bytes.clone()),
+                Change::Delete => ("D", Bytes::new()),
+                Change::Compare => ("C", Bytes::new()),
+            };
+            let bell = if write.notify { Keys::bell_of(&write.key).to_string() } else { String::new() };
+            call.key(self.keys.record(&write.key));
+            call.argument(verb).argument(version_text(write.expected)).argument(bell).argument(bytes);
+        }
+        let all = |outcome: WriteOutcome| vec![outcome; writes.len()];
+        match self.write(tag, &COMMIT, &call).await {
+            Ok(Reply::Ok(parts)) => self
+                .outcomes(tag, guard, writes, parts)
+                .unwrap_or_else(|| all(WriteOutcome::Unknown("the answer to a batch was not understood".into()))),
+            Ok(refusal) => all(self.outcome_of_refusal(refusal)),
+            Err(failure) => all(failure.outcome()),
+        }
+    }
+
+    /// What each write of a batch came to. None if the answer is not one of ours.
+    fn outcomes(&self, tag: Tag, guard: Guard, writes: &[&Write], parts: Vec<Value>) -> Option<Vec<WriteOutcome>> {
+        let [version, high, Value::Array(results)] = <[Value; 3]>::try_from(parts).ok()? else { return None };
+        let version = version_of(bytes_of(&version)?)?;
+        let high = version_of(bytes_of(&high)?)?;
+        if results.len() != writes.len() {
+            return None;
+        }
+        let outcomes: Option<Vec<_>> =
+            writes.iter().zip(results).map(|(write, result)| outcome_of(write, version, result)).collect();
+        let outcomes = outcomes?;
+        let wrote = |(write, outcome): (&&Write, &WriteOutcome)| {
+            write.change != Change::Compare && *outcome == WriteOutcome::Committed(version)
+        };
+        if writes.iter().zip(&outcomes).any(wrote) {
+            self.witness.acknowledge(guard, tag, version);
+        }
+        self.witness.saw(tag, high);
+        Some(outcomes)
+    }
+
+    fn over_the_limits(&self, writes: &[Write]) -> Option<WriteOutcome> {
+        let bytes_of = |write: &Write| match &write.change {
+            Change::Put(bytes) => bytes.len(),
+            Change::Delete | Change::Compare => 0,
+        };
+        let text = if writes.len() > self.profile.batch_writes_max {
+            "the batch has too many writes"
+        } else if writes.iter().any(|write| bytes_of(write) > self.profile.record_bytes_max) {
+            "a record is too large"
+        } else if writes.iter().map(bytes_of).sum::<usize>() > self.profile.batch_bytes_max {
+            "the batch has too many bytes"
+        } else {
+            return None;
+        };
+        Some(WriteOutcome::Unavailable(text.into()))
+    }
+
+    /// See the trait. The lane moves under every tag, because its batches may have gone to all of them.
+    pub(crate) async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        self.witness.remembers()?;
+        let moves = self.keys.tags().map(|tag| async move {
+            match self.write(tag, &ADVANCE, &self.guarded(tag, guard)).await {
+                Ok(Reply::Ok(_)) => Ok(()),
+                Ok(refusal) => Err(self.refusal(refusal)),
+                Err(failure) => Err(self.error(&failure, false)),
+            }
+        });
+        join_all(moves).await.into_iter().collect()
+    }
+}
+
+fn outcome_of(write: &Write, version: Version, result: Value) -> Option<WriteOutcome> {
+    Some(match result {
+        Value::Int(1) if write.change == Change::Compare => WriteOutcome::Committed(write.expected),
+        Value::Int(1) => WriteOutcome::Committed(version),
+        Value::Int(2) => WriteOutcome::Committed(Version::ABSENT),
+        Value::Int(0) => WriteOutcome::ConflictUnread,
+        Value::BulkString(stored) => WriteOutcome::Conflict(slot_of(stored)?),
+        _ => return None,
+    })
+}
+
+/// A record as it is stored: version, then bytes; nothing at all if there is none. None if it is not one of ours.
+pub(crate) fn slot_of(stored: Vec<u8>) -> Option<Slot> {
+    if stored.is_empty() {
+        return Some(Slot::default());
+    }
+    let version = version_of(stored.get(..VERSION_DIGITS)?)?;
+    Some(Slot { version, bytes: Some(Bytes::from(stored).slice(VERSION_DIGITS..)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_its_version_and_its_bytes() {
+        assert_eq!(slot_of(Vec::new()), Some(Slot::default()));
+        let empty = Slot { version: Version(7), bytes: Some(Bytes::new()) };
+        assert_eq!(slot_of(b"0000000000000007".to_vec()), Some(empty));
+        let full = Slot { version: Version(7), bytes: Some(Bytes::from_static(b"\0x")) };
+        assert_eq!(slot_of(b"0000000000000007\0x".to_vec()), Some(full));
+        assert_eq!(slot_of(b"007".to_vec()), None);
+        assert_eq!(slot_of(b"somebody else's data".to_vec()), None);
+    }
+}

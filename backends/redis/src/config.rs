@@ -1,0 +1,343 @@
+//! Where Redis is and how it is used.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::connection::OpenError;
+
+/// Port of a server that the URL gives none for.
+const PORT: u16 = 6379;
+/// Port of a Sentinel that the URL gives none for.
+const SENTINEL_PORT: u16 = 26379;
+
+/// Text that is never shown: not in logs, not in errors, not in Debug output.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The usual error would show what stands there instead.
+        let wrong = |_| D::Error::custom("a password is text in quotes");
+        String::deserialize(deserializer).map(Self).map_err(wrong)
+    }
+}
+
+impl Secret {
+    /// Keeps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the connection.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// What an operator states about a server that does not let us read its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statement {
+    /// It has an append-only file.
+    CrashSafe,
+    /// Its append-only file is flushed before each reply (`appendfsync always`, `no-appendfsync-on-rewrite no`).
+    PowerSafe,
+}
+
+/// Settings of the Redis backend. The URL may hold user and password; the fields go before what it says.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisConfig {
+    /// Where: `redis://host:port/db`, `redis+sentinel://host,host/master/db`, `redis+cluster://host,host`; with
+    /// `rediss` in place of `redis` over TLS. Not read from a file: whoever opens the store sets it.
+    #[serde(skip)]
+    pub url: Secret,
+    /// User of the access control list. Absent: the default user.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// User for the Sentinels, if they want one.
+    pub sentinel_username: Option<String>,
+    /// Password for the Sentinels, if they want one.
+    pub sentinel_password: Option<Secret>,
+    /// All keys and channels begin with this. One store per prefix and database.
+    pub prefix: String,
+    /// How long a request may take. After that its outcome is unknown, and the connection is given up.
+    pub response_timeout_ms: u64,
+    /// How long connecting and logging in may take.
+    pub connect_timeout_ms: u64,
+    /// A write counts as done only when this many replicas have it; too few in time make its outcome unknown. 0: do not
+    /// wait. It narrows what a failover can lose and does not close it.
+    pub wait_replicas: u32,
+    /// How long to wait for them. Must be shorter than the response timeout.
+    pub wait_timeout_ms: u64,
+    /// Certificate authorities to trust, in PEM, in place of those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// What the operator states about a server whose configuration cannot be read (`CONFIG` is refused).
+    pub stated_durability: Option<Statement>,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            url: Secret::new("redis://127.0.0.1:6379/0"),
+            username: None,
+            password: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            prefix: "sixpin".into(),
+            // An fsync that waits behind others is common and takes long before it takes two seconds.
+            response_timeout_ms: 2_000,
+            connect_timeout_ms: 1_000,
+            wait_replicas: 0,
+            wait_timeout_ms: 500,
+            ca_file: None,
+            stated_durability: None,
+        }
+    }
+}
+
+/// Host and port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Which servers there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// One server.
+    Single(Address),
+    /// One master at a time, named by Sentinels.
+    Sentinel { sentinels: Vec<Address>, master: String },
+    /// A cluster, found through some of its nodes.
+    Cluster(Vec<Address>),
+}
+
+/// A URL, taken apart, with what the fields of the configuration say put in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) place: Place,
+    pub(crate) tls: bool,
+    pub(crate) database: u32,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+}
+
+impl RedisConfig {
+    /// Settings for a URL, everything else as it comes.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: Secret::new(url), ..Self::default() }
+    }
+
+    pub(crate) fn response_timeout(&self) -> Duration {
+        Duration::from_millis(self.response_timeout_ms)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    /// Checks everything that can be checked without a server.
+    pub(crate) fn target(&self) -> Result<Target, OpenError> {
+        let refuse = |text: &str| Err(OpenError::BadUrl(text.to_owned()));
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');
+        if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.bytes().all(allowed) {
+            return refuse("`prefix` must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'");
+        }
+        if self.response_timeout_ms < 100 || self.connect_timeout_ms < 100 {
+            return refuse("`response_timeout_ms` and `connect_timeout_ms` must be at least 100");
+        }
+        if self.wait_replicas > 0 && self.wait_timeout_ms == 0 {
+            return refuse("`wait_timeout_ms` must be at least 1, because 0 would wait for ever");
+        }
+        if self.wait_replicas > 0 && self.wait_timeout_ms >= self.response_timeout_ms {
+            return refuse("`wait_timeout_ms` must be shorter than `response_timeout_ms`");
+        }
+        let mut target = parse_url(self.url.reveal())?;
+        target.username = self.username.clone().or(target.username);
+        target.password = self.password.clone().or(target.password);
+        if target.username.is_some() && target.password.is_none() {
+            return refuse("a user is given but no password: set `password`");
+        }
+        Ok(target)
+    }
+}
+
+fn parse_url(url: &str) -> Result<Target, OpenError> {
+    let bad = |text: &str| {
+        let forms = "redis://host:port/db, redis+sentinel://host:port,host:port/master/db or \
+                     redis+cluster://host:port,host:port, with rediss for TLS";
+        OpenError::BadUrl(format!("{text}; a Redis URL looks like {forms}"))
+    };
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("the URL has no scheme"))?;
+    let (base, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
+    let tls = match base {
+        "redis" => false,
+        "rediss" => true,
+        _ => return Err(bad("the scheme is unknown")),
+    };
+    if rest.contains(['?', '#']) {
+        return Err(bad("the URL has no place for `?` and `#`: write them as %3F and %23 in a password"));
+    }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, hosts) = authority.rsplit_once('@').map_or((None, authority), |(login, rest)| (Some(login), rest));
+    let (username, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
+        None => (None, None),
+        Some((user, password)) => {
+            let decoded = |text: &str| percent_decoded(text).ok_or_else(|| bad("user or password is not well encoded"));
+            let full = |text: String| Some(text).filter(|text| !text.is_empty());
+            (full(decoded(user)?), full(decoded(password)?).map(Secret))
+        }
+    };
+    let port = if kind == "sentinel" { SENTINEL_PORT } else { PORT };
+    let hosts: Option<Vec<Address>> = hosts.split(',').map(|host| parse_address(host, port)).collect();
+    let mut hosts = hosts.ok_or_else(|| bad("host or port cannot be read"))?;
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    let place = match kind {
+        "" if hosts.len() > 1 => return Err(bad("one server has one host")),
+        "" => Place::Single(hosts.remove(0)),
+        "sentinel" => {
+            let master = parts.next().ok_or_else(|| bad("the master's name is missing"))?.to_owned();
+            Place::Sentinel { sentinels: hosts, master }
+        }
+        "cluster" => Place::Cluster(hosts),
+        _ => return Err(bad("the scheme is unknown")),
+    };
+    let database = match parts.next() {
+        None => 0,
+        Some(number) => number.parse().map_err(|_| bad("the database is not a number"))?,
+    };
+    if parts.next().is_some() {
+        return Err(bad("there is something after the database"));
+    }
+    if database != 0 && matches!(place, Place::Cluster(_)) {
+        return Err(bad("a cluster has no databases"));
+    }
+    Ok(Target { place, tls, database, username, password })
+}
+
+fn parse_address(text: &str, default_port: u16) -> Option<Address> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once(']')?;
+        let port = if port.is_empty() { None } else { Some(port.strip_prefix(':')?) };
+        (host, port)
+    } else {
+        text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
+    };
+    let port = port.map_or(Some(default_port), |port| port.parse().ok())?;
+    (!host.is_empty() && port != 0).then(|| Address { host: host.to_owned(), port })
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            let value = digit(rest.next()?)? * 16 + digit(rest.next()?)?;
+            bytes.push(u8::try_from(value).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        RedisConfig::new(url).target().unwrap()
+    }
+
+    fn address(host: &str, port: u16) -> Address {
+        Address { host: host.into(), port }
+    }
+
+    #[test]
+    fn urls_of_all_kinds_are_read() {
+        let plain = target("redis://127.0.0.1");
+        assert_eq!(plain.place, Place::Single(address("127.0.0.1", 6379)));
+        assert!(!plain.tls && plain.database == 0 && plain.username.is_none() && plain.password.is_none());
+
+        let full = target("rediss://ann:p%40ss%3aword@[::1]:7000/3");
+        assert_eq!(full.place, Place::Single(address("::1", 7000)));
+        assert!(full.tls && full.database == 3);
+        assert_eq!((full.username.as_deref(), full.password), (Some("ann"), Some(Secret::new("p@ss:word"))));
+
+        let sentinel = target("redis+sentinel://:secret@a,b:7001/main/2");
+        let sentinels = vec![address("a", 26379), address("b", 7001)];
+        assert_eq!(sentinel.place, Place::Sentinel { sentinels, master: "main".into() });
+        assert_eq!((sentinel.database, sentinel.username), (2, None));
+
+        let cluster = target("redis+cluster://a:1,b:2");
+        assert_eq!(cluster.place, Place::Cluster(vec![address("a", 1), address("b", 2)]));
+    }
+
+    #[test]
+    fn fields_go_before_the_url_and_the_password_is_never_shown() {
+        let mut config = RedisConfig::new("redis://ann:hush@h/0");
+        config.password = Some(Secret::new("hushhush"));
+        assert_eq!(config.target().unwrap().password, Some(Secret::new("hushhush")));
+        let shown = format!("{config:?} {:?}", config.target().unwrap());
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for url in [
+            "127.0.0.1",
+            "http://h",
+            "redis://",
+            "redis://h:x",
+            "redis://h:0",
+            "redis://a,b",
+            "redis://h/x",
+            "redis://h/0/1",
+            "redis://ann@h",
+            "redis://:%zz@h",
+            "redis://:a/b@h",
+            "redis+sentinel://h",
+            "redis+cluster://h/1",
+            "redis+x://h",
+            "redis://h?x=1",
+        ] {
+            let error = RedisConfig::new(url).target().unwrap_err();
+            assert!(matches!(error, OpenError::BadUrl(_)), "{url}: {error}");
+        }
+        for change in [
+            |config: &mut RedisConfig| config.prefix = "a{b}".into(),
+            |config: &mut RedisConfig| config.prefix = String::new(),
+            |config: &mut RedisConfig| config.response_timeout_ms = 0,
+            |config: &mut RedisConfig| (config.wait_replicas, config.wait_timeout_ms) = (1, 5_000),
+            |config: &mut RedisConfig| (config.wait_replicas, config.wait_timeout_ms) = (1, 0),
+        ] {
+            let mut config = RedisConfig::default();
+            change(&mut config);
+            assert!(matches!(config.target(), Err(OpenError::BadUrl(_))), "{config:?}");
+        }
+    }
+}

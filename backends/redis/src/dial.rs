@@ -1,0 +1,257 @@
+//! How a connection is made: where to, who as, and what must be true of the server before it is used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    RedisConnectionInfo, RedisError, TlsCertificates, Value,
+};
+
+use crate::check::fields_of;
+use crate::config::{Address, RedisConfig, Secret, Target};
+use crate::connection::OpenError;
+use crate::keys::{Keys, Tag};
+use crate::scripts::bytes_of;
+use crate::witness::Witness;
+
+/// Requests that may wait to be written. More callers than that wait their turn.
+const PIPELINE_BUFFER: usize = 1_024;
+
+/// What to do with what the server sends unasked.
+pub(crate) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+/// Where a link leads.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// To this server.
+    To(Address),
+    /// To whatever server the Sentinels call the master, asked each time.
+    Master { sentinels: Vec<Address>, name: String },
+    /// To the first of these that answers.
+    AnyOf(Vec<Address>),
+}
+
+/// Makes connections.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    way: Way,
+    target: Arc<Target>,
+    certificates: Option<Arc<Vec<u8>>>,
+    sentinel_login: (Option<String>, Option<Secret>),
+    response_timeout: Duration,
+    connect_timeout: Duration,
+}
+
+impl Dialer {
+    /// Prepares to connect. Reads the certificates, if any are set.
+    pub(crate) fn new(config: &RedisConfig, target: Target, way: Way) -> Result<Self, OpenError> {
+        let certificates = match &config.ca_file {
+            Some(path) => {
+                let text = |error| OpenError::BadUrl(format!("`ca_file` {} cannot be read: {error}", path.display()));
+                Some(Arc::new(std::fs::read(path).map_err(text)?))
+            }
+            None => None,
+        };
+        if target.tls {
+            // Two crates of one program may bring different providers; rustls then wants to be told. An error means
+            // that it has been told already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        Ok(Self {
+            way,
+            target: Arc::new(target),
+            certificates,
+            sentinel_login: (config.sentinel_username.clone(), config.sentinel_password.clone()),
+            response_timeout: config.response_timeout(),
+            connect_timeout: config.connect_timeout(),
+        })
+    }
+
+    /// The same to another place.
+    pub(crate) fn with_way(&self, way: Way) -> Self {
+        Self { way, ..self.clone() }
+    }
+
+    /// A connection to a server that is a master and remembers what was seen of it. `push` hears of its end.
+    pub(crate) async fn verified(
+        &self,
+        keys: &Keys,
+        tags: &[Tag],
+        witness: &Witness,
+        push: OnPush,
+    ) -> Result<MultiplexedConnection, OpenError> {
+        let (mut connection, address) = self.connect(push).await?;
+        self.in_time(&address, self.verify(&mut connection, &address, keys, tags, witness)).await?;
+        Ok(connection)
+    }
+
+    /// A connection on which nothing was asked yet. What the server sends unasked goes to `push`.
+    pub(crate) async fn connect(&self, push: OnPush) -> Result<(MultiplexedConnection, Address), OpenError> {
+        let address = match &self.way {
+            Way::To(address) => address.clone(),
+            Way::Master { sentinels, name } => self.ask_sentinels(sentinels, name).await?,
+            Way::AnyOf(addresses) => {
+                let mut last = OpenError::Unreachable("no address is given".into());
+                for address in addresses {
+                    match self.connect_to(address, push.clone()).await {
+                        Ok(connection) => return Ok((connection, address.clone())),
+                        Err(error) => last = error,
+                    }
+                }
+                return Err(last);
+            }
+        };
+        let connection = self.connect_to(&address, push).await?;
+        Ok((connection, address))
+    }
+
+    async fn connect_to(&self, address: &Address, push: OnPush) -> Result<MultiplexedConnection, OpenError> {
+        let login = (self.target.username.as_ref(), self.target.password.as_ref());
+        let client = self.client(address, login, i64::from(self.target.database))?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.response_timeout))
+            .set_pipeline_buffer_size(PIPELINE_BUFFER)
+            .set_push_sender(move |info| {
+                push(info);
+                Ok::<_, redis::aio::SendError>(())
+            });
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        self.in_time(address, async { connecting.await.map_err(|error| refusal(address, &error)) }).await
+    }
+
+    fn client(
+        &self,
+        address: &Address,
+        (username, password): (Option<&String>, Option<&Secret>),
+        database: i64,
+    ) -> Result<Client, OpenError> {
+        let bad =
+            |error: RedisError| OpenError::BadUrl(format!("the connection to {address} cannot be prepared: {error}"));
+        let mut login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_db(database);
+        if let Some(username) = username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = password {
+            login = login.set_password(password.reveal());
+        }
+        let (host, port) = (address.host.clone(), address.port);
+        let place = if self.target.tls {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        // The client's default leaves Nagle's algorithm on, which can hold a small request back for a round trip.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let info: ConnectionInfo =
+            place.into_connection_info().map_err(bad)?.set_tcp_settings(tcp).set_redis_settings(login);
+        match &self.certificates {
+            Some(pem) if self.target.tls => {
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
+                Client::build_with_tls(info, certificates).map_err(bad)
+            }
+            _ => Client::open(info).map_err(bad),
+        }
+    }
+
+    async fn verify(
+        &self,
+        connection: &mut MultiplexedConnection,
+        address: &Address,
+        keys: &Keys,
+        tags: &[Tag],
+        witness: &Witness,
+    ) -> Result<(), OpenError> {
+        let mut ask = async |command: redis::Cmd| {
+            let answer = connection.send_packed_command(&command).await.and_then(Value::extract_error);
+            answer.map_err(|error| refusal(address, &error))
+        };
+        let replication = ask(redis::cmd("INFO").arg("replication").to_owned()).await?;
+        let role = fields_of(&replication).get("role").cloned().unwrap_or_default();
+        if role != "master" {
+            let text = format!("{address} is a {role}, and only a master can be written to: use the master's address");
+            return Err(OpenError::Unsafe(text));
+        }
+        for &tag in tags {
+            let before = witness.high(tag);
+            let answer = ask(redis::cmd("MGET").arg(keys.root(tag)).arg(keys.high(tag)).to_owned()).await?;
+            let Value::Array(parts) = answer else {
+                return Err(OpenError::Unreachable(format!("{address} does not answer like Redis")));
+            };
+            let (root, high) = (parts.first().unwrap_or(&Value::Nil), parts.get(1).unwrap_or(&Value::Nil));
+            witness.check(tag, root, high, before).map_err(|error| OpenError::Unsafe(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    async fn ask_sentinels(&self, sentinels: &[Address], name: &str) -> Result<Address, OpenError> {
+        let mut last = OpenError::Unreachable("no Sentinel is given".into());
+        for sentinel in sentinels {
+            match self.in_time(sentinel, self.ask_sentinel(sentinel, name)).await {
+                Ok(Some(address)) => return Ok(address),
+                Ok(None) => {
+                    last = OpenError::BadUrl(format!("the Sentinel at {sentinel} knows no master called `{name}`"));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask_sentinel(&self, sentinel: &Address, name: &str) -> Result<Option<Address>, OpenError> {
+        let failed = |error: RedisError| refusal(sentinel, &error);
+        let (username, password) = &self.sentinel_login;
+        let client = self.client(sentinel, (username.as_ref(), password.as_ref()), 0)?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.connect_timeout));
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
+        let question = redis::cmd("SENTINEL").arg("get-master-addr-by-name").arg(name).to_owned();
+        let answer = connection.send_packed_command(&question).await.and_then(Value::extract_error).map_err(failed)?;
+        let Value::Array(parts) = answer else { return Ok(None) };
+        let text =
+            |at: usize| parts.get(at).and_then(bytes_of).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        Ok(text(0).zip(text(1).and_then(|port| port.parse().ok())).map(|(host, port)| Address { host, port }))
+    }
+
+    /// Gives up after the time for connecting.
+    async fn in_time<T>(
+        &self,
+        address: &Address,
+        work: impl Future<Output = Result<T, OpenError>>,
+    ) -> Result<T, OpenError> {
+        let late =
+            |_| OpenError::Unreachable(format!("no answer from Redis at {address} within {:?}", self.connect_timeout));
+        tokio::time::timeout(self.connect_timeout, work).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    }
+}
+
+/// What an error while connecting means.
+pub(crate) fn refusal(address: &Address, error: &RedisError) -> OpenError {
+    if error.kind() == redis::ErrorKind::RESP3NotSupported {
+        return OpenError::Unsafe(format!("Redis at {address} is older than 6.0: upgrade it, best to 7.2 or later"));
+    }
+    match error.code() {
+        Some("WRONGPASS") => OpenError::LoginRefused(format!(
+            "Redis at {address} refuses user or password: check `username` and `password`"
+        )),
+        Some("NOAUTH") => OpenError::LoginRefused(format!(
+            "Redis at {address} wants a password: set `password`, and `username` if it has users"
+        )),
+        Some("NOPERM") => OpenError::LoginRefused(format!(
+            "the user at Redis {address} may not do what sixpin needs ({}): see the rule in docs/backends/redis.md",
+            error.detail().unwrap_or_default()
+        )),
+        Some("LOADING") => OpenError::Unreachable(format!("Redis at {address} is still loading its data: try again")),
+        _ if error.detail().is_some_and(|text| text.contains("AUTH")) => {
+            OpenError::LoginRefused(format!("Redis at {address} refuses the login: {error}"))
+        }
+        _ if error.to_string().contains("switch database") => OpenError::BadUrl(format!(
+            "Redis at {address} has no database of that number: choose a lower one in the URL"
+        )),
+        _ => OpenError::Unreachable(format!("Redis at {address} cannot be reached: {error}")),
+    }
+}

@@ -1,0 +1,8 @@
+//! The Redis backend against real servers: the contract, and what is particular to Redis.
+
+mod conformance;
+mod opening;
+mod particular;
+mod replication;
+mod secure;
+mod support;
