@@ -7,7 +7,7 @@ use tonic::Code;
 use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
-use crate::support::{Broker, raw, reason, soon, try_lock, unlock, wait_lock};
+use crate::support::{Broker, reason, soon, try_lock, unlock, wait_lock};
 
 #[tokio::test]
 async fn claims_of_a_session() {
@@ -130,25 +130,6 @@ async fn a_connection_that_asks_for_nothing_is_closed() {
     let closed = tokio::time::timeout(patience, silent.read_to_end(&mut bytes)).await;
     assert!(closed.is_ok(), "still open after {patience:?}");
     assert!(connected.elapsed() >= std::time::Duration::from_secs(9), "{:?}", connected.elapsed());
-}
-
-#[tokio::test]
-async fn a_request_that_does_not_become_whole_is_ended() {
-    let broker = Broker::start().await;
-    let channel = broker.channel().await;
-    // The first bytes of a message of a hundred.
-    let half = || vec![0, 0, 0, 0, 100, 1, 2, 3];
-    let service = "/sixpin.v1.LockService";
-    let paths = ["OpenSession", "Lock", "Hold", "Session"].map(|method| format!("{service}/{method}"));
-    let calls = paths.iter().map(|path| raw::unfinished(&channel, path, half()));
-    // A stream on which nothing at all is said.
-    let silent = raw::unfinished(&channel, &paths[3], Vec::new());
-    let patience = std::time::Duration::from_secs(60);
-    let ended = tokio::time::timeout(patience, futures::future::join(futures::future::join_all(calls), silent)).await;
-    let (statuses, silent) = ended.expect("they end");
-    for (path, status) in paths.iter().zip(&statuses).chain([(&paths[3], &silent)]) {
-        assert_eq!(status.code(), Code::DeadlineExceeded, "{path}: {status:?}");
-    }
 }
 
 #[tokio::test]

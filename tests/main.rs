@@ -12,6 +12,7 @@ mod calls;
 mod hold;
 mod modes;
 mod malformed;
+mod malformed_bytes;
 mod inspection;
 mod limits;
 mod drain;

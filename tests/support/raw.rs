@@ -51,18 +51,18 @@ impl Decoder for RawCodec {
 }
 
 /// Calls a method with one message and reads one answer.
-pub async fn call(channel: &Channel, path: &'static str, message: Vec<u8>) -> Result<Response<Bytes>, Status> {
+pub async fn call(channel: &Channel, path: &str, message: Vec<u8>) -> Result<Response<Bytes>, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
-    client.unary(Request::new(message.into()), PathAndQuery::from_static(path), RawCodec).await
+    client.unary(Request::new(message.into()), PathAndQuery::try_from(path).unwrap(), RawCodec).await
 }
 
 /// As [`call`], for methods that answer with a stream; says how it ends.
-pub async fn stream(channel: &Channel, path: &'static str, messages: Vec<Vec<u8>>) -> Result<(), Status> {
+pub async fn stream(channel: &Channel, path: &str, messages: Vec<Vec<u8>>) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
     let messages = futures::stream::iter(messages.into_iter().map(Bytes::from));
-    let path = PathAndQuery::from_static(path);
+    let path = PathAndQuery::try_from(path).unwrap();
     let mut answers = client.streaming(Request::new(messages), path, RawCodec).await?.into_inner();
     while answers.message().await?.is_some() {}
     Ok(())
