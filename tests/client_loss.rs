@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sixpin_client::proto::{ExpireSessionRequest, ForceUnlockRequest, Resource};
 use sixpin_client::{ClaimEvent, Client, Error, Loss, Mode, State};
+use sixpin_testkit::proxy::{Mode as Network, Proxy};
 
 use crate::client_world::{Broker, SOON, signal, wait_until_no_claim_is_left};
 
@@ -50,6 +51,40 @@ async fn a_short_freeze_of_the_broker_costs_nothing() {
     waiting.await.unwrap().release().await.unwrap();
     assert!(guard.is_valid());
     guard.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_cut_off_knows_before_anybody_else_is_granted() {
+    // Once the network says nothing at all, once it says that the connection is gone.
+    let (silent, closed) = tokio::join!(cut_off_by(Network::BlackHole), cut_off_by(Network::Cut));
+    for (trouble, (told, granted)) in [("silence", silent), ("closed connections", closed)] {
+        println!("{trouble}: told {told:?} after the cut, granted to the next {granted:?} after it");
+    }
+}
+
+/// How long after the cut the holder was told, and how long after it the next one had the lock.
+async fn cut_off_by(trouble: Network) -> (Duration, Duration) {
+    let broker = Broker::start().await;
+    let network = Proxy::start(broker.address.parse().unwrap()).await.unwrap();
+    let client = Client::new([network.address().to_string()]).unwrap();
+    // Half a second lies between the client's deadline and the broker's.
+    let session = client.session().ttl(Duration::from_secs(5)).open().await.unwrap();
+    let guard = session.lock("r", Mode::EX).await.unwrap();
+    let other = broker.client().session().open().await.unwrap();
+    let waiting = other.lock("r", Mode::EX).into_future();
+    network.set(trouble);
+    let cut = Instant::now();
+    let told = tokio::spawn(async move {
+        let loss = guard.lost().await;
+        (loss, Instant::now(), guard)
+    });
+    let granted = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+    let granted_at = Instant::now();
+    let (loss, told_at, guard) = told.await.unwrap();
+    assert_eq!((loss, guard.check()), (Loss::Deadline, Err(Error::Lost(Loss::Deadline))), "{trouble:?}");
+    assert!(told_at < granted_at, "{trouble:?}: told {:?} too late", told_at - granted_at);
+    assert!(granted.fence() > guard.fence());
+    (told_at - cut, granted_at - cut)
 }
 
 #[tokio::test]

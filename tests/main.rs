@@ -17,6 +17,7 @@ mod inspection;
 mod limits;
 mod drain;
 mod trouble;
+mod same_store;
 mod process;
 
 mod client_world;
