@@ -52,6 +52,17 @@ impl StartError {
             Self::Listen(..) | Self::ReadyFile(..) => 1,
         }
     }
+
+    /// What the user can do, where that is not plain from the error.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Listen(_, error) if error.kind() == io::ErrorKind::AddrInUse => Some(
+                "a broker may run there already: ask it with `sixpin status`, or name other addresses with `--listen` \
+                 and `--admin-listen`",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// A broker that runs.
@@ -87,7 +98,7 @@ impl Server {
             None => None,
         };
         warn_of_exposure([Some(address), admin_address]);
-        let runtime = start_engines(&config, stores, &broker_info(&config, address, admin_address));
+        let runtime = start_engines(&config, stores, &broker_info(&config, address, admin_address)).await;
         let health = Health::default();
         health.report(false).await;
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
@@ -148,7 +159,7 @@ async fn open_all(config: &Config) -> Result<BTreeMap<String, Arc<dyn Backend>>,
     Ok(stores)
 }
 
-fn start_engines(config: &Config, stores: BTreeMap<String, Arc<dyn Backend>>, info: &BrokerInfo) -> Runtime {
+async fn start_engines(config: &Config, stores: BTreeMap<String, Arc<dyn Backend>>, info: &BrokerInfo) -> Runtime {
     let names: Vec<String> = stores.keys().cloned().collect();
     let place = |name: &str| names.iter().position(|known| known == name).unwrap_or_default();
     let lockspaces: BTreeMap<Lockspace, (usize, LockspaceConfig)> = config
@@ -156,11 +167,12 @@ fn start_engines(config: &Config, stores: BTreeMap<String, Arc<dyn Backend>>, in
         .iter()
         .map(|(name, settings)| (name.clone(), (place(&settings.backend), settings.config.clone())))
         .collect();
-    let engines = stores.into_iter().map(|(name, store)| start_engine(config, name, store, info)).collect();
+    let starting = stores.into_iter().map(|(name, store)| start_engine(config, name, store, info));
+    let engines = futures::future::join_all(starting).await;
     Runtime::new(config.name.clone(), engines, place(DEFAULT_BACKEND), lockspaces, config.limits.clone())
 }
 
-fn start_engine(config: &Config, name: String, store: Arc<dyn Backend>, info: &BrokerInfo) -> EngineHandle {
+async fn start_engine(config: &Config, name: String, store: Arc<dyn Backend>, info: &BrokerInfo) -> EngineHandle {
     let lockspaces = config.lockspaces.iter().filter(|(_, settings)| settings.backend == name);
     let lockspaces = lockspaces.map(|(lockspace, settings)| (lockspace.clone(), settings.config.clone())).collect();
     let (backend, require) = (config.backends.get(&name).cloned(), config.require);
@@ -185,7 +197,7 @@ fn start_engine(config: &Config, name: String, store: Arc<dyn Backend>, info: &B
         drain_timeout: config.drain_timeout,
         reopen,
     };
-    engine::start(config, store)
+    engine::start(config, store).await
 }
 
 fn broker_info(config: &Config, address: SocketAddr, admin_address: Option<SocketAddr>) -> BrokerInfo {

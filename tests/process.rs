@@ -157,7 +157,8 @@ fn an_address_in_use_is_told() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains(&address));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&address) && said.contains("hint: a broker may run there already"), "{said}");
 }
 
 /// The shell lowers the limit of open files before it becomes the program.

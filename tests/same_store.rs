@@ -1,7 +1,8 @@
-//! A broker goes without a word, and another one goes on with the same store: point 40 of the list of what must hold
-//! (`docs/checklist.md`).
+//! Brokers that start on a store: one that knows nothing, and one where another broker went without a word. The latter is
+//! point 40 of the list of what must hold (`docs/checklist.md`).
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sixpin_memory::{Fault, Faulty, MemoryStore};
 use sixpin_proto::v1;
@@ -9,7 +10,7 @@ use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
 use crate::support::stream::Session;
-use crate::support::{Broker, convert, resource, wait_lock};
+use crate::support::{Broker, convert, resource, soon, wait_lock};
 
 /// What of a claim is the store's: everything but its age.
 fn lasting(state: v1::ResourceState) -> (u64, Vec<v1::ClaimInfo>, Option<v1::Value>) {
@@ -116,4 +117,19 @@ async fn a_new_broker_keeps_modes_order_value_blocks_validity_persistence_and_fe
     let read = v1::ConvertRequest { value_block: true, ..convert(1, 3, v1::Mode::Cr) };
     let value = keeper.complete(Ask::Convert(read)).await.value.unwrap();
     assert!(value.invalid && value.bytes.as_ref().unwrap().starts_with(b"last"), "{value:?}");
+}
+
+#[tokio::test]
+async fn grants_are_held_back_only_where_the_store_knows_nothing() {
+    let store = MemoryStore::new();
+    let started = Instant::now();
+    let first = Broker::on(&store, "first_start_grace = \"1s\"").await;
+    let mut session = first.session().await;
+    session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    assert!(started.elapsed() >= Duration::from_secs(1), "granted after {:?}", started.elapsed());
+    // There is a record now, so nothing was forgotten.
+    let second = Broker::on(&store, "first_start_grace = \"1h\"").await;
+    let mut other = second.session().await;
+    let granted = soon("a grant", other.lock(wait_lock(1, "s", v1::Mode::Ex))).await;
+    assert_eq!(granted.status(), v1::Status::Granted);
 }

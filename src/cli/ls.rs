@@ -80,7 +80,7 @@ fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
         return output::json(listing);
     }
     if listing.resources.is_empty() {
-        note("there is no such resource that somebody has a claim on");
+        note("nobody has a claim on any such resource");
         return Ok(());
     }
     let mut table = Table::new(&["RESOURCE", "HELD", ">HOLDERS", ">CONVERTING", ">WAITING"]);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::failure::Failure;
 use crate::backends;
 use crate::config::{self, Config, ConfigError};
 use crate::log;
@@ -116,7 +117,13 @@ async fn serve(args: &Args, config: Config) -> ExitCode {
     let server = tokio::select! {
         started = Server::start(config) => match started {
             Ok(server) => server,
-            Err(error) => return refuse(&error, error.exit_code()),
+            Err(error) => {
+                let failure = Failure::new(error.exit_code(), &error);
+                return match error.hint() {
+                    Some(hint) => failure.hint(hint).report(),
+                    None => failure.report(),
+                };
+            }
         },
         () = stopping() => return ExitCode::SUCCESS,
     };
@@ -143,5 +150,5 @@ async fn serve(args: &Args, config: Config) -> ExitCode {
 
 /// Says why, on standard error whatever the log looks like, and with which status.
 fn refuse(error: &dyn std::error::Error, status: u8) -> ExitCode {
-    super::failure::Failure::new(status, error).report()
+    Failure::new(status, error).report()
 }

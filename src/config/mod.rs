@@ -57,7 +57,7 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long a request waits for a store that is away.
     pub store_patience: Duration,
-    /// How long an empty store is not trusted.
+    /// How long nothing is granted where a store knows nothing.
     pub first_start_grace: Duration,
     /// Batches in flight at once, per backend.
     pub lanes: u16,

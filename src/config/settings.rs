@@ -35,7 +35,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("broker_ttl", "5s", "how long this broker may be silent before others declare it dead, 1s to 1m"),
     setting("drain_timeout", "30s", "how long a drain waits for holders, at most 1h"),
     setting("store_patience", "5s", "how long a request waits for a store that is away, 100ms to 1m"),
-    setting("first_start_grace", "0s", "how long nothing is granted after a start on an empty store, at most 1h"),
+    setting(
+        "first_start_grace",
+        "0s",
+        "how long nothing is granted after a start on a store that knows nothing, at most 1h",
+    ),
     setting("lanes", "4", "batches in flight at once per backend, 1 to 64"),
     setting("log.format", "text", "log lines as text or json"),
     setting("log.level", "info", "error, warn, info, debug or trace, or directives such as `info,sixpin=debug`"),

@@ -39,12 +39,12 @@ const LIFE_MIN: Duration = Duration::from_secs(1);
 const FAR_AWAY: Duration = Duration::from_secs(3600);
 
 /// Starts an engine. Its task ends when the last handle is dropped.
-pub fn start(config: EngineConfig, backend: Arc<dyn Backend>) -> EngineHandle {
+pub async fn start(config: EngineConfig, backend: Arc<dyn Backend>) -> EngineHandle {
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let shared = Arc::new(Shared::new(config.name.clone(), backend));
     let handle = EngineHandle::new(shared.clone(), sender);
     let name = config.name.clone();
-    let mut engine = Engine::new(config, shared, inbox);
+    let mut engine = Engine::new(config, shared, inbox).await;
     tokio::spawn(async move {
         if std::panic::AssertUnwindSafe(engine.run()).catch_unwind().await.is_err() {
             tracing::error!(backend = name, "the broker machine failed; aborting: half a broker is worse than none");
@@ -85,8 +85,8 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(config: EngineConfig, shared: Arc<Shared>, inbox: mpsc::Receiver<Message>) -> Self {
-        let (machine, store) = incarnate(&config, &shared);
+    async fn new(config: EngineConfig, shared: Arc<Shared>, inbox: mpsc::Receiver<Message>) -> Self {
+        let (machine, store) = incarnate(&config, &shared).await;
         Self {
             config,
             shared,
@@ -278,7 +278,7 @@ impl Engine {
                 }
             }
         }
-        (self.machine, self.store) = incarnate(&self.config, &self.shared);
+        (self.machine, self.store) = incarnate(&self.config, &self.shared).await;
         self.born = Instant::now();
         self.fresh = true;
         self.phase = Phase::Running;

@@ -48,7 +48,7 @@ async fn ls_shows_who_holds_what() {
     let said = broker.ask(&["ls", "--limit", "1"]);
     assert!(said.stderr.contains(&format!("`--after '{place}'`")), "{said:?}");
     assert_eq!(broker.json(&["ls", "--all"])["resources"].as_array().unwrap().len(), 2);
-    assert!(broker.ask(&["ls", "--lockspace", "elsewhere"]).stderr.contains("no such resource"));
+    assert!(broker.ask(&["ls", "--lockspace", "elsewhere"]).stderr.contains("any such resource"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

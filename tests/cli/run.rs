@@ -85,7 +85,7 @@ fn nobody_answers_without_a_broker() {
         program().args(["run", "r", "--endpoints", "127.0.0.1:1", "--no-wait", "--", "true"]).output().unwrap(),
     );
     assert_eq!(said.status, Some(69), "{said:?}");
-    assert!(said.stderr.starts_with("error: no broker answered at `127.0.0.1:1`"), "{said:?}");
+    assert!(said.stderr.starts_with("error: no broker answered at `127.0.0.1:1`: Connection refused"), "{said:?}");
     assert!(said.stderr.contains("hint: start a broker with `sixpin serve`"), "{said:?}");
 }
 
@@ -102,6 +102,23 @@ fn arguments_that_make_no_sense_are_told() {
         let said = Said::from(program().args(&arguments).output().unwrap());
         assert_eq!(said.status, Some(2), "{arguments:?}: {said:?}");
     }
+}
+
+#[test]
+fn the_help_says_what_the_statuses_mean() {
+    let said = Said::from(program().args(["run", "--help"]).output().unwrap());
+    for status in ["126", "127", "128 + n", "75  the lock was not granted", "74  the lock was lost", "69  no broker"] {
+        assert!(said.stdout.contains(status), "no `{status}` in {}", said.stdout);
+    }
+}
+
+#[test]
+fn a_refused_run_leaves_no_session() {
+    let broker = Broker::start();
+    let holder = broker.hold(&["r"]);
+    assert_eq!(broker.ask(&["run", "r", "--no-wait", "--", "true"]).status, Some(75));
+    assert_eq!(broker.json(&["sessions"])["sessions"].as_array().unwrap().len(), 1);
+    assert!(holder.release().success());
 }
 
 #[test]

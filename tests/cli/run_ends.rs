@@ -44,6 +44,22 @@ fn a_signal_that_the_command_does_not_catch_shows_in_the_status() {
 }
 
 #[test]
+fn a_signal_that_comes_with_the_lock_is_not_lost() {
+    let broker = Broker::start();
+    let holder = broker.hold(&["r"]);
+    let mut command = broker.sixpin(&["run", "r", "--", "sleep", "1000"]);
+    let mut run = Process(command.stderr(Stdio::null()).spawn().unwrap());
+    soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
+    // While it stands still the lock comes and then the signal, so that it hears of both at once.
+    run.signal(Signal::SIGSTOP);
+    assert!(holder.release().success());
+    soon("the grant", || (broker.json(&["ls"])["resources"][0]["granted"] == 1).then_some(()));
+    run.signal(Signal::SIGINT);
+    run.signal(Signal::SIGCONT);
+    assert_eq!(run.wait().code(), Some(130));
+}
+
+#[test]
 fn a_wait_can_be_interrupted_and_leaves_nobody_in_the_queue() {
     let broker = Broker::start();
     let holder = broker.hold(&["r"]);

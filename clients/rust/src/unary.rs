@@ -55,7 +55,7 @@ impl Client {
         for address in &self.settings.endpoints {
             match connect(address, self.settings.connect_timeout).await {
                 Ok(channel) => return Ok(channel),
-                Err(failure) => detail = failure,
+                Err(failure) => detail = format!("{address}: {failure}"),
             }
         }
         Err(Error::Unreachable { endpoints: self.settings.endpoints.join(","), detail })
@@ -95,10 +95,10 @@ const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Connects to one address.
 pub(crate) async fn connect(address: &str, timeout: Duration) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| format!("{address}: {error}"))?
+        .map_err(|error| error.to_string())?
         .connect_timeout(timeout)
         .tcp_nodelay(true);
-    endpoint.connect().await.map_err(|error| format!("{address}: {}", innermost(&error)))
+    endpoint.connect().await.map_err(|error| innermost(&error))
 }
 
 /// The cause at the bottom of an error: what a person wants to read.

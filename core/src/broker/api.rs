@@ -49,7 +49,7 @@ pub struct BrokerConfig {
     pub root: Root,
     /// How long a request may wait inside the broker for a store that is away, before it is refused.
     pub store_patience: Duration,
-    /// Holds back grants for this long after the start on an empty store.
+    /// Holds back grants for this long after the start. The shell sets it where the store knows nothing.
     pub first_start_grace: Duration,
     /// How long a drain on a store that no other broker shares waits for holders.
     pub drain_timeout: Duration,

@@ -87,6 +87,8 @@ struct Running {
     family: Family,
     /// It was let go on from where the starter stops.
     begun: bool,
+    /// Signals for it that came before.
+    early: Vec<Signal>,
 }
 
 /// The command has to end.
@@ -270,7 +272,7 @@ impl Front {
             .spawn()
             .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
         let family = Family::of(process.id().cast_signed(), session);
-        self.command = Some(Running { process, family, begun: false });
+        self.command = Some(Running { process, family, begun: false, early: Vec::new() });
         Ok(())
     }
 
@@ -303,6 +305,9 @@ impl Front {
                 terminal.offer(leader);
             }
             command.family.signal(Signal::SIGCONT);
+            for signal in command.early.drain(..) {
+                command.family.signal(signal);
+            }
         } else if self.loss.is_none() {
             self.suspended(leader, signal);
         }
@@ -336,9 +341,11 @@ impl Front {
         }
     }
 
-    fn hand_on(&self, signal: Signal) {
-        if let Some(command) = self.command.as_ref().filter(|command| command.begun) {
-            command.family.signal(signal);
+    fn hand_on(&mut self, signal: Signal) {
+        match &mut self.command {
+            Some(command) if command.begun => command.family.signal(signal),
+            Some(command) if !command.early.contains(&signal) => command.early.push(signal),
+            _ => {}
         }
     }
 

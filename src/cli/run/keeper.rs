@@ -53,13 +53,18 @@ async fn keep() -> Result<(), Failure> {
         .map_err(Failure::usage)?;
     let mut session = None;
     let granted = tokio::select! {
-        granted = acquire(&order, &client, &mut session) => Some(granted?),
-        () = front.until_gone() => None,
+        granted = acquire(&order, &client, &mut session) => granted.map(Some),
+        () = front.until_gone() => Ok(None),
     };
-    if let Some(guard) = granted {
-        let name = session.as_ref().map(|session| session.id().to_owned()).unwrap_or_default();
-        Held::new(guard, name, &order).keep(&mut front).await;
-    }
+    let kept = match granted {
+        Ok(Some(guard)) => {
+            let name = session.as_ref().map(|session| session.id().to_owned()).unwrap_or_default();
+            Held::new(guard, name, &order).keep(&mut front).await;
+            Ok(())
+        }
+        other => other.map(drop),
+    };
+    // Also if nothing was granted: a session that is left alone lives on for its TTL.
     if let Some(session) = session {
         let end = async {
             let _ = session.close().await;
@@ -67,7 +72,7 @@ async fn keep() -> Result<(), Failure> {
         };
         let _ = tokio::time::timeout(CLOSE_WITHIN, end).await;
     }
-    Ok(())
+    kept
 }
 
 /// Takes the lock. A session that is lost while it waits is replaced: its place in the queue is lost with it.
@@ -108,6 +113,8 @@ fn failed(order: &Order, error: Error) -> Failure {
     match error {
         Error::NotGranted(refusal) => not_granted(order, &refusal),
         Error::Unreachable { endpoints, detail } => {
+            // Where there is one address, it need not be said twice.
+            let detail = detail.strip_prefix(&format!("{endpoints}: ")).unwrap_or(&detail);
             Failure::new(exit::UNREACHABLE, format_args!("no broker answered at `{endpoints}`: {detail}"))
                 .hint("start a broker with `sixpin serve`, or name one with `--endpoints` or SIXPIN_ENDPOINTS")
         }
@@ -244,11 +251,12 @@ impl Held {
             }
         }
         let Some(guard) = self.guard.take() else { return };
+        let near_its_end = clock::now().boot + self.kill_after >= self.deadline;
         let released = tokio::time::timeout(RELEASE_WITHIN, guard.release().into_future()).await;
         match released {
-            // The front tells what a loss means. The session confirms it before it ends.
             Ok(Ok(())) => {}
-            Ok(Err(_)) if self.lost.is_some() => {}
+            // The front tells what a loss means. The session confirms it before it ends.
+            Ok(Err(_)) if self.lost.is_some() || near_its_end => {}
             Ok(Err(error)) => warn(format_args!("when the command had ended, {error}")),
             Err(_) => warn("no broker acknowledges the release: the lock is free when its TTL has passed"),
         }

@@ -57,8 +57,18 @@ mod words;
 /// How long before the deadline a command is asked to end, unless the TTL is short.
 const KILL_AFTER_DEFAULT: Duration = Duration::from_secs(2);
 
+/// Told below the options.
+const STATUSES: &str = "\
+The command has SIXPIN_RESOURCE, SIXPIN_LOCKSPACE, SIXPIN_MODE, SIXPIN_FENCE and SIXPIN_SESSION in its environment.
+
+The exit status is that of the command: 126 or 127 if it could not be started, 128 + n if signal n ended it. Otherwise:
+  75  the lock was not granted in time
+  74  the lock was lost, and the command was ended
+  69  no broker answered";
+
 /// What `sixpin run` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = STATUSES)]
 pub struct Args {
     /// The resource to lock.
     #[arg(value_parser = ResourceName::new)]
