@@ -13,15 +13,15 @@ use super::target::{TTL_MS, Target};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 
-/// One round.
-pub(super) async fn round(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
+/// One slice.
+pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let contended = plan.workload == Workload::Contended;
     let client = Client::new([target.address().as_str()]).map_err(Failure::usage)?;
     let window = Window::new(plan.sessions * plan.in_flight, time);
     let handover = Arc::new(Handover::new());
     let mut places = JoinSet::new();
     let mut sessions = Vec::new();
-    for resources in target.resources(plan.sessions, plan.in_flight, contended) {
+    for resources in target.resources(plan.name(), plan.sessions, plan.in_flight, contended) {
         let builder = client.session().ttl(Duration::from_millis(TTL_MS.into())).lockspace(target.lockspace());
         let session = builder.label("sixpin bench").open().await.map_err(|error| failed(&error))?;
         for resource in resources {

@@ -44,14 +44,15 @@ pub(super) async fn measure(
     };
     let channels = target.channels(AT_ONCE).await?;
     let locks = args.locks as usize;
+    let mut resources = target.resources(plan.name(), 1, locks + 1, false).remove(0);
     // The first session and the first lock bring what is there once.
     let first = open(&channels, target, 1).await?;
-    lock(&channels, target, &first, 1).await?;
+    lock(&channels, &first, &resources.split_off(locks)).await?;
     let empty_kib = resident_kib(pid)?;
     let idle = open(&channels, target, plan.sessions).await?;
     let with_sessions_kib = resident_kib(pid)?;
     let holders = open(&channels, target, locks.div_ceil(CLAIMS_PER_SESSION)).await?;
-    lock(&channels, target, &holders, locks).await?;
+    lock(&channels, &holders, &resources).await?;
     let with_locks_kib = resident_kib(pid)?;
     let per = |kib: u64, number: usize| count(usize::try_from(kib * 1024).unwrap_or_default()) / count(number);
     Ok(Memory {
@@ -86,16 +87,10 @@ async fn open(channels: &[Channel], target: &Target, number: usize) -> Result<Ve
     Ok(sessions)
 }
 
-/// Holds so many locks, each on a resource of its own.
-async fn lock(
-    channels: &[Channel],
-    target: &Target,
-    sessions: &[v1::Credential],
-    number: usize,
-) -> Result<(), Failure> {
-    let resources = target.resources(1, number, false).remove(0);
+/// Holds a lock on each resource.
+async fn lock(channels: &[Channel], sessions: &[v1::Credential], resources: &[v1::Resource]) -> Result<(), Failure> {
     let mut workers = JoinSet::new();
-    let chunk = number.div_ceil(AT_ONCE).min(CLAIMS_PER_SESSION);
+    let chunk = resources.len().div_ceil(AT_ONCE).min(CLAIMS_PER_SESSION);
     for (worker, resources) in resources.chunks(chunk).enumerate() {
         let mut calls = LockServiceClient::new(channels[worker % channels.len()].clone());
         let credential = sessions[(worker * chunk / CLAIMS_PER_SESSION).min(sessions.len() - 1)].clone();

@@ -1,8 +1,12 @@
 //! `sixpin bench`: how fast locks are, and how much memory they cost.
 //!
 //! The figures are of pairs: a lock that is granted, and its unlock. Each is compared with the *floor*: the same number
-//! of messages of the same size over the same kind of gRPC stream to a service that only answers. Rounds of floor and
-//! lock alternate, so that whatever else the machine does meets both. What is left between the two is what locks cost.
+//! of messages of the same size over the same kind of gRPC stream to a service that only answers. What is left between the
+//! two is what locks cost. For one contended resource there is nothing that only answers; there the few are the floor of
+//! the many.
+//!
+//! Short slices of floor and lock alternate, so that whatever else the machine does meets both. Each slice is compared
+//! with the slice beside it; what is told is the median of these ratios, and how far they are spread.
 //!
 //! The load is made without the client library, from messages that are sent as soon as an answer allows, so that the
 //! broker and not its client is measured; `--client` goes through the library instead.
@@ -13,7 +17,7 @@
 //! * `stream`: the load on session streams; `unary`, `library`: the same over single calls and the client library;
 //! * `memory`: what idle sessions and held locks cost;
 //! * `target`: the broker, or the floor; `spawn`: child processes;
-//! * `tally`: what one round found; `report`: how it is told;
+//! * `tally`: what one slice found; `report`: how it is told;
 //! * [`floor`]: the service that only answers.
 
 use std::process::ExitCode;
@@ -41,6 +45,9 @@ use spawn::Spawned;
 use tally::Tally;
 use target::Target;
 
+/// Shorter slices would measure their beginning.
+const SLICE_MIN: Duration = Duration::from_millis(20);
+
 /// What `sixpin bench` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -65,21 +72,21 @@ pub struct Args {
     /// Sessions of pipelined.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     streams: u32,
-    /// Sessions of contended, which hand one resource around.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    /// Sessions of contended, which hand one resource around. With `--floor` compared with 10 that do.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     contend: u32,
     /// Locks that memory holds.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     locks: u32,
-    /// Connections that sessions share.
+    /// Connections that sessions share; more if there are more than 100 sessions on each.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     connections: u32,
-    /// How long one round takes.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2s")]
-    time: Duration,
-    /// How many rounds, after one to warm up.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    rounds: u32,
+    /// Seconds that count per workload, those of the floor included.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    seconds: u32,
+    /// How long one slice counts.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "250ms")]
+    slice: Duration,
     #[command(flatten)]
     endpoints: Endpoints,
     #[command(flatten)]
@@ -115,24 +122,41 @@ async fn measure(args: &Args) -> Result<(), Failure> {
             report.memory = Some(memory::measure(&plan, &broker, args, spawned.as_ref()).await?);
             continue;
         }
-        let floor = floor.as_ref().map(|(target, _)| target).filter(|_| plan.has_floor());
-        let (mut locks, mut floors) = (Vec::new(), Vec::new());
-        for round in 0..=args.rounds {
-            let floor_tally = match floor {
-                Some(floor) => Some(plan.round(floor, args.time).await?),
-                None => None,
-            };
-            let tally = plan.round(&broker, args.time).await?;
-            // The first round warms up: connections, allocators, caches.
-            if round > 0 {
-                locks.push(tally);
-                floors.extend(floor_tally);
-            }
-        }
+        let floor = match &floor {
+            Some((target, _)) if plan.has_floor() => Some((plan, target)),
+            Some(_) => Some((plan.few(), &broker)),
+            None => None,
+        };
+        let (locks, floors) = slices(args, (plan, &broker), floor).await?;
         report.add(&plan, locks, floors);
     }
     match args.output {
         Format::Json => output::json(&report),
         Format::Text => output::text(&report.render()),
     }
+}
+
+/// Measures the load, and its floor if there is one, in slices that alternate.
+async fn slices(
+    args: &Args,
+    (plan, broker): (Plan, &Target),
+    floor: Option<(Plan, &Target)>,
+) -> Result<(Vec<Tally>, Vec<Tally>), Failure> {
+    let slice = args.slice.max(SLICE_MIN);
+    let both = if floor.is_some() { slice * 2 } else { slice };
+    let count = Duration::from_secs(args.seconds.into()).div_duration_f64(both).ceil();
+    let (mut locks, mut floors) = (Vec::new(), Vec::new());
+    // The first slices warm up: allocators, caches.
+    for number in 0..=count as usize {
+        let below = match floor {
+            Some((plan, target)) => Some(plan.slice(target, slice).await?),
+            None => None,
+        };
+        let tally = plan.slice(broker, slice).await?;
+        if number > 0 {
+            locks.push(tally);
+            floors.extend(below);
+        }
+    }
+    Ok((locks, floors))
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::target::Target;
 use super::{Args, Failure, Tally, library, stream, unary};
 
+/// Sessions that the many of a contended resource are compared with.
+const FEW: usize = 10;
+
 /// A kind of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Workload {
@@ -69,17 +72,22 @@ impl Plan {
         format!("{}: {} sessions, {} in flight each{through}", self.name(), self.sessions, self.in_flight)
     }
 
-    /// Whether the same messages mean anything to a service that only answers: it has nothing to hand around.
+    /// Whether the same messages mean anything to a service that only answers: it has nothing to hand around, so there the floor is [`Plan::few`].
     pub(super) fn has_floor(&self) -> bool {
         self.workload != Workload::Contended
     }
 
-    /// One round.
-    pub(super) async fn round(&self, target: &Target, time: Duration) -> Result<Tally, Failure> {
+    /// The same with so few sessions that their number does not matter.
+    pub(super) fn few(self) -> Self {
+        Self { sessions: self.sessions.min(FEW), ..self }
+    }
+
+    /// One slice.
+    pub(super) async fn slice(&self, target: &Target, time: Duration) -> Result<Tally, Failure> {
         match self.workload {
-            _ if self.library && !target.is_floor() => library::round(self, target, time).await,
-            Workload::Unary => unary::round(self, target, time).await,
-            _ => stream::round(self, target, time).await,
+            _ if self.library && !target.is_floor() => library::slice(self, target, time).await,
+            Workload::Unary => unary::slice(self, target, time).await,
+            _ => stream::slice(self, target, time).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Args;
 use super::memory::Memory;
 use super::plan::Plan;
-use super::tally::{Spread, Tally};
+use super::tally::{Spread, Tally, count};
 use crate::cli::connect::Address;
 use crate::cli::output::Table;
 
@@ -17,8 +17,8 @@ pub(super) struct Report {
     broker: String,
     spawned: bool,
     processors: usize,
-    rounds: u32,
-    round_seconds: f64,
+    seconds: u32,
+    slice_seconds: f64,
     workloads: Vec<Finding>,
     pub(super) memory: Option<Memory>,
 }
@@ -30,23 +30,26 @@ struct Finding {
     client_library: bool,
     sessions: usize,
     in_flight: usize,
-    /// Median of the rounds.
+    /// Median of the slices.
     pairs_per_second: f64,
-    rounds: Vec<f64>,
+    slices: Vec<f64>,
     lock: Option<Spread>,
     unlock: Option<Spread>,
     handover: Option<Spread>,
     floor: Option<Floor>,
 }
 
-/// What the same messages gave without locks.
+/// What the same messages gave without locks, or what few sessions gave.
 #[derive(Debug, Serialize)]
 struct Floor {
+    sessions: usize,
     pairs_per_second: f64,
-    rounds: Vec<f64>,
+    slices: Vec<f64>,
     lock: Option<Spread>,
-    /// Pairs as a part of those of the floor: 1 would be locks that cost nothing. Median of the rounds.
+    /// Pairs as a part of those of the floor: 1 would be locks that cost nothing. Median of the slices.
     ratio: f64,
+    /// Half of the slices lie between these two.
+    ratio_quartiles: [f64; 2],
     ratios: Vec<f64>,
 }
 
@@ -56,24 +59,27 @@ impl Report {
             broker: broker.to_string(),
             spawned: args.spawn,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            rounds: args.rounds,
-            round_seconds: args.time.as_secs_f64(),
+            seconds: args.seconds,
+            slice_seconds: args.slice.as_secs_f64(),
             workloads: Vec::new(),
             memory: None,
         }
     }
 
-    /// Adds the rounds of one workload. Those of the floor stand beside those of the broker.
+    /// Adds the slices of one workload. Those of the floor stand beside those of the broker.
     pub(super) fn add(&mut self, plan: &Plan, locks: Vec<Tally>, floors: Vec<Tally>) {
         let rates = |tallies: &[Tally]| tallies.iter().map(Tally::pairs_per_second).collect::<Vec<f64>>();
-        let (rounds, floor_rounds) = (rates(&locks), rates(&floors));
+        let (slices, floor_slices) = (rates(&locks), rates(&floors));
+        let floor_sessions = if plan.has_floor() { plan.sessions } else { plan.few().sessions };
         let floor = (!floors.is_empty()).then(|| {
-            let ratios: Vec<f64> = rounds.iter().zip(&floor_rounds).map(|(lock, floor)| lock / floor).collect();
+            let ratios: Vec<f64> = slices.iter().zip(&floor_slices).map(|(lock, floor)| lock / floor).collect();
             Floor {
-                pairs_per_second: median(&floor_rounds),
+                sessions: floor_sessions,
+                pairs_per_second: median(&floor_slices),
                 lock: Spread::of(floors.iter().flat_map(|tally| &tally.locks)),
                 ratio: median(&ratios),
-                rounds: floor_rounds,
+                ratio_quartiles: [quantile(&ratios, 0.25), quantile(&ratios, 0.75)],
+                slices: floor_slices,
                 ratios,
             }
         });
@@ -82,8 +88,8 @@ impl Report {
             client_library: plan.library,
             sessions: plan.sessions,
             in_flight: plan.in_flight,
-            pairs_per_second: median(&rounds),
-            rounds,
+            pairs_per_second: median(&slices),
+            slices,
             lock: Spread::of(locks.iter().flat_map(|tally| &tally.locks)),
             unlock: Spread::of(locks.iter().flat_map(|tally| &tally.unlocks)),
             handover: Spread::of(locks.iter().flat_map(|tally| &tally.handovers)),
@@ -95,8 +101,8 @@ impl Report {
     pub(super) fn render(&self) -> String {
         let whose = if self.spawned { "a broker of its own on the memory store" } else { "the broker" };
         let mut out = format!(
-            "{whose} at {}, {} processors, {} rounds of {} s\n",
-            self.broker, self.processors, self.rounds, self.round_seconds
+            "{whose} at {}, {} processors, {} s per workload in slices of {} s\n",
+            self.broker, self.processors, self.seconds, self.slice_seconds
         );
         // Writing to a string does not fail.
         if !self.workloads.is_empty() {
@@ -127,6 +133,8 @@ impl Report {
             ">HANDOVER P50",
             ">P99",
             ">FLOOR PAIRS/S",
+            ">LOCK P50",
+            ">P99",
             ">OF FLOOR",
         ]);
         for finding in &self.workloads {
@@ -151,21 +159,40 @@ impl Report {
                 time(&finding.handover, |spread| spread.p50),
                 time(&finding.handover, |spread| spread.p99),
                 floor.map(|floor| thousands(floor.pairs_per_second)).unwrap_or_default(),
-                floor.map(|floor| format!("{:.0} %", floor.ratio * 100.0)).unwrap_or_default(),
+                floor.map(|floor| time(&floor.lock, |spread| spread.p50)).unwrap_or_default(),
+                floor.map(|floor| time(&floor.lock, |spread| spread.p99)).unwrap_or_default(),
+                floor.map(Floor::told).unwrap_or_default(),
             ]);
         }
         table.render()
     }
 }
 
+impl Floor {
+    /// `35 % (31-38)`: the median and the quartiles.
+    fn told(&self) -> String {
+        let [low, high] = self.ratio_quartiles;
+        format!("{:.0} % ({:.0}-{:.0})", self.ratio * 100.0, low * 100.0, high * 100.0)
+    }
+}
+
 /// What the columns say.
-const EXPLAINED: &str =
-    "pairs: locks granted and released again; floor: the same messages to a service that only answers\n";
+const EXPLAINED: &str = "pairs: locks granted and released again
+floor: the same messages to a service that only answers; of contended: the same with 10 sessions
+of floor: median of the slices, each compared with the one beside it (half of them lie within the parentheses)
+";
 
 fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value below which so large a part of the values lies.
+#[expect(clippy::cast_sign_loss, reason = "a place in a list")]
+fn quantile(values: &[f64], part: f64) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    let place = (count(values.len()) * part) as usize;
+    values.get(place).copied().unwrap_or_default()
 }
 
 /// `950us`, `1.23ms`, `2.1s`.
@@ -199,5 +226,6 @@ mod tests {
         assert_eq!([0.4, 999.0, 1_000.0, 1_234_567.0].map(thousands).join(" "), "0 999 1,000 1,234,567");
         assert_eq!([0.4, 950.0, 1_234.0, 2_100_000.0].map(microseconds).join(" "), "0us 950us 1.23ms 2.1s");
         assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((quantile(&[4.0, 3.0, 1.0, 2.0], 0.25) - 2.0).abs() < f64::EPSILON);
     }
 }

@@ -25,11 +25,11 @@ const KEEPALIVE_EVERY: Duration = Duration::from_millis(TTL_MS as u64 / 3);
 /// Bits of a request number that say which place it is for; the rest counts up.
 const PLACE_BITS: u32 = 16;
 
-/// One round.
-pub(super) async fn round(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
+/// One slice.
+pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let contended = plan.workload == Workload::Contended;
     let channels = target.channels(plan.sessions).await?;
-    let resources = target.resources(plan.sessions, plan.in_flight, contended);
+    let resources = target.resources(plan.name(), plan.sessions, plan.in_flight, contended);
     let window = Window::new(plan.sessions, time);
     let handover = Arc::new(Handover::new());
     let mut sessions = JoinSet::new();
@@ -102,7 +102,7 @@ struct Place {
 enum Step {
     Grant,
     Release,
-    /// Nothing more: the round is over.
+    /// Nothing more: the slice is over.
     Nothing,
 }
 

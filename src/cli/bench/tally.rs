@@ -1,4 +1,4 @@
-//! What a round found.
+//! What a slice found.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use tokio::sync::Barrier;
 
 /// Unit of the samples. 32 bits of it are seven minutes.
 const UNIT: Duration = Duration::from_nanos(100);
-/// Load before a round counts, so that all sessions are at work.
-const SETTLE: Duration = Duration::from_millis(200);
+/// Load before a slice counts, so that all sessions are at work.
+const SETTLE: Duration = Duration::from_millis(50);
 
-/// Pairs that were completed in a round, with the times that their parts took.
+/// Pairs that were completed in a slice, with the times that their parts took.
 ///
 /// Samples are only noted while it counts, and sorted into histograms later: a histogram in every session would drive
 /// what is measured out of the caches.
@@ -22,12 +22,12 @@ pub(super) struct Tally {
     pub(super) unlocks: Vec<u32>,
     /// Handed-over locks, from the unlock that made room.
     pub(super) handovers: Vec<u32>,
-    /// How long the round counted.
+    /// How long the slice counted.
     pub(super) time: Duration,
 }
 
 impl Tally {
-    /// The findings of several sessions in the same round.
+    /// The findings of several sessions in the same slice.
     pub(super) fn merge(&mut self, other: Self) {
         self.locks.extend(other.locks);
         self.unlocks.extend(other.unlocks);
@@ -41,7 +41,7 @@ impl Tally {
     }
 }
 
-/// When a round counts, the same for all its sessions.
+/// When a slice counts, the same for all its sessions.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     ready: Arc<Barrier>,

@@ -1,7 +1,5 @@
 //! What is measured against: a broker, or the floor.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use sixpin_proto::v1;
 use tonic::transport::{Channel, Endpoint};
 
@@ -12,6 +10,9 @@ use crate::cli::failure::{Failure, deepest};
 
 /// Window of a connection: pipelined answers must not wait for it.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Sessions that share one connection at most: fewer than the streams that a broker allows, or the last would wait for
+/// the first to end.
+const SESSIONS_PER_CONNECTION: usize = 100;
 /// TTL of the sessions: they send keepalives a few times per minute, which does not show.
 pub(super) const TTL_MS: u32 = 60_000;
 
@@ -22,7 +23,6 @@ pub(super) struct Target {
     lockspace: String,
     connections: usize,
     floor: bool,
-    rounds: AtomicU64,
 }
 
 impl Target {
@@ -38,7 +38,7 @@ impl Target {
 
     fn new(address: Address, args: &Args, floor: bool) -> Self {
         let (lockspace, connections) = (args.space.lockspace.to_string(), args.connections as usize);
-        Self { address, lockspace, connections, floor, rounds: AtomicU64::new(0) }
+        Self { address, lockspace, connections, floor }
     }
 
     /// It only answers.
@@ -59,7 +59,8 @@ impl Target {
     /// Connections for so many sessions to share.
     pub(super) async fn channels(&self, sessions: usize) -> Result<Vec<Channel>, Failure> {
         let mut channels = Vec::new();
-        for _ in 0..self.connections.min(sessions) {
+        let connections = self.connections.max(sessions.div_ceil(SESSIONS_PER_CONNECTION));
+        for _ in 0..connections.min(sessions) {
             let endpoint = Endpoint::from_shared(format!("http://{}", self.address))
                 .map_err(|error| self.unreachable(&error))?
                 .initial_connection_window_size(WINDOW_BYTES)
@@ -71,12 +72,17 @@ impl Target {
     }
 
     /// Resources that nobody else uses: one for each place in each session, or the same one for all.
-    pub(super) fn resources(&self, sessions: usize, places: usize, shared: bool) -> Vec<Vec<v1::Resource>> {
-        let round = self.rounds.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn resources(
+        &self,
+        workload: &str,
+        sessions: usize,
+        places: usize,
+        shared: bool,
+    ) -> Vec<Vec<v1::Resource>> {
         let run = std::process::id();
         let resource = |session: usize, place: usize| {
             let (session, place) = if shared { (0, 0) } else { (session, place) };
-            let name = format!("bench/{run}/{round}/{session:03}/{place:03}");
+            let name = format!("bench/{run}/{workload}/{session:03}/{place:03}");
             v1::Resource { lockspace: self.lockspace.clone(), name }
         };
         (0..sessions).map(|session| (0..places).map(|place| resource(session, place)).collect()).collect()

@@ -15,10 +15,10 @@ use super::target::{TTL_MS, Target};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 
-/// One round.
-pub(super) async fn round(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
+/// One slice.
+pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let channels = target.channels(plan.sessions).await?;
-    let resources = target.resources(plan.sessions, 1, false);
+    let resources = target.resources(plan.name(), plan.sessions, 1, false);
     let window = Window::new(plan.sessions, time);
     let mut sessions = JoinSet::new();
     for (index, resource) in resources.into_iter().flatten().enumerate() {
@@ -68,7 +68,7 @@ async fn work(mut pairs: impl Pairs, window: Window) -> Result<Tally, Failure> {
     Ok(tally)
 }
 
-/// A session without a stream. Rounds are shorter than its TTL, so it needs no keepalive.
+/// A session without a stream. Slices are shorter than its TTL, so it needs no keepalive.
 struct Session {
     calls: LockServiceClient<Channel>,
     credential: v1::Credential,
