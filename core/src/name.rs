@@ -78,8 +78,25 @@ impl fmt::Display for Lockspace {
 }
 
 /// A name inside a lockspace: 1 to 1,024 bytes of UTF-8 without control characters, compared byte by byte.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResourceName(Arc<str>);
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ResourceName {
+    // First, so that names that differ are nearly always told apart by it.
+    hash: u32,
+    text: Arc<str>,
+}
+
+// By the text: the hash is only there to be quick.
+impl Ord for ResourceName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.text, &other.text) { Ordering::Equal } else { self.text.cmp(&other.text) }
+    }
+}
+
+impl PartialOrd for ResourceName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl ResourceName {
     /// Checks and keeps a resource name.
@@ -87,18 +104,23 @@ impl ResourceName {
         if name.is_empty() || name.len() > limits::RESOURCE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
             return Err(NameError::Resource);
         }
-        Ok(Self(name.into()))
+        Ok(Self { hash: crc32c::crc32c(name.as_bytes()), text: name.into() })
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The CRC-32C of the text: the same everywhere and in every version. Whoever chooses names can make them collide.
+    pub fn hash32(&self) -> u32 {
+        self.hash
     }
 }
 
 impl fmt::Display for ResourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The words between the broker machine and its shell: what comes in, what goes out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -424,7 +425,7 @@ pub enum DoneStatus {
     Gone,
 }
 
-/// The final answer to an operation, with its fence resolved.
+/// The final answer to an operation, with its fence resolved. Shared: it is told, and remembered for repeats.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
     /// The claim's number.
@@ -463,7 +464,7 @@ pub struct ClaimState {
     /// An operation still waits.
     pub waiting: bool,
     /// The last completion.
-    pub done: Option<Done>,
+    pub done: Option<Arc<Done>>,
 }
 
 /// Why a request was refused, in kinds that tell the caller what to do.
@@ -557,7 +558,7 @@ pub enum Reply {
         lost: Vec<ClaimNumber>,
     },
     /// An operation ended.
-    Done(Done),
+    Done(Arc<Done>),
     /// An operation waits.
     Queued {
         /// The claim's number.
@@ -695,7 +696,7 @@ pub struct StatusView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A queued operation ended.
-    Done(Done),
+    Done(Arc<Done>),
     /// A claim blocks somebody.
     Blocking {
         /// The claim's number.

@@ -84,6 +84,7 @@ impl Broker {
 
     fn draft_resource(&mut self, lane: usize, id: ResourceId, draft: &mut Draft) {
         let now = self.now.mono;
+        let context = self.context_for(&id);
         let Some(entry) = self.shards[lane].entries.get_mut(&id) else { return };
         entry.ready = false;
         entry.touched = now;
@@ -101,8 +102,6 @@ impl Broker {
             return;
         }
         self.strangers.condemn(entry, now);
-        let context = self.context_for(&id);
-        let Some(entry) = self.shards[lane].entries.get_mut(&id) else { return };
         entry.due = false;
         let (applied, changed) = apply_pending(entry, context);
         let idle = entry.resource.is_idle();
@@ -252,8 +251,7 @@ impl Broker {
         match result {
             Ok(()) => {
                 shard.state = LaneState::Idle;
-                let ids: Vec<ResourceId> = shard.entries.keys().cloned().collect();
-                for id in ids {
+                for id in shard.entries.ids() {
                     self.shards[at].make_ready(&id);
                 }
             }
@@ -299,7 +297,8 @@ impl Broker {
                 if deletes {
                     entry.version = Some(if markers { version } else { Version::ABSENT });
                     entry.exists = false;
-                    entry.resource = Resource::new();
+                    // It is empty, and keeps its room for the next claim.
+                    entry.resource.committed(version);
                 } else if confirms {
                     entry.version = Some(version);
                 } else {
@@ -431,7 +430,7 @@ impl Broker {
     }
 
     fn resource_slot(&mut self, id: &ResourceId, slot: Option<Slot>) {
-        let at = self.lane(&Key::Resource(id.clone()));
+        let at = self.lane_of(id);
         let now = self.now.mono;
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.reading = false;

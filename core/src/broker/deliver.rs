@@ -3,6 +3,8 @@
 //! Invariants: a completion is told once, to whoever asked or, after `queued`, to the session's connection; nothing is
 //! told of a session that is being buried; a claim that was created is noted before anything of it is told.
 
+use std::sync::Arc;
+
 use super::Broker;
 use super::api::{CancelResult, Done, DoneStatus, Effect, Event, LostReason, Reply, ReplyTo, RequestError};
 use super::shard::{Entry, Pending, Purpose};
@@ -111,7 +113,7 @@ impl Broker {
                         Outcome::Removed { claim } => {
                             released += 1;
                             let done = Done::empty(claim.number, OperationNumber(0), DoneStatus::Is(Status::Released));
-                            self.drop_claim(claim, Some(done));
+                            self.drop_claim(claim, Some(Arc::new(done)));
                         }
                         other => self.tell_one(id, other, version),
                     }
@@ -176,7 +178,7 @@ impl Broker {
     }
 
     pub(super) fn claim_mut(&mut self, claim: ClaimId) -> Option<&mut Claim> {
-        self.sessions.get_mut(&claim.session)?.claims.get_mut(&claim.number)
+        self.sessions.get_mut(&claim.session)?.claims.get_mut(&claim.number).map(Box::as_mut)
     }
 
     fn tell_all(&mut self, id: &ResourceId, outcomes: Vec<Outcome>, version: Version) {
@@ -215,12 +217,12 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         let status = completion.status;
-        let done = Done::of(completion, version);
+        let done = Arc::new(Done::of(completion, version));
         if done.grant_seq > claim.grant_seq {
             claim.told = None;
         }
         claim.granted = done.mode;
-        claim.done = Some(Box::new(done.clone()));
+        claim.done = Some(done.clone());
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);
         let operation = claim.pending.take_if(|operation| operation.number == done.operation);
         session.waiting -= usize::from(operation.is_some());
@@ -272,7 +274,7 @@ impl Broker {
             session.waiting -= 1;
         }
         let number = operation.as_ref().map_or(OperationNumber(0), |operation| operation.number);
-        let done = Done::empty(id.number, number, DoneStatus::Lost);
+        let done = Arc::new(Done::empty(id.number, number, DoneStatus::Lost));
         let was_told = self.claim_mut(id).is_some_and(|claim| claim.forced);
         self.drop_claim(id, Some(done.clone()));
         match operation {
@@ -291,9 +293,9 @@ impl Broker {
     }
 
     /// Takes a claim out of the table.
-    pub(super) fn drop_claim(&mut self, id: ClaimId, done: Option<Done>) -> Option<Claim> {
+    pub(super) fn drop_claim(&mut self, id: ClaimId, done: Option<Arc<Done>>) -> Option<Claim> {
         let claim = self.sessions.get_mut(&id.session)?.finish(id.number, done)?;
-        let at = self.lane(&Key::Resource(claim.resource.clone()));
+        let at = self.lane_of(&claim.resource);
         if let Some(entry) = self.shards[at].entries.get_mut(&claim.resource) {
             entry.locals.remove(&id);
         }
@@ -343,7 +345,7 @@ impl Broker {
         // Gone after a doubtful first copy: that copy released it. Gone otherwise: somebody took it away.
         let lost = gone && !doubtful && self.claim_mut(claim).is_some_and(|claim| claim.granted.is_some());
         let status = if lost { DoneStatus::Lost } else { DoneStatus::Is(Status::Released) };
-        let done = Done::empty(claim.number, operation, status);
+        let done = Arc::new(Done::empty(claim.number, operation, status));
         self.drop_claim(claim, Some(done.clone()));
         if let Some(to) = reply {
             self.reply(to, Reply::Done(done));
@@ -515,7 +517,7 @@ impl Broker {
 
     /// Something waits for a resource, or the time has come to look again.
     pub(super) fn resource_timer(&mut self, id: &ResourceId) {
-        let at = self.lane(&Key::Resource(id.clone()));
+        let at = self.lane_of(id);
         let now = self.now.mono;
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         if entry.poll_at.is_some_and(|at| at <= now) {

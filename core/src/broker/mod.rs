@@ -13,7 +13,7 @@
 //!
 //! * [`api`]: the words between machine and shell;
 //! * `table`: sessions of this broker, and what it knows of their claims;
-//! * `shard`: resources and marks of one lane, and its batch;
+//! * `shard`: resources and marks of one lane, and its batch; `entries`: how a resource is found in it;
 //! * `requests`: what clients ask becomes commands;
 //! * `commit`: commands become a batch, and what its outcomes mean;
 //! * `deliver`: what a committed write means to clients;
@@ -33,6 +33,7 @@ pub mod api;
 mod commit;
 mod deliver;
 mod ending;
+mod entries;
 mod liveness;
 pub mod mark;
 mod moves;
@@ -45,11 +46,11 @@ mod timers;
 mod views;
 
 use api::{BrokerConfig, ConnectionId, Effect, Input, LockspaceConfig, LogLevel, LogLine, Now, ReplyTo, StatusView};
-use shard::{Shard, lane_of};
+use shard::Shard;
 use timers::{Timer, Timers};
 
 use crate::backend::{Generation, Key, Lane};
-use crate::name::{ClaimId, Lockspace, SessionId};
+use crate::name::{ClaimId, Lockspace, ResourceId, SessionId};
 
 /// A resource on which somebody waits is read again after this, in case every hint was lost.
 const POLL_WAITING: Duration = Duration::from_secs(1);
@@ -160,6 +161,8 @@ impl Broker {
         if self.is_over() {
             return;
         }
+        // What is said goes straight into the caller's list.
+        std::mem::swap(&mut self.out, effects);
         match input {
             Input::Request { from, session, request } => self.request(from, session, request),
             Input::Admin { from, request } => self.admin(from, request),
@@ -174,7 +177,7 @@ impl Broker {
             Input::ForgetDone { target, outcome } => self.forget_done(target, &outcome),
             Input::Pulses { result } => self.pulses(result),
         }
-        effects.append(&mut self.out);
+        std::mem::swap(&mut self.out, effects);
     }
 
     /// Applies what waits and starts a batch on every idle lane. Call it when no more input waits.
@@ -183,23 +186,24 @@ impl Broker {
         if self.is_over() {
             return;
         }
+        std::mem::swap(&mut self.out, effects);
         for lane in 0..self.shards.len() {
             self.start_batch(lane);
         }
         self.drain_on(false);
-        effects.append(&mut self.out);
+        std::mem::swap(&mut self.out, effects);
     }
 
     /// Does what the passing of time asks for. Call it at [`Broker::deadline`] or later.
     pub fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.now = now;
-        while let Some(timer) = self.timers.pop_due(now.mono) {
-            if self.is_over() {
-                return;
-            }
+        std::mem::swap(&mut self.out, effects);
+        while !self.is_over()
+            && let Some(timer) = self.timers.pop_due(now.mono)
+        {
             self.timer(timer);
         }
-        effects.append(&mut self.out);
+        std::mem::swap(&mut self.out, effects);
     }
 
     /// The monotonic time at which [`Broker::tick`] wants to be called next.
@@ -223,7 +227,11 @@ impl Broker {
     }
 
     fn lane(&self, key: &Key) -> usize {
-        usize::from(lane_of(key, self.config.lanes))
+        shard::lane_of(key, self.config.lanes)
+    }
+
+    fn lane_of(&self, id: &ResourceId) -> usize {
+        shard::lane_of_resource(id, self.config.lanes)
     }
 
     fn lockspace(&self, lockspace: &Lockspace) -> LockspaceConfig {
@@ -248,7 +256,7 @@ impl Broker {
     fn forget_idle_entries(&mut self) {
         let now = self.now.mono;
         for shard in &mut self.shards {
-            shard.entries.retain(|_, entry| !entry.is_forgettable() || now.saturating_sub(entry.touched) < ENTRY_IDLE);
+            shard.entries.retain(|entry| !entry.is_forgettable() || now.saturating_sub(entry.touched) < ENTRY_IDLE);
         }
     }
 

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use std::sync::Arc;
+
 use super::api::{
     ClaimState, Done, DoneStatus, Effect, Event, LiveClaim, LogLevel, Reply, ReplyTo, RequestError, ResumeRequest,
 };
@@ -16,7 +18,7 @@ use super::shard::{MarkJob, MarkPurpose};
 use super::table::{Claim, Life, Numbers, Operation, Resuming, Session};
 use super::timers::Timer;
 use super::{Broker, Phase};
-use crate::backend::{Key, Slot};
+use crate::backend::Slot;
 use crate::limits::VOID_CLAIMS_MAX;
 use crate::name::{ClaimId, ClaimNumber, Label, SessionId, Version};
 
@@ -253,7 +255,7 @@ impl Broker {
         if let Some(claim) = session.claims.get(&live.claim) {
             let (unread, resource) = (claim.unread, claim.resource.clone());
             if unread {
-                let at = self.lane(&Key::Resource(resource.clone()));
+                let at = self.lane_of(&resource);
                 self.read_again(at, &resource);
             }
             return unread;
@@ -268,9 +270,9 @@ impl Broker {
                 self.timers.set(deadline, Timer::Wait(claim_id, number));
             }
         }
-        session.claims.insert(live.claim, claim);
-        let at = self.lane(&Key::Resource(live.resource.clone()));
-        let entry = self.shards[at].entry(&live.resource);
+        session.claims.insert(live.claim, Box::new(claim));
+        let at = self.lane_of(&live.resource);
+        let entry = self.shards[at].entries.get_or_make(&live.resource);
         entry.locals.insert(claim_id);
         entry.version = if entry.in_flight { entry.version } else { None };
         self.read_again(at, &live.resource);
@@ -328,20 +330,20 @@ impl Broker {
     /// Whom the session's claims block: a notification may have been lost with the stream before.
     fn blocking_again(&self, id: SessionId) -> Vec<Event> {
         let Some(session) = self.sessions.get(&id) else { return Vec::new() };
-        let blocking = |(number, claim): (&ClaimNumber, &Claim)| {
-            let at = self.lane(&Key::Resource(claim.resource.clone()));
+        let blocking = |number: ClaimNumber, claim: &Claim| {
+            let at = self.lane_of(&claim.resource);
             let entry = self.shards[at].entries.get(&claim.resource)?;
-            let view = entry.resource.claim(ClaimId { session: id, number: *number })?;
+            let view = entry.resource.claim(ClaimId { session: id, number })?;
             let wanted = view.blocking_level?;
-            Some(Event::Blocking { claim: *number, grant_seq: view.grant_seq, wanted, own: false })
+            Some(Event::Blocking { claim: number, grant_seq: view.grant_seq, wanted, own: false })
         };
-        session.claims.iter().filter_map(blocking).collect()
+        session.claims.iter().filter_map(|(number, claim)| blocking(*number, claim)).collect()
     }
 
     fn claim_state(&self, id: SessionId, live: &LiveClaim) -> ClaimState {
         let lost = || {
             let done = Done::empty(live.claim, live.last_operation, DoneStatus::Lost);
-            ClaimState { claim: live.claim, mode: None, waiting: false, done: Some(done) }
+            ClaimState { claim: live.claim, mode: None, waiting: false, done: Some(Arc::new(done)) }
         };
         let Some(session) = self.sessions.get(&id) else { return lost() };
         let Some(claim) = session.claims.get(&live.claim) else {
@@ -356,7 +358,7 @@ impl Broker {
         if claim.forced {
             return lost();
         }
-        let done = claim.done.as_deref().cloned();
+        let done = claim.done.clone();
         ClaimState { claim: live.claim, mode: claim.granted, waiting: claim.pending.is_some(), done }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants: nothing is queued for a session that this broker does not vouch for; a claim number is created at most
 //! once; every limit is checked before it is reached; every request gets one answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
@@ -14,7 +15,6 @@ use super::shard::{Pending, Purpose};
 use super::table::{Claim, Life, Operation, Session};
 use super::timers::Timer;
 use super::{Attached, Broker, Phase};
-use crate::backend::Key;
 use crate::command::{CancelReason, Command, ConvertCommand, LockCommand, Options, Status};
 use crate::limits::{SESSION_TTL_MAX, SESSION_TTL_MIN, WAIT_MAX};
 use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
@@ -201,7 +201,7 @@ impl Broker {
             }
             self.check_new_claim(id, lock.claim)?;
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.claims.insert(lock.claim, Claim::new(lock.resource.clone(), lock.operation));
+                session.claims.insert(lock.claim, Box::new(Claim::new(lock.resource.clone(), lock.operation)));
             }
         }
         self.check_requests()?;
@@ -311,16 +311,17 @@ impl Broker {
         purpose: Purpose,
         claim: Option<ClaimId>,
     ) {
-        let at = self.lane(&Key::Resource(resource.clone()));
+        let at = self.lane_of(resource);
         self.queued += usize::from(purpose.is_for_a_client());
-        self.shards[at].push(resource, Pending::new(command, purpose, self.now.mono));
-        let Some(id) = claim else { return };
-        if let Some(claim) = self.claim_mut(id) {
-            claim.commands += 1;
-            if let Some(entry) = self.shards[at].entries.get_mut(resource) {
-                entry.locals.insert(id);
+        let own = claim.filter(|claim| match self.claim_mut(*claim) {
+            Some(claim) => {
+                claim.commands += 1;
+                true
             }
-        }
+            None => false,
+        });
+        let entry = self.shards[at].push(resource, Pending::new(command, purpose, self.now.mono));
+        entry.locals.extend(own);
     }
 
     /// Answers a repeat for a claim that ended. False if the claim was never seen.
@@ -331,7 +332,7 @@ impl Broker {
             Some(done) if done.status == DoneStatus::Is(Status::WouldWait) => return false,
             Some(done) => done.clone(),
             None if session.numbers.is_used(claim.number) || session.void.contains(&claim.number) => {
-                Done::empty(claim.number, operation, DoneStatus::Gone)
+                Arc::new(Done::empty(claim.number, operation, DoneStatus::Gone))
             }
             None => return false,
         };
@@ -403,7 +404,7 @@ impl Broker {
             return Err(RequestError::NotFound(format!("session {} has no claim {}", claim.session, claim.number)));
         }
         let status = if lost { DoneStatus::Lost } else { DoneStatus::Is(Status::Released) };
-        self.reply(from, Reply::Done(Done::empty(claim.number, operation, status)));
+        self.reply(from, Reply::Done(Arc::new(Done::empty(claim.number, operation, status))));
         Ok(())
     }
 
@@ -478,7 +479,7 @@ impl Broker {
 
     /// Takes an operation out of the queue if it was never sent.
     fn unqueue(&mut self, resource: &ResourceId, claim: ClaimId, number: OperationNumber) -> bool {
-        let at = self.lane(&Key::Resource(resource.clone()));
+        let at = self.lane_of(resource);
         let Some(entry) = self.shards[at].entries.get_mut(resource) else { return false };
         let own = |pending: &Pending| pending.purpose == Purpose::Operation(claim, number);
         let sent = entry.in_flight || entry.pending.iter().any(|pending| own(pending) && pending.doubtful);
@@ -503,6 +504,7 @@ impl Broker {
         let (granted, grant_seq) = (known.granted, known.grant_seq);
         let mut done = Done::empty(claim.number, number, DoneStatus::Is(Status::TimedOut));
         (done.mode, done.grant_seq) = (granted, grant_seq);
+        let done = Arc::new(done);
         if granted.is_none() {
             self.drop_claim(claim, Some(done.clone()));
         }

@@ -4,10 +4,11 @@
 //! Invariants: an entry that is in the batch in flight takes no other command; an entry whose version is not known is
 //! read before it is used again; after an unknown outcome nothing is sent until the lane's generation has moved.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::api::{LostReason, ReplyTo};
+use super::entries::Entries;
 use super::mark::Mark;
 use crate::backend::{Generation, Key, Lane};
 use crate::command::{Command, Outcome};
@@ -180,7 +181,7 @@ pub(super) struct Shard {
     pub(super) lane: Lane,
     pub(super) generation: Generation,
     pub(super) state: LaneState,
-    pub(super) entries: BTreeMap<ResourceId, Entry>,
+    pub(super) entries: Entries,
     pub(super) ready: VecDeque<ResourceId>,
     pub(super) marks: VecDeque<MarkJob>,
     /// Failures in a row, for the pause before the next try.
@@ -193,27 +194,23 @@ impl Shard {
             lane,
             generation: Generation(1),
             state: LaneState::Idle,
-            entries: BTreeMap::new(),
+            entries: Entries::default(),
             ready: VecDeque::new(),
             marks: VecDeque::new(),
             failures: 0,
         }
     }
 
-    /// The entry of a resource, made if there is none.
-    pub(super) fn entry(&mut self, id: &ResourceId) -> &mut Entry {
-        self.entries.entry(id.clone()).or_insert_with(Entry::presumed_absent)
-    }
-
     /// Puts a command in its resource's queue.
-    pub(super) fn push(&mut self, id: &ResourceId, pending: Pending) {
-        let entry = self.entry(id);
+    pub(super) fn push(&mut self, id: &ResourceId, pending: Pending) -> &mut Entry {
+        let (id, entry) = self.entries.get_or_make_named(id);
         entry.touched = pending.since;
         entry.pending.push_back(pending);
         if !entry.ready && !entry.in_flight {
             entry.ready = true;
             self.ready.push_back(id.clone());
         }
+        entry
     }
 
     /// Puts an entry on the ready list if it has something to do and may do it.
@@ -227,12 +224,20 @@ impl Shard {
 }
 
 /// The lane of a key. All commands of one resource share a lane, and so do all marks of one session.
-pub(super) fn lane_of(key: &Key, lanes: u16) -> u16 {
-    let hash = match key {
-        Key::Resource(id) => crc32c::crc32c(id.name.as_str().as_bytes()),
-        Key::Session(id) => (id.opener.0 as u32) ^ id.serial.wrapping_mul(0x9e37_79b9),
-    };
-    (hash % u32::from(lanes)) as u16
+pub(super) fn lane_of(key: &Key, lanes: u16) -> usize {
+    match key {
+        Key::Resource(id) => lane_of_resource(id, lanes),
+        Key::Session(id) => lane_of_hash((id.opener.0 as u32) ^ id.serial.wrapping_mul(0x9e37_79b9), lanes),
+    }
+}
+
+/// See [`lane_of`].
+pub(super) fn lane_of_resource(id: &ResourceId, lanes: u16) -> usize {
+    lane_of_hash(id.name.hash32(), lanes)
+}
+
+fn lane_of_hash(hash: u32, lanes: u16) -> usize {
+    (hash % u32::from(lanes)) as usize
 }
 
 /// The claims that an outcome speaks of.

@@ -239,7 +239,7 @@ impl Broker {
         if void.is_empty() {
             return;
         }
-        let at = self.lane(&Key::Resource(id.clone()));
+        let at = self.lane_of(id);
         let Some(entry) = self.shards[at].entries.get(id) else { return };
         let here = |number: &ClaimNumber| entry.resource.claim(ClaimId { session, number: *number }).is_some();
         let claims: Vec<ClaimId> = void.into_iter().filter(here).map(|number| ClaimId { session, number }).collect();

@@ -4,6 +4,7 @@
 //! tell, and which claim numbers were used, so that a claim is created at most once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{ConnectionId, Done, Event, LiveClaim, LostReason, ReplyTo};
@@ -40,14 +41,14 @@ pub(super) struct Session {
     /// When the client was heard, monotonic.
     pub(super) heard: Duration,
     pub(super) connection: Option<ConnectionId>,
-    pub(super) claims: BTreeMap<ClaimNumber, Claim>,
+    /// Boxed: they come and go with every lock, and a tree would move them about.
+    pub(super) claims: BTreeMap<ClaimNumber, Box<Claim>>,
     pub(super) numbers: Numbers,
     /// Claims that count as dead wherever they are met.
     pub(super) void: BTreeSet<ClaimNumber>,
     /// Operations that wait.
     pub(super) waiting: usize,
-    /// Last answers of finished claims, oldest first.
-    pub(super) finished: VecDeque<Done>,
+    pub(super) finished: Finished,
     /// Who is told when the session is closed.
     pub(super) closers: Vec<ReplyTo>,
     /// The resume that is under way.
@@ -82,7 +83,7 @@ impl Session {
             numbers: Numbers::default(),
             void: BTreeSet::new(),
             waiting: 0,
-            finished: VecDeque::new(),
+            finished: Finished::default(),
             closers: Vec::new(),
             resuming: None,
             held_back: Vec::new(),
@@ -91,18 +92,15 @@ impl Session {
     }
 
     /// Removes a claim and keeps its last answer for repeats.
-    pub(super) fn finish(&mut self, number: ClaimNumber, done: Option<Done>) -> Option<Claim> {
+    pub(super) fn finish(&mut self, number: ClaimNumber, done: Option<Arc<Done>>) -> Option<Claim> {
         let claim = self.claims.remove(&number)?;
         if claim.pending.is_some() {
             self.waiting -= 1;
         }
         if let Some(done) = done {
-            if self.finished.len() == FINISHED_KEPT {
-                self.finished.pop_front();
-            }
-            self.finished.push_back(done);
+            self.finished.push(done);
         }
-        Some(claim)
+        Some(*claim)
     }
 
     /// Every resource on which the session has a claim.
@@ -111,8 +109,32 @@ impl Session {
     }
 
     /// The last answer of a finished claim.
-    pub(super) fn finished(&self, number: ClaimNumber) -> Option<&Done> {
-        self.finished.iter().rev().find(|done| done.claim == number)
+    pub(super) fn finished(&self, number: ClaimNumber) -> Option<&Arc<Done>> {
+        self.finished.find(number)
+    }
+}
+
+/// Last answers of finished claims, oldest first. Their numbers stand beside them, because every new claim looks for its
+/// own, in vain.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    numbers: VecDeque<ClaimNumber>,
+    answers: VecDeque<Arc<Done>>,
+}
+
+impl Finished {
+    fn push(&mut self, done: Arc<Done>) {
+        if self.answers.len() == FINISHED_KEPT {
+            self.numbers.pop_front();
+            self.answers.pop_front();
+        }
+        self.numbers.push_back(done.claim);
+        self.answers.push_back(done);
+    }
+
+    fn find(&self, number: ClaimNumber) -> Option<&Arc<Done>> {
+        let place = self.numbers.iter().rposition(|known| *known == number)?;
+        self.answers.get(place)
     }
 }
 
@@ -128,7 +150,7 @@ pub(super) struct Claim {
     /// The highest blocking level that the client was told since the last grant.
     pub(super) told: Option<Mode>,
     /// The newest completion, for a client that resumes.
-    pub(super) done: Option<Box<Done>>,
+    pub(super) done: Option<Arc<Done>>,
     /// Commands of this claim that are queued in the broker or under way to the store.
     pub(super) commands: u32,
     /// The operation that has no completion yet.

@@ -8,7 +8,7 @@ use crate::resource::{Alternate, Claim, Ended, OperationKind, Queue, Resource, T
 
 use super::{FORMAT, SINCE_MAX, THIS_WRITE, bits};
 
-/// The resource as bytes, in one buffer that is never grown.
+/// The resource as bytes, in one buffer that is never grown, and cut to what was used: stores keep it.
 pub(crate) fn encode(resource: &Resource) -> Bytes {
     let mut out = Vec::with_capacity(resource.encoded_len_max());
     head(resource, &mut out);
@@ -21,7 +21,7 @@ pub(crate) fn encode(resource: &Resource) -> Bytes {
     }
     let checksum = crc32c::crc32c(&out);
     out.extend_from_slice(&checksum.to_le_bytes());
-    out.into()
+    out.into_boxed_slice().into()
 }
 
 /// Everything before the claims.

@@ -92,7 +92,7 @@ impl HoldStream {
         match outgoing {
             Outgoing::Reply { reply: Reply::Error(error), .. } => self.refused(&error),
             Outgoing::Reply { reply, .. } => self.reply(reply),
-            Outgoing::Event(Event::Done(done)) => self.done(done),
+            Outgoing::Event(Event::Done(done)) => self.done(&done),
             Outgoing::Event(event) => {
                 let body = match replies::event(event) {
                     v1::server_message::Body::Blocking(blocking) => Body::Blocking(blocking),
@@ -117,7 +117,7 @@ impl HoldStream {
             Reply::Queued { claim, operation, position, ticket } => {
                 Some(Body::Queued(v1::Queued { claim: claim.0, operation: operation.0, position, ticket: ticket.0 }))
             }
-            Reply::Done(done) => self.done(done),
+            Reply::Done(done) => self.done(&done),
             Reply::KeptAlive { .. } | Reply::Closed => None,
             other => {
                 self.finish(Err(errors::status(&unexpected(&other))));
@@ -134,7 +134,7 @@ impl HoldStream {
         self.ask(Request::Lock { lock: *lock, until_done: false });
     }
 
-    fn done(&mut self, done: Done) -> Option<Body> {
+    fn done(&mut self, done: &Done) -> Option<Body> {
         let Step::Locking { session, secret } = std::mem::replace(&mut self.step, Step::Holding) else { return None };
         if done.status != DoneStatus::Is(command::Status::Granted) {
             // Nothing is held, so the session can go at once.

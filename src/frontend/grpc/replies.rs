@@ -54,7 +54,7 @@ impl Replies {
     /// The answer to a request on a stream; `lockspace` is the one that the session was opened for.
     pub(super) fn reply(&self, reply: Reply, lockspace: &Lockspace) -> Option<Body> {
         Some(match reply {
-            Reply::Done(done) => Body::Completion(completion(done)),
+            Reply::Done(done) => Body::Completion(completion(&done)),
             Reply::Queued { claim, operation, position, ticket } => {
                 Body::Queued(v1::Queued { claim: claim.0, operation: operation.0, position, ticket: ticket.0 })
             }
@@ -81,7 +81,7 @@ impl Replies {
 /// An event on a stream.
 pub(super) fn event(event: Event) -> Body {
     match event {
-        Event::Done(done) => Body::Completion(completion(done)),
+        Event::Done(done) => Body::Completion(completion(&done)),
         Event::Blocking { claim, grant_seq, wanted, own } => {
             Body::Blocking(v1::Blocking { claim: claim.0, grant_seq, wanted: mode(Some(wanted)), own })
         }
@@ -91,7 +91,7 @@ pub(super) fn event(event: Event) -> Body {
 }
 
 /// The end of an operation.
-pub(super) fn completion(done: Done) -> v1::Completion {
+pub(super) fn completion(done: &Done) -> v1::Completion {
     v1::Completion {
         claim: done.claim.0,
         operation: done.operation.0,
@@ -102,8 +102,8 @@ pub(super) fn completion(done: Done) -> v1::Completion {
         immediate: done.immediate,
         demoted: done.demoted,
         alternate: done.alternate,
-        value: done.value.map(value),
-        blockers: done.blockers.into_iter().map(blocker).collect(),
+        value: done.value.as_ref().map(value),
+        blockers: done.blockers.iter().map(blocker).collect(),
         adopted: done.adopted.map(claim_ref),
     }
 }
@@ -169,7 +169,7 @@ fn claim_state(state: ClaimState) -> v1::ClaimState {
         claim: state.claim.0,
         mode: mode(state.mode),
         waiting: state.waiting,
-        completion: state.done.map(completion),
+        completion: state.done.as_deref().map(completion),
     }
 }
 
@@ -186,11 +186,11 @@ fn status(status: DoneStatus) -> v1::Status {
     }
 }
 
-fn value(value: Value) -> v1::Value {
-    v1::Value { bytes: value.bytes, seq: value.seq, invalid: value.invalid }
+fn value(value: &Value) -> v1::Value {
+    v1::Value { bytes: value.bytes.clone(), seq: value.seq, invalid: value.invalid }
 }
 
-fn blocker(blocker: Blocker) -> v1::Blocker {
+fn blocker(blocker: &Blocker) -> v1::Blocker {
     v1::Blocker {
         session: blocker.claim.session.to_string(),
         claim: blocker.claim.number.0,

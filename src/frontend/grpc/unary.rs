@@ -3,7 +3,7 @@
 //! A call names its session and proves the right to use it. Repeating any of them is safe. A call that is given up by
 //! its client is given up by the machine: a lock that still waits is cancelled.
 
-use sixpin_core::broker::api::{Done, Reply, Request, RequestError, SessionRef};
+use sixpin_core::broker::api::{Reply, Request, RequestError, SessionRef};
 use sixpin_core::name::Lockspace;
 use sixpin_proto::v1;
 use tonic::{Response, Status, Streaming};
@@ -128,11 +128,10 @@ struct Caller {
 }
 
 fn done(reply: Reply) -> Result<v1::Completion, RequestError> {
-    let done: Done = match reply {
-        Reply::Done(done) => done,
-        other => return Err(unexpected(&other)),
-    };
-    Ok(replies::completion(done))
+    match reply {
+        Reply::Done(done) => Ok(replies::completion(&done)),
+        other => Err(unexpected(&other)),
+    }
 }
 
 type Answer<T> = Result<Response<T>, Status>;

@@ -154,7 +154,7 @@ pub(crate) fn reply(reply: Reply) -> Option<Down> {
                     claim: state.claim.0,
                     mode: number(state.mode),
                     waiting: state.waiting,
-                    completion: state.done.map(completion),
+                    completion: state.done.as_deref().map(completion),
                 })
                 .collect(),
         }),
@@ -163,7 +163,7 @@ pub(crate) fn reply(reply: Reply) -> Option<Down> {
             ttl_ms: ttl.as_millis() as u32,
             lost_claims: lost.into_iter().map(|claim| claim.0).collect(),
         }),
-        Reply::Done(done) => Down::Completion(completion(done)),
+        Reply::Done(done) => Down::Completion(completion(&done)),
         Reply::Queued { claim, operation, position, ticket } => {
             Down::Queued(v1::Queued { claim: claim.0, operation: operation.0, position, ticket: ticket.0 })
         }
@@ -204,7 +204,7 @@ fn error(error: &RequestError) -> v1::Error {
 /// An event.
 pub(crate) fn event(event: Event) -> Down {
     match event {
-        Event::Done(done) => Down::Completion(completion(done)),
+        Event::Done(done) => Down::Completion(completion(&done)),
         Event::Blocking { claim, grant_seq, wanted, own } => {
             Down::Blocking(v1::Blocking { claim: claim.0, grant_seq, wanted: number(Some(wanted)), own })
         }
@@ -226,7 +226,7 @@ fn number(mode: Option<Mode>) -> i32 {
     mode.map_or(0, |mode| i32::from(mode.number()) + 1)
 }
 
-fn completion(done: Done) -> v1::Completion {
+fn completion(done: &Done) -> v1::Completion {
     let status = match done.status {
         DoneStatus::Is(Status::Granted) => v1::Status::Granted,
         DoneStatus::Is(Status::WouldWait) => v1::Status::WouldWait,
@@ -247,7 +247,11 @@ fn completion(done: Done) -> v1::Completion {
         immediate: done.immediate,
         demoted: done.demoted,
         alternate: done.alternate,
-        value: done.value.map(|value| v1::Value { bytes: value.bytes, seq: value.seq, invalid: value.invalid }),
+        value: done.value.as_ref().map(|value| v1::Value {
+            bytes: value.bytes.clone(),
+            seq: value.seq,
+            invalid: value.invalid,
+        }),
         blockers: Vec::new(),
         adopted: None,
     }
