@@ -302,3 +302,27 @@ async fn the_stream_ends_for_its_own_reasons_only() {
 fn message(request: u64, body: Ask) -> v1::ClientMessage {
     v1::ClientMessage { request, body: Some(body) }
 }
+
+#[tokio::test]
+async fn as_many_requests_as_may_be_in_flight_are_all_answered() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    let pairs = u64::from(session.opened.requests_max) / 2;
+    let mut asked = Vec::new();
+    for claim in 1..=pairs {
+        let lock = try_lock(claim, &format!("r/{claim}"), v1::Mode::Ex);
+        asked.push((session.send(Ask::Lock(lock)).await, v1::Status::Granted));
+        asked.push((session.send(Ask::Unlock(unlock(claim, 2))).await, v1::Status::Released));
+    }
+    let mut answered = Vec::new();
+    while answered.len() < asked.len() {
+        match session.message().await.unwrap().unwrap() {
+            v1::ServerMessage { request, body: Some(Body::Completion(done)) } => {
+                answered.push((request, done.status()))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    answered.sort_unstable_by_key(|(request, _)| *request);
+    assert_eq!(answered, asked);
+}

@@ -29,6 +29,9 @@ use super::store::StoreCalls;
 
 /// Messages taken in one round at most, so that answers go out and store outcomes come in between.
 const MESSAGES_PER_ROUND: usize = 64;
+/// Inputs that go into one batch on a store that answers at once. A larger one would save nothing there, and what it
+/// touches would not fit into the caches of a processor between being asked for, written and answered.
+const INPUTS_PER_PROMPT_BATCH: usize = 128;
 /// Store outcomes taken in one round at most, for the same reason.
 const OUTCOMES_PER_ROUND: usize = 256;
 /// Rounds of effects whose outcomes are ready at once, before clients are looked after again.
@@ -78,6 +81,8 @@ struct Engine {
     fresh: bool,
     /// Outcomes that the machine has not seen yet.
     outcomes: Vec<Input>,
+    /// Inputs of clients since the machine last flushed.
+    unsettled: usize,
     // Buffers that keep their memory between rounds.
     messages: Vec<Message>,
     effects: Vec<Effect>,
@@ -98,6 +103,7 @@ impl Engine {
             born: Instant::now(),
             fresh: true,
             outcomes: Vec::new(),
+            unsettled: 0,
             messages: Vec::new(),
             effects: Vec::new(),
             too_slow: Vec::new(),
@@ -149,10 +155,17 @@ impl Engine {
         }
         self.feed_outcomes(now);
         let mut messages = std::mem::take(&mut self.messages);
-        for message in messages.drain(..) {
+        let mut waiting = messages.drain(..);
+        while matches!(self.phase, Phase::Running)
+            && let Some(message) = waiting.next()
+        {
             self.take(now, message);
         }
-        self.messages = messages;
+        // What was not taken before the machine was over is refused.
+        self.messages.extend(waiting);
+        if self.messages.is_empty() {
+            self.messages = messages;
+        }
         self.settle(now);
         self.dispatch(now);
     }
@@ -181,6 +194,11 @@ impl Engine {
     fn handle_all(&mut self, now: Now, inputs: Vec<Input>) {
         for input in inputs {
             self.machine.handle(now, input, &mut self.effects);
+            self.unsettled += 1;
+            if self.unsettled >= INPUTS_PER_PROMPT_BATCH && self.store.is_prompt() {
+                self.settle(now);
+                self.dispatch(now);
+            }
         }
     }
 
@@ -191,6 +209,7 @@ impl Engine {
 
     /// Flushes and carries out effects until nothing follows at once.
     fn settle(&mut self, now: Now) {
+        self.unsettled = 0;
         for _ in 0..ECHOES_PER_ROUND {
             self.machine.flush(now, &mut self.effects);
             if self.effects.is_empty() {

@@ -30,6 +30,7 @@ pub struct StoreCalls {
     watches: FuturesUnordered<Abortable<Watch>>,
     watched: BTreeMap<Key, (u64, AbortHandle)>,
     next_watch: u64,
+    prompt: bool,
 }
 
 impl StoreCalls {
@@ -44,6 +45,7 @@ impl StoreCalls {
             watches: FuturesUnordered::new(),
             watched: BTreeMap::new(),
             next_watch: 0,
+            prompt: false,
         }
     }
 
@@ -61,8 +63,10 @@ impl StoreCalls {
             }
             other => self.prepare(other)?,
         };
-        if let Some(input) = (&mut call).now_or_never() {
-            return Some(input);
+        let outcome = (&mut call).now_or_never();
+        self.prompt = outcome.is_some();
+        if outcome.is_some() {
+            return outcome;
         }
         let patience = self.patience;
         self.calls.push(Box::pin(async move {
@@ -70,6 +74,11 @@ impl StoreCalls {
             tokio::time::timeout(patience, call).await.unwrap_or(late)
         }));
         None
+    }
+
+    /// True if the newest call was ready at once: this is a store in memory.
+    pub fn is_prompt(&self) -> bool {
+        self.prompt
     }
 
     /// The next outcome. Pending for ever while there is none.

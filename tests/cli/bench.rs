@@ -5,7 +5,7 @@ use super::program::{Broker, Said, program};
 #[test]
 fn one_command_gives_figures() {
     let arguments = ["bench", "--spawn", "--floor", "--sessions", "4", "--streams", "2", "--pipeline", "16"];
-    let short = ["--contend", "3", "--time", "200ms", "--rounds", "1", "--output", "json"];
+    let short = ["--contend", "12", "--seconds", "1", "--slice", "100ms", "--output", "json"];
     let said = Said::from(program().args(arguments).args(short).output().unwrap());
     assert_eq!(said.status, Some(0), "{said:?}");
     let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
@@ -17,14 +17,15 @@ fn one_command_gives_figures() {
         assert!(workload["lock"]["p50_us"].as_f64().unwrap() > 0.0, "{workload}");
         let contended = workload["workload"] == "contended";
         assert_eq!(workload["handover"].is_object(), contended, "{workload}");
-        assert_eq!(workload["floor"].is_object(), !contended, "{workload}");
+        assert_eq!(workload["floor"]["sessions"], if contended { 10.into() } else { workload["sessions"].clone() });
+        assert!(workload["floor"]["ratio"].as_f64().unwrap() > 0.0, "{workload}");
     }
 }
 
 #[test]
 fn a_broker_that_runs_can_be_measured_and_is_left_clean() {
     let broker = Broker::start();
-    let said = broker.ask(&["bench", "closed", "--client", "--sessions", "2", "--time", "200ms", "--rounds", "1"]);
+    let said = broker.ask(&["bench", "closed", "--client", "--sessions", "2", "--seconds", "1"]);
     assert_eq!(said.status, Some(0), "{said:?}");
     assert!(said.stdout.contains("closed (library)"), "{said:?}");
     assert_eq!(broker.json(&["ls"])["resources"], serde_json::json!([]));

@@ -144,10 +144,10 @@ async fn slices(
 ) -> Result<(Vec<Tally>, Vec<Tally>), Failure> {
     let slice = args.slice.max(SLICE_MIN);
     let both = if floor.is_some() { slice * 2 } else { slice };
-    let count = Duration::from_secs(args.seconds.into()).div_duration_f64(both).ceil();
+    let count = Duration::from_secs(args.seconds.into()).as_nanos().div_ceil(both.as_nanos());
     let (mut locks, mut floors) = (Vec::new(), Vec::new());
     // The first slices warm up: allocators, caches.
-    for number in 0..=count as usize {
+    for number in 0..=count {
         let below = match floor {
             Some((plan, target)) => Some(plan.slice(target, slice).await?),
             None => None,
