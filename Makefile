@@ -27,4 +27,4 @@ simulate-one:
 
 ## Measures lock and unlock pairs against a broker that it starts, as ratios to an empty echo service.
 bench:
-	cargo run --release --locked -- bench --spawn
+	cargo run --release --locked -- bench --spawn --floor

@@ -318,7 +318,7 @@ async fn as_many_requests_as_may_be_in_flight_are_all_answered() {
     while answered.len() < asked.len() {
         match session.message().await.unwrap().unwrap() {
             v1::ServerMessage { request, body: Some(Body::Completion(done)) } => {
-                answered.push((request, done.status()))
+                answered.push((request, done.status()));
             }
             other => panic!("{other:?}"),
         }
