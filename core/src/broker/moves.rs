@@ -20,7 +20,7 @@ use super::timers::Timer;
 use super::{Broker, Phase};
 use crate::backend::Slot;
 use crate::limits::VOID_CLAIMS_MAX;
-use crate::name::{ClaimId, ClaimNumber, Label, SessionId, Version};
+use crate::name::{ClaimId, ClaimNumber, Label, ResourceId, SessionId, Version};
 
 impl Broker {
     pub(super) fn resume(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {
@@ -255,8 +255,7 @@ impl Broker {
         if let Some(claim) = session.claims.get(&live.claim) {
             let (unread, resource) = (claim.unread, claim.resource.clone());
             if unread {
-                let at = self.lane_of(&resource);
-                self.read_again(at, &resource);
+                self.look_up(&resource);
             }
             return unread;
         }
@@ -275,8 +274,17 @@ impl Broker {
         let entry = self.shards[at].entries.get_or_make(&live.resource);
         entry.locals.insert(claim_id);
         entry.version = if entry.in_flight { entry.version } else { None };
-        self.read_again(at, &live.resource);
+        self.look_up(&live.resource);
         true
+    }
+
+    /// Finds out how a claim stands that a client resumes with. A write that is under way tells as much as a read.
+    fn look_up(&mut self, resource: &ResourceId) {
+        let at = self.lane_of(resource);
+        if let Some(entry) = self.shards[at].entries.get_mut(resource) {
+            entry.news |= entry.in_flight;
+        }
+        self.read_again(at, resource);
     }
 
     /// The resource of these claims was confirmed: whoever resumes with them may be told.

@@ -90,7 +90,8 @@ impl Broker {
             state,
             silence: now.saturating_sub(known.since),
             own: false,
-            burying: self.strangers.waiting_for_burial(known.pulse.broker),
+            // Those of a broker that lives are only known by sight.
+            burying: if state == "alive" { 0 } else { self.strangers.waiting_for_burial(known.pulse.broker) },
         }
     }
 
