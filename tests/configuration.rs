@@ -100,6 +100,16 @@ fn the_environment_reaches_nested_settings() {
 }
 
 #[test]
+fn settings_beside_a_url_may_come_from_elsewhere_than_the_url() {
+    let password = ("SIXPIN_SERVE_BACKENDS__DEFAULT__PASSWORD", "secret");
+    for url in ["SIXPIN_SERVE_BACKEND", "SIXPIN_SERVE_BACKENDS__DEFAULT__URL"] {
+        let config = environment(&[(url, "redis://h:1/0"), password]).unwrap();
+        let backend = &config.backends["default"];
+        assert_eq!((backend.url.as_str(), backend.settings["password"].as_str()), ("redis://h:1/0", Some("secret")));
+    }
+}
+
+#[test]
 fn mistakes_are_refused_with_key_value_and_what_is_allowed() {
     let cases = [
         ("listn = \"127.0.0.1:1\"", vec!["listn", "listen"]),
@@ -126,8 +136,9 @@ fn mistakes_are_refused_with_key_value_and_what_is_allowed() {
         ("[backends.fast]\nsize = 1", vec!["url"]),
         (
             "backend = \"memory:\"\n[backends.default]\nurl = \"memory:\"",
-            vec!["`backend`", "`backends.default`", "same"],
+            vec!["`backend`", "`backends.default.url`", "same"],
         ),
+        ("[backends.default]\nprefix = \"p\"", vec!["`backends.default`", "`url`"]),
         ("name = \"\"", vec!["`name`", "1 to 64"]),
     ];
     for (text, words) in cases {

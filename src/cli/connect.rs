@@ -1,5 +1,6 @@
 //! How client commands reach a broker: the flags that all of them take, and moving on to the next endpoint.
 
+use std::collections::VecDeque;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,13 +10,15 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::exit;
-use super::failure::{Failure, deepest, described};
+use super::failure::{Failure, deepest, described, directions};
 use super::output::Format;
 
 /// How long one endpoint may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one endpoint may take to answer a request that only looks.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a command lets itself be sent to another broker: a session may move while it is looked for.
+const DIRECTIONS_MAX: usize = 3;
 /// Longest answer: a resource with its longest queue is larger than what gRPC allows by default.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -183,7 +186,7 @@ impl Brokers {
         &self.addresses
     }
 
-    /// Asks the first broker that can answer. `call` may be made several times: it must be one that can be repeated.
+    /// Asks the first broker that can answer, and the one that it names if it says that another one has to. `call` may be made several times: it must be one that can be repeated.
     pub async fn ask<T>(&self, call: impl AsyncFn(Channel) -> Result<T, Status>) -> Result<T, Failure> {
         self.ask_within(Some(ANSWER_TIMEOUT), call).await
     }
@@ -199,8 +202,10 @@ impl Brokers {
         call: impl AsyncFn(Channel) -> Result<T, Status>,
     ) -> Result<T, Failure> {
         let mut detail = String::new();
-        for address in &self.addresses {
-            let channel = match connect(address).await {
+        let mut addresses: VecDeque<Address> = self.addresses.iter().cloned().collect();
+        let mut directions_left = DIRECTIONS_MAX;
+        while let Some(address) = addresses.pop_front() {
+            let channel = match connect(&address).await {
                 Ok(channel) => channel,
                 Err(failed) => {
                     detail = failed;
@@ -216,7 +221,13 @@ impl Brokers {
             match answer {
                 Ok(answer) => return Ok(answer),
                 Err(status) if may_pass(&status) => detail = described(&status),
-                Err(status) => return Err(Failure::refused(&status)),
+                Err(status) => match directions(&status).and_then(|address| address.parse().ok()) {
+                    Some(address) if directions_left > 0 => {
+                        directions_left -= 1;
+                        addresses.push_front(address);
+                    }
+                    _ => return Err(Failure::refused(&status)),
+                },
             }
         }
         Err(self.unreachable(&detail))

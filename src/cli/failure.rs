@@ -100,6 +100,12 @@ pub fn described(status: &Status) -> String {
     }
 }
 
+/// Where to go with a request that another broker has to answer.
+pub fn directions(status: &Status) -> Option<String> {
+    let error = said(status).filter(|error| error.reason() == v1::Reason::NotHere)?;
+    Some(error.address).filter(|address| !address.is_empty())
+}
+
 /// What a broker said machine-readably.
 fn said(status: &Status) -> Option<v1::Error> {
     let bytes = status.metadata().get_bin(ERROR_METADATA)?.to_bytes().ok()?;

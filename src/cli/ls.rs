@@ -71,6 +71,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             break;
         }
     }
+    // Pages come in the order of the store, which is not that of the names everywhere.
+    resources.sort_by(|one: &Summary, other| one.name.cmp(&other.name));
     let next = Some(request.after).filter(|next| !next.is_empty());
     show(&Listing { resources, next }, args.client.common.output)
 }

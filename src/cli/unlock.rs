@@ -65,6 +65,9 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
         now: args.now,
         no_wait: args.no_wait,
     };
+    // Any broker can free a lock at once, but only the broker of the session can tell the holder. If it is out of reach,
+    // the lock is freed all the same: that is what `--now` is for.
+    let told = if args.now { tell_first(args, &request).await } else { Vec::new() };
     if !args.now && !args.no_wait {
         note(format_args!(
             "waiting until the holder has confirmed, or its TTL of {} has passed",
@@ -80,7 +83,7 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
     let report = Report {
         resource: args.resource.to_string(),
         session: session.to_string(),
-        claims: reply.claims,
+        claims: if reply.claims.is_empty() { told } else { reply.claims },
         free: reply.free,
         free_in_ms: reply.free_in_ms,
     };
@@ -88,6 +91,14 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
         Format::Json => output::json(&report),
         Format::Text => output::text(&render(&report)),
     }
+}
+
+/// Lets the broker of the session tell the holder; says which claims it is about to lose.
+async fn tell_first(args: &Args, request: &v1::ForceUnlockRequest) -> Vec<u64> {
+    let request = v1::ForceUnlockRequest { now: false, no_wait: true, ..request.clone() };
+    let told = args.admin.brokers();
+    let told = told.ask(async |channel| AdminServiceClient::new(channel).force_unlock(request.clone()).await).await;
+    told.map(|reply| reply.into_inner().claims).unwrap_or_default()
 }
 
 fn render(report: &Report) -> String {

@@ -123,13 +123,14 @@ fn lowered(given: &file::Limits) -> Checked<Limits> {
     })
 }
 
-/// The default backend may be given in one line or as a section, not both.
+/// The URL of the default backend may be given in one line or in its section, not both.
 fn backends(
-    url: Option<String>,
+    mut default_url: Option<String>,
     sections: BTreeMap<String, file::Backend>,
 ) -> Checked<BTreeMap<String, BackendConfig>> {
-    if url.is_some() && sections.contains_key(DEFAULT_BACKEND) {
-        return Err(ConfigError("both `backend` and `backends.default` are given: they are the same, keep one".into()));
+    if default_url.is_some() && sections.get(DEFAULT_BACKEND).is_some_and(|section| section.url.is_some()) {
+        let text = "both `backend` and `backends.default.url` are given: they are the same, keep one";
+        return Err(ConfigError(text.into()));
     }
     let mut backends = BTreeMap::new();
     for (name, section) in sections {
@@ -138,10 +139,16 @@ fn backends(
                 format!("`backends.{name}`: a backend's name has 1 to 64 characters of a-z, 0-9, '.', '_' and '-'");
             return Err(ConfigError(text));
         }
-        backends.insert(name, BackendConfig { url: section.url, settings: section.settings });
+        let url = if name == DEFAULT_BACKEND { section.url.or(default_url.take()) } else { section.url };
+        let Some(url) = url else {
+            return Err(ConfigError(format!(
+                "`backends.{name}` has no `url`: it says which store the settings are for"
+            )));
+        };
+        backends.insert(name, BackendConfig { url, settings: section.settings });
     }
     backends.entry(DEFAULT_BACKEND.into()).or_insert_with(|| BackendConfig {
-        url: url.unwrap_or_else(|| "memory:".into()),
+        url: default_url.unwrap_or_else(|| "memory:".into()),
         settings: toml::Table::new(),
     });
     Ok(backends)

@@ -74,7 +74,8 @@ pub(super) struct Connections {
 /// One store. What stands beside the URL is for the store's own crate to judge.
 #[derive(Debug, Deserialize)]
 pub(super) struct Backend {
-    pub(super) url: String,
+    /// Required of the whole; a variable of the environment may bring another setting alone.
+    pub(super) url: Option<String>,
     #[serde(flatten)]
     pub(super) settings: toml::Table,
 }

@@ -92,7 +92,10 @@ pub(crate) fn judge(facts: &Facts, circumstances: Circumstances) -> Result<Verdi
         return refuse(format!("Redis {} is older than 6.0: upgrade it, best to 7.2 or later", field("redis_version")));
     }
     if version < VERSION_GOOD {
-        warnings.push(format!("Redis {} is older than 7.2", field("redis_version")));
+        warnings.push(format!(
+            "Redis {} is older than 7.2, the oldest that is still maintained: upgrade it",
+            field("redis_version")
+        ));
     }
     match (field("redis_mode"), circumstances.cluster) {
         ("sentinel", _) => {
@@ -116,7 +119,10 @@ pub(crate) fn judge(facts: &Facts, circumstances: Circumstances) -> Result<Verdi
     }
     let number = |name: &str| field(name).parse::<u64>().unwrap_or(0);
     match (number("used_memory"), number("maxmemory")) {
-        (_, 0) => warnings.push("`maxmemory` is 0: the system may kill Redis when memory runs out".into()),
+        (_, 0) => warnings.push(
+            "`maxmemory` is 0, so the system may kill Redis when memory runs out: set it below the memory of the host"
+                .into(),
+        ),
         (used, most) if used > most / 5 * 4 => {
             warnings.push(format!("{used} of {most} bytes of memory are used: a full Redis grants nothing"));
         }

@@ -252,6 +252,9 @@ pub(crate) fn refusal(address: &Address, error: &RedisError) -> OpenError {
         _ if error.to_string().contains("switch database") => OpenError::BadUrl(format!(
             "Redis at {address} has no database of that number: choose a lower one in the URL"
         )),
+        _ if error.kind() == redis::ErrorKind::Parse => OpenError::Unreachable(format!(
+            "what answers at {address} does not speak as Redis does: check host, port and TLS in the URL"
+        )),
         _ => OpenError::Unreachable(format!("Redis at {address} cannot be reached: {error}")),
     }
 }
