@@ -5,13 +5,14 @@ use std::time::Duration;
 use sixpin_proto::v1;
 use tonic::Code;
 
-use crate::support::{Broker, convert, credential, reason, resource, soon, try_lock, unlock, until, wait_lock};
+use crate::support::store::Place;
+use crate::support::{Broker, convert, credential, open, reason, resource, soon, try_lock, unlock, until, wait_lock};
 
 #[tokio::test]
 async fn a_session_lives_by_calls_alone() {
     let broker = Broker::start().await;
     let mut locks = broker.locks().await;
-    let opened = broker.open().await;
+    let opened = open(&mut locks).await;
     let me = || Some(credential(&opened));
     let call = v1::LockCall { credential: me(), lock: Some(try_lock(1, "r", v1::Mode::Pr)) };
     let granted = locks.lock(call.clone()).await.unwrap().into_inner();
@@ -38,8 +39,8 @@ async fn a_lock_call_answers_when_it_is_granted() {
     let broker = Broker::start().await;
     let mut holder = broker.session().await;
     holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
-    let opened = broker.open().await;
     let mut locks = broker.locks().await;
+    let opened = open(&mut locks).await;
     let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(wait_lock(1, "r", v1::Mode::Ex)) };
     let waiting = tokio::spawn(async move { locks.lock(call).await });
     until("the waiter", async || broker.state("r").await.claims.len() == 2).await;
@@ -54,8 +55,8 @@ async fn a_lock_call_that_is_given_up_is_cancelled() {
     let broker = Broker::start().await;
     let mut holder = broker.session().await;
     holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
-    let opened = broker.open().await;
     let mut locks = broker.locks().await;
+    let opened = open(&mut locks).await;
     let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(wait_lock(1, "r", v1::Mode::Ex)) };
     let given_up = tokio::time::timeout(Duration::from_millis(200), locks.lock(call)).await;
     assert!(given_up.is_err());
@@ -67,8 +68,8 @@ async fn a_lock_call_times_out_as_an_ordinary_result() {
     let broker = Broker::start().await;
     let mut holder = broker.session().await;
     holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
-    let opened = broker.open().await;
     let mut locks = broker.locks().await;
+    let opened = open(&mut locks).await;
     for (timeout_ms, status) in [(0, v1::Status::WouldWait), (50, v1::Status::TimedOut)] {
         let lock = v1::LockRequest { timeout_ms: Some(timeout_ms), ..wait_lock(timeout_ms + 1, "r", v1::Mode::Ex) };
         let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(lock) };
@@ -82,7 +83,7 @@ async fn a_lock_call_times_out_as_an_ordinary_result() {
 async fn a_session_cannot_be_used_with_a_wrong_secret_or_after_its_end() {
     let broker = Broker::start().await;
     let mut locks = broker.locks().await;
-    let opened = broker.open().await;
+    let opened = open(&mut locks).await;
     let mut wrong = credential(&opened);
     wrong.secret = vec![0; 16].into();
     let call = v1::LockCall { credential: Some(wrong.clone()), lock: Some(try_lock(1, "r", v1::Mode::Ex)) };
@@ -95,9 +96,9 @@ async fn a_session_cannot_be_used_with_a_wrong_secret_or_after_its_end() {
 
 #[tokio::test]
 async fn a_call_resumes_a_session_at_another_broker() {
-    let store = sixpin_memory::MemoryStore::new();
-    let (first, second) = (Broker::on(&store, "").await, Broker::on(&store, "").await);
-    let opened = first.open().await;
+    let place = Place::new();
+    let (first, second) = (Broker::on(&place, "").await, Broker::on(&place, "").await);
+    let opened = open(&mut first.locks().await).await;
     let lock = v1::LockCall { credential: Some(credential(&opened)), lock: Some(try_lock(1, "r", v1::Mode::Ex)) };
     first.locks().await.lock(lock).await.unwrap();
     // Only an explicit resume moves a session.

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use sixpin_client::{ClaimEvent, Client, Error, Loss, Mode, SessionEvent, SessionEvents, State, proto};
 
-use sixpin_memory::MemoryStore;
-
 use crate::client_world::{Broker, Network, SOON, wait_until_no_claim_is_left};
-use crate::support;
+use crate::support::{self, store::Place};
 
 async fn resumed(events: &mut SessionEvents) -> (String, u32) {
+    resumed_within(SOON, events).await
+}
+
+async fn resumed_within(patience: Duration, events: &mut SessionEvents) -> (String, u32) {
     let wait = async {
         loop {
             match events.next().await.expect("the session is not over") {
@@ -19,7 +21,7 @@ async fn resumed(events: &mut SessionEvents) -> (String, u32) {
             }
         }
     };
-    tokio::time::timeout(SOON, wait).await.expect("it resumes")
+    tokio::time::timeout(patience, wait).await.expect("it resumes")
 }
 
 #[tokio::test]
@@ -122,8 +124,8 @@ async fn a_session_bound_to_its_connection_is_lost_with_it() {
 
 /// Two brokers of this process on one store.
 async fn two_brokers() -> (support::Broker, support::Broker) {
-    let store = MemoryStore::new();
-    (support::Broker::on(&store, "").await, support::Broker::on(&store, "").await)
+    let place = Place::new();
+    (support::Broker::on(&place, "").await, support::Broker::on(&place, "").await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,16 +168,17 @@ async fn a_session_with_thousands_of_claims_moves() {
     let second = Network::to(second_broker.server.address.to_string()).await;
     let client = Client::new([first.address.to_string(), second.address.to_string()]).unwrap();
     // What it does takes long on a machine that is busy, and is not to be taken for silence.
-    let session = client.session().ttl(Duration::from_secs(60)).open().await.unwrap();
+    let ttl = Duration::from_secs(180);
+    let session = client.session().ttl(ttl).open().await.unwrap();
     let mut events = session.events();
     let asked: Vec<_> = (0..CLAIMS).map(|n| session.lock(format!("orders/{n}"), Mode::EX).into_future()).collect();
     let guards = futures::future::try_join_all(asked).await.unwrap();
     let fences: Vec<u64> = guards.iter().map(sixpin_client::Guard::fence).collect();
     // To the other broker, then to the same one on another connection.
     first.down();
-    assert_eq!(resumed(&mut events).await.0, second.address.to_string());
+    assert_eq!(resumed_within(ttl, &mut events).await.0, second.address.to_string());
     second.cut();
-    assert_eq!(resumed(&mut events).await.0, second.address.to_string());
+    assert_eq!(resumed_within(ttl, &mut events).await.0, second.address.to_string());
     for (guard, fence) in guards.iter().zip(fences) {
         guard.check().unwrap();
         assert_eq!((guard.mode(), guard.fence()), (Mode::EX, fence));

@@ -12,21 +12,58 @@ use sixpin_client::{Client, proto};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::support::store::{self, Place};
+
 /// How long a test waits for something that should happen at once.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// A broker process on a store of its own.
+/// A broker process on a store of its own: one, or several on one store that together do what one does.
 pub(crate) struct Broker {
-    child: Child,
-    folder: PathBuf,
+    processes: Vec<BrokerProcess>,
+    clients: AtomicU32,
+    /// Those of the first.
     pub(crate) address: String,
     pub(crate) admin_address: String,
+}
+
+struct BrokerProcess {
+    child: Child,
+    folder: PathBuf,
+    address: String,
+    admin_address: String,
 }
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
 impl Broker {
+    /// As many as the run says, on the store that it says.
     pub(crate) async fn start() -> Self {
+        let place = Place::new();
+        let mut processes = Vec::new();
+        for _ in 0..store::processes() {
+            processes.push(BrokerProcess::start(&place).await);
+        }
+        let (address, admin_address) = (processes[0].address.clone(), processes[0].admin_address.clone());
+        Self { processes, clients: AtomicU32::new(0), address, admin_address }
+    }
+
+    /// A client of the next of them; that of the first call is a client of the first.
+    pub(crate) fn client(&self) -> Client {
+        let number = self.clients.fetch_add(1, Ordering::Relaxed) as usize;
+        Client::new([&self.processes[number % self.processes.len()].address]).unwrap()
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.processes.iter().for_each(|process| signal(&process.child, Signal::STOP));
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.processes.iter().for_each(|process| signal(&process.child, Signal::CONT));
+    }
+}
+
+impl BrokerProcess {
+    async fn start(place: &Place) -> Self {
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("sixpin-client-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -35,6 +72,7 @@ impl Broker {
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "warn"])
             .arg("--ready-file")
             .arg(&ready)
+            .envs(place.variables())
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -43,21 +81,9 @@ impl Broker {
         let (address, admin_address) = (lines.next().unwrap(), lines.next().unwrap());
         Self { child, folder, address, admin_address }
     }
-
-    pub(crate) fn client(&self) -> Client {
-        Client::new([&self.address]).unwrap()
-    }
-
-    pub(crate) fn freeze(&self) {
-        signal(&self.child, Signal::STOP);
-    }
-
-    pub(crate) fn thaw(&self) {
-        signal(&self.child, Signal::CONT);
-    }
 }
 
-impl Drop for Broker {
+impl Drop for BrokerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

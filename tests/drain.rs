@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use sixpin_memory::MemoryStore;
 use sixpin_proto::v1;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
+use crate::support::store::{Place, Reason};
 use crate::support::stream::Session;
 use crate::support::{Broker, resource, soon, try_lock, wait_lock};
 
@@ -32,8 +32,8 @@ fn resume(session: &Session, waiting: bool) -> v1::ResumeRequest {
 
 #[tokio::test]
 async fn clients_move_to_another_broker_and_keep_locks_and_places() {
-    let store = MemoryStore::new();
-    let (going, staying) = (Broker::on(&store, "").await, Broker::on(&store, "").await);
+    let place = Place::new();
+    let (going, staying) = (Broker::on(&place, "").await, Broker::on(&place, "").await);
     // Each has to know the other before it can send clients there.
     crate::support::until("the brokers know each other", async || {
         let brokers = going.inspect().await.list_brokers(v1::ListBrokersRequest {}).await.unwrap().into_inner();
@@ -74,8 +74,8 @@ async fn clients_move_to_another_broker_and_keep_locks_and_places() {
 }
 
 #[tokio::test]
-async fn a_drain_on_memory_waits_for_holders_and_refuses_the_others() {
-    let broker = Broker::start().await;
+async fn a_drain_with_nobody_to_go_to_waits_for_holders_and_refuses_the_others() {
+    let broker = Broker::alone(Reason::OwnEnd, "").await;
     let (mut holder, mut waiter) = (broker.session().await, broker.session().await);
     holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
     assert!(matches!(waiter.ask(Ask::Lock(wait_lock(1, "r", v1::Mode::Ex))).await, Body::Queued(_)));
@@ -100,7 +100,7 @@ async fn a_drain_on_memory_waits_for_holders_and_refuses_the_others() {
 
 #[tokio::test]
 async fn a_drain_does_not_wait_for_holders_for_ever() {
-    let broker = Broker::start().await;
+    let broker = Broker::alone(Reason::OwnEnd, "").await;
     let mut holder = broker.session().await;
     holder.lock(try_lock(1, "r", v1::Mode::Ex)).await;
     let begun = Instant::now();

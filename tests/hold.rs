@@ -74,11 +74,7 @@ async fn a_hold_that_is_not_granted_says_so_and_ends() {
     let completion = granted(next(&mut stream).await).completion.unwrap();
     assert_eq!(completion.status(), v1::Status::WouldWait);
     assert!(next(&mut stream).await.is_none());
-    until("the end of its session", async || {
-        let request = v1::ListSessionsRequest::default();
-        broker.inspect().await.list_sessions(request).await.unwrap().into_inner().total == 1
-    })
-    .await;
+    until("the end of its session", async || broker.sessions().await == 1).await;
 }
 
 #[tokio::test]
@@ -107,11 +103,12 @@ async fn a_holder_hears_that_it_blocks_and_that_it_lost() {
 #[tokio::test]
 async fn the_client_of_a_hold_may_ask_whether_it_lives() {
     let broker = Broker::start().await;
-    let mut stream = broker.locks().await.hold(hold("r")).await.unwrap().into_inner();
+    let mut locks = broker.locks().await;
+    let mut stream = locks.hold(hold("r")).await.unwrap().into_inner();
     let held = granted(next(&mut stream).await);
     let opened = v1::Opened { session: held.session, secret: held.secret, ..Default::default() };
     let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 0 };
-    assert_eq!(broker.locks().await.keep_alive(call).await.unwrap().into_inner().ttl_ms, 1_000);
+    assert_eq!(locks.keep_alive(call).await.unwrap().into_inner().ttl_ms, 1_000);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus}
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use v1::client_message::Body as Ask;
 
+use crate::support::store::Reason;
 use crate::support::{Broker, convert, resource, soon, wait_lock};
 
 #[tokio::test]
@@ -107,8 +108,8 @@ async fn a_watch_tells_each_new_state_once() {
 
 #[tokio::test]
 async fn sessions_brokers_and_status() {
-    let broker =
-        Broker::configured("[backends.second]\nurl = \"memory:\"\n[lockspaces.two]\nbackend = \"second\"").await;
+    let settings = "[backends.second]\nurl = \"memory:\"\n[lockspaces.two]\nbackend = \"second\"";
+    let broker = Broker::in_memory(Reason::OwnReport, settings).await;
     let mut sessions = vec![broker.session().await, broker.session().await];
     let open = v1::OpenRequest { lockspace: "two".into(), label: "third".into(), ..Default::default() };
     sessions.push(crate::support::stream::Session::open(&broker, open).await);

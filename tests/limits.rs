@@ -7,6 +7,7 @@ use tonic::Code;
 use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
+use crate::support::store::Reason;
 use crate::support::{Broker, reason, soon, try_lock, unlock, wait_lock};
 
 #[tokio::test]
@@ -48,7 +49,7 @@ async fn waiting_claims_of_a_session_and_queued_claims_of_a_resource() {
 
 #[tokio::test]
 async fn sessions_of_a_broker() {
-    let broker = Broker::configured("[limits]\nsessions_per_broker = 2").await;
+    let broker = Broker::alone(Reason::OwnLimits, "[limits]\nsessions_per_broker = 2").await;
     let (mut first, _second) = (broker.session().await, broker.session().await);
     let mut stream = crate::support::stream::Session::silent(&broker).await;
     assert_eq!(stream.refused(Ask::Open(v1::OpenRequest::default())).await, v1::Reason::Limit);
@@ -93,7 +94,7 @@ async fn requests_in_flight_of_a_stream() {
 
 #[tokio::test]
 async fn connections_in_all() {
-    let broker = Broker::configured("[connections]\ntotal = 2").await;
+    let broker = Broker::alone(Reason::OwnLimits, "[connections]\ntotal = 2").await;
     let first = broker.session().await;
     let _second = broker.session().await;
     // The third is closed at once, so that its client can try elsewhere.

@@ -18,6 +18,7 @@ mod limits;
 mod drain;
 mod trouble;
 mod same_store;
+mod many_brokers;
 mod process;
 
 mod client_world;

@@ -4,8 +4,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use sixpin_client::{Client, Mode};
+use sixpin_proto::v1;
+use v1::client_message::Body as Ask;
+use v1::server_message::Body;
 
-use super::program::{Broker, Process, soon, uptime};
+use super::program::{Broker, Process, Said, program, soon, uptime};
+use crate::support;
+use crate::support::store::{Place, Reason};
 
 /// The session that holds a resource.
 fn holder_of(broker: &Broker, resource: &str) -> String {
@@ -53,6 +58,29 @@ fn a_forced_unlock_ends_the_command_first() {
     assert_eq!(granted(&broker), 0);
 }
 
+/// The admin listener of a broker that the session does not live at is enough: it names the one that it lives at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_unlock_goes_to_the_broker_of_the_session() {
+    let place = Place::new();
+    let (first, second) = (support::Broker::on(&place, "").await, support::Broker::on(&place, "").await);
+    for (claim, now) in [(1, false), (2, true)] {
+        let mut holder = first.session().await;
+        holder.lock(support::wait_lock(claim, "r", v1::Mode::Ex)).await;
+        let mut command = program();
+        command.args(["unlock", "r", "--session", &holder.opened.session, "--force"]).args(now.then_some("--now"));
+        command.args(["--admin-endpoint", &second.server.admin_address.unwrap().to_string()]);
+        let unlocking = tokio::task::spawn_blocking(move || Said::from(command.output().unwrap()));
+        // The holder is told, also if the lock is not kept until it has confirmed.
+        assert!(matches!(holder.event().await, Body::Lost(_)));
+        if !now {
+            holder.ask_plain(Ask::ConfirmLost(v1::ConfirmLost { claims: vec![claim] })).await;
+        }
+        let said = unlocking.await.unwrap();
+        assert_eq!(said.status, Some(0), "{said:?}");
+        assert!(said.stdout.starts_with("took 1 claim on r ") && said.stdout.ends_with("it is free\n"), "{said:?}");
+    }
+}
+
 #[test]
 fn expire_ends_a_session() {
     let broker = Broker::start();
@@ -84,7 +112,7 @@ async fn purge_removes_orphans() {
 
 #[test]
 fn drain_is_for_one_broker_and_ends_it() {
-    let mut broker = Broker::start();
+    let mut broker = Broker::alone(Reason::OwnEnd, &[]);
     let two = format!("{0},{0}", broker.admin_address);
     let said = broker.ask(&["drain", "--admin-endpoint", &two]);
     assert_eq!(said.status, Some(2));
@@ -93,7 +121,7 @@ fn drain_is_for_one_broker_and_ends_it() {
     let said = broker.ask(&["drain", "--timeout", "1s"]);
     assert_eq!(said.status, Some(0), "{said:?}");
     assert!(said.stdout.ends_with("has let go of 0 sessions and leaves\n"), "{said:?}");
-    assert!(broker.process.wait().success());
+    assert!(broker.wait().success());
 }
 
 #[test]

@@ -3,51 +3,77 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::support::store::{self, Place, Reason};
+
 /// Longer than anything that a test waits for, also on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A broker that runs as long as its test.
+/// A broker that runs as long as its test: one, or several on one store that together do what one does. Commands ask
+/// one and the other first, in turn.
 pub struct Broker {
-    pub process: Process,
+    processes: Vec<BrokerProcess>,
+    commands: AtomicUsize,
+    /// Those of the first.
     pub address: String,
     pub admin_address: String,
     folder: TempDir,
 }
 
+struct BrokerProcess {
+    process: Process,
+    address: String,
+    admin_address: String,
+}
+
 impl Broker {
-    /// On a memory store of its own.
+    /// As many as the run says, on the store that it says.
     pub fn start() -> Self {
-        Self::configured(&[])
+        Self::several(store::processes(), &[])
     }
 
-    /// With these flags besides.
-    pub fn configured(flags: &[&str]) -> Self {
+    /// One, with these flags besides.
+    pub fn alone(reason: Reason, flags: &[&str]) -> Self {
+        if store::brokers() > 1 {
+            reason.tell("one broker");
+        }
+        Self::several(1, flags)
+    }
+
+    fn several(number: usize, flags: &[&str]) -> Self {
         let folder = TempDir::with_prefix("sixpin-test-").unwrap();
-        let ready = folder.path().join("ready");
-        let mut command = program();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "warn"]);
-        let mut process = Process(command.args(flags).arg("--ready-file").arg(&ready).spawn().unwrap());
-        let text = soon("the ready file", || match std::fs::read_to_string(&ready) {
-            Ok(text) => Some(text),
-            Err(_) => {
-                assert!(process.ended().is_none(), "the broker ended at once");
-                None
-            }
-        });
-        let mut lines = text.lines().map(str::to_owned);
-        Self { process, address: lines.next().unwrap(), admin_address: lines.next().unwrap(), folder }
+        let place = Place::new();
+        let ready = |number: usize| folder.path().join(format!("ready-{number}"));
+        let processes: Vec<_> = (0..number).map(|number| BrokerProcess::start(&place, &ready(number), flags)).collect();
+        let (address, admin_address) = (processes[0].address.clone(), processes[0].admin_address.clone());
+        Self { processes, commands: AtomicUsize::new(0), address, admin_address, folder }
+    }
+
+    /// Sends a signal to each process.
+    pub fn signal(&self, signal: Signal) {
+        self.processes.iter().for_each(|broker| broker.process.signal(signal));
+    }
+
+    /// How the first process ends.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.processes[0].process.wait()
     }
 
     /// `sixpin` with these arguments, for this broker.
     pub fn sixpin(&self, arguments: &[&str]) -> Command {
+        let mut brokers: Vec<_> = self.processes.iter().collect();
+        let first = self.commands.fetch_add(1, Ordering::Relaxed) % brokers.len();
+        brokers.rotate_left(first);
+        let addresses: Vec<&str> = brokers.iter().map(|broker| broker.address.as_str()).collect();
+        let admin_addresses: Vec<&str> = brokers.iter().map(|broker| broker.admin_address.as_str()).collect();
         let mut command = program();
-        command.env("SIXPIN_ENDPOINTS", &self.address).env("SIXPIN_ADMIN_ENDPOINTS", &self.admin_address);
+        command.env("SIXPIN_ENDPOINTS", addresses.join(",")).env("SIXPIN_ADMIN_ENDPOINTS", admin_addresses.join(","));
         command.args(arguments);
         command
     }
@@ -79,6 +105,24 @@ impl Broker {
         assert_eq!(line, "ready\n");
         let input = process.0.stdin.take();
         Holder { process, input }
+    }
+}
+
+impl BrokerProcess {
+    fn start(place: &Place, ready: &Path, flags: &[&str]) -> Self {
+        let mut command = program();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "warn"]);
+        let mut process =
+            Process(command.args(flags).envs(place.variables()).arg("--ready-file").arg(ready).spawn().unwrap());
+        let text = soon("the ready file", || match std::fs::read_to_string(ready) {
+            Ok(text) => Some(text),
+            Err(_) => {
+                assert!(process.ended().is_none(), "the broker ended at once");
+                None
+            }
+        });
+        let mut lines = text.lines().map(str::to_owned);
+        Self { process, address: lines.next().unwrap(), admin_address: lines.next().unwrap() }
     }
 }
 

@@ -50,7 +50,7 @@ fn lost_with(signal: Signal) {
     let broker = Broker::start();
     let mut stubborn = Stubborn::start(&broker, TTL_TEXT);
     // No keepalive that was acknowledged was sent after this.
-    broker.process.signal(signal);
+    broker.signal(signal);
     let silent = uptime();
     assert_eq!(stubborn.run.wait().code(), Some(74));
     let last = stubborn.last_alive().unwrap();
@@ -85,7 +85,7 @@ fn a_run_that_stands_still_does_not_keep_the_command_alive() {
     let broker = Broker::start();
     let mut stubborn = Stubborn::start(&broker, TTL_TEXT);
     stubborn.run.signal(Signal::SIGSTOP);
-    broker.process.signal(Signal::SIGKILL);
+    broker.signal(Signal::SIGKILL);
     let silent = uptime();
     std::thread::sleep(limit() + Duration::from_millis(500));
     assert!(stubborn.last_alive().unwrap() < silent + limit());
@@ -102,7 +102,7 @@ fn a_command_that_listens_ends_by_itself() {
     let run = command.arg(&file).stderr(Stdio::piped()).spawn().unwrap();
     soon("the lock", || (broker.json(&["ls"])["resources"][0]["granted"] == 1).then_some(()));
     std::thread::sleep(Duration::from_millis(200));
-    broker.process.signal(Signal::SIGKILL);
+    broker.signal(Signal::SIGKILL);
     let said = super::program::Said::from(run.wait_with_output().unwrap());
     assert_eq!(said.status, Some(74));
     assert!(file.exists());

@@ -1,18 +1,21 @@
-//! A broker in this process, and a client that speaks the proto files and nothing else.
+//! Brokers in this process, and a client that speaks the proto files and nothing else.
 
+pub mod hints;
 pub mod raw;
+pub mod store;
 pub mod stream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prost::Message as _;
 use sixpin::config::{self, Config};
 use sixpin::serve::Server;
 use sixpin_core::backend::Backend;
-use sixpin_memory::MemoryStore;
 use sixpin_proto::v1;
+use store::{Kind, Place, Reason};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use v1::admin_service_client::AdminServiceClient;
@@ -20,53 +23,128 @@ use v1::inspect_service_client::InspectServiceClient;
 use v1::lock_service_client::LockServiceClient;
 
 /// Longer than anything that a test waits for, shorter than anybody's patience.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// All modes, weakest first.
 pub const MODES: [v1::Mode; 6] = [v1::Mode::Nl, v1::Mode::Cr, v1::Mode::Cw, v1::Mode::Pr, v1::Mode::Pw, v1::Mode::Ex];
 
-/// A broker that runs as long as the test.
+/// A broker that runs as long as the test: one, or several on one store that together do what one does.
+///
+/// With several, each connection goes to the next. Connections that lock and those that look are counted each for
+/// themselves, so that looking between two sessions does not bring both to the same broker.
 pub struct Broker {
+    /// The first of them.
     pub server: Server,
+    others: Vec<Server>,
+    locking: AtomicUsize,
+    looking: AtomicUsize,
 }
 
 impl Broker {
-    /// On a memory store of its own.
+    /// As many as the run says, on the store that it says.
     pub async fn start() -> Self {
         Self::configured("").await
     }
 
     /// With these settings; addresses are chosen by the system.
     pub async fn configured(settings: &str) -> Self {
-        Self { server: Server::start(config(settings)).await.unwrap() }
+        match (store::kind(), store::brokers()) {
+            (Kind::Memory, 1) => Self::private(settings).await,
+            (_, number) => Self::several(number, &Place::new(), settings).await,
+        }
+    }
+
+    /// One, on the store that the run says.
+    pub async fn alone(reason: Reason, settings: &str) -> Self {
+        if store::brokers() > 1 {
+            reason.tell("one broker");
+        }
+        match store::kind() {
+            Kind::Memory => Self::private(settings).await,
+            _ => Self::on(&Place::new(), settings).await,
+        }
+    }
+
+    /// One, on a memory store of its own.
+    pub async fn in_memory(reason: Reason, settings: &str) -> Self {
+        if store::kind() != Kind::Memory || store::brokers() > 1 {
+            reason.tell("memory");
+        }
+        Self::private(settings).await
+    }
+
+    /// On memory that it knows to have for itself.
+    async fn private(settings: &str) -> Self {
+        Self::of(vec![Server::start(config(settings)).await.unwrap()])
     }
 
     /// On a store that other brokers may use too.
-    pub async fn on(store: &MemoryStore, settings: &str) -> Self {
-        Self::behind(Arc::new(store.backend(true)), settings).await
+    pub async fn on(place: impl Into<Place>, settings: &str) -> Self {
+        Self::several(1, &place.into(), settings).await
+    }
+
+    async fn several(number: usize, place: &Place, settings: &str) -> Self {
+        let mut servers = Vec::new();
+        for _ in 0..number {
+            servers.push(serve(place, settings).await);
+        }
+        Self::of(servers)
     }
 
     /// On whatever is given as its store.
     pub async fn behind(backend: Arc<dyn Backend>, settings: &str) -> Self {
-        let stores = BTreeMap::from([("default".to_string(), backend)]);
-        Self { server: Server::start_on(config(settings), stores).await.unwrap() }
+        if store::kind() != Kind::Memory && backend.profile().name == "memory" {
+            Reason::Misbehaving.tell("memory");
+        }
+        let stores = BTreeMap::from([(config::DEFAULT_BACKEND.to_string(), backend)]);
+        Self::of(vec![Server::start_on(config(settings), stores).await.unwrap()])
+    }
+
+    fn of(mut servers: Vec<Server>) -> Self {
+        let others = servers.split_off(1);
+        Self { server: servers.remove(0), others, locking: AtomicUsize::new(0), looking: AtomicUsize::new(0) }
+    }
+
+    fn servers(&self) -> Vec<&Server> {
+        std::iter::once(&self.server).chain(&self.others).collect()
+    }
+
+    fn next(&self, counter: &AtomicUsize) -> &Server {
+        let servers = self.servers();
+        servers[counter.fetch_add(1, Ordering::Relaxed) % servers.len()]
     }
 
     /// A new connection for clients.
     pub async fn channel(&self) -> Channel {
-        connect(self.server.address).await
+        connect(self.next(&self.locking).address).await
     }
 
     pub async fn locks(&self) -> LockServiceClient<Channel> {
         LockServiceClient::new(self.channel().await)
     }
 
+    /// To the first broker, where the first session of a test lives.
+    pub async fn locks_of_first(&self) -> LockServiceClient<Channel> {
+        LockServiceClient::new(connect(self.server.address).await)
+    }
+
     pub async fn inspect(&self) -> InspectServiceClient<Channel> {
-        InspectServiceClient::new(self.channel().await)
+        InspectServiceClient::new(connect(self.next(&self.looking).address).await)
     }
 
     pub async fn admin(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(connect(self.server.admin_address.unwrap()).await)
+        AdminServiceClient::new(connect(self.next(&self.looking).admin_address.unwrap()).await)
+    }
+
+    /// How many sessions there are.
+    pub async fn sessions(&self) -> u64 {
+        let mut total = 0;
+        for server in self.servers() {
+            let mut inspect = InspectServiceClient::new(connect(server.address).await);
+            let reply = inspect.list_sessions(v1::ListSessionsRequest::default()).await.unwrap();
+            total += reply.into_inner().total;
+        }
+        total
     }
 
     /// A stream with an open session.
@@ -79,10 +157,29 @@ impl Broker {
         let request = v1::GetResourceRequest { resource: Some(resource(name)) };
         self.inspect().await.get_resource(request).await.unwrap().into_inner()
     }
+}
 
-    pub async fn open(&self) -> v1::Opened {
-        self.locks().await.open_session(v1::OpenRequest::default()).await.unwrap().into_inner()
+/// One more broker at this place.
+async fn serve(place: &Place, settings: &str) -> Server {
+    let Place::Memory(memory) = place else {
+        return Server::start(config(&format!("{settings}{}", place.section()))).await.unwrap();
+    };
+    // What the settings name besides is opened; the default backend is the test's own.
+    let config = config(settings);
+    let mut stores: BTreeMap<String, Arc<dyn Backend>> = BTreeMap::new();
+    for (name, backend) in &config.backends {
+        let store = match name.as_str() {
+            config::DEFAULT_BACKEND => Arc::new(memory.backend(true)),
+            _ => sixpin::backends::open(backend, config.require).await.unwrap(),
+        };
+        stores.insert(name.clone(), store);
     }
+    Server::start_on(config, stores).await.unwrap()
+}
+
+/// Opens a session that lives at the broker of this connection.
+pub async fn open(locks: &mut LockServiceClient<Channel>) -> v1::Opened {
+    locks.open_session(v1::OpenRequest::default()).await.unwrap().into_inner()
 }
 
 /// Connects, without sharing the connection with anybody.

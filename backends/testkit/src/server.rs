@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -191,6 +191,20 @@ impl ServerProcess {
         self.launch().await
     }
 
+    /// Keeps the server as long as this process runs, for tests that share one. However the process ends, the server is
+    /// killed then and its data removed: by a shell that waits for the end of its input. Not to be restarted after that.
+    pub fn for_the_whole_run(self) -> io::Result<&'static Self> {
+        const KEEPER: &str = "cat >/dev/null; kill -9 \"$1\" 2>/dev/null; sleep 1; rm -rf \"$0\"";
+        let pid = self.pid().ok_or(io::ErrorKind::NotConnected)?.to_string();
+        let mut keeper = std::process::Command::new("sh");
+        keeper.args(["-c", KEEPER]).arg(self.data_dir()).arg(pid).stdin(Stdio::piped());
+        // Nobody who reads the output of the tests waits for the keeper.
+        let mut keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        // Never closed by us: the end of the process closes it.
+        std::mem::forget(keeper.stdin.take());
+        Ok(Box::leak(Box::new(self)))
+    }
+
     /// SIGSTOP: the process keeps its connections and does nothing.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
@@ -223,7 +237,7 @@ impl ServerProcess {
         let mut command = spawner::command(&self.path);
         command.args(self.plan.arguments.iter().map(|argument| self.fill(argument)));
         command.current_dir(self.data_dir());
-        command.stdin(std::process::Stdio::null());
+        command.stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(system)?);
         command.stderr(log);
         let child = spawner::spawn(command).map_err(system)?;
