@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use sixpin_core::backend::{Backend, Durability};
 use sixpin_etcd::EtcdBackend;
@@ -55,10 +57,22 @@ impl OpenError {
     }
 }
 
+/// How a process opens its stores. The program's own is [`opener`]; a test may put one in its place that knows one more
+/// kind of store.
+pub type Opener = Arc<dyn Fn(BackendConfig, Durability) -> BoxFuture<'static, OpenResult> + Send + Sync>;
+
+/// A store that was opened, or why it was not.
+pub type OpenResult = Result<Arc<dyn Backend>, OpenError>;
+
+/// Opens what the program knows.
+pub fn opener() -> Opener {
+    Arc::new(|config, require| async move { open(&config, require).await }.boxed())
+}
+
 /// Opens a store, and refuses one that is less durable than required.
 ///
 /// The futures of the stores are deep, so each is boxed: whoever waits for this one stays small.
-pub async fn open(config: &BackendConfig, require: Durability) -> Result<Arc<dyn Backend>, OpenError> {
+pub async fn open(config: &BackendConfig, require: Durability) -> OpenResult {
     let url = config.url.as_str();
     let (scheme, _) = url.split_once(':').unwrap_or((url, ""));
     // What stands after a plus says how servers of this kind are put together.

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::backends::{self, OpenError};
+use crate::backends::{self, OpenError, Opener};
 use crate::config::check::host_name;
 use crate::config::{Config, DEFAULT_BACKEND};
 use crate::drain::Drain;
@@ -81,12 +81,25 @@ pub struct Server {
 impl Server {
     /// Opens the stores, starts the engines and listens.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let stores = open_all(&config).await?;
-        Self::start_on(config, stores).await
+        Self::start_with(config, backends::opener()).await
+    }
+
+    /// As [`Server::start`], with stores opened by `opener`.
+    pub async fn start_with(config: Config, opener: Opener) -> Result<Self, StartError> {
+        let stores = open_all(&config, &opener).await?;
+        Self::run(config, stores, opener).await
     }
 
     /// As [`Server::start`], on stores that are open already: one for each configured backend.
     pub async fn start_on(config: Config, stores: BTreeMap<String, Arc<dyn Backend>>) -> Result<Self, StartError> {
+        Self::run(config, stores, backends::opener()).await
+    }
+
+    async fn run(
+        config: Config,
+        stores: BTreeMap<String, Arc<dyn Backend>>,
+        opener: Opener,
+    ) -> Result<Self, StartError> {
         let socket = bind(config.listen).await?;
         let admin_socket = match config.admin_listen {
             Some(address) => Some(bind(address).await?),
@@ -98,7 +111,7 @@ impl Server {
             None => None,
         };
         warn_of_exposure([Some(address), admin_address]);
-        let runtime = start_engines(&config, stores, &broker_info(&config, address, admin_address)).await;
+        let runtime = start_engines(&config, stores, &broker_info(&config, address, admin_address), &opener).await;
         let health = Health::default();
         health.report(false).await;
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
@@ -148,18 +161,23 @@ impl Server {
     }
 }
 
-async fn open_all(config: &Config) -> Result<BTreeMap<String, Arc<dyn Backend>>, StartError> {
+async fn open_all(config: &Config, opener: &Opener) -> Result<BTreeMap<String, Arc<dyn Backend>>, StartError> {
     let mut stores = BTreeMap::new();
     for (name, backend) in &config.backends {
-        let store =
-            backends::open(backend, config.require).await.map_err(|error| StartError::Open(name.clone(), error))?;
+        let opened = opener(backend.clone(), config.require).await;
+        let store = opened.map_err(|error| StartError::Open(name.clone(), error))?;
         tracing::info!(backend = name, url = backends::redacted(&backend.url), "store opened");
         stores.insert(name.clone(), store);
     }
     Ok(stores)
 }
 
-async fn start_engines(config: &Config, stores: BTreeMap<String, Arc<dyn Backend>>, info: &BrokerInfo) -> Runtime {
+async fn start_engines(
+    config: &Config,
+    stores: BTreeMap<String, Arc<dyn Backend>>,
+    info: &BrokerInfo,
+    opener: &Opener,
+) -> Runtime {
     let names: Vec<String> = stores.keys().cloned().collect();
     let place = |name: &str| names.iter().position(|known| known == name).unwrap_or_default();
     let lockspaces: BTreeMap<Lockspace, (usize, LockspaceConfig)> = config
@@ -167,20 +185,26 @@ async fn start_engines(config: &Config, stores: BTreeMap<String, Arc<dyn Backend
         .iter()
         .map(|(name, settings)| (name.clone(), (place(&settings.backend), settings.config.clone())))
         .collect();
-    let starting = stores.into_iter().map(|(name, store)| start_engine(config, name, store, info));
+    let starting = stores.into_iter().map(|(name, store)| start_engine(config, name, store, info, opener.clone()));
     let engines = futures::future::join_all(starting).await;
     Runtime::new(config.name.clone(), engines, place(DEFAULT_BACKEND), lockspaces, config.limits.clone())
 }
 
-async fn start_engine(config: &Config, name: String, store: Arc<dyn Backend>, info: &BrokerInfo) -> EngineHandle {
+async fn start_engine(
+    config: &Config,
+    name: String,
+    store: Arc<dyn Backend>,
+    info: &BrokerInfo,
+    opener: Opener,
+) -> EngineHandle {
     let lockspaces = config.lockspaces.iter().filter(|(_, settings)| settings.backend == name);
     let lockspaces = lockspaces.map(|(lockspace, settings)| (lockspace.clone(), settings.config.clone())).collect();
     let (backend, require) = (config.backends.get(&name).cloned(), config.require);
     let reopen = Box::new(move || {
-        let backend = backend.clone();
+        let (backend, opener) = (backend.clone(), opener.clone());
         async move {
             let backend = backend.ok_or_else(|| "the backend is not configured".to_string())?;
-            backends::open(&backend, require).await.map_err(|error| error.to_string())
+            opener(backend, require).await.map_err(|error| error.to_string())
         }
         .boxed()
     });

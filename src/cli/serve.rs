@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
-use crate::backends;
+use crate::backends::{self, Opener};
 use crate::config::{self, Config, ConfigError};
 use crate::log;
 use crate::serve::Server;
@@ -85,6 +85,11 @@ impl Args {
 
 /// Runs a broker.
 pub fn run(args: &Args) -> ExitCode {
+    run_with(args, backends::opener())
+}
+
+/// As [`run`], with stores opened by `opener`.
+pub fn run_with(args: &Args, opener: Opener) -> ExitCode {
     let config = match args.load(std::env::vars()) {
         Ok(config) => config,
         Err(error) => return refuse(&error, super::exit::CONFIG),
@@ -96,13 +101,13 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error, 1),
     };
-    let status = runtime.block_on(serve(args, config));
+    let status = runtime.block_on(serve(args, config, opener));
     // Whatever still runs has been told to stop, and may not hold up the end.
     runtime.shutdown_background();
     status
 }
 
-async fn serve(args: &Args, config: Config) -> ExitCode {
+async fn serve(args: &Args, config: Config, opener: Opener) -> ExitCode {
     // Signals are caught from the first moment on, so that a stop during the start is not lost.
     let (mut term, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(term), Ok(interrupt)) => (term, interrupt),
@@ -115,7 +120,7 @@ async fn serve(args: &Args, config: Config) -> ExitCode {
         }
     };
     let server = tokio::select! {
-        started = Server::start(config) => match started {
+        started = Server::start_with(config, opener) => match started {
             Ok(server) => server,
             Err(error) => {
                 let failure = Failure::new(error.exit_code(), &error);

@@ -56,7 +56,7 @@ struct Traps {
 }
 
 struct Shared {
-    server: SocketAddr,
+    server: watch::Sender<SocketAddr>,
     mode: watch::Sender<Mode>,
     // Counts the orders to close whatever is open.
     cuts: watch::Sender<usize>,
@@ -80,7 +80,7 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            server,
+            server: watch::Sender::new(server),
             mode: watch::Sender::new(Mode::Pass),
             cuts: watch::Sender::new(0),
             traps: watch::Sender::new(Traps { number: 0, trap: None }),
@@ -108,6 +108,11 @@ impl Proxy {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Forwards connections opened from now on to another server: for one that must know this address before it starts.
+    pub fn forward_to(&self, server: SocketAddr) {
+        self.shared.server.send_replace(server);
     }
 
     /// Changes what happens to all connections.
@@ -193,7 +198,8 @@ impl Shared {
             return;
         }
         let born = self.traps.borrow().number;
-        let Ok(mut server) = TcpStream::connect(self.server).await else {
+        let target = *self.server.borrow();
+        let Ok(mut server) = TcpStream::connect(target).await else {
             return;
         };
         // Pieces are forwarded as they come; waiting for more would add delays that the network does not have.

@@ -1,0 +1,282 @@
+//! Clients that lock, convert, cancel and release at random, and say what they see.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sixpin_client::{Client, Error, Guard, Mode, Session};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::history::{Event, Recorder, What, now};
+use crate::register::Access;
+
+/// What one session does.
+#[derive(Clone)]
+pub struct Load {
+    /// The brokers, in the order in which they are tried.
+    pub endpoints: Vec<String>,
+    /// Of the session.
+    pub ttl: Duration,
+    /// How many resources there are.
+    pub resources: usize,
+    /// How many locks it wants at once.
+    pub workers: usize,
+    /// Where its randomness begins.
+    pub seed: u64,
+}
+
+/// How a session's life went.
+#[derive(Debug, Clone, Default)]
+pub struct Lives {
+    /// Sessions opened, one after the other.
+    pub opened: usize,
+    /// Why they were lost, and how often.
+    pub lost: BTreeMap<String, usize>,
+    /// How often they moved.
+    pub moves: u64,
+}
+
+impl Lives {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.moves += other.moves;
+        for (reason, count) in &other.lost {
+            *self.lost.entry(reason.clone()).or_default() += count;
+        }
+    }
+}
+
+/// The name of a resource.
+pub fn resource(number: usize) -> String {
+    format!("torture/{number}")
+}
+
+/// Works until told to stop, then leaves with nothing held. A session that is lost is followed by another.
+pub async fn work(load: Load, registers: Access, record: Recorder, mut stop: watch::Receiver<bool>) -> Lives {
+    let client = Client::new(load.endpoints.clone()).expect("addresses are good");
+    let mut lives = Lives::default();
+    let mut seed = load.seed;
+    while !*stop.borrow() {
+        let opened = tokio::select! {
+            opened = client.session().ttl(load.ttl).open() => opened,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok(session) = opened else {
+            sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        lives.opened += 1;
+        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let workers = (0..load.workers).map(|worker| Worker {
+            session: &session,
+            registers: &registers,
+            record: &record,
+            stop: &stop,
+            resources: load.resources,
+            rng: Mutex::new(fastrand::Rng::with_seed(seed.wrapping_add(worker as u64))),
+        });
+        let ((), early) = tokio::join!(
+            async { drop(futures::future::join_all(workers.map(Worker::run)).await) },
+            lost_early(&session, stop.clone()),
+        );
+        lives.moves += u64::from(session.move_number());
+        if let Err(Error::Lost(loss)) = session.check() {
+            let early = if early { " (before its deadline)" } else { "" };
+            *lives.lost.entry(format!("{loss}{early}")).or_default() += 1;
+        } else if let Err(Error::Lost(loss)) = session.close().await {
+            *lives.lost.entry(format!("while it left: {loss}")).or_default() += 1;
+        }
+    }
+    lives
+}
+
+/// Follows a session until it is over or the work is. True if it was lost while its own clock said that it was valid.
+async fn lost_early(session: &Session, mut stop: watch::Receiver<bool>) -> bool {
+    let mut until = now();
+    loop {
+        let at = now();
+        let left = session.valid_for();
+        if left.is_zero() {
+            return at < until;
+        }
+        until = at + u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+        tokio::select! {
+            _ = session.lost() => {}
+            () = sleep(Duration::from_millis(50)) => {}
+            _ = stop.wait_for(|stop| *stop) => return false,
+        }
+    }
+}
+
+/// One lock at a time.
+struct Worker<'a> {
+    session: &'a Session,
+    registers: &'a Access,
+    record: &'a Recorder,
+    stop: &'a watch::Receiver<bool>,
+    resources: usize,
+    rng: Mutex<fastrand::Rng>,
+}
+
+impl Worker<'_> {
+    async fn run(self) {
+        while !*self.stop.borrow() && self.session.is_valid() {
+            match self.once().await {
+                Ok(()) | Err(Error::NotGranted(_) | Error::Lost(_) | Error::Closed) => {}
+                // A store that is away, a broker that drains: try again.
+                Err(_) => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    fn random(&self, below: usize) -> usize {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).usize(..below)
+    }
+
+    fn mode(&self) -> Mode {
+        // Modes that exclude others are the ones to watch.
+        [Mode::NL, Mode::CR, Mode::CW, Mode::CW, Mode::PR, Mode::PR, Mode::PW, Mode::PW, Mode::EX, Mode::EX]
+            [self.random(10)]
+    }
+
+    async fn pause(&self) {
+        sleep(Duration::from_millis(self.random(15) as u64)).await;
+    }
+
+    /// Locks, uses, converts and releases.
+    async fn once(&self) -> Result<(), Error> {
+        let resource = self.random(self.resources);
+        let request = self.session.lock(self::resource(resource), self.mode());
+        let request = match self.random(10) {
+            0 => request.try_lock(),
+            1..4 => request.wait(Duration::from_millis(50 + self.random(500) as u64)),
+            _ => request.wait(Duration::from_secs(5)),
+        };
+        let mut locking = request.into_future();
+        let guard = if self.random(8) == 0 {
+            let early = Duration::from_millis(self.random(40) as u64);
+            match tokio::time::timeout(early, &mut locking).await {
+                Ok(guard) => guard?,
+                Err(_) if self.random(2) == 0 => {
+                    locking.cancel();
+                    locking.await?
+                }
+                Err(_) => return Ok(()),
+            }
+        } else {
+            locking.await?
+        };
+        let held = Held { worker: self, guard: &guard, resource };
+        held.granted(guard.mode(), guard.fence());
+        let used = held.use_it().await;
+        if let Err(error) = used {
+            held.see(What::Lost(error.to_string()));
+            return Err(error);
+        }
+        held.see(What::Released);
+        if self.random(4) == 0 { drop(guard) } else { guard.release().await? }
+        Ok(())
+    }
+}
+
+/// A lock that is held, and says so.
+struct Held<'a> {
+    worker: &'a Worker<'a>,
+    guard: &'a Guard,
+    resource: usize,
+}
+
+impl Held<'_> {
+    fn see(&self, what: What) {
+        self.see_at(now(), what);
+    }
+
+    fn see_at(&self, at: u64, what: What) {
+        let (session, claim) = (self.worker.session.id().to_owned(), self.guard.claim());
+        (self.worker.record)(Event { at, session, claim, resource: self.resource, what });
+    }
+
+    /// Says so only if the lock is valid after it was heard of.
+    fn granted(&self, mode: Mode, fence: u64) {
+        let at = now();
+        if self.guard.is_valid() {
+            self.see_at(at, What::Granted(mode as u8, fence));
+        }
+    }
+
+    /// Proves that the lock is valid.
+    fn prove(&self) -> Result<(), Error> {
+        let at = now();
+        let left = self.guard.valid_for();
+        self.guard.check()?;
+        self.see_at(at, What::Valid(at + u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)));
+        Ok(())
+    }
+
+    async fn use_it(&self) -> Result<(), Error> {
+        self.update().await?;
+        for _ in 0..self.worker.random(3) {
+            self.convert(self.worker.mode()).await?;
+            self.update().await?;
+        }
+        self.prove()
+    }
+
+    /// Uses what the lock protects, as much as the mode allows.
+    async fn update(&self) -> Result<(), Error> {
+        self.prove()?;
+        if matches!(self.guard.mode(), Mode::PW | Mode::EX) {
+            let fence = self.guard.fence();
+            let read = self.worker.registers.read(self.resource, fence).await;
+            self.worker.pause().await;
+            self.prove()?;
+            if let Some(read) = read {
+                self.worker.registers.write(self.resource, fence, read).await;
+            }
+        } else {
+            self.worker.pause().await;
+        }
+        self.prove()
+    }
+
+    async fn convert(&self, wanted: Mode) -> Result<(), Error> {
+        let held = self.guard.mode();
+        if wanted == held {
+            return Ok(());
+        }
+        let down = at_most(wanted, held);
+        let meanwhile = if down {
+            Some(wanted)
+        } else if at_most(held, wanted) {
+            None
+        } else {
+            Some(Mode::CR)
+        };
+        if let Some(mode) = meanwhile {
+            self.prove()?;
+            self.see(What::Lowered(mode as u8));
+        }
+        let request = self.guard.convert(wanted);
+        let request = match self.worker.random(3) {
+            0 => request.no_wait(),
+            _ => request.wait(Duration::from_millis(20 + self.worker.random(300) as u64)),
+        };
+        match request.await {
+            Ok(grant) if down => debug_assert_eq!(grant.mode, wanted),
+            Ok(grant) => self.granted(grant.mode, grant.fence),
+            Err(Error::NotGranted(_) | Error::Unavailable(_) | Error::Busy(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Whether one mode allows nothing that the other does not. CW and PR have no order.
+fn at_most(one: Mode, other: Mode) -> bool {
+    Mode::ALL.into_iter().all(|third| one.compatible(third) || !other.compatible(third))
+}
+
+/// Work that goes on until it is told to stop.
+pub type Stop = Arc<watch::Sender<bool>>;
