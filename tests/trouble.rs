@@ -1,6 +1,7 @@
 //! A store that misbehaves, a broker that is declared dead, a store that forgets.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sixpin_memory::{Fault, Faulty, MemoryStore, Operation};
 use sixpin_proto::v1;
@@ -9,7 +10,7 @@ use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
 use crate::support::stream::Session;
-use crate::support::{Broker, reason, resource, soon, unlock, until, wait_lock};
+use crate::support::{Broker, credential, reason, resource, soon, unlock, until, wait_lock};
 
 /// Every third commit goes wrong, each time in another way.
 fn troubled(store: &MemoryStore) -> Faulty<sixpin_memory::MemoryBackend> {
@@ -106,6 +107,63 @@ async fn a_store_that_forgot_everything_ends_all_sessions_and_is_used_again_late
     until("it to serve", async || broker.locks().await.open_session(v1::OpenRequest::default()).await.is_ok()).await;
     let mut session = broker.session().await;
     assert_eq!(session.lock(wait_lock(1, "r", v1::Mode::Ex)).await.status(), v1::Status::Granted);
+}
+
+/// Two brokers on one store; the commits of the first are refused while `refuses` is set.
+async fn two_brokers(refuses: &Arc<AtomicBool>) -> (Broker, Broker) {
+    let (store, refuses) = (MemoryStore::new(), refuses.clone());
+    let first = Faulty::new(store.backend(true), move |call| {
+        let refused = call.operation == Operation::Commit && refuses.load(Ordering::SeqCst);
+        if refused { Fault::Unavailable } else { Fault::None }
+    });
+    (Broker::behind(Arc::new(first), "").await, Broker::on(&store, "").await)
+}
+
+/// A session that was opened at the first broker, and lives at the second for longer than the first remembers it.
+async fn moved_long_ago(first: &Broker, second: &Broker, live: Vec<v1::LiveClaim>, opened: &v1::Opened) {
+    let mut elsewhere = second.locks().await;
+    let resume = resume_by_call(opened, 1, live);
+    elsewhere.resume_session(resume).await.unwrap();
+    until("the first broker to give it up", async || {
+        let call = v1::KeepAliveCall { credential: Some(credential(opened)), move_number: 1 };
+        elsewhere.keep_alive(call).await.unwrap();
+        let sessions = first.inspect().await.list_sessions(v1::ListSessionsRequest::default()).await.unwrap();
+        sessions.into_inner().sessions.iter().all(|session| session.state != "vouching")
+    })
+    .await;
+}
+
+fn resume_by_call(opened: &v1::Opened, move_number: u32, claims: Vec<v1::LiveClaim>) -> v1::ResumeRequest {
+    let (session, secret) = (opened.session.clone(), opened.secret.clone());
+    v1::ResumeRequest { session, secret, move_number, next_claim: 2, claims, ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_session_that_a_former_broker_is_still_burying_is_not_said_to_be_over() {
+    let refuses = Arc::new(AtomicBool::new(false));
+    let (first, second) = two_brokers(&refuses).await;
+    let mut locks = first.locks().await;
+    let open = v1::OpenRequest { ttl_ms: Some(1_000), ..Default::default() };
+    let opened = locks.open_session(open).await.unwrap().into_inner();
+    let lock = Some(wait_lock(1, "r", v1::Mode::Ex));
+    locks.lock(v1::LockCall { credential: Some(credential(&opened)), lock }).await.unwrap();
+    // The first broker has not heard that the session moved, and can not write that it died.
+    refuses.store(true, Ordering::SeqCst);
+    let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
+    moved_long_ago(&first, &second, vec![live.clone()], &opened).await;
+    let refused = locks.resume_session(resume_by_call(&opened, 2, vec![live.clone()])).await.unwrap_err();
+    assert_eq!(reason(&refused), (Code::Unavailable, v1::Reason::Unavailable));
+    let resumed = second.locks().await.resume_session(resume_by_call(&opened, 3, vec![live])).await.unwrap();
+    assert_eq!(resumed.into_inner().claims[0].mode(), v1::Mode::Ex);
+}
+
+#[tokio::test]
+async fn a_session_that_was_idle_when_it_moved_away_may_come_back() {
+    let (first, second) = two_brokers(&Arc::default()).await;
+    let open = v1::OpenRequest { ttl_ms: Some(1_000), ..Default::default() };
+    let opened = first.locks().await.open_session(open).await.unwrap().into_inner();
+    moved_long_ago(&first, &second, Vec::new(), &opened).await;
+    first.locks().await.resume_session(resume_by_call(&opened, 2, Vec::new())).await.unwrap();
 }
 
 fn resume(session: &Session, move_number: u32) -> v1::ResumeRequest {

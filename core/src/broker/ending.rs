@@ -36,6 +36,15 @@ impl Broker {
         }
     }
 
+    /// What a client is told of its session while this broker buries it. The session may have moved without this broker
+    /// having heard of it; only the mark can tell.
+    pub(super) fn being_buried(id: SessionId, definite: bool) -> RequestError {
+        if definite {
+            return RequestError::SessionGone(id);
+        }
+        RequestError::Unavailable(format!("session {id} was silent and is being buried here: try another broker"))
+    }
+
     /// Ends a session that this broker vouches for, against its client's will.
     pub(super) fn expire(&mut self, id: SessionId, reason: LostReason) {
         let shared = self.config.profile.shared;
@@ -45,7 +54,9 @@ impl Broker {
         }
         session.life = Life::Burying(reason);
         let (connection, mark, told) = (session.connection.take(), session.mark, session.expiring);
+        // A session that holds and waits for nothing needs no mark.
         let unmarked = session.claims.is_empty() && mark.is_absent();
+        session.buried = !shared || unmarked;
         if let Some(connection) = connection {
             if !told {
                 self.out.push(Effect::Event { connection, event: Event::Lost { reason, claims: Vec::new() } });
@@ -54,7 +65,6 @@ impl Broker {
             self.out.push(Effect::Disconnect { connection });
         }
         self.log(LogLevel::Info, "session ends", id.to_string(), format!("{reason:?}"));
-        // A session that holds and waits for nothing needs no mark.
         if !shared || unmarked {
             self.bury_claims(id);
         } else {
@@ -207,6 +217,7 @@ impl Broker {
     fn own_buried(&mut self, id: SessionId, version: Version) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.mark = version;
+            session.buried = true;
         }
         self.log(LogLevel::Info, "session buried", id.to_string(), String::new());
         self.bury_claims(id);

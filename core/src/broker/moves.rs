@@ -42,8 +42,10 @@ impl Broker {
         }
         self.check_may_vouch()?;
         self.check_free(from.connection, resume.attach)?;
+        let buried = self.sessions.get(&id).is_some_and(|session| session.buried);
         match self.sessions.get(&id).map(|session| (session.life.clone(), session.move_number, session.bound)) {
-            Some((Life::Burying(_) | Life::Closing, ..)) => Err(RequestError::SessionGone(id)),
+            Some((Life::Burying(_), ..)) => Err(Self::being_buried(id, buried)),
+            Some((Life::Closing, ..)) => Err(RequestError::SessionGone(id)),
             Some((_, _, true)) => {
                 Err(RequestError::Invalid(format!("session {id} is bound to its connection and cannot be resumed")))
             }
@@ -90,7 +92,8 @@ impl Broker {
 
     fn move_here(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {
         let id = resume.session;
-        if !self.config.profile.shared || self.buried_here(id) {
+        // One that was opened here and is not in the table any more may have lived on elsewhere: its mark decides.
+        if !self.config.profile.shared || self.strangers.is_dead(id) {
             return Err(RequestError::SessionGone(id));
         }
         if self.sessions.len() >= self.config.limits.sessions_per_broker {

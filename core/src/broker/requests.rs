@@ -78,12 +78,13 @@ impl Broker {
                 id
             }
         };
-        match self.sessions.get(&id).map(|session| &session.life) {
-            Some(Life::Vouching) => Ok(id),
-            Some(Life::Moving) => {
+        match self.sessions.get(&id).map(|session| (&session.life, session.buried)) {
+            Some((Life::Vouching, _)) => Ok(id),
+            Some((Life::Moving, _)) => {
                 Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")))
             }
-            Some(Life::Burying(_) | Life::Closing) => Err(RequestError::SessionGone(id)),
+            Some((Life::Burying(_), buried)) => Err(Self::being_buried(id, buried)),
+            Some((Life::Closing, _)) => Err(RequestError::SessionGone(id)),
             None => Err(self.not_here(id)),
         }
     }

@@ -22,7 +22,8 @@ pub(super) enum Life {
     Moving,
     /// This broker vouches.
     Vouching,
-    /// The burial may have been sent: the session is never answered again.
+    /// The burial may have been sent: the session is never answered again. Until the mark is known to be written, the
+    /// session may turn out to live elsewhere, and nobody is told that it is over.
     Burying(LostReason),
     /// The client closed it; its claims are being removed.
     Closing,
@@ -57,6 +58,8 @@ pub(super) struct Session {
     pub(super) held_back: Vec<Event>,
     /// An administrator ended it; it goes when the client confirms.
     pub(super) expiring: bool,
+    /// Its burial is definite.
+    pub(super) buried: bool,
 }
 
 /// A resume that is not answered yet.
@@ -88,6 +91,7 @@ impl Session {
             resuming: None,
             held_back: Vec::new(),
             expiring: false,
+            buried: false,
         }
     }
 

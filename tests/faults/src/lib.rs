@@ -17,7 +17,8 @@
 //! * [`check`]: what must hold of a history;
 //! * [`run`]: load, faults, and the check at the end;
 //! * [`faults`]: what is done to the processes;
-//! * [`times`]: how long it takes until a lock is free again.
+//! * [`times`]: how long it takes until a lock is free again;
+//! * [`sessions`]: very many sessions at one broker.
 
 pub mod store;
 pub mod open;
@@ -30,3 +31,4 @@ pub mod check;
 pub mod run;
 pub mod faults;
 pub mod times;
+pub mod sessions;

@@ -1,7 +1,7 @@
 //! Clients that lock, convert, cancel and release at random, and say what they see.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sixpin_client::{Client, Error, Guard, Mode, Session};
@@ -92,6 +92,21 @@ pub async fn work(load: Load, registers: Access, record: Recorder, mut stop: wat
     lives
 }
 
+/// Holds the first resource, and proves it again and again.
+pub async fn hold(load: Load, record: Recorder, mut stop: watch::Receiver<bool>) {
+    let client = Client::new(load.endpoints).expect("addresses are good");
+    let session = client.session().ttl(load.ttl).open().await.expect("a broker answers");
+    let guard = session.lock(resource(0), Mode::EX).await.expect("nobody else holds it");
+    let held = Held { session: &session, record: &record, guard: &guard, resource: 0 };
+    held.granted(guard.mode(), guard.fence());
+    while held.prove().is_ok() {
+        tokio::select! {
+            () = sleep(Duration::from_millis(20)) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
 /// Follows a session until it is over or the work is. True if it was lost while its own clock said that it was valid.
 async fn lost_early(session: &Session, mut stop: watch::Receiver<bool>) -> bool {
     let mut until = now();
@@ -168,9 +183,9 @@ impl Worker<'_> {
         } else {
             locking.await?
         };
-        let held = Held { worker: self, guard: &guard, resource };
+        let held = Held { session: self.session, record: self.record, guard: &guard, resource };
         held.granted(guard.mode(), guard.fence());
-        let used = held.use_it().await;
+        let used = self.use_it(&held).await;
         if let Err(error) = used {
             held.see(What::Lost(error.to_string()));
             return Err(error);
@@ -179,11 +194,69 @@ impl Worker<'_> {
         if self.random(4) == 0 { drop(guard) } else { guard.release().await? }
         Ok(())
     }
+
+    async fn use_it(&self, held: &Held<'_>) -> Result<(), Error> {
+        self.update(held).await?;
+        for _ in 0..self.random(3) {
+            self.convert(held, self.mode()).await?;
+            self.update(held).await?;
+        }
+        held.prove()
+    }
+
+    /// Uses what the lock protects, as much as the mode allows.
+    async fn update(&self, held: &Held<'_>) -> Result<(), Error> {
+        held.prove()?;
+        if matches!(held.guard.mode(), Mode::PW | Mode::EX) {
+            let fence = held.guard.fence();
+            let read = self.registers.read(held.resource, fence).await;
+            self.pause().await;
+            held.prove()?;
+            if let Some(read) = read {
+                self.registers.write(held.resource, fence, read).await;
+            }
+        } else {
+            self.pause().await;
+        }
+        held.prove()
+    }
+
+    async fn convert(&self, held: &Held<'_>, wanted: Mode) -> Result<(), Error> {
+        let mode = held.guard.mode();
+        if wanted == mode {
+            return Ok(());
+        }
+        let down = at_most(wanted, mode);
+        let meanwhile = if down {
+            Some(wanted)
+        } else if at_most(mode, wanted) {
+            None
+        } else {
+            Some(Mode::CR)
+        };
+        if let Some(mode) = meanwhile {
+            held.prove()?;
+            held.see(What::Lowered(mode as u8));
+        }
+        let request = held.guard.convert(wanted);
+        let request = match self.random(3) {
+            0 => request.no_wait(),
+            _ => request.wait(Duration::from_millis(20 + self.random(300) as u64)),
+        };
+        match request.await {
+            Ok(grant) if down => debug_assert_eq!(grant.mode, wanted),
+            Ok(grant) => held.granted(grant.mode, grant.fence),
+            Err(Error::NotGranted(_) | Error::Unavailable(_) | Error::Busy(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
 }
 
 /// A lock that is held, and says so.
 struct Held<'a> {
-    worker: &'a Worker<'a>,
+    session: &'a Session,
+    record: &'a Recorder,
     guard: &'a Guard,
     resource: usize,
 }
@@ -194,8 +267,8 @@ impl Held<'_> {
     }
 
     fn see_at(&self, at: u64, what: What) {
-        let (session, claim) = (self.worker.session.id().to_owned(), self.guard.claim());
-        (self.worker.record)(Event { at, session, claim, resource: self.resource, what });
+        let (session, claim) = (self.session.id().to_owned(), self.guard.claim());
+        (self.record)(Event { at, session, claim, resource: self.resource, what });
     }
 
     /// Says so only if the lock is valid after it was heard of.
@@ -214,69 +287,9 @@ impl Held<'_> {
         self.see_at(at, What::Valid(at + u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)));
         Ok(())
     }
-
-    async fn use_it(&self) -> Result<(), Error> {
-        self.update().await?;
-        for _ in 0..self.worker.random(3) {
-            self.convert(self.worker.mode()).await?;
-            self.update().await?;
-        }
-        self.prove()
-    }
-
-    /// Uses what the lock protects, as much as the mode allows.
-    async fn update(&self) -> Result<(), Error> {
-        self.prove()?;
-        if matches!(self.guard.mode(), Mode::PW | Mode::EX) {
-            let fence = self.guard.fence();
-            let read = self.worker.registers.read(self.resource, fence).await;
-            self.worker.pause().await;
-            self.prove()?;
-            if let Some(read) = read {
-                self.worker.registers.write(self.resource, fence, read).await;
-            }
-        } else {
-            self.worker.pause().await;
-        }
-        self.prove()
-    }
-
-    async fn convert(&self, wanted: Mode) -> Result<(), Error> {
-        let held = self.guard.mode();
-        if wanted == held {
-            return Ok(());
-        }
-        let down = at_most(wanted, held);
-        let meanwhile = if down {
-            Some(wanted)
-        } else if at_most(held, wanted) {
-            None
-        } else {
-            Some(Mode::CR)
-        };
-        if let Some(mode) = meanwhile {
-            self.prove()?;
-            self.see(What::Lowered(mode as u8));
-        }
-        let request = self.guard.convert(wanted);
-        let request = match self.worker.random(3) {
-            0 => request.no_wait(),
-            _ => request.wait(Duration::from_millis(20 + self.worker.random(300) as u64)),
-        };
-        match request.await {
-            Ok(grant) if down => debug_assert_eq!(grant.mode, wanted),
-            Ok(grant) => self.granted(grant.mode, grant.fence),
-            Err(Error::NotGranted(_) | Error::Unavailable(_) | Error::Busy(_)) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
 }
 
 /// Whether one mode allows nothing that the other does not. CW and PR have no order.
 fn at_most(one: Mode, other: Mode) -> bool {
     Mode::ALL.into_iter().all(|third| one.compatible(third) || !other.compatible(third))
 }
-
-/// Work that goes on until it is told to stop.
-pub type Stop = Arc<watch::Sender<bool>>;

@@ -11,7 +11,8 @@ use sixpin_faults::run::{Running, Shape};
 use sixpin_faults::store::server;
 use sixpin_faults::store::words::Kind;
 use sixpin_faults::world::{Plan, StoreKind};
-use sixpin_faults::{open, process};
+use sixpin_faults::sessions::{self, Crowd};
+use sixpin_faults::{open, process, times};
 
 /// Real processes under faults.
 #[derive(Debug, Parser)]
@@ -24,6 +25,10 @@ struct Cli {
 enum Command {
     /// Run brokers under load and faults, and check what the clients saw.
     Torture(Torture),
+    /// Measure how long it takes until a dead client's lock is free, and until a client whose broker died works on.
+    Times(Times),
+    /// Keep very many sessions alive at one broker on the networked store.
+    Sessions(Sessions),
     /// A broker, which knows the networked store as well.
     #[command(hide = true)]
     Broker(sixpin::cli::serve::Args),
@@ -77,9 +82,45 @@ struct Torture {
     seed: u64,
 }
 
+/// What `times` takes.
+#[derive(Debug, clap::Args)]
+struct Times {
+    /// The store.
+    #[arg(long, value_enum, default_value = "net")]
+    store: StoreKind,
+    /// TTL of sessions.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "10s")]
+    ttl: Duration,
+    /// `broker_ttl`.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
+    broker_ttl: Duration,
+    /// How often.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+/// What `sessions` takes.
+#[derive(Debug, clap::Args)]
+struct Sessions {
+    /// How many.
+    #[arg(long, default_value_t = 100_000)]
+    sessions: usize,
+    /// Over how many connections.
+    #[arg(long, default_value_t = 1_000)]
+    connections: usize,
+    /// Their TTL.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
+    ttl: Duration,
+    /// How long they live.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "3m")]
+    time: Duration,
+}
+
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Torture(torture) => block_on(run_torture(torture)),
+        Command::Times(times) => block_on(run_times(times)),
+        Command::Sessions(args) => block_on(run_sessions(args)),
         Command::Broker(args) => sixpin::cli::serve::run_with(&args, open::opener()),
         Command::Store { listen, folder, marking } => block_on(async move {
             match server::serve(listen, &folder, Kind { marking }).await {
@@ -144,4 +185,55 @@ async fn run_torture(args: Torture) -> ExitCode {
     let report = running.finish().await;
     println!("{report}");
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::print_stdout, reason = "a program speaks to people")]
+async fn run_times(args: Times) -> ExitCode {
+    let plan = Plan { program: program(), store: args.store, brokers: 3, broker_ttl: args.broker_ttl };
+    let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
+    for round in 1..=args.rounds {
+        // Each waits most of the time, so they do not disturb each other.
+        let (alone, together, moved) = tokio::join!(
+            times::freed(&plan, args.ttl, false),
+            times::freed(&plan, args.ttl, true),
+            times::moved(&plan, args.ttl),
+        );
+        for (who, freed) in [("client died", alone), ("client and broker died", together)] {
+            let (keepalive, death) = (seconds(freed.since_keepalive), seconds(freed.since_death));
+            println!("{round}: {who}: lock free {death} after the death, {keepalive} after the last keepalive");
+        }
+        let again = seconds(moved.works_again);
+        println!(
+            "{round}: broker died: client works on after {again}, lock kept: {}, place kept: {}",
+            moved.kept_lock, moved.kept_place
+        );
+    }
+    ExitCode::SUCCESS
+}
+
+#[expect(clippy::print_stdout, reason = "a program speaks to people")]
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+async fn run_sessions(args: Sessions) -> ExitCode {
+    let broker_ttl = Duration::from_secs(5);
+    let plan = Plan { program: program(), store: StoreKind::Net, brokers: 1, broker_ttl };
+    let Sessions { sessions, connections, ttl, time } = args;
+    let found = sessions::live(&plan, &Crowd { sessions, connections, ttl, time }).await;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!(
+        "{sessions} sessions with a TTL of {ttl:?} over {connections} connections for {time:?}\n\
+         opened in {:.1} s; alive in the end: {}; lost: {}\n\
+         {} keepalives, the slowest acknowledged after {:?}\n\
+         store writes per second: {:.2}\n\
+         broker: {:.0} MiB empty, {:.0} MiB with all sessions, {:.1} KiB per session",
+        found.opening.as_secs_f64(),
+        found.alive,
+        found.lost,
+        found.keepalives,
+        found.slowest,
+        found.store_writes_per_second,
+        mib(found.empty_bytes),
+        mib(found.full_bytes),
+        found.full_bytes.saturating_sub(found.empty_bytes) as f64 / 1024.0 / sessions as f64,
+    );
+    if found.lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -20,9 +20,21 @@ use crate::load::{self, Load};
 use crate::register::Access;
 use crate::world::PATIENCE;
 
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Job {
+    /// Locks and releases at random.
+    Work,
+    /// Holds the first resource in EX.
+    Hold,
+}
+
 /// What the process takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// What it does.
+    #[arg(value_enum)]
+    job: Job,
     /// The brokers.
     #[arg(long, value_delimiter = ',')]
     endpoints: Vec<String>,
@@ -66,7 +78,10 @@ pub async fn run(args: Args) {
         workers: args.workers,
         seed: args.seed,
     };
-    load::work(load, registers, record, stopped).await;
+    match args.job {
+        Job::Work => drop(load::work(load, registers, record, stopped).await),
+        Job::Hold => load::hold(load, record, stopped).await,
+    }
 }
 
 /// A client that runs. It is killed when this is dropped.
@@ -78,9 +93,9 @@ pub struct ClientProcess {
 
 impl ClientProcess {
     /// Starts one whose events go into `history`.
-    pub fn start(program: &'static str, load: &Load, registers: SocketAddr, history: &History) -> Self {
+    pub fn start(program: &'static str, job: Job, load: &Load, registers: SocketAddr, history: &History) -> Self {
         let mut child = Command::new(program)
-            .arg("client")
+            .args(["client", if job == Job::Hold { "hold" } else { "work" }])
             .args(["--endpoints", &load.endpoints.join(",")])
             .args(["--ttl-ms", &load.ttl.as_millis().to_string()])
             .args(["--resources", &load.resources.to_string()])

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::check::{self, Tally};
 use crate::history::{History, Queue};
 use crate::load::{self, Lives, Load};
-use crate::process::ClientProcess;
+use crate::process::{ClientProcess, Job};
 use crate::register::{Access, Registers};
 use crate::world::{PATIENCE, Plan, World};
 
@@ -112,7 +112,7 @@ impl Running {
     /// One more client process.
     pub fn start_process(&mut self) {
         let load = self.next_load();
-        let process = ClientProcess::start(self.shape.plan.program, &load, self.registers_at, &self.history);
+        let process = ClientProcess::start(self.shape.plan.program, Job::Work, &load, self.registers_at, &self.history);
         self.processes.push(process);
     }
 

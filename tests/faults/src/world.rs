@@ -61,6 +61,12 @@ pub fn net_store(program: &'static str) -> ServerPlan {
         .arguments(["store", "--listen", "127.0.0.1:{port}", "--folder", "{dir}"])
 }
 
+/// A broker on plain memory, alone.
+pub fn memory_broker(program: &'static str) -> ServerPlan {
+    let plan = ServerPlan { program, arguments: Vec::new(), files: Vec::new(), probe: probe() };
+    plan.arguments(["broker", "--listen", "127.0.0.1:{port}", "--admin-listen", "off", "--name", "memory"])
+}
+
 /// Both the store and a broker answer to what they do not understand, if only by hanging up.
 fn probe() -> Probe {
     Probe { question: "\u{7f}".repeat(64), answer: "" }

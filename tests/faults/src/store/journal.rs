@@ -67,3 +67,17 @@ fn next<T: serde::de::DeserializeOwned>(rest: &mut &[u8]) -> Option<T> {
     *rest = &body[length..];
     Some(entry)
 }
+
+/// How many requests that changed something a journal holds; 0 if there is none.
+pub fn count(path: &Path) -> usize {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let mut rest = bytes.as_slice();
+    let mut entries = 0;
+    while let Some((length, body)) = rest.split_first_chunk::<4>() {
+        let Some(after) = body.get(u32::from_le_bytes(*length) as usize..) else { break };
+        rest = after;
+        entries += 1;
+    }
+    // The first entry is the root record.
+    entries.saturating_sub(1)
+}
