@@ -191,7 +191,11 @@ impl Worker<'_> {
             return Err(error);
         }
         held.see(What::Released);
-        if self.random(4) == 0 { drop(guard) } else { guard.release().await? }
+        if self.random(4) == 0 {
+            drop(guard);
+        } else {
+            guard.release().await?;
+        }
         Ok(())
     }
 

@@ -208,12 +208,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{} grants to {} sessions, {} updates, {} looks at queues with waiters, {} claims lost, {} moves",
-            self.tally.grants,
-            self.tally.sessions,
-            self.writes,
-            self.tally.orders,
-            self.tally.losses,
-            self.lives.moves
+            self.tally.grants, self.tally.sessions, self.writes, self.tally.orders, self.tally.losses, self.lives.moves
         )?;
         for (reason, count) in &self.lives.lost {
             writeln!(f, "  {count} sessions lost: {reason}")?;

@@ -98,7 +98,8 @@ pub async fn live(plan: &Plan, crowd: &Crowd) -> Found {
     let (before, begun) = (journal::count(&journal), Instant::now());
     tokio::time::sleep(crowd.time).await;
     let written = journal::count(&journal).saturating_sub(before);
-    found.store_writes_per_second = f64::from(u32::try_from(written).unwrap_or(u32::MAX)) / begun.elapsed().as_secs_f64();
+    found.store_writes_per_second =
+        f64::from(u32::try_from(written).unwrap_or(u32::MAX)) / begun.elapsed().as_secs_f64();
     found.full_bytes = resident(pid);
     stop.send_replace(true);
     while let Some(lived) = sessions.next().await {

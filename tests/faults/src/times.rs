@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sixpin_client::{Mode, Session};
+use sixpin_client::{Guard, Locking, Mode, Session, proto};
 use sixpin_testkit::until;
 
 use crate::history::{History, Time, What, now};
@@ -82,7 +82,6 @@ pub async fn moved(plan: &Plan, ttl: Duration) -> Moved {
     let works_again = between(killed, now());
     let kept_lock = held.is_valid() && held.fence() == fence;
     wanted.release().await.expect("it is held");
-    let soon = async |lock| tokio::time::timeout(PATIENCE, lock).await.expect("it is granted").expect("it is free");
     let first = soon(first).await;
     let first_fence = first.fence();
     first.release().await.expect("it is held");
@@ -91,28 +90,32 @@ pub async fn moved(plan: &Plan, ttl: Duration) -> Moved {
     Moved { works_again, kept_lock, kept_place }
 }
 
+async fn soon(lock: Locking) -> Guard {
+    tokio::time::timeout(PATIENCE, lock).await.expect("it is granted in the end").expect("its session lives")
+}
+
 async fn open(world: &World, first: usize, ttl: Duration) -> Session {
     world.client(first).session().ttl(ttl).open().await.expect("a session can be opened")
 }
 
 /// Waits until a resource has so many claims.
 pub async fn queued(world: &World, name: &str, claims: usize) {
-    use sixpin_client::proto;
-    let mut inspect = world.client(1).inspect().await.expect("a broker answers");
+    let inspect = world.client(1).inspect().await.expect("a broker answers");
     let resource = Some(proto::Resource { lockspace: String::new(), name: name.into() });
-    let mut seen = 0;
-    let there = until(PATIENCE, async || {
-        let state = inspect.get_resource(proto::GetResourceRequest { resource: resource.clone() }).await;
-        seen = state.map_or(seen, |state| state.into_inner().claims.len());
-        seen == claims
+    let there = until(PATIENCE, || {
+        let (mut inspect, resource) = (inspect.clone(), resource.clone());
+        async move {
+            let state = inspect.get_resource(proto::GetResourceRequest { resource }).await;
+            state.is_ok_and(|state| state.into_inner().claims.len() == claims)
+        }
     })
     .await;
-    assert!(there, "{name} has {seen} claims and not {claims}");
+    assert!(there, "{name} never has {claims} claims");
 }
 
 /// For how long a client counts its session valid after it sent a keepalive that was acknowledged.
 fn validity(ttl: Duration) -> Duration {
-    ttl.mul_f64(0.99) - (ttl / 20).max(Duration::from_millis(100))
+    ttl.mul_f64(0.99).saturating_sub((ttl / 20).max(Duration::from_millis(100)))
 }
 
 fn nanos(time: Duration) -> Time {

@@ -57,8 +57,13 @@ impl StoreKind {
 
 /// The networked store as a server that can be killed, frozen and wiped.
 pub fn net_store(program: &'static str) -> ServerPlan {
-    ServerPlan { program, arguments: Vec::new(), files: Vec::new(), probe: probe() }
-        .arguments(["store", "--listen", "127.0.0.1:{port}", "--folder", "{dir}"])
+    ServerPlan { program, arguments: Vec::new(), files: Vec::new(), probe: probe() }.arguments([
+        "store",
+        "--listen",
+        "127.0.0.1:{port}",
+        "--folder",
+        "{dir}",
+    ])
 }
 
 /// A broker on plain memory, alone.
@@ -129,7 +134,7 @@ impl World {
 
     /// A backend of our own, to look into the store.
     pub async fn look(&self) -> Arc<dyn Backend> {
-        let config = BackendConfig { url: self.url.clone(), settings: Default::default() };
+        let config = BackendConfig { url: self.url.clone(), settings: toml::Table::new() };
         opener()(config, Durability::Volatile).await.expect("the store can be opened")
     }
 

@@ -172,7 +172,8 @@ impl Backend for NetBackend {
             let watched = async {
                 let connection = self.connected().await.ok()?;
                 let number = self.number();
-                let ask = Ask { number, identity: self.root.identity, request: Request::Changed((&key).into(), seen.0) };
+                let ask =
+                    Ask { number, identity: self.root.identity, request: Request::Changed((&key).into(), seen.0) };
                 let _watch = Watch { connection: connection.clone(), number };
                 connection.ask(ask).await.ok()
             };
@@ -241,7 +242,7 @@ struct Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.connection.waiting().remove(&self.number).is_some() {
+        if self.connection.waiting().remove(self.number).is_some() {
             let request = Request::GiveUp(self.number);
             let _ = self.connection.asks.send(Ask { number: self.number, identity: 0, request });
         }
@@ -272,7 +273,7 @@ impl Connection {
         let reading = tokio::spawn(async move {
             read(reader, |answer: Answer| {
                 let Some(connection) = weak.upgrade() else { return };
-                let asker = connection.waiting().remove(&answer.number);
+                let asker = connection.waiting().remove(answer.number);
                 if let Some(asker) = asker {
                     let _ = asker.send(answer.response);
                 }
@@ -329,8 +330,8 @@ impl OpenWaiting<'_> {
         self.0.as_mut().map(|waiting| waiting.insert(number, sender)).is_some()
     }
 
-    fn remove(&mut self, number: &u64) -> Option<oneshot::Sender<Response>> {
-        self.0.as_mut()?.remove(number)
+    fn remove(&mut self, number: u64) -> Option<oneshot::Sender<Response>> {
+        self.0.as_mut()?.remove(&number)
     }
 }
 

@@ -72,7 +72,7 @@ fn next<T: serde::de::DeserializeOwned>(rest: &mut &[u8]) -> Option<T> {
 pub fn count(path: &Path) -> usize {
     let bytes = std::fs::read(path).unwrap_or_default();
     let mut rest = bytes.as_slice();
-    let mut entries = 0;
+    let mut entries = 0_usize;
     while let Some((length, body)) = rest.split_first_chunk::<4>() {
         let Some(after) = body.get(u32::from_le_bytes(*length) as usize..) else { break };
         rest = after;

@@ -10,7 +10,8 @@ use crate::{on_every_store, plan};
 const TTL: Duration = Duration::from_secs(2);
 
 async fn a_dead_clients_lock_is_not_given_away_before_its_ttl(store: StoreKind) {
-    let (alone, with_broker) = tokio::join!(freed(&plan(store), TTL, false), freed(&plan(store), TTL, true));
+    let plan = plan(store);
+    let (alone, with_broker) = tokio::join!(freed(&plan, TTL, false), freed(&plan, TTL, true));
     assert!(alone.since_keepalive >= TTL, "{alone:?}");
     assert!(with_broker.since_keepalive >= TTL, "{with_broker:?}");
 }

@@ -12,12 +12,12 @@ use crate::{on_every_store, shape};
 async fn under(shape: Shape, faults: &[Fault]) -> Report {
     let mut running = Running::start(shape).await;
     for (number, fault) in faults.iter().enumerate() {
-        sleep(Duration::from_millis(800)).await;
+        sleep(Duration::from_millis(1_200)).await;
         strike(&mut running, *fault, number).await;
     }
-    sleep(Duration::from_millis(800)).await;
+    sleep(Duration::from_millis(1_200)).await;
     let report = running.finish().await;
-    report.assert_good(20);
+    report.assert_good(10);
     report
 }
 
