@@ -2,8 +2,10 @@
 
 SEEDS ?= 0..2000
 SEED ?= 0
+STORE ?= net
+TIME ?= 30s
 
-.PHONY: run test gate simulate simulate-one bench fuzz-replay
+.PHONY: run test gate simulate simulate-one torture times crowd bench fuzz-replay
 
 ## Runs a broker in memory on 127.0.0.1:6616.
 run:
@@ -28,3 +30,16 @@ simulate-one:
 ## Measures lock and unlock pairs against a broker that it starts, as ratios to an empty echo service.
 bench:
 	cargo run --release --locked -- bench --spawn --floor
+	cargo run --release --locked -- bench --spawn
+
+## Real brokers on a real store under random load, then the checker: make torture STORE=redis TIME=10m
+torture:
+	cargo run --release --locked -p sixpin-faults -- torture --store $(STORE) --time $(TIME)
+
+## How long a dead client's lock stays taken, with TTL 10 s and broker_ttl 5 s: make times STORE=etcd
+times:
+	cargo run --release --locked -p sixpin-faults -- times --store $(STORE)
+
+## 100,000 sessions that keep alive at one broker for three minutes. Needs 20,000 open files.
+crowd:
+	cargo run --release --locked -p sixpin-faults -- sessions
