@@ -208,6 +208,15 @@ impl ServerProcess {
     /// SIGSTOP: the process keeps its connections and does nothing.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        // Its other threads stop a moment later, and on a busy machine that moment is long.
+        let stat = format!("/proc/{}/stat", self.pid().unwrap_or_default());
+        let stopped = || std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") T "));
+        for _ in 0..5_000 {
+            if stopped() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// SIGCONT: the process goes on where it stood.

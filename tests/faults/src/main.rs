@@ -103,8 +103,8 @@ struct Times {
 #[derive(Debug, clap::Args)]
 struct Sessions {
     /// How many.
-    #[arg(long, default_value_t = 100_000)]
-    sessions: usize,
+    #[arg(long = "sessions", default_value_t = 100_000)]
+    count: usize,
     /// Over how many connections.
     #[arg(long, default_value_t = 1_000)]
     connections: usize,
@@ -216,7 +216,7 @@ async fn run_times(args: Times) -> ExitCode {
 async fn run_sessions(args: Sessions) -> ExitCode {
     let broker_ttl = Duration::from_secs(5);
     let plan = Plan { program: program(), store: StoreKind::Net, brokers: 1, broker_ttl };
-    let Sessions { sessions, connections, ttl, time } = args;
+    let Sessions { count: sessions, connections, ttl, time } = args;
     let found = sessions::live(&plan, &Crowd { sessions, connections, ttl, time }).await;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!(

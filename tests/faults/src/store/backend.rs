@@ -28,7 +28,7 @@ use super::message::{Answer, Ask, Request, Response};
 use super::words;
 
 /// How long a server may take to answer, and to accept a connection.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a watch rests that found no server: its caller looks again by itself.
 const REST: Duration = Duration::from_millis(200);
 
@@ -69,8 +69,11 @@ impl NetBackend {
             return Err(io::Error::other("the server does not say which store it is"));
         };
         let root = words::root_to(root);
+        // What an unoptimized build on a busy machine moves long before its patience ends.
+        let batch_bytes_max = 4 * 1024 * 1024;
         let profile = Store::new(kind.to_store(), root.clone()).profile(true);
-        let profile = Profile { name: "net", durability: Durability::CrashSafe, commit_timeout: PATIENCE, ..profile };
+        let durability = Durability::CrashSafe;
+        let profile = Profile { name: "net", durability, batch_bytes_max, commit_timeout: PATIENCE, ..profile };
         let connection = tokio::sync::Mutex::new(Some(connection));
         Ok(Self { address, root, profile, next: AtomicU64::new(1), connection })
     }

@@ -23,7 +23,7 @@ fn plan(store: StoreKind) -> Plan {
 
 /// A load that leaves a busy machine time to breathe. Its sessions have a TTL that no fault outlasts.
 fn shape(store: StoreKind) -> Shape {
-    let (plan, ttl) = (plan(store), Duration::from_secs(20));
+    let (plan, ttl) = (plan(store), Duration::from_secs(25));
     Shape { plan, sessions: 10, processes: 0, workers: 1, resources: 4, ttl, seed: u64::from(std::process::id()) }
 }
 

@@ -17,7 +17,7 @@ async fn under(shape: Shape, faults: &[Fault]) -> Report {
     }
     sleep(Duration::from_millis(1_200)).await;
     let report = running.finish().await;
-    report.assert_good(10);
+    report.assert_good(5);
     report
 }
 
