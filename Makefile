@@ -30,7 +30,6 @@ simulate-one:
 ## Measures lock and unlock pairs against a broker that it starts, as ratios to an empty echo service.
 bench:
 	cargo run --release --locked -- bench --spawn --floor
-	cargo run --release --locked -- bench --spawn
 
 ## Real brokers on a real store under random load, then the checker: make torture STORE=redis TIME=10m
 torture:
