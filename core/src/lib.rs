@@ -13,7 +13,8 @@
 //! * [`resource`]: one resource: three queues, one grant test, one regrant pass;
 //! * [`record`]: a resource as bytes;
 //! * [`backend`]: the contract of a store;
-//! * [`broker`]: the broker as a machine: shards, sessions, liveness.
+//! * [`broker`]: the broker as a machine: shards, sessions, liveness;
+//! * [`planted`]: wrong versions of the rules, for the simulation alone.
 
 pub mod mode;
 pub mod name;
@@ -23,3 +24,4 @@ pub mod resource;
 pub mod record;
 pub mod backend;
 pub mod broker;
+pub mod planted;

@@ -1,20 +1,24 @@
 //! What administrators do: take claims away, end sessions, purge orphans, drain.
 //!
-//! Invariants (rule 8 of the liveness rules): what is taken away is marked first and freed when the holder has confirmed
-//! the loss, or TTL plus tolerance have passed; `now` is the one exception. Until then no keepalive lets the holder
-//! believe that it still has what was taken.
+//! Invariants (rule 8 of the liveness rules): what is taken away is written into the session's mark first, so that it
+//! stays taken if the session moves, and freed when the holder has confirmed the loss, or TTL plus tolerance have passed
+//! since that write; `now` is the one exception. Until then no keepalive lets the holder believe that it still has what
+//! was taken.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::api::{AdminRequest, Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
-use super::shard::{LaneState, Purpose};
+use super::mark::Mark;
+use super::shard::{LaneState, MarkJob, MarkPurpose, Purpose};
 use super::table::Life;
 use super::timers::Timer;
 use super::{Broker, Phase};
+use crate::backend::Slot;
 use crate::command::Command;
 use crate::limits::with_tolerance;
-use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
+use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
+use crate::planted::Bug;
 
 /// Clients get this long to move before a draining broker leaves, unless all are gone earlier.
 const MOVE_PATIENCE: Duration = Duration::from_secs(3);
@@ -25,6 +29,14 @@ pub(super) struct Forcing {
     to: ReplyTo,
     claims: Vec<ClaimNumber>,
     left: BTreeSet<ClaimId>,
+}
+
+/// An administrator who wants no more than to know that it will happen: answered when the session's mark says so.
+#[derive(Debug)]
+pub(super) struct Marking {
+    session: SessionId,
+    to: ReplyTo,
+    claims: Vec<ClaimNumber>,
 }
 
 impl Broker {
@@ -60,6 +72,13 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return self.force_stranger(from, resource, id, claim, now);
         };
+        match session.life {
+            Life::Vouching => {}
+            Life::Moving => {
+                return Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")));
+            }
+            Life::Burying(_) | Life::Closing => return Err(RequestError::SessionGone(id)),
+        }
         let claims: Vec<ClaimNumber> = session
             .claims
             .iter_mut()
@@ -78,24 +97,132 @@ impl Broker {
             format!("{id} on {resource}"),
             format!("{} claims", claims.len()),
         );
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.taken.extend(&claims);
+        }
         let left: BTreeSet<ClaimId> = claims.iter().map(|number| ClaimId { session: id, number: *number }).collect();
         if let Some(first) = left.first() {
             self.tell(*first, Event::Lost { reason: LostReason::Forced, claims: claims.clone() });
         }
-        let wait = if now { Duration::ZERO } else { with_tolerance(id.ttl()) };
-        for claim in &left {
-            if now {
+        if now || self.planted.has(Bug::ForcedFreeAtOnce) {
+            for claim in &left {
                 self.remove_claims(resource, vec![*claim]);
-            } else {
-                self.timers.set(self.now.mono + wait, Timer::Forced(*claim));
+            }
+            if no_wait {
+                self.reply(from, Reply::Forced { claims, free_in: Duration::ZERO });
+                return Ok(());
+            }
+        } else if no_wait {
+            self.marking.push(Marking { session: id, to: from, claims: claims.clone() });
+            self.mark_taking(id);
+            return Ok(());
+        } else {
+            self.mark_taking(id);
+        }
+        self.forcing.push(Forcing { to: from, claims, left });
+        Ok(())
+    }
+
+    /// Writes into the session's mark what is taken from it, so that a broker to which it moves knows. The holder's time
+    /// counts from when that is written: no later answer to it, by whatever broker, leaves it unsaid.
+    fn mark_taking(&mut self, id: SessionId) {
+        if !self.config.profile.shared || self.planted.has(Bug::ForcedWithoutMark) {
+            self.taking_marked(id);
+            return;
+        }
+        let Some(session) = self.sessions.get(&id) else { return };
+        let (expected, mark) = (session.mark, Some(self.own_mark(id)));
+        self.push_mark(MarkJob { session: id, purpose: MarkPurpose::TakeAway, expected, mark });
+    }
+
+    pub(super) fn taking_written(&mut self, id: SessionId, version: Version) {
+        match self.sessions.get_mut(&id) {
+            Some(session) => {
+                session.mark = version;
+                self.taking_marked(id);
+            }
+            // It ended meanwhile, and nobody else would clear its mark.
+            None => self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Clear, expected: version, mark: None }),
+        }
+    }
+
+    pub(super) fn taking_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
+        let id = job.session;
+        let mark = self.decode_mark(id, slot);
+        let own = self.config.incarnation;
+        let life = self.sessions.get(&id).map(|session| session.life.clone());
+        match mark {
+            // A copy of unknown outcome was stored.
+            Some(stored) if Some(&stored) == job.mark.as_ref() => self.taking_written(id, slot.version),
+            Some(Mark::Moved { to, void, .. }) if to != own => {
+                if life == Some(Life::Vouching) {
+                    self.moved_away(id, to, &void);
+                }
+            }
+            Some(Mark::Dead) => {
+                if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.life == Life::Vouching) {
+                    session.life = Life::Burying(LostReason::Forced);
+                    self.own_buried(id, slot.version);
+                }
+            }
+            None if slot.bytes.is_some() => {}
+            Some(Mark::Moved { .. }) if life.is_none() => self.taking_written(id, slot.version),
+            _ if life.is_none() => {}
+            Some(Mark::Moved { .. }) | None => {
+                job.expected = slot.version;
+                job.mark = Some(self.own_mark(id));
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.mark = slot.version;
+                }
+                self.push_mark(job);
             }
         }
-        if no_wait {
-            self.reply(from, Reply::Forced { claims, free_in: wait });
-        } else {
-            self.forcing.push(Forcing { to: from, claims, left });
+    }
+
+    /// The mark says what is taken: the holder's time begins.
+    fn taking_marked(&mut self, id: SessionId) {
+        let free_in = with_tolerance(id.ttl());
+        let at = self.now.mono + free_in;
+        for number in self.forced_numbers(id) {
+            self.timers.set(at, Timer::Forced(ClaimId { session: id, number }));
         }
-        Ok(())
+        if self.sessions.get(&id).is_some_and(|session| session.expiring) {
+            self.timers.set(at, Timer::Expired(id));
+        }
+        for Marking { to, claims, .. } in
+            self.marking.extract_if(.., |marking| marking.session == id).collect::<Vec<_>>()
+        {
+            self.reply(to, Reply::Forced { claims, free_in });
+        }
+    }
+
+    /// The session is over: nothing is left to take from it.
+    pub(super) fn taking_over(&mut self, id: SessionId) {
+        for Marking { to, claims, .. } in
+            self.marking.extract_if(.., |marking| marking.session == id).collect::<Vec<_>>()
+        {
+            self.reply(to, Reply::Forced { claims, free_in: Duration::ZERO });
+        }
+        for forcing in &mut self.forcing {
+            forcing.left.retain(|claim| claim.session != id);
+        }
+        self.answer_forced();
+        for to in self.expiring.remove(&id).unwrap_or_default() {
+            self.reply(to, Reply::Forced { claims: Vec::new(), free_in: Duration::ZERO });
+        }
+    }
+
+    /// The session moved before the mark said anything: its new broker must be asked.
+    pub(super) fn taking_moved_away(&mut self, id: SessionId) {
+        let marking = self.marking.extract_if(.., |marking| marking.session == id).map(|marking| marking.to);
+        let mut askers: Vec<ReplyTo> = marking.collect();
+        let of_session = |forcing: &mut Forcing| forcing.left.iter().any(|claim| claim.session == id);
+        askers.extend(self.forcing.extract_if(.., of_session).map(|forcing| forcing.to));
+        askers.extend(self.expiring.remove(&id).unwrap_or_default());
+        for to in askers {
+            let error = self.not_here_for_admin(id);
+            self.reply_error(to, error);
+        }
     }
 
     /// The session is at another broker, which must be asked so that the holder is told first; unless it is `now`.
@@ -143,13 +270,18 @@ impl Broker {
 
     /// A claim that was to be removed is no more.
     pub(super) fn removal_done(&mut self, claim: ClaimId) {
+        if let Some(session) = self.sessions.get_mut(&claim.session) {
+            session.taken.remove(&claim.number);
+        }
         self.lose_claim(claim, None);
         for forcing in &mut self.forcing {
             forcing.left.remove(&claim);
         }
-        let (done, left) =
-            std::mem::take(&mut self.forcing).into_iter().partition(|forcing: &Forcing| forcing.left.is_empty());
-        self.forcing = left;
+        self.answer_forced();
+    }
+
+    fn answer_forced(&mut self) {
+        let done: Vec<Forcing> = self.forcing.extract_if(.., |forcing| forcing.left.is_empty()).collect();
         for forcing in done {
             self.reply(forcing.to, Reply::Forced { claims: forcing.claims, free_in: Duration::ZERO });
         }
@@ -168,12 +300,16 @@ impl Broker {
                 let event = Event::Lost { reason: LostReason::Forced, claims: Vec::new() };
                 self.out.push(Effect::Event { connection, event });
             }
-            self.timers.set(self.now.mono + with_tolerance(id.ttl()), Timer::Expired(id));
+            if no_wait {
+                self.marking.push(Marking { session: id, to: from, claims: Vec::new() });
+            }
+            self.mark_taking(id);
+        } else if no_wait {
+            self.reply(from, Reply::Forced { claims: Vec::new(), free_in: with_tolerance(id.ttl()) });
         }
-        let free_in = if now { Duration::ZERO } else { with_tolerance(id.ttl()) };
-        if no_wait || !self.sessions.contains_key(&id) {
-            self.reply(from, Reply::Forced { claims: Vec::new(), free_in });
-        } else {
+        if now && (no_wait || !self.sessions.contains_key(&id)) {
+            self.reply(from, Reply::Forced { claims: Vec::new(), free_in: Duration::ZERO });
+        } else if !no_wait {
             self.expiring.entry(id).or_default().push(from);
         }
         Ok(())
@@ -186,29 +322,30 @@ impl Broker {
         }
     }
 
-    /// A session left the table.
-    pub(super) fn expired(&mut self, id: SessionId) {
-        for to in self.expiring.remove(&id).unwrap_or_default() {
-            self.reply(to, Reply::Forced { claims: Vec::new(), free_in: Duration::ZERO });
-        }
-    }
-
     /// The client has stopped using what was taken away.
     pub(super) fn confirm_lost(&mut self, from: ReplyTo, id: SessionId, claims: &[ClaimNumber]) {
         self.reply(from, Reply::Confirmed);
         if claims.is_empty() {
             self.expired_timer(id);
         }
+        // Whatever this broker knows of it: the loss may have been told by another one, before the session moved here.
         for number in claims {
-            self.forced_timer(ClaimId { session: id, number: *number });
+            let claim = ClaimId { session: id, number: *number };
+            if let Some(resource) = self.claim_mut(claim).map(|known| known.resource.clone()) {
+                self.remove_claims(&resource, vec![claim]);
+            }
         }
     }
 
     /// Claims of a session that were taken away and not confirmed yet: told again with every keepalive, because a client
     /// without a stream hears of it in no other way.
     pub(super) fn forced_claims(&self, id: SessionId) -> Vec<ClaimNumber> {
-        let Some(session) = self.sessions.get(&id) else { return Vec::new() };
-        session.claims.iter().filter(|(_, claim)| claim.forced).map(|(number, _)| *number).collect()
+        self.forced_numbers(id)
+    }
+
+    fn forced_numbers(&self, id: SessionId) -> Vec<ClaimNumber> {
+        let claims = self.sessions.get(&id).into_iter().flat_map(|session| &session.claims);
+        claims.filter(|(_, claim)| claim.forced).map(|(number, _)| *number).collect()
     }
 
     fn drain(&mut self, from: ReplyTo, timeout: Duration) {

@@ -56,6 +56,13 @@ pub struct BrokerConfig {
     pub drain_timeout: Duration,
 }
 
+impl BrokerConfig {
+    /// How long what a dead session held is withheld in a lockspace.
+    pub fn lock_delay(&self, lockspace: &Lockspace) -> Duration {
+        self.lockspaces.get(lockspace).map_or(Duration::ZERO, |settings| settings.lock_delay)
+    }
+}
+
 /// Settings of one lockspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockspaceConfig {

@@ -13,6 +13,7 @@ use super::timers::Timer;
 use crate::backend::{Change, Generation, Guard, Key, Lane, Slot, StoreError, Write, WriteOutcome};
 use crate::limits::COMMANDS_PER_WRITE_MAX;
 use crate::name::{ResourceId, Version};
+use crate::planted::Bug;
 use crate::resource::{Context, Resource};
 
 /// A record committed so often in a row rests while others are alive, or a distant broker never gets a turn.
@@ -101,13 +102,14 @@ impl Broker {
             self.timers.set(until, Timer::Resource(id));
             return;
         }
-        self.strangers.condemn(entry, now);
+        let delay = self.config.lock_delay(&id.lockspace);
+        self.strangers.condemn(entry, now, delay);
         entry.due = false;
         let (applied, changed) = apply_pending(entry, context);
         let idle = entry.resource.is_idle();
         let deletes = idle && entry.exists;
         let confirms = !changed && !deletes;
-        if confirms && !self.config.profile.shared {
+        if confirms && (!self.config.profile.shared || self.planted.has(Bug::AnsweredFromMemory)) {
             draft.settled.push((id, applied));
             return;
         }
@@ -211,7 +213,7 @@ impl Broker {
         if unknown.is_some() {
             self.counters.unknowns += 1;
             let shard = &mut self.shards[at];
-            if self.config.profile.checks_generation {
+            if self.config.profile.checks_generation && !self.planted.has(Bug::RepeatWithoutGuard) {
                 shard.generation = Generation(shard.generation.0 + 1);
                 shard.state = LaneState::Doubtful { asked: false };
             } else {

@@ -13,7 +13,8 @@ use super::timers::Timer;
 use crate::backend::Key;
 use crate::command::{Completion, Outcome, Refusal, Status};
 use crate::mode::Mode;
-use crate::name::{ClaimId, ClaimNumber, OperationNumber, ResourceId, Version};
+use crate::name::{ClaimId, ClaimNumber, Fence, OperationNumber, ResourceId, Version};
+use crate::planted::Bug;
 use crate::resource::{ClaimView, Queue};
 
 impl Done {
@@ -217,14 +218,19 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         let status = completion.status;
-        let done = Arc::new(Done::of(completion, version));
+        let mut done = Done::of(completion, version);
+        if self.planted.has(Bug::FenceFromMemory) {
+            done.fence = done.fence.map(|_| Fence(self.counters.writes));
+        }
+        let done = Arc::new(done);
         if done.grant_seq > claim.grant_seq {
             claim.told = None;
         }
         claim.granted = done.mode;
         claim.done = Some(done.clone());
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);
-        let operation = claim.pending.take_if(|operation| operation.number == done.operation);
+        // An earlier one is over too: it ended at another broker, before the session came back.
+        let operation = claim.pending.take_if(|operation| operation.number <= done.operation);
         session.waiting -= usize::from(operation.is_some());
         // A refused try leaves no trace, so its number may be used again; everything else used it up.
         if status != Status::WouldWait || done.mode.is_some() {
@@ -235,7 +241,8 @@ impl Broker {
         }
         if let Some(operation) = operation {
             match operation.reply {
-                Some(to) => self.reply(to, Reply::Done(done)),
+                Some(to) if operation.number == done.operation => self.reply(to, Reply::Done(done)),
+                Some(to) => self.reply_error(to, RequestError::StaleOperation(id.number)),
                 None => self.tell(id, Event::Done(done)),
             }
         }
@@ -425,8 +432,9 @@ impl Broker {
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         claim.granted = waiting.granted;
         claim.grant_seq = claim.grant_seq.max(waiting.grant_seq);
-        if claim.pending.is_none() {
-            session.waiting += 1;
+        if claim.waits_for_less(waiting.operation) {
+            session.waiting += usize::from(claim.pending.is_none());
+            claim.operation = claim.operation.max(waiting.operation);
             claim.pending = Some(Operation {
                 number: waiting.operation,
                 reply: None,
@@ -445,7 +453,7 @@ impl Broker {
 
     /// True if the record says something of a claim that its client has not been told. Claims with commands on their
     /// way are left alone: the answers to these say it.
-    fn differs(&self, entry: &Entry, id: ClaimId) -> bool {
+    pub(super) fn differs(&self, entry: &Entry, id: ClaimId) -> bool {
         let Some(session) = self.sessions.get(&id.session) else { return false };
         let Some(claim) = session.claims.get(&id.number) else { return false };
         if claim.commands > 0 || session.life != Life::Vouching {
@@ -459,6 +467,9 @@ impl Broker {
         let Some(entry) = self.shards[at].entries.get(id) else { return };
         let any = entry.news
             && entry.locals.iter().any(|claim| self.differs(entry, *claim) || self.is_awaited_by_resume(*claim));
+        if any && self.planted.has(Bug::ReadTakenForTruth) {
+            self.reconcile(at, id);
+        }
         if let Some(entry) = self.shards[at].entries.get_mut(id) {
             entry.due |= any;
         }
@@ -522,7 +533,9 @@ impl Broker {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         if entry.poll_at.is_some_and(|at| at <= now) {
             entry.poll_at = None;
-            self.read_again(at, id);
+            if !self.planted.has(Bug::HintsReliedUpon) {
+                self.read_again(at, id);
+            }
             self.follow(at, id);
         }
         self.shards[at].make_ready(id);
@@ -576,7 +589,7 @@ fn differs_from(claim: &Claim, view: &ClaimView<'_>) -> bool {
         .pending
         .as_ref()
         .is_some_and(|operation| view.queue == Queue::Granted && view.operation >= operation.number);
-    let waits_unknown = view.queue != Queue::Granted && claim.pending.is_none();
+    let waits_unknown = view.queue != Queue::Granted && claim.waits_for_less(view.operation);
     let told_less = view.blocking_level.is_some_and(|level| claim.told.is_none_or(|told| level > told));
     ended || waits_unknown || view.grant_seq > claim.grant_seq || told_less
 }

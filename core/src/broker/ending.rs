@@ -14,6 +14,7 @@ use crate::backend::{Slot, WriteOutcome};
 use crate::command::Command;
 use crate::limits::with_tolerance;
 use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
+use crate::planted::Bug;
 
 impl Broker {
     /// Sets the timer that looks whether the session was silent for its TTL.
@@ -53,7 +54,9 @@ impl Broker {
             return;
         }
         session.life = Life::Burying(reason);
-        let (connection, mark, told) = (session.connection.take(), session.mark, session.expiring);
+        let answers = self.planted.has(Bug::AnsweredDuringBurial);
+        let connection = session.connection.take_if(|_| !answers);
+        let (mark, told) = (session.mark, session.expiring);
         // A session that holds and waits for nothing needs no mark.
         let unmarked = session.claims.is_empty() && mark.is_absent();
         session.buried = !shared || unmarked;
@@ -65,7 +68,7 @@ impl Broker {
             self.out.push(Effect::Disconnect { connection });
         }
         self.log(LogLevel::Info, "session ends", id.to_string(), format!("{reason:?}"));
-        if !shared || unmarked {
+        if !shared || unmarked || self.planted.has(Bug::OwnBurialWithoutMark) {
             self.bury_claims(id);
         } else {
             let purpose = MarkPurpose::BuryOwn(reason);
@@ -97,16 +100,22 @@ impl Broker {
 
     /// Queues the end of a session on one resource, after the lockspace's lock-delay if the end was abnormal.
     pub(super) fn bury_on(&mut self, id: SessionId, resource: &ResourceId, abnormal: bool) {
-        let delay = self.lockspace(&resource.lockspace).lock_delay;
-        if abnormal && !delay.is_zero() {
-            self.timers.set(self.now.mono + delay, Timer::Delayed(id, resource.clone()));
+        let now = self.now.mono;
+        let free = self.strangers.dead_since(id).unwrap_or(now) + self.config.lock_delay(&resource.lockspace);
+        if abnormal && free > now && !self.planted.has(Bug::LockDelayIgnored) {
+            self.timers.set(free, Timer::Delayed(id, resource.clone()));
         } else {
             self.bury_now(id, resource);
         }
     }
 
     pub(super) fn bury_now(&mut self, id: SessionId, resource: &ResourceId) {
-        self.push_command(resource, Command::Forget { session: id }, Purpose::Bury(id), None);
+        let command = if self.planted.has(Bug::ValueStaysValid) {
+            Command::UnlockAll { session: id, owner: None }
+        } else {
+            Command::Forget { session: id }
+        };
+        self.push_command(resource, command, Purpose::Bury(id), None);
     }
 
     /// The claims of a session left one resource.
@@ -135,7 +144,7 @@ impl Broker {
         for to in session.closers {
             self.reply(to, Reply::Closed);
         }
-        self.expired(id);
+        self.taking_over(id);
         if session.mark.is_absent() || !self.config.profile.shared {
             return;
         }
@@ -194,7 +203,7 @@ impl Broker {
             let error = self.not_here(id);
             self.reply_error(to, error);
         }
-        self.expired(id);
+        self.taking_moved_away(id);
     }
 
     /// How the write of a mark ended.
@@ -204,17 +213,23 @@ impl Broker {
             (MarkPurpose::BuryOwn(_), WriteOutcome::Conflict(slot)) => self.burial_conflict(job, &slot),
             (MarkPurpose::Move, WriteOutcome::Committed(version)) => self.move_written(job.session, version),
             (MarkPurpose::Move, WriteOutcome::Conflict(slot)) => self.move_conflict(job, &slot),
+            (MarkPurpose::TakeAway, WriteOutcome::Committed(version)) => self.taking_written(job.session, version),
+            (MarkPurpose::TakeAway, WriteOutcome::Conflict(slot)) => self.taking_conflict(job, &slot),
             (MarkPurpose::BuryStranger, WriteOutcome::Committed(version)) => self.stranger_buried(job.session, version),
             (MarkPurpose::BuryStranger, WriteOutcome::Conflict(slot)) => self.mark_slot(job.session, Some(slot)),
             (MarkPurpose::Clear, WriteOutcome::Committed(_) | WriteOutcome::Conflict(_)) => {
                 self.strangers.cleared(job.session);
             }
+            (MarkPurpose::Move, WriteOutcome::Unknown(text)) if self.planted.has(Bug::MoveGivenUpInDoubt) => {
+                self.move_refused(job.session, RequestError::Unavailable(text));
+            }
+            (MarkPurpose::BuryOwn(_), WriteOutcome::Unknown(_)) if self.planted.has(Bug::BurialGivenUpInDoubt) => {}
             // Repeated until the outcome is definite: a copy that was stored shows as a conflict with our own mark.
             _ => self.push_mark(job),
         }
     }
 
-    fn own_buried(&mut self, id: SessionId, version: Version) {
+    pub(super) fn own_buried(&mut self, id: SessionId, version: Version) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.mark = version;
             session.buried = true;

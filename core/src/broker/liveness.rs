@@ -14,6 +14,7 @@ use super::{Broker, CONTROL_GENERATION, Phase};
 use crate::backend::{Beat, Guard, Lane, Pulse, StoreError, WriteOutcome};
 use crate::limits::with_tolerance;
 use crate::name::{Incarnation, SessionId, Version};
+use crate::planted::Bug;
 
 /// A beat that failed is repeated after this.
 const RETRY: Duration = Duration::from_millis(100);
@@ -67,13 +68,20 @@ impl Broker {
     /// May this broker vouch (rule 4)?
     pub(super) fn is_valid(&self) -> bool {
         let acknowledged = self.liveness.acknowledged;
-        acknowledged.is_some_and(|sent| self.now.boot.saturating_sub(sent) < self.config.broker_ttl)
+        acknowledged.is_some_and(|sent| self.beat_clock().saturating_sub(sent) < self.config.broker_ttl)
+            || self.planted.has(Bug::SilentBrokerVouches)
+    }
+
+    /// The clock on which a beat ages: one that goes on during suspend.
+    fn beat_clock(&self) -> Duration {
+        if self.planted.has(Bug::BeatAgedWithoutSuspend) { self.now.mono } else { self.now.boot }
     }
 
     /// Was this broker cut off itself, so that what it counted of others means nothing (rule 3)?
     fn was_cut_off(&self) -> bool {
         let acknowledged = self.liveness.acknowledged;
-        acknowledged.is_none_or(|sent| self.now.boot.saturating_sub(sent) > self.config.broker_ttl / 2)
+        acknowledged.is_none_or(|sent| self.beat_clock().saturating_sub(sent) > self.config.broker_ttl / 2)
+            && !self.planted.has(Bug::ObserverGoesOnCounting)
     }
 
     fn beat_interval(&self) -> Duration {
@@ -98,7 +106,7 @@ impl Broker {
     }
 
     fn beat(&mut self) {
-        let now = self.now;
+        let (now, beat_clock) = (self.now, self.beat_clock());
         let interval = self.beat_interval();
         let liveness = &mut self.liveness;
         let sent = match liveness.sent {
@@ -107,7 +115,7 @@ impl Broker {
             Some(sent) if sent.newest_copy + RETRY > now.mono => return,
             Some(sent) => Sent { newest_copy: now.mono, under_way: true, ..sent },
             None if now.mono < liveness.next_beat => return,
-            None => Sent { number: liveness.number, first_copy: now.boot, newest_copy: now.mono, under_way: true },
+            None => Sent { number: liveness.number, first_copy: beat_clock, newest_copy: now.mono, under_way: true },
         };
         liveness.sent = Some(sent);
         liveness.next_beat = now.mono + interval;
@@ -225,6 +233,10 @@ impl Broker {
             .collect();
         for (target, seen) in silent {
             self.log(LogLevel::Warn, "broker silent", target.to_string(), "evicting it".into());
+            if self.planted.has(Bug::EvictionByRead) {
+                self.note_gone(target);
+                continue;
+            }
             self.out.push(Effect::Evict { guard: self.control_guard(), target, seen });
         }
     }

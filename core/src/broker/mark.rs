@@ -23,6 +23,10 @@ pub enum Mark {
         number: u32,
         /// Claims that count as dead: lock requests that the client gave up when it moved.
         void: Vec<ClaimNumber>,
+        /// Claims that an administrator takes away: lost, and free when the client has confirmed it or had its time.
+        taken: Vec<ClaimNumber>,
+        /// An administrator ends the session: nobody takes it over any more.
+        ending: bool,
     },
     /// Buried. Final.
     Dead,
@@ -39,13 +43,16 @@ impl Mark {
         let mut out = BytesMut::with_capacity(32);
         out.put_u8(FORMAT);
         match self {
-            Self::Moved { to, number, void } => {
+            Self::Moved { to, number, void, taken, ending } => {
                 out.put_u8(KIND_MOVED);
                 out.put_u64_le(to.0);
                 out.put_u32_le(*number);
-                out.put_u16_le(void.len() as u16);
-                for claim in void {
-                    out.put_u64_le(claim.0);
+                out.put_u8(u8::from(*ending));
+                for claims in [void, taken] {
+                    out.put_u16_le(claims.len() as u16);
+                    for claim in claims {
+                        out.put_u64_le(claim.0);
+                    }
                 }
             }
             Self::Dead => out.put_u8(KIND_DEAD),
@@ -71,18 +78,27 @@ impl Mark {
     fn decode_moved(rest: &[u8]) -> Option<Self> {
         let (to, rest) = rest.split_first_chunk::<8>()?;
         let (number, rest) = rest.split_first_chunk::<4>()?;
-        let (count, rest) = rest.split_first_chunk::<2>()?;
-        let count = usize::from(u16::from_le_bytes(*count));
-        let (chunks, tail) = rest.as_chunks::<8>();
-        if chunks.len() != count || !tail.is_empty() || count > VOID_CLAIMS_MAX {
+        let (ending, rest) = rest.split_first()?;
+        let (void, rest) = decode_claims(rest)?;
+        let (taken, rest) = decode_claims(rest)?;
+        if *ending > 1 || !rest.is_empty() {
             return None;
         }
-        Some(Self::Moved {
-            to: Incarnation(u64::from_le_bytes(*to)),
-            number: u32::from_le_bytes(*number),
-            void: chunks.iter().map(|chunk| ClaimNumber(u64::from_le_bytes(*chunk))).collect(),
-        })
+        let (to, number) = (Incarnation(u64::from_le_bytes(*to)), u32::from_le_bytes(*number));
+        Some(Self::Moved { to, number, void, taken, ending: *ending == 1 })
     }
+}
+
+/// A counted list, and what follows it.
+fn decode_claims(bytes: &[u8]) -> Option<(Vec<ClaimNumber>, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<2>()?;
+    let count = usize::from(u16::from_le_bytes(*count));
+    if count > VOID_CLAIMS_MAX {
+        return None;
+    }
+    let (list, rest) = rest.split_at_checked(count * 8)?;
+    let (chunks, _) = list.as_chunks::<8>();
+    Some((chunks.iter().map(|chunk| ClaimNumber(u64::from_le_bytes(*chunk))).collect(), rest))
 }
 
 #[cfg(test)]
@@ -91,8 +107,15 @@ mod tests {
 
     #[test]
     fn marks_round_trip_and_damaged_ones_are_refused() {
-        let moved = Mark::Moved { to: Incarnation(7), number: 3, void: vec![ClaimNumber(1), ClaimNumber(9)] };
-        for mark in [moved, Mark::Dead] {
+        let moved = Mark::Moved {
+            to: Incarnation(7),
+            number: 3,
+            void: vec![ClaimNumber(1), ClaimNumber(9)],
+            taken: vec![ClaimNumber(4)],
+            ending: false,
+        };
+        let ending = Mark::Moved { to: Incarnation(7), number: 0, void: Vec::new(), taken: Vec::new(), ending: true };
+        for mark in [moved, ending, Mark::Dead] {
             let bytes = mark.encode();
             assert_eq!(Mark::decode(&bytes), Ok(mark));
             for at in 0..bytes.len() {

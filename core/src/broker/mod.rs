@@ -51,6 +51,7 @@ use timers::{Timer, Timers};
 
 use crate::backend::{Generation, Key, Lane};
 use crate::name::{ClaimId, Lockspace, ResourceId, SessionId};
+use crate::planted::Planted;
 
 /// A resource on which somebody waits is read again after this, in case every hint was lost.
 const POLL_WAITING: Duration = Duration::from_secs(1);
@@ -98,6 +99,7 @@ pub struct Broker {
     calls: BTreeMap<ConnectionId, ClaimId>,
     gatherings: BTreeMap<u64, requests::Gathering>,
     forcing: Vec<admin::Forcing>,
+    marking: Vec<admin::Marking>,
     expiring: BTreeMap<SessionId, Vec<ReplyTo>>,
     drainers: Vec<ReplyTo>,
     /// Sessions that were told to move when the drain began.
@@ -116,6 +118,7 @@ pub struct Broker {
     grants_from: Option<Duration>,
     /// Answers are withheld: this broker may have been declared dead.
     muted: bool,
+    planted: Planted,
     out: Vec<Effect>,
 }
 
@@ -133,6 +136,7 @@ impl Broker {
             calls: BTreeMap::new(),
             gatherings: BTreeMap::new(),
             forcing: Vec::new(),
+            marking: Vec::new(),
             expiring: BTreeMap::new(),
             drainers: Vec::new(),
             told: 0,
@@ -150,8 +154,15 @@ impl Broker {
             queued: 0,
             grants_from: None,
             muted: false,
+            planted: Planted::default(),
             out: Vec::new(),
         }
+    }
+
+    /// Leaves out one rule from now on.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, bug: crate::planted::Bug) {
+        self.planted = Planted::of(bug);
     }
 
     /// Takes one input. Requests are only queued: [`Broker::flush`] applies them, so that everything that waits goes

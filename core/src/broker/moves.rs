@@ -19,8 +19,9 @@ use super::table::{Claim, Life, Numbers, Operation, Resuming, Session};
 use super::timers::Timer;
 use super::{Broker, Phase};
 use crate::backend::Slot;
-use crate::limits::VOID_CLAIMS_MAX;
+use crate::limits::{VOID_CLAIMS_MAX, with_tolerance};
 use crate::name::{ClaimId, ClaimNumber, Label, ResourceId, SessionId, Version};
+use crate::planted::Bug;
 
 impl Broker {
     pub(super) fn resume(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {
@@ -42,6 +43,10 @@ impl Broker {
         }
         self.check_may_vouch()?;
         self.check_free(from.connection, resume.attach)?;
+        // Its end has been decided.
+        if self.sessions.get(&id).is_some_and(|session| session.expiring) {
+            return Err(RequestError::SessionGone(id));
+        }
         let buried = self.sessions.get(&id).is_some_and(|session| session.buried);
         match self.sessions.get(&id).map(|session| (session.life.clone(), session.move_number, session.bound)) {
             Some((Life::Burying(_), ..)) => Err(Self::being_buried(id, buried)),
@@ -49,7 +54,9 @@ impl Broker {
             Some((_, _, true)) => {
                 Err(RequestError::Invalid(format!("session {id} is bound to its connection and cannot be resumed")))
             }
-            Some((_, number, _)) if resume.move_number < number => Err(RequestError::StaleMove(id)),
+            Some((_, number, _)) if resume.move_number < number && !self.planted.has(Bug::OldMoveAccepted) => {
+                Err(RequestError::StaleMove(id))
+            }
             Some((Life::Moving, number, _)) if resume.move_number > number => Err(RequestError::Unavailable(format!(
                 "an earlier move of session {id} is still being written: try again"
             ))),
@@ -130,14 +137,18 @@ impl Broker {
         self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Move, expected, mark });
     }
 
-    fn own_mark(&self, id: SessionId) -> Mark {
+    pub(super) fn own_mark(&self, id: SessionId) -> Mark {
         let session = self.sessions.get(&id);
         let number = session.map_or(0, |session| session.move_number);
         // The newest void numbers matter: older ones were removed by sweeps that a move begins.
         let void: VecDeque<ClaimNumber> = session
             .map(|session| session.void.iter().rev().take(VOID_CLAIMS_MAX).copied().collect())
             .unwrap_or_default();
-        Mark::Moved { to: self.config.incarnation, number, void: void.into() }
+        let taken = session
+            .map(|session| session.taken.iter().rev().take(VOID_CLAIMS_MAX).copied().collect())
+            .unwrap_or_default();
+        let ending = session.is_some_and(|session| session.expiring);
+        Mark::Moved { to: self.config.incarnation, number, void: void.into(), taken, ending }
     }
 
     pub(super) fn move_written(&mut self, id: SessionId, version: Version) {
@@ -156,7 +167,27 @@ impl Broker {
         if void {
             self.strangers.want_sweep();
         }
+        self.look_again(id);
         self.settle_claims(id);
+    }
+
+    /// While the move was written nothing was told of the session's claims: what happened to them since is told now.
+    fn look_again(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let claims: Vec<(ClaimNumber, ResourceId)> =
+            session.claims.iter().map(|(number, claim)| (*number, claim.resource.clone())).collect();
+        for (number, resource) in claims {
+            let at = self.lane_of(&resource);
+            let Some(entry) = self.shards[at].entries.get(&resource) else { continue };
+            if !self.differs(entry, ClaimId { session: id, number }) {
+                continue;
+            }
+            if let Some(entry) = self.shards[at].entries.get_mut(&resource) {
+                entry.news = true;
+                entry.due = true;
+            }
+            self.shards[at].make_ready(&resource);
+        }
     }
 
     pub(super) fn move_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
@@ -169,11 +200,13 @@ impl Broker {
             Some(Mark::Moved { to, number: stored, .. }) if to == self.config.incarnation && stored == number => {
                 self.move_written(id, slot.version);
             }
-            Some(Mark::Moved { number: stored, .. }) if stored >= number => {
+            Some(Mark::Moved { number: stored, .. }) if stored >= number && !self.planted.has(Bug::OldMoveAccepted) => {
                 self.move_refused(id, RequestError::StaleMove(id));
             }
-            Some(Mark::Moved { void, .. }) => {
+            Some(Mark::Moved { ending: true, .. }) => self.move_refused(id, RequestError::SessionGone(id)),
+            Some(Mark::Moved { void, taken, .. }) => {
                 session.void.extend(void);
+                session.taken.extend(taken);
                 self.void_sessions.insert(id);
                 self.retry_move(&mut job, slot.version);
             }
@@ -194,7 +227,7 @@ impl Broker {
         self.push_mark(job.clone());
     }
 
-    fn move_refused(&mut self, id: SessionId, error: RequestError) {
+    pub(super) fn move_refused(&mut self, id: SessionId, error: RequestError) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let resuming = session.resuming.take();
         let claims: Vec<ClaimNumber> = session.claims.keys().copied().collect();
@@ -255,24 +288,39 @@ impl Broker {
             return false;
         }
         session.numbers.mark_once(live.claim);
-        if let Some(claim) = session.claims.get(&live.claim) {
+        if live.waiting.is_some() && self.planted.has(Bug::WaiterDroppedOnMove) {
+            self.remove_claims(&live.resource, vec![claim_id]);
+            return false;
+        }
+        let asked_elsewhere = live
+            .waiting
+            .filter(|(number, _)| session.claims.get(&live.claim).is_none_or(|known| known.operation < *number));
+        if let Some(claim) = session.claims.get(&live.claim)
+            && asked_elsewhere.is_none()
+        {
             let (unread, resource) = (claim.unread, claim.resource.clone());
             if unread {
                 self.look_up(&resource);
             }
             return unread;
         }
-        let mut claim = Claim::new(live.resource.clone(), live.last_operation);
+        let new = || Box::new(Claim::new(live.resource.clone(), live.last_operation));
+        let claim = session.claims.entry(live.claim).or_insert_with(new);
         claim.unread = true;
-        if let Some((number, wait)) = live.waiting {
+        // Taken away while another broker vouched: the client hears of it with the answer, and gets its time.
+        if session.taken.contains(&live.claim) && !claim.forced {
+            claim.forced = true;
+            self.timers.set(now + with_tolerance(id.ttl()), Timer::Forced(claim_id));
+        }
+        if let Some((number, wait)) = asked_elsewhere {
             let deadline = wait.map(|wait| now + wait);
-            claim.pending = Some(Operation { number, reply: None, until_done: false, deadline, queued: None });
-            session.waiting += 1;
+            let operation = Operation { number, reply: None, until_done: false, deadline, queued: None };
+            session.waiting += usize::from(claim.pending.replace(operation).is_none());
+            claim.operation = claim.operation.max(number);
             if let Some(deadline) = deadline {
                 self.timers.set(deadline, Timer::Wait(claim_id, number));
             }
         }
-        session.claims.insert(live.claim, Box::new(claim));
         let at = self.lane_of(&live.resource);
         let entry = self.shards[at].entries.get_or_make(&live.resource);
         entry.locals.insert(claim_id);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    CancelResult, ConnectionId, ConvertRequest, Done, DoneStatus, LockRequest, Reply, ReplyTo, Request, RequestError,
-    SessionRef, UnlockRequest,
+    CancelResult, ConnectionId, ConvertRequest, Done, DoneStatus, LockRequest, LostReason, Reply, ReplyTo, Request,
+    RequestError, SessionRef, UnlockRequest,
 };
 use super::secret::{is_secret_of, secret_of};
 use super::shard::{Pending, Purpose};
@@ -18,6 +18,7 @@ use super::{Attached, Broker, Phase};
 use crate::command::{CancelReason, Command, ConvertCommand, LockCommand, Options, Status};
 use crate::limits::{SESSION_TTL_MAX, SESSION_TTL_MIN, WAIT_MAX};
 use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
+use crate::planted::Bug;
 
 /// A request over several resources that is answered when all parts are done.
 #[derive(Debug)]
@@ -80,6 +81,7 @@ impl Broker {
         };
         match self.sessions.get(&id).map(|session| (&session.life, session.buried)) {
             Some((Life::Vouching, _)) => Ok(id),
+            Some((Life::Burying(_), _)) if self.planted.has(Bug::AnsweredDuringBurial) => Ok(id),
             Some((Life::Moving, _)) => {
                 Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")))
             }
@@ -530,6 +532,9 @@ impl Broker {
             && session.connection == Some(connection)
         {
             session.connection = None;
+            if session.bound && self.planted.has(Bug::BoundReleasedOnCut) {
+                self.expire(id, LostReason::Expired);
+            }
         }
         if let Some(claim) = self.calls.remove(&connection)
             && let Some(known) = self.claim_mut(claim)

@@ -121,6 +121,8 @@ pub(super) enum MarkPurpose {
     BuryStranger,
     /// A session moves here.
     Move,
+    /// An administrator takes claims away or ends the session: whoever it moves to must know.
+    TakeAway,
     /// A mark that nobody needs any more is deleted.
     Clear,
 }

@@ -16,6 +16,7 @@ use crate::backend::{Family, Key, Page, Slot, StoreError};
 use crate::command::{Command, PurgeScope};
 use crate::limits::{PAGE_MAX, with_tolerance};
 use crate::name::{ClaimId, ClaimNumber, Incarnation, ResourceId, SessionId, Version};
+use crate::planted::Bug;
 use crate::resource::Resource;
 
 /// Where sessions went that moved away, for the answer `not here`: as many as this are remembered.
@@ -82,10 +83,12 @@ impl Strangers {
         self.sweep_wanted = true;
     }
 
-    /// Puts the removal of dead and void claims before whatever waits on a resource, so that nobody dead is granted.
-    pub(super) fn condemn(&self, entry: &mut Entry, now: Duration) {
+    /// Puts the removal of dead claims before whatever waits on a resource, so that nobody dead is granted; not before
+    /// the lock-delay has passed since they were seen dead.
+    pub(super) fn condemn(&self, entry: &mut Entry, now: Duration, delay: Duration) {
         let mut first = Vec::new();
-        for session in self.dead_on(&entry.resource) {
+        let ripe = |session: &SessionId| self.dead.get(session).is_some_and(|dead| dead.seen + delay <= now);
+        for session in self.dead_on(&entry.resource).into_iter().filter(ripe) {
             first.push(Pending::new(Command::Forget { session }, Purpose::Bury(session), now));
         }
         for pending in first {
@@ -139,6 +142,11 @@ impl Strangers {
             return *to;
         }
         self.known.get(&id).map_or(id.opener, |stranger| stranger.voucher(id))
+    }
+
+    /// When a session was first seen dead, monotonic.
+    pub(super) fn dead_since(&self, id: SessionId) -> Option<Duration> {
+        self.dead.get(&id).map(|dead| dead.seen)
     }
 
     pub(super) fn is_dead(&self, id: SessionId) -> bool {
@@ -236,7 +244,7 @@ impl Broker {
         let void = own.unwrap_or_else(|| {
             self.strangers.known.get(&session).map(|stranger| stranger.void().to_vec()).unwrap_or_default()
         });
-        if void.is_empty() {
+        if void.is_empty() || self.planted.has(Bug::VoidClaimsStay) {
             return;
         }
         let at = self.lane_of(id);
@@ -353,23 +361,29 @@ impl Broker {
             return true;
         };
         let waited = now.saturating_sub(gone_since.max(stranger.first_seen));
-        if waited < with_tolerance(id.ttl()) {
+        if waited < with_tolerance(id.ttl()) && !self.planted.has(Bug::BurialWithoutWaiting) {
             return false;
         }
         stranger.burying = true;
         let expected = *version;
+        if self.planted.has(Bug::BurialByRead) {
+            self.stranger_buried(id, expected);
+            return false;
+        }
         self.push_mark(MarkJob { session: id, purpose: MarkPurpose::BuryStranger, expected, mark: Some(Mark::Dead) });
         false
     }
 
     fn clear_dead_marks(&mut self) {
         let now = self.now.mono;
+        let at_once = self.planted.has(Bug::DeadMarkClearedAtOnce);
         let due: Vec<(SessionId, Version)> = self
             .strangers
             .dead
             .iter_mut()
             .filter(|(id, dead)| {
-                dead.clean && !dead.clearing && now.saturating_sub(dead.seen) >= with_tolerance(id.ttl())
+                let ripe = dead.clean && now.saturating_sub(dead.seen) >= with_tolerance(id.ttl());
+                !dead.clearing && (ripe || at_once)
             })
             .map(|(id, dead)| {
                 dead.clearing = true;
@@ -390,7 +404,7 @@ impl Broker {
         let orphans = self.config.lockspaces.values().any(|lockspace| lockspace.orphan_ttl.is_some());
         let wanted = self.strangers.sweep_wanted || gone || orphans;
         let rested = now.saturating_sub(self.strangers.last_sweep) >= SWEEP_PAUSE;
-        if !wanted || !rested || self.strangers.sweep.is_some() {
+        if !wanted || !rested || self.strangers.sweep.is_some() || self.planted.has(Bug::NoSweep) {
             return;
         }
         self.strangers.sweep_wanted = false;
@@ -471,6 +485,11 @@ impl Broker {
             }
             return;
         };
+        if resource.is_idle() {
+            // Its broker went before it could delete it: what follows the sweep finds a record that is due.
+            let at = self.lane_of(id);
+            self.shards[at].entries.get_or_make(id);
+        }
         self.sweep_orphans(id, &resource);
         let sessions: Vec<SessionId> = resource.sessions().collect();
         if let Some(sweep) = &mut self.strangers.sweep {
@@ -485,7 +504,7 @@ impl Broker {
                     .filter(|view| void.contains(&view.id.number))
                     .map(|view| view.id)
                     .collect();
-                if !claims.is_empty() {
+                if !claims.is_empty() && !self.planted.has(Bug::VoidClaimsStay) {
                     self.remove_claims(id, claims);
                 }
             } else {

@@ -47,6 +47,8 @@ pub(super) struct Session {
     pub(super) numbers: Numbers,
     /// Claims that count as dead wherever they are met.
     pub(super) void: BTreeSet<ClaimNumber>,
+    /// Claims that an administrator takes away, as the mark says.
+    pub(super) taken: BTreeSet<ClaimNumber>,
     /// Operations that wait.
     pub(super) waiting: usize,
     pub(super) finished: Finished,
@@ -85,6 +87,7 @@ impl Session {
             claims: BTreeMap::new(),
             numbers: Numbers::default(),
             void: BTreeSet::new(),
+            taken: BTreeSet::new(),
             waiting: 0,
             finished: Finished::default(),
             closers: Vec::new(),
@@ -193,6 +196,13 @@ impl Claim {
             forced: false,
             unread: false,
         }
+    }
+}
+
+impl Claim {
+    /// Nothing is known to be pending, or only an operation before this one.
+    pub(super) fn waits_for_less(&self, operation: OperationNumber) -> bool {
+        self.pending.as_ref().is_none_or(|pending| pending.number < operation)
     }
 }
 

@@ -218,6 +218,8 @@ impl Machine {
 
     /// Tells the broker that the program has stopped using what was taken away, now or when there is a broker.
     pub(super) fn confirm_lost(&mut self, claims: Vec<u64>, out: &mut Vec<Output>) {
+        // Should the session move before a broker has heard of this, whoever meets the claims knows what they are.
+        self.void.extend(claims.iter().map(|number| (*number, false)));
         self.confirmations.extend(claims);
         self.send_confirmations(out);
     }

@@ -6,6 +6,7 @@ use sixpin_proto::v1;
 use sixpin_proto::v1::client_message::Body;
 
 use super::machine::{Machine, Phase};
+use super::planted::Bug;
 use super::send::Flight;
 use super::words::{LinkId, Output, State};
 use crate::error::{Error, Loss};
@@ -310,7 +311,8 @@ impl Machine {
     }
 
     /// The attached broker acknowledged a keepalive. Only the newest move number counts.
-    pub(super) fn kept_alive(&mut self, kept: v1::KeptAlive, request: u64, out: &mut Vec<Output>) {
+    pub(super) fn kept_alive(&mut self, now: Duration, kept: v1::KeptAlive, request: u64, out: &mut Vec<Output>) {
+        let late = self.planted.has(Bug::DeadlineFromReply);
         let move_number = self.move_number;
         let Some(life) = self.life_mut() else { return };
         let Some((expected, sent)) = life.outstanding else { return };
@@ -318,7 +320,7 @@ impl Machine {
             return;
         }
         let before = life.valid_until;
-        life.acknowledged(sent);
+        life.acknowledged(if late { now } else { sent });
         if life.valid_until > before {
             out.push(Output::ValidUntil(life.valid_until));
         }
@@ -330,6 +332,9 @@ impl Machine {
             self.wait_due = None;
         }
         for number in kept.lost_claims {
+            if self.planted.has(Bug::LossIgnored) {
+                return;
+            }
             if self.claims.contains_key(&number) {
                 self.claim_lost(number, Loss::Forced, out);
             } else {

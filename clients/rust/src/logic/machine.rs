@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::claim::{Claim, Job, Place};
 use super::life::Life;
 use super::links::Links;
+use super::planted::Planted;
 use super::route::Route;
 use super::send::Flight;
 use super::words::{Config, Input, OperationId, Output, State};
@@ -61,6 +62,7 @@ pub struct Machine {
     pub(super) closing: bool,
     pub(super) told: State,
     pub(super) over: bool,
+    pub(super) planted: Planted,
 }
 
 /// Where in its life a session is.
@@ -136,7 +138,14 @@ impl Machine {
             closing: false,
             told: State::Opening,
             over: false,
+            planted: Planted::default(),
         }
+    }
+
+    /// Leaves out one rule from now on.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, bug: super::planted::Bug) {
+        self.planted = Planted::of(bug);
     }
 
     /// Takes one input. The time is looked at before the input: what is lost by then stays lost, whatever it says.

@@ -5,7 +5,8 @@
 //!
 //! # Layout
 //!
-//! * [`words`]: the words between the logic and its shell.
+//! * [`words`]: the words between the logic and its shell;
+//! * [`planted`]: wrong versions of the rules, for the simulation alone.
 
 mod ask;
 mod claim;
@@ -14,6 +15,7 @@ mod finish;
 mod life;
 mod links;
 mod machine;
+pub mod planted;
 mod receive;
 mod resume;
 mod route;

@@ -8,6 +8,7 @@ use sixpin_proto::v1::server_message::Body;
 use super::claim::{Claim, Job, Pending, Release, Stage, Waiter, Withdraw};
 use super::finish::{cancelled, timed_out};
 use super::machine::Machine;
+use super::planted::Bug;
 use super::send::Flight;
 use super::words::{ClaimEvent, LinkId, Output};
 use crate::error::{Error, Loss};
@@ -36,7 +37,7 @@ impl Machine {
         match body {
             Body::Closed(_) => self.end_closed(out),
             _ if self.life().is_none() => {}
-            Body::KeptAlive(kept) => self.kept_alive(kept, request, out),
+            Body::KeptAlive(kept) => self.kept_alive(now, kept, request, out),
             Body::Completion(completion) => self.completed(now, completion, out),
             Body::Queued(queued) => self.queued(queued.claim, queued.operation),
             Body::Cancelled(done) => {
@@ -102,6 +103,9 @@ impl Machine {
     }
 
     fn told_lost(&mut self, lost: &v1::Lost, out: &mut Vec<Output>) {
+        if self.planted.has(Bug::LossIgnored) {
+            return;
+        }
         let loss = Loss::from_proto(lost.reason());
         if lost.claims.is_empty() {
             self.lose(loss, out);

@@ -10,6 +10,7 @@ use sixpin_proto::v1::server_message::Body;
 use super::claim::{Claim, Job, Stage, Withdraw};
 use super::life::{Life, valid_until};
 use super::machine::{Identity, Machine, Phase};
+use super::planted::Bug;
 use super::send::VOID_MAX;
 use super::words::{Opened, OperationId, Output, State};
 use crate::error::{Error, Loss};
@@ -96,8 +97,12 @@ impl Machine {
     /// What a broker must know to take the session over, in as many messages as it takes. Counts as a new move from
     /// here on.
     pub(super) fn resume_requests(&mut self, now: Duration, out: &mut Vec<Output>) -> Vec<v1::ResumeRequest> {
-        self.move_number += 1;
-        self.void_asked(out);
+        if self.move_number == 0 || !self.planted.has(Bug::MoveNumberReused) {
+            self.move_number += 1;
+        }
+        if !self.planted.has(Bug::UnansweredKeepsNumber) {
+            self.void_asked(out);
+        }
         let (session, secret) = self
             .identity
             .as_ref()
@@ -139,6 +144,7 @@ impl Machine {
         if resumed.move_number != self.move_number {
             return;
         }
+        let sent = if self.planted.has(Bug::DeadlineFromReply) { now } else { sent };
         let Some(life) = self.life_mut() else { return };
         let before = life.valid_until;
         life.acknowledged(sent);
@@ -176,6 +182,9 @@ impl Machine {
             release.stage = Stage::Ready;
             match done {
                 Some(done) => self.completed(now, done, out),
+                None if self.planted.has(Bug::ReleaseNotRepeated) => {
+                    self.end_release(number, Ok(super::words::Done::Released), out);
+                }
                 // A repeat is harmless, and its answer tells a release from a loss.
                 None => self.urgent.push_back(Job::Release(number)),
             }

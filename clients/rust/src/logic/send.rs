@@ -8,6 +8,7 @@ use sixpin_proto::v1::client_message::Body;
 use super::claim::{Asking, Claim, Job, Pending, Place, Stage, What, Withdraw};
 use super::finish::timed_out;
 use super::machine::{Machine, Phase};
+use super::planted::Bug;
 use super::words::{OperationId, Output};
 use crate::mode::Mode;
 
@@ -192,7 +193,9 @@ impl Machine {
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
-            if let Some(number) = self.conversion_at_a_broker(id) {
+            if let Some(number) = self.conversion_at_a_broker(id)
+                && !self.planted.has(Bug::ConversionEndedAlone)
+            {
                 // The claim may have the new mode by now: only a broker's answer tells which.
                 self.withdraw(number);
                 continue;

@@ -1,0 +1,119 @@
+//! Wrong versions of the rules, planted on purpose: a check that cannot fail is worth nothing.
+//!
+//! Each [`Bug`] leaves out one rule at the point where that rule stands. The simulation plants one in every broker of a
+//! schedule and must then find a violation. Without the cargo feature `planted`, which only the simulation turns on,
+//! [`Planted`] is nothing, no bug can be chosen, and the compiler removes every trace of them.
+
+/// A rule of the broker machine that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// A session of a broker that is gone is buried at once, not when its TTL has passed (rule 2).
+    BurialWithoutWaiting,
+    /// A session is dead because its mark was read, without a compare-and-swap (rule 1).
+    BurialByRead,
+    /// A broker that was silent counts as gone without a compare-and-swap on its registration (rule 2).
+    EvictionByRead,
+    /// An observer that was cut off itself goes on counting the silence of others (rule 3).
+    ObserverGoesOnCounting,
+    /// A broker that cannot prove its own life answers opens, resumes and keepalives (rule 4).
+    SilentBrokerVouches,
+    /// The age of a beat is measured on a clock that stands still during suspend (rule 4).
+    BeatAgedWithoutSuspend,
+    /// A broker takes a move whose number is not larger than that of a later one (rule 5).
+    OldMoveAccepted,
+    /// The write of a move is given up when its outcome is unknown, and the session dropped (rule 6).
+    MoveGivenUpInDoubt,
+    /// A broker ends its own session without a compare-and-swap on the mark (rule 1).
+    OwnBurialWithoutMark,
+    /// A burial of unknown outcome is not repeated (rule 1).
+    BurialGivenUpInDoubt,
+    /// A session is answered although its burial may have been sent (rule 2).
+    AnsweredDuringBurial,
+    /// Claims taken away by an administrator are free at once (rule 8).
+    ForcedFreeAtOnce,
+    /// What an administrator takes away is not written into the session's mark first (rule 8).
+    ForcedWithoutMark,
+    /// Claims that a client gave up when it moved stay where they are (rule 9).
+    VoidClaimsStay,
+    /// Nobody looks for the claims of dead sessions (rule 10).
+    NoSweep,
+    /// A dead mark is deleted at once (rule 11).
+    DeadMarkClearedAtOnce,
+    /// A session that is bound to its connection is released as soon as its broker sees the connection end (rule 12).
+    BoundReleasedOnCut,
+    /// What a dead session held is free at once, whatever its lockspace's lock-delay (rule 13).
+    LockDelayIgnored,
+    /// A waiter loses its place when its session moves.
+    WaiterDroppedOnMove,
+    /// A write of unknown outcome is repeated while its first copy may still strike.
+    RepeatWithoutGuard,
+    /// An answer that changes nothing is given from memory, without a compare.
+    AnsweredFromMemory,
+    /// What a read shows is told to clients without a compare.
+    ReadTakenForTruth,
+    /// Fences come from a counter in the broker's memory.
+    FenceFromMemory,
+    /// The value block of a holder that died in PW or EX stays valid (V9).
+    ValueStaysValid,
+    /// Waiters rely on hints: nobody looks again by themselves.
+    HintsReliedUpon,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::BurialWithoutWaiting,
+        Self::BurialByRead,
+        Self::EvictionByRead,
+        Self::ObserverGoesOnCounting,
+        Self::SilentBrokerVouches,
+        Self::BeatAgedWithoutSuspend,
+        Self::OldMoveAccepted,
+        Self::MoveGivenUpInDoubt,
+        Self::OwnBurialWithoutMark,
+        Self::BurialGivenUpInDoubt,
+        Self::AnsweredDuringBurial,
+        Self::ForcedFreeAtOnce,
+        Self::ForcedWithoutMark,
+        Self::VoidClaimsStay,
+        Self::NoSweep,
+        Self::DeadMarkClearedAtOnce,
+        Self::BoundReleasedOnCut,
+        Self::LockDelayIgnored,
+        Self::WaiterDroppedOnMove,
+        Self::RepeatWithoutGuard,
+        Self::AnsweredFromMemory,
+        Self::ReadTakenForTruth,
+        Self::FenceFromMemory,
+        Self::ValueStaysValid,
+        Self::HintsReliedUpon,
+    ];
+}
+
+/// Which bug is planted, if any.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Planted {
+    #[cfg(feature = "planted")]
+    bug: Option<Bug>,
+}
+
+impl Planted {
+    /// Chooses a bug.
+    #[cfg(feature = "planted")]
+    pub fn of(bug: Bug) -> Self {
+        Self { bug: Some(bug) }
+    }
+
+    /// Whether this rule is left out. Always false in a program that is shipped.
+    #[cfg(feature = "planted")]
+    pub(crate) fn has(self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// Whether this rule is left out. Always false in a program that is shipped.
+    #[cfg(not(feature = "planted"))]
+    pub(crate) const fn has(self, _: Bug) -> bool {
+        let Self {} = self;
+        false
+    }
+}
