@@ -4,8 +4,11 @@ SEEDS ?= 0..2000
 SEED ?= 0
 STORE ?= net
 TIME ?= 30s
+BUG ?=
+LEDGER ?= target/simulation.ledger
+ARGS ?=
 
-.PHONY: run test gate simulate simulate-one torture times crowd bench fuzz-replay
+.PHONY: run test gate simulate simulate-long simulate-one hunt torture times crowd bench fuzz-replay
 
 ## Runs a broker in memory on 127.0.0.1:6616.
 run:
@@ -23,9 +26,18 @@ gate:
 simulate:
 	cargo run --release --locked -p sixpin-simulation -- $(SEEDS)
 
+## The same in parts of 10,000 that are noted in a file, so that it can be stopped and taken up again:
+## make simulate-long SEEDS=0..2000000 LEDGER=ledger. Ends with the sums of all that is in the file.
+simulate-long:
+	cargo run --release --locked -p sixpin-simulation -- $(SEEDS) --ledger $(LEDGER) $(ARGS)
+
 ## Prints the trace of one schedule: make simulate-one SEED=42
 simulate-one:
-	cargo run --release --locked -p sixpin-simulation -- --trace $(SEED)
+	cargo run --release --locked -p sixpin-simulation -- --trace $(SEED) $(ARGS)
+
+## Looks for bugs that are planted in the rules: make hunt, or make hunt BUG=BurialByRead
+hunt:
+	cargo run --release --locked -p sixpin-simulation -- --hunt $(if $(filter-out 0..2000,$(SEEDS)),$(SEEDS),0..100000) $(if $(BUG),--planted $(BUG))
 
 ## Measures lock and unlock pairs against a broker that it starts, as ratios to an empty echo service.
 bench:

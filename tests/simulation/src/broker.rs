@@ -9,7 +9,8 @@ use sixpin_core::broker::api::{BrokerConfig, Effect, Ending, Input, Now, ReplyTo
 use sixpin_core::limits::Limits;
 use sixpin_core::name::{Incarnation, Version};
 
-use crate::plan::{MS, Time};
+use crate::plan::{Fault, MS, SECOND, Time};
+use crate::planted::{Planted, WorldBug};
 use crate::world::{Event, World};
 use crate::{network, wire};
 
@@ -47,6 +48,17 @@ impl Call {
             Call::Evict(_, target, _) => Input::EvictDone { target, outcome: WriteOutcome::Unknown(text()) },
             Call::Forget(_, target, _) => Input::ForgetDone { target, outcome: WriteOutcome::Unknown(text()) },
             Call::Pulses => Input::Pulses { result: Err(unknown()) },
+        }
+    }
+
+    /// What a planted bug makes of that.
+    fn refused(self) -> Input {
+        match self.given_up() {
+            Input::Committed { lane, outcomes } => {
+                let outcomes = vec![WriteOutcome::Unavailable("no answer in time".into()); outcomes.len()];
+                Input::Committed { lane, outcomes }
+            }
+            other => other,
         }
     }
 
@@ -131,10 +143,19 @@ impl World {
         if self.brokers[slot].machine.is_some() {
             return;
         }
+        // A machine that sleeps starts nothing.
+        let paused = self.brokers[slot].paused_until;
+        if paused > self.now {
+            self.at(paused, Event::BrokerStarts { slot });
+            return;
+        }
         let incarnation = self.rng.u64(1..u64::MAX);
         let profile = sixpin_core::backend::Profile {
             commit_timeout: Duration::from_micros(CALL_TIMEOUT),
             batch_writes_max: 8,
+            // What the store promises, whether or not it keeps it.
+            checks_registration: self.plan.kind.checks_registration,
+            checks_generation: self.plan.kind.checks_generation,
             ..self.store.profile(true)
         };
         let config = BrokerConfig {
@@ -144,7 +165,7 @@ impl World {
             session_ttl: self.plan.ttl,
             limits: Limits::default(),
             lanes: self.plan.lanes,
-            lockspaces: BTreeMap::new(),
+            lockspaces: self.plan.lockspaces(),
             profile,
             root: self.store.root().clone(),
             store_patience: Duration::from_secs(2),
@@ -152,7 +173,11 @@ impl World {
             drain_timeout: Duration::from_secs(5),
         };
         let node = &mut self.brokers[slot];
-        node.machine = Some(Broker::new(config));
+        let mut machine = Broker::new(config);
+        if let Some(Planted::Broker(bug)) = self.planted {
+            machine.plant(bug);
+        }
+        node.machine = Some(machine);
         node.incarnation = incarnation;
         node.calls.clear();
         node.watches.clear();
@@ -265,7 +290,10 @@ impl World {
             Effect::List { family, after, limit } => self.call(slot, Call::List(family, after, limit)),
             Effect::Beat(beat) => self.call(slot, Call::Beat(beat)),
             Effect::Leave => self.call(slot, Call::Leave(own)),
-            Effect::Evict { guard, target, seen } => self.call(slot, Call::Evict(guard, target, seen)),
+            Effect::Evict { guard, target, seen } => {
+                self.check_eviction(slot);
+                self.call(slot, Call::Evict(guard, target, seen));
+            }
             Effect::Forget { guard, target, seen } => self.call(slot, Call::Forget(guard, target, seen)),
             Effect::Pulses => self.call(slot, Call::Pulses),
             Effect::Watch { key, seen } => {
@@ -299,9 +327,15 @@ impl World {
         self.after(CALL_TIMEOUT, Event::CallGivenUp { slot, incarnation, call });
         let Some(delay) = self.store_delay(slot) else { return };
         // A request that was answered does not come twice. One whose answer is lost may: its sender tried again below us.
-        let doubled = self.plan.faults.late_copies && !self.healed && body.is_write() && self.rng.u32(..20) == 0;
+        let faults = self.plan.faults;
+        let doubled = faults.has(Fault::LateCopies) && !self.healed && body.is_write() && self.rng.u32(..20) == 0;
         if doubled {
             let late = delay + self.rng.u64(10 * MS..1_500 * MS);
+            let body = Box::new(body.clone());
+            self.after(late, Event::CallArrives { slot, incarnation, call, body, copy: true });
+        }
+        if faults.has(Fault::LateRegistrations) && matches!(&body, Call::Beat(beat) if beat.number == 0) {
+            let late = delay + self.rng.u64(SECOND..12 * SECOND);
             let body = Box::new(body.clone());
             self.after(late, Event::CallArrives { slot, incarnation, call, body, copy: true });
         }
@@ -315,7 +349,7 @@ impl World {
             return Some(base);
         }
         let faults = self.plan.faults;
-        if faults.lost_calls && self.rng.u32(..100) < 3 {
+        if faults.has(Fault::LostCalls) && self.rng.u32(..100) < 3 {
             return None;
         }
         let cut = self.brokers[slot].store_cut_until.max(self.store_away_until);
@@ -323,7 +357,7 @@ impl World {
             // What was sent into a cut is lost, or arrives when it is over.
             return self.rng.bool().then_some(cut - self.now + base);
         }
-        if faults.slow_calls && self.rng.u32(..100) < 4 {
+        if faults.has(Fault::SlowCalls) && self.rng.u32(..100) < 4 {
             return Some(base + self.rng.u64(30 * MS..900 * MS));
         }
         Some(base)
@@ -365,7 +399,9 @@ impl World {
             }
             Call::Beat(beat) => {
                 let number = beat.number;
-                Input::Beaten { number, result: self.store.beat(now, beat) }
+                let result = self.store.beat(now, beat);
+                let revived = number > 0 && self.has(WorldBug::GoneBrokerBeats);
+                Input::Beaten { number, result: if revived { result.or(Ok(Version(now))) } else { result } }
             }
             Call::Leave(broker) => {
                 self.store.leave(now, broker);
@@ -397,7 +433,8 @@ impl World {
                 continue;
             }
             let new = self.store.read(std::slice::from_ref(&key)).pop().unwrap_or_default();
-            self.check.stored(&key, &old, &new);
+            self.check.stored(self.now, &key, &old, &new);
+            self.check_believers(&key, &new);
             if *notify && new.version != old.version {
                 self.hint(&key, new.version);
             }
@@ -411,7 +448,7 @@ impl World {
                 continue;
             }
             let incarnation = node.incarnation;
-            if !self.healed && self.plan.faults.lost_hints && self.rng.u32(..100) < 30 {
+            if !self.healed && self.plan.faults.has(Fault::LostHints) && self.rng.u32(..100) < 30 {
                 continue;
             }
             let delay = self.rng.u64(200..8 * MS);
@@ -440,7 +477,8 @@ impl World {
         if let Some(body) = self.brokers[slot].calls.remove(&call) {
             self.trace(|| format!("b{slot} gives up on {body:?}"));
             self.check.tally.unknowns += 1;
-            self.broker_input(slot, body.given_up());
+            let input = if self.has(WorldBug::SilenceTakenForRefusal) { body.refused() } else { body.given_up() };
+            self.broker_input(slot, input);
         }
     }
 

@@ -1,10 +1,16 @@
 //! What must hold, whatever goes wrong.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 use sixpin_client::Mode;
 use sixpin_core::backend::{Key, Slot};
+use sixpin_core::broker::mark::Mark;
 use sixpin_core::mode::Mode as CoreMode;
-use sixpin_core::name::ClaimId;
-use sixpin_core::resource::Resource;
+use sixpin_core::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
+use sixpin_core::resource::{ClaimView, Resource};
+
+use crate::plan::{Plan, Time};
 
 /// A value that only holders of PW or EX may write, and that refuses lower fences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +40,14 @@ pub struct Tally {
     pub kills: u64,
     /// Marks that say dead.
     pub burials: u64,
+    /// Claims that left after their session was buried.
+    pub buried_claims: u64,
+    /// Value blocks written.
+    pub values: u64,
+    /// Value blocks that became invalid.
+    pub invalidated: u64,
+    /// Claims and sessions taken away by administrators.
+    pub forced: u64,
 }
 
 impl Tally {
@@ -48,6 +62,10 @@ impl Tally {
         self.endings += other.endings;
         self.kills += other.kills;
         self.burials += other.burials;
+        self.buried_claims += other.buried_claims;
+        self.values += other.values;
+        self.invalidated += other.invalidated;
+        self.forced += other.forced;
     }
 }
 
@@ -59,15 +77,39 @@ pub(crate) struct Check {
     /// Per resource, the highest fence seen in each mode.
     fences: Vec<[u64; 6]>,
     registers: Vec<Register>,
+    /// Per resource, the values that clients wrote, with zeroes behind them.
+    written: BTreeSet<(ResourceId, Bytes)>,
+    /// The values that stood in a record, by their number.
+    seen: BTreeSet<(ResourceId, u64, Bytes)>,
+    /// When sessions were buried.
+    dead: BTreeMap<SessionId, Time>,
+    /// Claims that their client gave up or was asked to.
+    let_go: BTreeSet<ClaimId>,
+    /// Claims that their client asked to convert: it may have given up PW or EX before it died.
+    pub(crate) converted: BTreeSet<ClaimId>,
+    /// Sessions that their clients closed.
+    closed: BTreeSet<SessionId>,
+    /// Sessions from which an administrator took something.
+    pub(crate) forced: BTreeSet<SessionId>,
+    lock_delay: Time,
 }
 
 impl Check {
-    pub(crate) fn new(resources: usize) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let resources = plan.resources;
         Self {
             violation: None,
             tally: Tally::default(),
             fences: vec![[0; 6]; resources],
             registers: vec![Register::default(); resources],
+            written: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            dead: BTreeMap::new(),
+            let_go: BTreeSet::new(),
+            converted: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            forced: BTreeSet::new(),
+            lock_delay: plan.lock_delay.as_micros() as Time,
         }
     }
 
@@ -107,39 +149,72 @@ impl Check {
         self.registers[resource] = Register { count: read.count + 1, fence };
     }
 
+    /// The client gives a claim up, or loses it to an administrator: from now on it may go for that reason.
+    pub(crate) fn let_go(&mut self, session: SessionId, claim: u64) {
+        self.let_go.insert(ClaimId { session, number: ClaimNumber(claim) });
+    }
+
+    pub(crate) fn is_let_go(&self, session: SessionId, claim: u64) -> bool {
+        self.let_go.contains(&ClaimId { session, number: ClaimNumber(claim) }) || self.closed.contains(&session)
+    }
+
+    /// The client closes its session: all its claims go.
+    pub(crate) fn close(&mut self, session: SessionId) {
+        self.closed.insert(session);
+    }
+
+    /// A client sends these bytes as a value block.
+    pub(crate) fn value_sent(&mut self, resource: ResourceId, value: &Bytes) {
+        let mut padded = value.to_vec();
+        padded.resize(sixpin_core::limits::VALUE_BLOCK_BYTES_DEFAULT, 0);
+        self.written.insert((resource, padded.into()));
+    }
+
+    /// A client is told a value block: it stood in a record under that number.
+    pub(crate) fn value_told(&mut self, resource: ResourceId, seq: u64, bytes: &Bytes) {
+        if seq > 0 && !self.seen.contains(&(resource.clone(), seq, bytes.clone())) {
+            self.fail(format!("a value block of {resource} was told that never stood there: {seq} {bytes:?}"));
+        }
+    }
+
     /// A record was written: it is sound in itself, and the order of those who wait is kept.
-    pub(crate) fn stored(&mut self, key: &Key, old: &Slot, new: &Slot) {
+    pub(crate) fn stored(&mut self, now: Time, key: &Key, old: &Slot, new: &Slot) {
         if new.version < old.version && !new.version.is_absent() {
             self.fail(format!("the version of {key:?} fell from {} to {}", old.version, new.version));
         }
         match key {
-            Key::Session(_) => self.mark_stored(key, old, new),
-            Key::Resource(_) => self.record_stored(key, old, new),
+            Key::Session(id) => self.mark_stored(now, *id, old, new),
+            Key::Resource(id) => self.record_stored(now, id, old, new),
         }
     }
 
-    fn mark_stored(&mut self, key: &Key, old: &Slot, new: &Slot) {
-        use sixpin_core::broker::mark::Mark;
+    fn mark_stored(&mut self, now: Time, id: SessionId, old: &Slot, new: &Slot) {
         let decode = |slot: &Slot| slot.bytes.as_ref().and_then(|bytes| Mark::decode(bytes).ok());
         let (before, after) = (decode(old), decode(new));
         if before == Some(Mark::Dead) && !matches!(after, None | Some(Mark::Dead)) {
-            self.fail(format!("{key:?} came back from the dead: {after:?}"));
+            self.fail(format!("session {id} came back from the dead: {after:?}"));
         }
         if let (Some(Mark::Moved { number: old, .. }), Some(Mark::Moved { number: new, .. })) = (&before, &after)
             && new < old
         {
-            self.fail(format!("the move number of {key:?} fell from {old} to {new}"));
+            self.fail(format!("the move number of {id} fell from {old} to {new}"));
         }
-        self.tally.burials += u64::from(after == Some(Mark::Dead) && before != Some(Mark::Dead));
+        if after == Some(Mark::Dead) && before != Some(Mark::Dead) {
+            self.tally.burials += 1;
+            self.dead.entry(id).or_insert(now);
+        }
+        if let Some(Mark::Moved { void, .. }) = after {
+            self.let_go.extend(void.into_iter().map(|number| ClaimId { session: id, number }));
+        }
     }
 
-    fn record_stored(&mut self, key: &Key, old: &Slot, new: &Slot) {
+    fn record_stored(&mut self, now: Time, id: &ResourceId, old: &Slot, new: &Slot) {
         let decode = |slot: &Slot| match &slot.bytes {
             Some(bytes) => Resource::decode(bytes, slot.version).map_err(|error| error.to_string()),
             None => Ok(Resource::new()),
         };
         let (Ok(before), Ok(after)) = (decode(old), decode(new)) else {
-            self.fail(format!("the record of {key:?} cannot be read back"));
+            self.fail(format!("the record of {id} cannot be read back"));
             return;
         };
         let queue = |resource: &Resource| resource.waiting().map(|view| view.id).collect::<Vec<ClaimId>>();
@@ -147,7 +222,7 @@ impl Check {
         let kept_before: Vec<&ClaimId> = waited.iter().filter(|claim| waits.contains(claim)).collect();
         let kept_after: Vec<&ClaimId> = waits.iter().filter(|claim| waited.contains(claim)).collect();
         if kept_before != kept_after {
-            self.fail(format!("the queue of {key:?} changed its order: {waited:?}, then {waits:?}"));
+            self.fail(format!("the queue of {id} changed its order: {waited:?}, then {waits:?}"));
         }
         // First come, first served: who was granted from the queue was not behind somebody who still waits.
         let granted_later = waited.iter().position(|claim| {
@@ -157,12 +232,72 @@ impl Check {
             }
         });
         if let Some(at) = granted_later {
-            self.fail(format!("{} was granted on {key:?} past somebody who came first", waited[at]));
+            self.fail(format!("{} was granted on {id} past somebody who came first", waited[at]));
         }
+        let buried = self.buried_claims(now, id, &before, &after);
+        self.value_stored(id, &before, &after, new.bytes.is_some(), &buried);
+    }
+
+    /// Holders that are not there any more because their session was buried; not before the lock-delay has passed.
+    fn buried_claims(&mut self, now: Time, id: &ResourceId, before: &Resource, after: &Resource) -> Vec<CoreMode> {
+        let mut buried = Vec::new();
+        for view in holders(before).filter(|view| after.claim(view.id).is_none()) {
+            let Some(since) = self.dead.get(&view.id.session) else { continue };
+            if self.let_go.contains(&view.id) || self.closed.contains(&view.id.session) {
+                continue;
+            }
+            self.tally.buried_claims += 1;
+            buried.extend(view.granted.filter(|_| !self.converted.contains(&view.id)));
+            // The delay is counted by a clock that may be 1 % fast.
+            let delayed = id.lockspace.as_str() == "slow";
+            if delayed && (now - since) * 100 < self.lock_delay * 98 {
+                self.violation.get_or_insert(format!("{} on {id} was free before the lock-delay had passed", view.id));
+            }
+        }
+        buried
+    }
+
+    /// Values change only by writes of clients, and are invalid when a holder of PW or EX died (section 12).
+    fn value_stored(
+        &mut self,
+        id: &ResourceId,
+        before: &Resource,
+        after: &Resource,
+        exists: bool,
+        buried: &[CoreMode],
+    ) {
+        // If nobody stayed, the resource may have come to an end in between, and its value with it.
+        let stayed =
+            before.sessions().flat_map(|session| before.claims_of(session)).any(|view| after.claim(view.id).is_some());
+        if !exists {
+            return;
+        }
+        let (old, new) = (before.value_seq(), after.value_seq());
+        let bytes = Bytes::copy_from_slice(after.value_bytes());
+        if new > old {
+            self.tally.values += 1;
+            if !self.written.contains(&(id.clone(), bytes.clone())) {
+                self.fail(format!("the value block of {id} has bytes that nobody wrote: {bytes:?}"));
+            }
+        } else if new < old && stayed {
+            self.fail(format!("the value block of {id} fell from {old} to {new}"));
+        } else if new == old && before.value_invalid() && !after.value_invalid() && stayed {
+            self.fail(format!("the value block of {id} became valid without a write"));
+        }
+        self.tally.invalidated += u64::from(after.value_invalid() && !before.value_invalid());
+        let wrote = |mode: &CoreMode| matches!(mode, CoreMode::PW | CoreMode::EX);
+        if buried.iter().any(wrote) && new == old && !after.value_invalid() && stayed {
+            self.fail(format!("the value block of {id} stays valid although a holder of PW or EX died"));
+        }
+        self.seen.insert((id.clone(), new, bytes));
     }
 }
 
-fn core(mode: Mode) -> CoreMode {
+fn holders(resource: &Resource) -> impl Iterator<Item = ClaimView<'_>> {
+    resource.granted().chain(resource.converting())
+}
+
+pub(crate) fn core(mode: Mode) -> CoreMode {
     match mode {
         Mode::NL => CoreMode::NL,
         Mode::CR => CoreMode::CR,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use sixpin_client::Mode;
 use sixpin_client::logic::{ClaimEvent, Config, Done, Grant, Input, Machine, OperationId, Output};
+use sixpin_core::name::SessionId;
 use sixpin_proto::v1;
 
 use crate::check::{self, Register};
-use crate::plan::{MS, SECOND, Time};
+use crate::plan::{MS, Time};
+use crate::planted::{Planted, WorldBug};
 use crate::world::{Event, World};
 
 /// Claims that a program has or wants at once.
@@ -49,6 +51,10 @@ pub(crate) struct ClientNode {
     aims: BTreeMap<OperationId, Aim>,
     pub(crate) held: BTreeMap<u64, Held>,
     closing: bool,
+    /// Its session, once it is open.
+    pub(crate) session: Option<SessionId>,
+    /// Time that its clock did not count; only a planted bug loses any.
+    uncounted: Time,
     /// It has left for good.
     left: bool,
 }
@@ -66,6 +72,8 @@ impl ClientNode {
             aims: BTreeMap::new(),
             held: BTreeMap::new(),
             closing: false,
+            session: None,
+            uncounted: 0,
             left: false,
         }
     }
@@ -79,18 +87,25 @@ impl ClientNode {
     }
 
     fn clock(&self, now: Time) -> Duration {
-        Duration::from_secs(50 * (self.number as u64 + 1)) + Duration::from_nanos(now * self.rate)
+        Duration::from_secs(50 * (self.number as u64 + 1))
+            + Duration::from_nanos(now.saturating_sub(self.uncounted) * self.rate)
     }
 
     fn real(&self, local: Duration) -> Time {
         let elapsed = local.saturating_sub(Duration::from_secs(50 * (self.number as u64 + 1)));
-        elapsed.as_nanos().div_ceil(u128::from(self.rate)) as Time + 1
+        elapsed.as_nanos().div_ceil(u128::from(self.rate)) as Time + 1 + self.uncounted
+    }
+
+    /// Whether the client counts its session valid at this moment.
+    pub(crate) fn is_valid(&self, now: Time) -> bool {
+        let until = self.logic.as_ref().and_then(Machine::valid_until);
+        until.is_some_and(|until| self.clock(now) < until)
     }
 
     /// The mode that the program may act on, if its session is valid at this moment.
     pub(crate) fn valid_mode(&self, claim: u64, now: Time) -> Option<Mode> {
         let logic = self.logic.as_ref()?;
-        if logic.valid_until().is_none_or(|until| self.clock(now) >= until) {
+        if !self.is_valid(now) {
             return None;
         }
         logic.holds(claim)?;
@@ -125,19 +140,35 @@ impl World {
             open_timeout: Duration::from_secs(60),
             attempt_timeout: Duration::from_millis(500),
             seed: self.rng.u64(..),
+            connection_bound: client < self.plan.bound,
             ..Config::default()
         };
         let node = &mut self.clients[client];
-        node.logic = Some(Machine::new(config));
+        let mut logic = Machine::new(config);
+        if let Some(Planted::Client(bug)) = self.planted {
+            logic.plant(bug);
+        }
+        node.logic = Some(logic);
         node.life += 1;
         node.ticks_at = Time::MAX;
         node.aims.clear();
         node.held.clear();
         node.closing = false;
+        node.session = None;
         let life = node.life;
         self.trace(|| format!("c{client} starts, life {life}"));
         self.after(10 * MS, Event::Program { client, life });
         self.client_tick(client);
+    }
+
+    /// The process stands still. Its clock goes on, whatever the machine does.
+    pub(crate) fn pause_client(&mut self, client: usize, until: Time) {
+        let stops = self.has(WorldBug::ClientClockStops);
+        let node = &mut self.clients[client];
+        if stops {
+            node.uncounted += until.saturating_sub(node.paused_until.max(self.now));
+        }
+        node.paused_until = node.paused_until.max(until);
     }
 
     /// The process dies without a word.
@@ -202,9 +233,10 @@ impl World {
             }
             Output::Opened(opened) => {
                 self.check.tally.sessions += 1;
+                self.clients[client].session = opened.session.parse().ok();
                 self.trace(|| format!("c{client} opened {}", opened.session));
             }
-            Output::State(state) => self.trace(|| format!("c{client} is {state:?}")),
+            Output::State(state) => self.check_state(client, state),
             Output::Resumed { move_number, .. } => {
                 self.check.tally.moves += 1;
                 self.trace(|| format!("c{client} resumed, move {move_number}"));
@@ -254,6 +286,9 @@ impl World {
                     held.believed = mode;
                 }
                 self.check_exclusion(client, claim, now);
+                if let Some(resource) = self.clients[client].held.get(&claim).map(|held| held.resource) {
+                    self.check_belief_now(client, resource);
+                }
             }
             (Aim::Unlock { claim }, _) => {
                 self.clients[client].held.remove(&claim);
@@ -283,6 +318,10 @@ impl World {
             self.check.fence(resource, grant.mode, grant.fence, || format!("c{client} claim {}", grant.claim));
         }
         self.check_exclusion(client, grant.claim, self.now);
+        self.check_belief_now(client, resource);
+        if let Some((seq, bytes)) = grant.value.as_ref().and_then(|value| Some((value.seq, value.bytes.as_ref()?))) {
+            self.check.value_told(self.plan.resource(resource), seq, bytes);
+        }
     }
 
     /// No two claims that are valid at this moment, as their clients see it, are incompatible.
@@ -328,7 +367,7 @@ impl World {
         } else {
             self.act(client);
         }
-        let pause = self.rng.u64(2 * MS..120 * MS);
+        let pause = self.rng.u64(2 * MS..self.plan.pause_max);
         self.after(pause, Event::Program { client, life });
     }
 
@@ -367,8 +406,9 @@ impl World {
             1 => Some(self.rng.u64(10..800)),
             _ => None,
         };
+        let lockspace = self.plan.lockspace(resource).to_owned();
         let request = Box::new(v1::LockRequest {
-            resource: Some(v1::Resource { lockspace: String::new(), name: format!("r{resource}") }),
+            resource: Some(v1::Resource { lockspace, name: format!("r{resource}") }),
             mode: self.rng.i32(1..=6),
             timeout_ms,
             blocking: self.rng.bool(),
@@ -381,6 +421,7 @@ impl World {
     fn ask_convert(&mut self, client: usize, claim: u64) {
         let mode = self.rng.i32(1..=6);
         let Some(held) = self.clients[client].held.get_mut(&claim) else { return };
+        let resource = held.resource;
         held.converting = true;
         held.read = None;
         // From now on the program acts only on what it surely still has when this is granted.
@@ -395,7 +436,7 @@ impl World {
             mode,
             timeout_ms,
             value_block: self.rng.bool(),
-            value: bytes::Bytes::from_static(b"value"),
+            value: self.value(resource),
             conversion_deadlock: deadlock.into(),
             ..v1::ConvertRequest::default()
         });
@@ -403,10 +444,20 @@ impl World {
     }
 
     fn ask_unlock(&mut self, client: usize, claim: u64) {
-        self.clients[client].held.remove(&claim);
+        let Some(held) = self.clients[client].held.remove(&claim) else { return };
         let id = self.operation(client, Aim::Unlock { claim });
-        let request = Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+        let writes = self.rng.u32(..3) == 0;
+        let value = if writes { self.value(held.resource) } else { bytes::Bytes::new() };
+        let request = Box::new(v1::UnlockRequest { claim, value_block: writes, value, ..v1::UnlockRequest::default() });
         self.client_input(client, Input::Unlock { id: Some(id), request });
+    }
+
+    /// Bytes for a value block that nobody wrote before.
+    fn value(&mut self, resource: usize) -> bytes::Bytes {
+        self.values += 1;
+        let value = bytes::Bytes::from(format!("value {}", self.values));
+        self.check.value_sent(self.plan.resource(resource), &value);
+        value
     }
 
     /// Reads the register of a resource, or writes back what was read with one more, under PW or EX.
@@ -463,7 +514,7 @@ impl World {
             self.ask_unlock(client, claim);
         }
         let node = &self.clients[client];
-        let patience = self.plan.heal_at + self.plan.calm + 8 * SECOND;
+        let patience = self.well_from.max(self.plan.heal_at + self.plan.calm) + self.patience();
         if node.aims.is_empty() && node.held.is_empty() {
             self.close(client);
         } else if self.now > patience {

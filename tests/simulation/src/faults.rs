@@ -2,10 +2,10 @@
 
 use sixpin_core::broker::api::{AdminRequest, ConnectionId, Input, ReplyTo};
 
-use crate::plan::{MS, Time};
+use crate::plan::{Fault, MS, Time};
 use crate::world::{Event, World};
 
-/// Brokers that an administrator drains answer to nobody.
+/// Brokers that an administrator asks answer to nobody.
 const NOBODY: ReplyTo = ReplyTo { connection: ConnectionId(0), request: 0 };
 
 impl World {
@@ -19,42 +19,69 @@ impl World {
         let until = self.now + duration;
         let slot = self.rng.usize(..self.plan.brokers);
         let client = self.rng.usize(..self.plan.clients);
-        let faults = self.plan.faults;
-        match self.rng.u32(..12) {
-            0 | 1 if faults.broker_pauses => self.pause_broker(slot, until, false),
-            2 if faults.broker_suspends => self.pause_broker(slot, until, true),
-            3 | 4 if faults.store_cuts => {
+        let kinds: Vec<Fault> = self.plan.faults.each().map(|(fault, _)| fault).collect();
+        if !kinds.is_empty() {
+            let kind = kinds[self.rng.usize(..kinds.len())];
+            self.strike(kind, slot, client, until);
+        }
+        let pause = self.rng.u64(20 * MS..400 * MS);
+        self.after(pause, Event::Fault);
+    }
+
+    fn strike(&mut self, kind: Fault, slot: usize, client: usize, until: Time) {
+        let duration = until - self.now;
+        let runs = self.brokers[slot].machine.is_some();
+        match kind {
+            Fault::BrokerPauses => self.pause_broker(slot, until, false),
+            Fault::BrokerSuspends => {
+                // Long enough to be evicted, short enough that nobody is buried yet.
+                let ttl = self.plan.broker_ttl.as_micros() as Time;
+                let critical = self.now + ttl + self.rng.u64(0..800 * MS);
+                let until = if self.rng.bool() { critical } else { until };
+                self.pause_broker(slot, until, true);
+            }
+            Fault::StoreCuts => {
                 self.trace(|| format!("FAULT b{slot} cut off from the store for {duration} us"));
                 self.brokers[slot].store_cut_until = until;
             }
-            5 | 6 if faults.client_cuts => {
-                self.trace(|| format!("FAULT c{client} cut off from b{slot} for {duration} us"));
-                self.cuts.insert((client, slot), until);
+            Fault::ClientCuts => {
+                // Sometimes one broker is all that a client can reach.
+                let alone = self.rng.u32(..4) == 0;
+                let except = if alone { " all but" } else { "" };
+                self.trace(|| format!("FAULT c{client} cut off from{except} b{slot} for {duration} us"));
+                for other in (0..self.plan.brokers).filter(|other| (*other == slot) != alone) {
+                    self.cuts.insert((client, other), until);
+                }
             }
-            7 if faults.broker_kills && self.brokers[slot].machine.is_some() => {
+            Fault::StreamBreaks => self.break_stream(client),
+            Fault::BrokerKills if runs => {
                 self.trace(|| format!("FAULT b{slot} killed for {duration} us"));
                 self.check.tally.kills += 1;
                 self.broker_stops(slot);
                 self.at(until, Event::BrokerStarts { slot });
             }
-            8 if faults.client_pauses => {
+            Fault::ClientPauses => {
                 self.trace(|| format!("FAULT c{client} paused for {duration} us"));
-                self.clients[client].paused_until = until;
+                self.pause_client(client, until);
             }
-            9 if faults.client_kills => {
+            Fault::ClientKills => {
                 self.trace(|| format!("FAULT c{client} killed for {duration} us"));
                 self.client_stops(client);
                 self.at(until, Event::ClientStarts { client });
             }
-            10 if faults.drains && self.brokers[slot].machine.is_some() => self.drain(slot),
-            11 if faults.outages => {
+            Fault::Drains if runs => {
+                self.trace(|| format!("FAULT b{slot} drains"));
+                self.admin(slot, AdminRequest::Drain { timeout: std::time::Duration::from_secs(2) });
+            }
+            Fault::Outages => {
                 self.trace(|| format!("FAULT store away for {duration} us"));
                 self.store_away_until = until;
+                self.store_away_since = self.now;
             }
+            Fault::Administrators => self.administrator(client),
+            // The others happen to single messages.
             _ => {}
         }
-        let pause = self.rng.u64(20 * MS..500 * MS);
-        self.after(pause, Event::Fault);
     }
 
     fn pause_broker(&mut self, slot: usize, until: Time, suspend: bool) {
@@ -68,10 +95,43 @@ impl World {
         self.trace(|| format!("FAULT b{slot} paused until {until} us, suspend {suspend}"));
     }
 
-    fn drain(&mut self, slot: usize) {
-        self.trace(|| format!("FAULT b{slot} drains"));
+    /// A stream of the client ends: each side learns of it when it does.
+    fn break_stream(&mut self, client: usize) {
+        let Some(stream) = self.newest_stream(client) else { return };
+        self.trace(|| format!("FAULT s{stream} of c{client} breaks"));
+        let (up, down) = (self.rng.u64(0..600 * MS), self.rng.u64(0..600 * MS));
+        self.after(up, Event::UpEnds { stream });
+        self.after(down, Event::DownEnds { stream });
+    }
+
+    /// An administrator takes a claim away or ends a session, and asks every broker, since one of them vouches.
+    fn administrator(&mut self, client: usize) {
+        let Some(session) = self.clients[client].session else { return };
+        let claims: Vec<(u64, usize)> =
+            self.clients[client].held.iter().map(|(claim, held)| (*claim, held.resource)).collect();
+        let request = if claims.is_empty() || self.rng.u32(..4) == 0 {
+            AdminRequest::ExpireSession { session, now: false, no_wait: true }
+        } else {
+            let (claim, resource) = claims[self.rng.usize(..claims.len())];
+            self.check.let_go(session, claim);
+            AdminRequest::ForceUnlock {
+                resource: self.plan.resource(resource),
+                session,
+                claim: Some(sixpin_core::name::ClaimNumber(claim)),
+                now: false,
+                no_wait: true,
+            }
+        };
+        self.check.forced.insert(session);
+        self.check.tally.forced += 1;
+        self.trace(|| format!("FAULT administrator at c{client}: {request:?}"));
+        for slot in 0..self.plan.brokers {
+            self.admin(slot, request.clone());
+        }
+    }
+
+    fn admin(&mut self, slot: usize, request: AdminRequest) {
         let incarnation = self.brokers[slot].incarnation;
-        let request = AdminRequest::Drain { timeout: std::time::Duration::from_secs(2) };
         let input = Box::new(Input::Admin { from: NOBODY, request });
         self.after(0, Event::BrokerInput { slot, incarnation, input });
     }
@@ -80,11 +140,17 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.trace(|| "HEAL".into());
         self.healed = true;
-        self.store_away_until = 0;
+        let cuts = self.cuts.values().copied().max().unwrap_or(0);
+        let paused = self.clients.iter().map(|client| client.paused_until).max().unwrap_or(0);
+        self.well_from = self.now.max(self.store_away_until).max(cuts).max(paused);
+        self.store_away_until = self.store_away_until.min(self.now);
         self.cuts.clear();
         for slot in 0..self.brokers.len() {
             // A clock that stood still cannot be given the time back.
-            self.brokers[slot].paused_until = self.now.max(self.brokers[slot].suspended_until);
+            let wakes = self.now.max(self.brokers[slot].suspended_until);
+            let node = &self.brokers[slot];
+            self.well_from = self.well_from.max(wakes).max(node.paused_until).max(node.store_cut_until);
+            self.brokers[slot].paused_until = wakes;
             self.brokers[slot].store_cut_until = 0;
             self.after(MS, Event::BrokerStarts { slot });
         }

@@ -15,14 +15,22 @@
 //! * `wire`: messages of the stream as the machine's words and back;
 //! * `faults`: what goes wrong, when;
 //! * `check`: what must hold whatever goes wrong;
-//! * [`run`]: one seed, many seeds.
+//! * `beliefs`: what clients believe, held against what is stored;
+//! * [`planted`]: rules left out on purpose, which the checks must find;
+//! * [`run`]: one schedule, many schedules;
+//! * [`shrink`]: a smaller schedule that violates the same, for people;
+//! * [`ledger`]: long runs in parts.
 
+mod beliefs;
 mod broker;
 mod check;
 mod client;
 mod faults;
+pub mod ledger;
 mod network;
 pub mod plan;
+pub mod planted;
 pub mod run;
+pub mod shrink;
 mod wire;
 pub mod world;

@@ -26,6 +26,8 @@ pub(crate) struct Stream {
     pub(crate) client_closed: bool,
     /// Nothing is delivered to the broker any more.
     pub(crate) broker_closed: bool,
+    /// Claims that the newest resume sent on it names and that must still be there when it is answered.
+    pub(crate) kept: Vec<u64>,
 }
 
 /// The number of a stream is also the broker machine's connection.
@@ -62,6 +64,7 @@ impl World {
                 last_down: self.now,
                 client_closed: false,
                 broker_closed: false,
+                kept: Vec::new(),
             },
         );
         let delay = self.stream_delay(client, slot);
@@ -109,6 +112,7 @@ impl World {
         let Some(stream) = self.streams.get(&id) else { return };
         let (client, slot) = (stream.client, stream.slot);
         self.trace(|| format!("c{client} -> b{slot} s{id} {message:?}"));
+        self.note_sent(client, id, &message);
         let at = self.now + self.stream_delay(client, slot);
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.last_up = stream.last_up.max(at);
@@ -161,6 +165,7 @@ impl World {
             self.at(paused, Event::Down { stream: id, message });
             return;
         }
+        self.check_resumed(client, id, &message);
         self.client_input(client, logic::Input::Received { link, message });
     }
 

@@ -1,7 +1,11 @@
 //! What a seed decides once.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
+use sixpin_core::broker::api::LockspaceConfig;
+use sixpin_core::name::{Lockspace, ResourceId, ResourceName};
 use sixpin_memory::StoreKind;
 
 /// Microseconds of real (simulated) time.
@@ -12,37 +16,105 @@ pub const MS: Time = 1_000;
 /// One second.
 pub const SECOND: Time = 1_000_000;
 
-/// Which faults a schedule has. Swarm style: each schedule has some of them, so that rare combinations are met.
-#[derive(Debug, Clone, Copy)]
-pub struct Faults {
+/// One kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
     /// Messages to and from the store are lost.
-    pub lost_calls: bool,
+    LostCalls,
     /// Messages to and from the store take very long.
-    pub slow_calls: bool,
-    /// Commits arrive a second time, late.
-    pub late_copies: bool,
+    SlowCalls,
+    /// Writes arrive a second time, late.
+    LateCopies,
+    /// Registrations arrive a second time, very late: when their broker may have been forgotten.
+    LateRegistrations,
     /// Reads show what was there before.
-    pub stale_reads: bool,
+    StaleReads,
     /// Change hints are lost.
-    pub lost_hints: bool,
+    LostHints,
     /// The store is away for all.
-    pub outages: bool,
+    Outages,
     /// A broker and the store cannot reach each other.
-    pub store_cuts: bool,
+    StoreCuts,
     /// A broker and a client cannot reach each other.
-    pub client_cuts: bool,
+    ClientCuts,
+    /// A stream ends, and its two sides learn of it at different times.
+    StreamBreaks,
     /// Brokers stand still.
-    pub broker_pauses: bool,
+    BrokerPauses,
     /// Brokers stand still, and their monotonic clock with them.
-    pub broker_suspends: bool,
+    BrokerSuspends,
     /// Brokers are killed and come back as another incarnation.
-    pub broker_kills: bool,
+    BrokerKills,
     /// Brokers drain.
-    pub drains: bool,
+    Drains,
     /// Clients stand still.
-    pub client_pauses: bool,
+    ClientPauses,
     /// Clients die.
-    pub client_kills: bool,
+    ClientKills,
+    /// Administrators take claims away and end sessions.
+    Administrators,
+}
+
+impl Fault {
+    /// Each with its name and in how many of a hundred schedules it occurs.
+    pub const ALL: &[(Self, &str, u32)] = &[
+        (Self::LostCalls, "lost-calls", 60),
+        (Self::SlowCalls, "slow-calls", 50),
+        (Self::LateCopies, "late-copies", 40),
+        (Self::LateRegistrations, "late-registrations", 15),
+        (Self::StaleReads, "stale-reads", 50),
+        (Self::LostHints, "lost-hints", 50),
+        (Self::Outages, "outages", 25),
+        (Self::StoreCuts, "store-cuts", 50),
+        (Self::ClientCuts, "client-cuts", 60),
+        (Self::StreamBreaks, "stream-breaks", 40),
+        (Self::BrokerPauses, "broker-pauses", 50),
+        (Self::BrokerSuspends, "broker-suspends", 25),
+        (Self::BrokerKills, "broker-kills", 50),
+        (Self::Drains, "drains", 30),
+        (Self::ClientPauses, "client-pauses", 40),
+        (Self::ClientKills, "client-kills", 40),
+        (Self::Administrators, "administrators", 35),
+    ];
+
+    /// The fault of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known, _)| *known == name).map(|(fault, ..)| *fault)
+    }
+}
+
+/// Which faults a schedule has. Swarm style: each schedule has some of them, so that rare combinations are met.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Faults(u32);
+
+impl Faults {
+    /// Whether it has this one.
+    pub fn has(self, fault: Fault) -> bool {
+        self.0 & (1 << fault as u32) != 0
+    }
+
+    /// With this one.
+    #[must_use]
+    pub fn with(self, fault: Fault) -> Self {
+        Self(self.0 | 1 << fault as u32)
+    }
+
+    /// Without this one.
+    #[must_use]
+    pub fn without(self, fault: Fault) -> Self {
+        Self(self.0 & !(1 << fault as u32))
+    }
+
+    /// Those it has.
+    pub fn each(self) -> impl Iterator<Item = (Fault, &'static str)> {
+        Fault::ALL.iter().filter(move |(fault, ..)| self.has(*fault)).map(|(fault, name, _)| (*fault, *name))
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.each().map(|(_, name)| name)).finish()
+    }
 }
 
 /// One schedule.
@@ -54,8 +126,12 @@ pub struct Plan {
     pub brokers: usize,
     /// Client processes.
     pub clients: usize,
-    /// Resources.
+    /// How many of the clients, the first ones, have sessions that are bound to their connection.
+    pub bound: usize,
+    /// Resources. Every second one is in a lockspace with a lock-delay, if there is one.
     pub resources: usize,
+    /// The lock-delay of that lockspace.
+    pub lock_delay: Duration,
     /// The store's contract.
     pub kind: StoreKind,
     /// Session TTL.
@@ -70,42 +146,117 @@ pub struct Plan {
     pub heal_at: Time,
     /// How long the programs work on without faults before they leave.
     pub calm: Time,
+    /// How long a program pauses between two things at most.
+    pub pause_max: Time,
 }
 
+/// What is taken away from a plan to make it smaller.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Faults that do not occur.
+    pub without: Vec<Fault>,
+    /// Clients, if not as planned.
+    pub clients: Option<usize>,
+    /// Brokers, if not as planned.
+    pub brokers: Option<usize>,
+    /// Resources, if not as planned.
+    pub resources: Option<usize>,
+    /// When the faults stop, if not as planned.
+    pub heal_ms: Option<u64>,
+}
+
+/// As arguments of the command.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        if !self.without.is_empty() {
+            let name = |fault: &Fault| Fault::ALL.iter().find(|(known, ..)| known == fault).map_or("", |known| known.1);
+            let names: Vec<&str> = self.without.iter().map(name).collect();
+            words.push(format!("--without {}", names.join(",")));
+        }
+        words.extend(self.clients.map(|clients| format!("--clients {clients}")));
+        words.extend(self.brokers.map(|brokers| format!("--brokers {brokers}")));
+        words.extend(self.resources.map(|resources| format!("--resources {resources}")));
+        words.extend(self.heal_ms.map(|heal_ms| format!("--heal-ms {heal_ms}")));
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// As Redis and etcd: absent can become true twice; registration and generation are checked inside the commit.
+const ABSENT_CHECKED: StoreKind = StoreKind::CHECKING;
+/// As JetStream: a delete leaves a marker, and nothing but the version is checked.
+const MARKED_BY_TIME: StoreKind = StoreKind::MARKING;
+/// A marker, and everything is checked.
+const MARKED_CHECKED: StoreKind = StoreKind { markers: true, ..StoreKind::CHECKING };
+/// Absent can become true twice, and a broker must know by time whether it may still write.
+const ABSENT_BY_TIME: StoreKind = StoreKind { checks_registration: false, ..StoreKind::CHECKING };
+
 impl Plan {
-    /// The schedule of a seed.
+    /// With something taken away.
+    #[must_use]
+    pub fn changed(mut self, changes: &Changes) -> Self {
+        self.faults = changes.without.iter().fold(self.faults, |faults, fault| faults.without(*fault));
+        self.clients = changes.clients.unwrap_or(self.clients).max(1);
+        self.bound = self.bound.min(self.clients);
+        self.brokers = changes.brokers.unwrap_or(self.brokers).max(1);
+        self.resources = changes.resources.unwrap_or(self.resources).max(1);
+        self.heal_at = changes.heal_ms.map_or(self.heal_at, |heal_ms| heal_ms * MS);
+        self
+    }
+
+    /// The lockspace of a resource, as clients name it.
+    pub fn lockspace(&self, resource: usize) -> &'static str {
+        if resource % 2 == 1 && !self.lock_delay.is_zero() { "slow" } else { "default" }
+    }
+
+    /// The resource of a number.
+    pub fn resource(&self, resource: usize) -> ResourceId {
+        let lockspace = Lockspace::new(self.lockspace(resource)).unwrap_or_default();
+        let name = ResourceName::new(&format!("r{resource}")).expect("a short name without control characters");
+        ResourceId { lockspace, name }
+    }
+
+    /// Settings of the lockspaces.
+    pub fn lockspaces(&self) -> BTreeMap<Lockspace, LockspaceConfig> {
+        let slow = LockspaceConfig { lock_delay: self.lock_delay, ..LockspaceConfig::default() };
+        Lockspace::new("slow").map(|name| (name, slow)).into_iter().collect()
+    }
+
+    /// The schedule of a seed. Most are short, some are long: what is rare needs many, what is slow needs long ones.
     pub fn of(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51f1_5eed);
-        let mut maybe = |percent: u32| rng.u32(..100) < percent;
-        let faults = Faults {
-            lost_calls: maybe(60),
-            slow_calls: maybe(50),
-            late_copies: maybe(40),
-            stale_reads: maybe(50),
-            lost_hints: maybe(50),
-            outages: maybe(25),
-            store_cuts: maybe(50),
-            client_cuts: maybe(60),
-            broker_pauses: maybe(50),
-            broker_suspends: maybe(25),
-            broker_kills: maybe(50),
-            drains: maybe(30),
-            client_pauses: maybe(40),
-            client_kills: maybe(40),
+        let faults = Fault::ALL.iter().fold(Faults::default(), |faults, (fault, _, percent)| {
+            if rng.u32(..100) < *percent { faults.with(*fault) } else { faults }
+        });
+        let kind = match rng.u32(..100) {
+            0..45 => ABSENT_CHECKED,
+            45..75 => MARKED_BY_TIME,
+            75..88 => MARKED_CHECKED,
+            _ => ABSENT_BY_TIME,
         };
-        let kind = if maybe(70) { StoreKind::CHECKING } else { StoreKind::MARKING };
+        let (clients, heal_ms, pause_max_ms) = match rng.u32(..100) {
+            0..80 => (2..=4, 1_200..=3_000, 60..=300),
+            80..95 => (2..=8, 2_500..=5_000, 40..=200),
+            _ => (4..=12, 4_000..=9_000, 30..=150),
+        };
+        let clients = rng.usize(clients);
+        let bound = if rng.u32(..100) < 30 { rng.usize(1..=clients) } else { 0 };
+        let lock_delay = if rng.u32(..100) < 30 { Duration::from_millis(rng.u64(100..=900)) } else { Duration::ZERO };
         Self {
             seed,
-            brokers: rng.usize(2..=4),
-            clients: rng.usize(2..=8),
+            brokers: if rng.u32(..100) < 60 { 2 } else { rng.usize(3..=4) },
+            clients,
+            bound,
             resources: rng.usize(1..=4),
+            lock_delay,
             kind,
             ttl: Duration::from_secs(1),
             broker_ttl: Duration::from_millis(rng.u64(400..=900)),
             lanes: rng.u16(1..=3),
             faults,
-            heal_at: rng.u64(3..=8) * SECOND,
-            calm: 2 * SECOND,
+            heal_at: rng.u64(heal_ms) * MS,
+            calm: rng.u64(100..=1_500) * MS,
+            pause_max: rng.u64(pause_max_ms) * MS,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One seed, many seeds.
+//! One schedule, many schedules, and the hunt for planted bugs.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -6,8 +6,37 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::check::Tally;
-use crate::plan::Plan;
+use crate::plan::{Changes, Plan};
+use crate::planted::Planted;
 use crate::world::World;
+
+/// What to run: a seed, perhaps made smaller, perhaps with a rule left out.
+#[derive(Debug, Clone, Default)]
+pub struct Case {
+    /// The seed.
+    pub seed: u64,
+    /// What is taken away from its plan.
+    pub changes: Changes,
+    /// The rule that is left out.
+    pub planted: Option<Planted>,
+}
+
+impl Case {
+    /// A seed as it is.
+    pub fn of(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// A seed with a rule left out.
+    pub fn planted(seed: u64, planted: Planted) -> Self {
+        Self { seed, planted: Some(planted), ..Self::default() }
+    }
+
+    /// Its plan.
+    pub fn plan(&self) -> Plan {
+        Plan::of(self.seed).changed(&self.changes)
+    }
+}
 
 /// A schedule in which something did not hold.
 #[derive(Debug, Clone)]
@@ -25,36 +54,43 @@ pub struct Report {
     pub schedules: u64,
     /// Events in them.
     pub events: u64,
+    /// Events of the shortest.
+    pub shortest: u64,
     /// What happened in them.
     pub tally: Tally,
     /// Those in which something did not hold, by seed.
     pub failures: Vec<Failure>,
-    /// The shortest schedule, in events.
-    pub shortest: u64,
 }
 
-/// Runs one seed; with its trace if asked.
-pub fn one(seed: u64, traced: bool) -> (World, Result<(), String>) {
-    let mut world = World::new(Plan::of(seed), traced);
+/// Runs one schedule; with its trace if asked.
+pub fn one(case: &Case, traced: bool) -> (World, Result<(), String>) {
+    let mut world = World::new(case.plan(), case.planted, traced);
     let result = world.run();
     (world, result)
 }
 
-/// Runs a range of seeds on all cores. Stops early after `failures_max` failures.
-pub fn many(seeds: Range<u64>, failures_max: usize) -> Report {
+/// Runs a range of seeds on some threads. Stops early after `failures_max` failures; every schedule before the last
+/// failure has run then. `progress` is told now and then what was done so far.
+pub fn many(
+    seeds: Range<u64>,
+    planted: Option<Planted>,
+    threads: usize,
+    failures_max: usize,
+    progress: impl Fn(&Report) + Sync,
+) -> Report {
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
     let total = Mutex::new(Report { shortest: u64::MAX, ..Report::default() });
-    let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..threads.max(1) {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end {
                         return;
                     }
-                    let (world, result) = one(seed, false);
+                    let case = Case { planted, ..Case::of(seed) };
+                    let (world, result) = one(&case, false);
                     let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     total.schedules += 1;
                     total.events += world.events;
@@ -63,6 +99,9 @@ pub fn many(seeds: Range<u64>, failures_max: usize) -> Report {
                     if let Err(violation) = result {
                         total.failures.push(Failure { seed, violation });
                         stop.fetch_or(total.failures.len() >= failures_max, Ordering::Relaxed);
+                    }
+                    if total.schedules.is_multiple_of(64) {
+                        progress(&total);
                     }
                 }
             });

@@ -13,7 +13,8 @@ use crate::broker::{BrokerNode, Call};
 use crate::check::Check;
 use crate::client::ClientNode;
 use crate::network::Stream;
-use crate::plan::{MS, Plan, SECOND, Time};
+use crate::plan::{Fault, MS, Plan, SECOND, Time};
+use crate::planted::{self, Planted};
 
 /// The store's wall clock when a schedule begins, in units of 10 µs.
 const EPOCH_10US: u64 = 179_000_000_000_000;
@@ -68,6 +69,8 @@ pub(crate) enum Event {
 /// One schedule in progress.
 pub struct World {
     pub(crate) plan: Plan,
+    /// The rule that is left out.
+    pub(crate) planted: Option<Planted>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) now: Time,
     queue: BTreeMap<(Time, u64), Event>,
@@ -77,6 +80,7 @@ pub struct World {
     pub(crate) store: Store,
     pub(crate) snapshots: Vec<Store>,
     pub(crate) store_away_until: Time,
+    pub(crate) store_away_since: Time,
     pub(crate) brokers: Vec<BrokerNode>,
     pub(crate) clients: Vec<ClientNode>,
     pub(crate) streams: BTreeMap<u64, Stream>,
@@ -84,21 +88,25 @@ pub struct World {
     /// Until when a client and a broker cannot reach each other.
     pub(crate) cuts: BTreeMap<(usize, usize), Time>,
     pub(crate) healed: bool,
+    /// When the last fault is over: a pause may last longer than the time in which faults begin.
+    pub(crate) well_from: Time,
     pub(crate) leaving: bool,
     pub(crate) check: Check,
+    /// Value blocks that clients made up.
+    pub(crate) values: u64,
     trace: Option<Vec<String>>,
     digest: u64,
 }
 
 impl World {
     /// The beginning of a schedule.
-    pub fn new(plan: Plan, traced: bool) -> Self {
+    pub fn new(plan: Plan, planted: Option<Planted>, traced: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x0dd5_eed5);
         let root = sixpin_core::backend::Root { secret_key: [7; 32], identity: 1 };
-        let store = Store::new(plan.kind, root);
+        let store = Store::new(planted::kind(plan.kind, planted), root);
         let brokers = (0..plan.brokers).map(|slot| BrokerNode::new(slot, &mut rng)).collect();
         let clients = (0..plan.clients).map(|client| ClientNode::new(client, &mut rng)).collect();
-        let check = Check::new(plan.resources);
+        let check = Check::new(&plan);
         let mut world = Self {
             rng,
             now: 0,
@@ -108,17 +116,21 @@ impl World {
             store,
             snapshots: Vec::new(),
             store_away_until: 0,
+            store_away_since: 0,
             brokers,
             clients,
             streams: BTreeMap::new(),
             next_stream: 1,
             cuts: BTreeMap::new(),
             healed: false,
+            well_from: Time::MAX,
             leaving: false,
             check,
+            values: 0,
             trace: traced.then(Vec::new),
             digest: 0,
             plan,
+            planted,
         };
         world.begin();
         world
@@ -137,7 +149,7 @@ impl World {
         self.at(300 * MS, Event::Fault);
         self.at(heal, Event::Heal);
         self.at(heal + self.plan.calm, Event::Leave);
-        if self.plan.faults.stale_reads {
+        if self.plan.faults.has(Fault::StaleReads) {
             self.at(0, Event::Snapshot);
         }
     }
@@ -311,6 +323,13 @@ impl World {
     /// What the run did, in numbers.
     pub fn tally(&self) -> &crate::check::Tally {
         &self.check.tally
+    }
+
+    /// The newest stream of a client that runs.
+    pub(crate) fn newest_stream(&self, client: usize) -> Option<u64> {
+        let life = self.clients[client].life;
+        let own = |stream: &Stream| stream.client == client && stream.life == life && stream.incarnation.is_some();
+        self.streams.iter().rev().find(|(_, stream)| own(stream)).map(|(id, _)| *id)
     }
 
     pub(crate) fn stream_of(&self, client: usize, link: LinkId) -> Option<u64> {

@@ -1,0 +1,85 @@
+//! Rules left out on purpose. A check that cannot fail is worth nothing: for each of these the simulation must find a
+//! schedule in which something does not hold.
+
+use std::fmt;
+
+use sixpin_client::logic::planted::Bug as ClientBug;
+use sixpin_core::planted::Bug as BrokerBug;
+use sixpin_memory::StoreKind;
+
+use crate::world::World;
+
+/// A rule that is left out: in the broker machine, in the client's logic, or by the store and the processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// In every broker.
+    Broker(BrokerBug),
+    /// In every client.
+    Client(ClientBug),
+    /// Around them.
+    World(WorldBug),
+}
+
+/// A promise of the store, or of the process around a machine, that is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorldBug {
+    /// The store takes commits of a lane's earlier generations.
+    GenerationUnchecked,
+    /// The store takes commits of brokers whose registration is gone, and their brokers do not check by time.
+    RegistrationUnchecked,
+    /// The store acknowledges beats of brokers that are gone.
+    GoneBrokerBeats,
+    /// A process reports a call that was not answered in time as one that did not happen.
+    SilenceTakenForRefusal,
+    /// A client reads a clock that stands still during suspend.
+    ClientClockStops,
+}
+
+impl WorldBug {
+    const ALL: &[Self] = &[
+        Self::GenerationUnchecked,
+        Self::RegistrationUnchecked,
+        Self::GoneBrokerBeats,
+        Self::SilenceTakenForRefusal,
+        Self::ClientClockStops,
+    ];
+}
+
+impl Planted {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let brokers = BrokerBug::ALL.iter().copied().map(Self::Broker);
+        let clients = ClientBug::ALL.iter().copied().map(Self::Client);
+        brokers.chain(clients).chain(WorldBug::ALL.iter().copied().map(Self::World))
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|planted| planted.to_string() == name)
+    }
+}
+
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broker(bug) => write!(f, "{bug:?}"),
+            Self::Client(bug) => write!(f, "{bug:?}"),
+            Self::World(bug) => write!(f, "{bug:?}"),
+        }
+    }
+}
+
+/// The store of a schedule, with its promise broken if that is what is planted.
+pub(crate) fn kind(kind: StoreKind, planted: Option<Planted>) -> StoreKind {
+    match planted {
+        Some(Planted::World(WorldBug::GenerationUnchecked)) => StoreKind { checks_generation: false, ..kind },
+        Some(Planted::World(WorldBug::RegistrationUnchecked)) => StoreKind { checks_registration: false, ..kind },
+        _ => kind,
+    }
+}
+
+impl World {
+    pub(crate) fn has(&self, bug: WorldBug) -> bool {
+        self.planted == Some(Planted::World(bug))
+    }
+}
