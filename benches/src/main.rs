@@ -1,0 +1,91 @@
+//! Locks of sixpin beside the locks that its stores offer by themselves, on one server, in one run.
+//!
+//! ```text
+//! cargo run --release -p sixpin-benches -- redis
+//! ```
+//!
+//! A *way* is one way to take and release a lock: the store's own, sixpin's broker as a library, and sixpin over gRPC.
+//! All ways keep so many pairs of lock and unlock in flight, on resources that nobody else wants, against one server
+//! that is started for it. They take turns in short slices, so that whatever else the machine does meets all of them,
+//! and each round gives one ratio to the store's own way. Client, broker and store share the machine.
+//!
+//! # Layout
+//!
+//! * [`ways`]: the ways;
+//! * [`load`]: pairs in flight, and how long each took;
+//! * [`report`]: medians, ratios and the table.
+
+// A program of measurements talks, and a measurement that fails is over.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::cast_precision_loss)]
+
+mod load;
+mod report;
+mod ways;
+
+use std::time::Duration;
+
+use clap::Parser;
+use sixpin_testkit::stores;
+
+use report::Report;
+use ways::{Slices, Ways, etcd, nats, redis};
+
+/// The stores that have locks of their own.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Store {
+    /// `SET NX PX`, and a script that compares and deletes.
+    Redis,
+    /// The Lock service of etcd.
+    Etcd,
+    /// A key of a JetStream bucket, created and deleted.
+    Nats,
+}
+
+/// Measures sixpin beside the locks that a store offers by itself.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Which store. Its server is started for the measurement.
+    store: Store,
+    /// Pairs in flight, one measurement each.
+    #[arg(long, value_delimiter = ',', default_value = "1,64,512", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    in_flight: Vec<u16>,
+    /// How long each way works before the next one has its turn.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "1s")]
+    slice: Duration,
+    /// How many turns each way has, after one to warm up.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+}
+
+#[tokio::main]
+async fn main() {
+    let args = Args::parse();
+    let plan = match args.store {
+        Store::Redis => stores::redis(),
+        Store::Etcd => stores::etcd(),
+        Store::Nats => stores::nats(),
+    };
+    let server = plan.start().await.unwrap_or_else(|error| panic!("the server did not start: {error}"));
+    let address = server.address();
+    match args.store {
+        Store::Redis => measure(&args, format!("redis://{address}/0"), redis::Own::open(address).await).await,
+        Store::Etcd => measure(&args, format!("etcd://{address}"), etcd::Own::open(address).await).await,
+        Store::Nats => measure(&args, format!("nats://{address}"), nats::Own::open(address).await).await,
+    }
+}
+
+async fn measure(args: &Args, url: String, own: impl Slices) {
+    let ways = Ways::open(url, own).await;
+    for &in_flight in &args.in_flight {
+        let mut report = Report::default();
+        for round in 0..=args.rounds {
+            let tallies = ways.turn(in_flight.into(), args.slice).await;
+            if round > 0 {
+                report.add(tallies);
+            }
+        }
+        println!("\n{in_flight} in flight, {} turns of {}\n", args.rounds, humantime::format_duration(args.slice));
+        print!("{report}");
+    }
+    ways.close().await;
+}

@@ -1,0 +1,60 @@
+//! Sixpin over gRPC session streams, through its client.
+
+use std::time::Duration;
+
+use sixpin::config;
+use sixpin::serve::Server;
+use sixpin_client::{Client, Mode, Session};
+
+use super::Slices;
+use crate::load::{Tally, closed_loop};
+
+/// Sessions over which the places are spread.
+const SESSIONS: usize = 4;
+
+/// A broker on the store, and sessions of one client.
+pub(crate) struct Grpc {
+    server: Server,
+    sessions: Vec<Session>,
+}
+
+impl Grpc {
+    pub(crate) async fn open(url: &str) -> Self {
+        let settings = format!(
+            "listen = \"127.0.0.1:0\"\nadmin_listen = \"off\"\nname = \"bench\"\nrequire = \"volatile\"\n\
+             [backends.default]\nurl = \"{url}\"\n"
+        );
+        let config = config::parse(&settings, "", [], toml::Table::new()).unwrap();
+        let server = Server::start(config).await.unwrap();
+        let mut sessions = Vec::new();
+        for _ in 0..SESSIONS {
+            // A connection each.
+            let client = Client::new([server.address.to_string()]).unwrap();
+            sessions.push(client.session().open().await.unwrap());
+        }
+        Self { server, sessions }
+    }
+
+    pub(crate) async fn close(self) {
+        for session in self.sessions {
+            session.close().await.unwrap();
+        }
+        self.server.drain().await;
+        self.server.stop().await;
+    }
+}
+
+impl Slices for Grpc {
+    async fn slice(&self, in_flight: usize, slice: Duration) -> Tally {
+        closed_loop(in_flight, slice, |place| {
+            let session = self.sessions[place % self.sessions.len()].clone();
+            let name = format!("grpc/{place}");
+            move || pair(session.clone(), name.clone())
+        })
+        .await
+    }
+}
+
+async fn pair(session: Session, name: String) {
+    session.lock(name, Mode::EX).await.unwrap().release().await.unwrap();
+}

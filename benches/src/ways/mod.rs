@@ -1,0 +1,67 @@
+//! The ways to take and release a lock.
+
+pub(crate) mod etcd;
+pub(crate) mod grpc;
+pub(crate) mod library;
+pub(crate) mod nats;
+pub(crate) mod redis;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::load::Tally;
+
+/// Which way, in the order of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Name {
+    /// The store's own.
+    Own,
+    /// Sixpin's broker, without a network in front of it.
+    Library,
+    /// Sixpin over gRPC, through its client.
+    Grpc,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Own => "the store's own",
+            Self::Library => "sixpin, library",
+            Self::Grpc => "sixpin, gRPC",
+        })
+    }
+}
+
+/// A way that keeps pairs in flight for a slice of time.
+pub(crate) trait Slices {
+    /// Keeps this many pairs in flight.
+    async fn slice(&self, in_flight: usize, slice: Duration) -> Tally;
+}
+
+/// All ways on one server.
+pub(crate) struct Ways<O> {
+    own: O,
+    library: library::Library,
+    grpc: grpc::Grpc,
+}
+
+impl<O: Slices> Ways<O> {
+    /// Opens sixpin on the store at this URL, beside the store's own way.
+    pub(crate) async fn open(url: String, own: O) -> Self {
+        Self { own, library: library::Library::open(&url).await, grpc: grpc::Grpc::open(&url).await }
+    }
+
+    /// One turn for each.
+    pub(crate) async fn turn(&self, in_flight: usize, slice: Duration) -> Vec<(Name, Tally)> {
+        vec![
+            (Name::Own, self.own.slice(in_flight, slice).await),
+            (Name::Library, self.library.slice(in_flight, slice).await),
+            (Name::Grpc, self.grpc.slice(in_flight, slice).await),
+        ]
+    }
+
+    /// Ends sixpin.
+    pub(crate) async fn close(self) {
+        self.grpc.close().await;
+    }
+}
