@@ -10,11 +10,11 @@ use crate::load::{Tally, closed_loop};
 use lease::lease_client::LeaseClient;
 use lock::lock_client::LockClient;
 
-#[allow(clippy::pedantic)]
+#[allow(clippy::pedantic, missing_docs, unreachable_pub)] // generated
 mod lease {
     tonic::include_proto!("etcdserverpb");
 }
-#[allow(clippy::pedantic)]
+#[allow(clippy::pedantic, missing_docs, unreachable_pub)] // generated
 mod lock {
     tonic::include_proto!("v3lockpb");
 }
