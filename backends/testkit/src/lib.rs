@@ -6,20 +6,18 @@
 //! # Layout
 //!
 //! * [`proxy`]: a TCP proxy that passes, cuts, swallows replies, holds requests back and delays;
-//! * [`server`]: a server process: start, kill, restart, freeze, resume;
+//! * [`server`]: a server: start, kill, restart, freeze, resume;
 //! * [`stores`]: how Redis, etcd and NATS are started;
-//! * [`provider`]: where a server comes from: a process here, a container elsewhere;
+//! * `provider`: where a server comes from: a program of this machine, or a container;
 //! * [`ports`]: ports that stay ours over a restart;
 //! * [`wait`]: waiting until a condition holds, with a deadline.
 
 pub mod ports;
-pub mod provider;
+mod provider;
 pub mod proxy;
 pub mod server;
 pub mod stores;
 pub mod wait;
-
-mod spawner;
 
 pub use proxy::Proxy;
 pub use server::{ServerPlan, ServerProcess, StartError};

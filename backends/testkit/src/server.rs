@@ -1,20 +1,18 @@
-//! A server process of a test: start, kill, restart, freeze, resume.
+//! A server of a test: start, kill, restart, freeze, resume.
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::ports::Port;
-use crate::spawner;
+use crate::provider::{self, Launch, Running};
 use crate::wait::until;
 
 /// How long a server may take from its start to its first good answer. Generous: test machines are busy.
@@ -25,12 +23,12 @@ const ATTEMPTS: usize = 3;
 /// Why a server did not start. The text says what to do.
 #[derive(thiserror::Error)]
 pub enum StartError {
-    /// The program is not installed.
-    #[error("`{program}` was found neither on PATH nor in {looked_in}: run scripts/get-servers, which brings it")]
+    /// The program is not installed, or its image is not there.
+    #[error("`{program}` was not found {looked_in}")]
     Missing {
         /// The program.
         program: &'static str,
-        /// Where else it was looked for.
+        /// Where it was looked for, and how to get it.
         looked_in: String,
     },
     /// It ended, or gave no good answer in time.
@@ -112,15 +110,14 @@ impl ServerPlan {
     }
 }
 
-/// A running (or killed, or frozen) server. Its process and its data are gone when this is dropped.
+/// A running (or killed, or frozen) server. It and its data are gone when this is dropped.
 #[derive(Debug)]
 pub struct ServerProcess {
     plan: ServerPlan,
-    path: PathBuf,
     port: Port,
     peer_port: Port,
-    // Declared after nothing that needs it: the directory goes last, when the process is dead.
-    child: Mutex<Option<Child>>,
+    // Declared after nothing that needs it: the directory goes last, when the server is dead.
+    running: Mutex<Option<Box<dyn Running>>>,
     directory: TempDir,
 }
 
@@ -128,13 +125,12 @@ impl ServerProcess {
     fn prepare(plan: ServerPlan) -> Result<Self, StartError> {
         let program = plan.program;
         let system = |source| StartError::System { program, source };
-        let path = find(program)?;
+        provider::check(program)?;
         let directory = tempfile::Builder::new().prefix("sixpin-store-").tempdir().map_err(system)?;
         let server = Self {
-            path,
             port: Port::take().map_err(system)?,
             peer_port: Port::take().map_err(system)?,
-            child: Mutex::new(None),
+            running: Mutex::new(None),
             directory,
             plan,
         };
@@ -154,17 +150,10 @@ impl ServerProcess {
         self.directory.path()
     }
 
-    /// Its process, if it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.child().as_ref().map(Child::id)
-    }
-
-    /// `kill -9`, and waits until the process is gone. Does nothing to one that is not running.
+    /// Ends it as `kill -9` does, and waits until it is gone. Does nothing to one that is not running.
     pub fn kill(&self) {
-        if let Some(mut child) = self.child().take() {
-            // Both fail only if the process is gone already, which is what is wanted.
-            let _ = child.kill();
-            let _ = child.wait();
+        if let Some(mut running) = self.running().take() {
+            running.kill();
         }
     }
 
@@ -194,10 +183,10 @@ impl ServerProcess {
     /// Keeps the server as long as this process runs, for tests that share one. However the process ends, the server is
     /// killed then and its data removed: by a shell that waits for the end of its input. Not to be restarted after that.
     pub fn for_the_whole_run(self) -> io::Result<&'static Self> {
-        const KEEPER: &str = "cat >/dev/null; kill -9 \"$1\" 2>/dev/null; sleep 1; rm -rf \"$0\"";
-        let pid = self.pid().ok_or(io::ErrorKind::NotConnected)?.to_string();
+        const KEEPER: &str = "cat >/dev/null; sh -c \"$1\" 2>/dev/null; sleep 1; rm -rf \"$0\"";
+        let kill = self.running().as_ref().ok_or(io::ErrorKind::NotConnected)?.kill_command();
         let mut keeper = std::process::Command::new("sh");
-        keeper.args(["-c", KEEPER]).arg(self.data_dir()).arg(pid).stdin(Stdio::piped());
+        keeper.args(["-c", KEEPER]).arg(self.data_dir()).arg(kill).stdin(Stdio::piped());
         // Nobody who reads the output of the tests waits for the keeper.
         let mut keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         // Never closed by us: the end of the process closes it.
@@ -205,33 +194,18 @@ impl ServerProcess {
         Ok(Box::leak(Box::new(self)))
     }
 
-    /// SIGSTOP: the process keeps its connections and does nothing.
+    /// It keeps its connections and does nothing.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
-        // Its other threads stop a moment later, and on a busy machine that moment is long.
-        let stat = format!("/proc/{}/stat", self.pid().unwrap_or_default());
-        let stopped = || std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") T "));
-        for _ in 0..5_000 {
-            if stopped() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.running().as_mut().expect("only a running server can be frozen").freeze();
     }
 
-    /// SIGCONT: the process goes on where it stood.
+    /// It goes on where it stood.
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
+        self.running().as_mut().expect("only a running server can be resumed").resume();
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = self.child().as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
-        let pid = pid.expect("only a running server can be frozen or resumed");
-        kill_process(pid, signal).expect("a child that was not waited for can be signalled");
-    }
-
-    fn child(&self) -> MutexGuard<'_, Option<Child>> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, Option<Box<dyn Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fill(&self, text: &str) -> String {
@@ -242,15 +216,14 @@ impl ServerProcess {
 
     async fn launch(&self) -> Result<(), StartError> {
         let system = |source| StartError::System { program: self.plan.program, source };
-        let log = File::options().create(true).append(true).open(self.log()).map_err(system)?;
-        let mut command = spawner::command(&self.path);
-        command.args(self.plan.arguments.iter().map(|argument| self.fill(argument)));
-        command.current_dir(self.data_dir());
-        command.stdin(Stdio::null());
-        command.stdout(log.try_clone().map_err(system)?);
-        command.stderr(log);
-        let child = spawner::spawn(command).map_err(system)?;
-        *self.child() = Some(child);
+        let launch = Launch {
+            program: self.plan.program,
+            arguments: self.plan.arguments.iter().map(|argument| self.fill(argument)).collect(),
+            directory: self.data_dir(),
+            log: &self.log(),
+        };
+        let running = provider::launch(&launch).map_err(system)?;
+        *self.running() = Some(running);
 
         let ready = until(READY_WITHIN, async || self.ended().is_some() || self.answers().await).await;
         // Looked at once more after the good answer: it might have come from somebody else who got the port first.
@@ -262,11 +235,7 @@ impl ServerProcess {
     }
 
     fn ended(&self) -> Option<String> {
-        match self.child().as_mut()?.try_wait() {
-            Ok(None) => None,
-            Ok(Some(status)) => Some(status.to_string()),
-            Err(error) => Some(error.to_string()),
-        }
+        self.running().as_mut()?.ended()
     }
 
     async fn answers(&self) -> bool {
@@ -306,21 +275,4 @@ impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// The program: from `SIXPIN_SERVERS` if that is set, else from PATH, else from `target/servers`.
-fn find(program: &'static str) -> Result<PathBuf, StartError> {
-    let chosen = std::env::var_os("SIXPIN_SERVERS").map(PathBuf::from);
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let beside = chosen.clone().unwrap_or_else(|| workspace.join("target/servers"));
-    let in_folder = || Some(beside.join(program)).filter(|path| path.is_file());
-    let found =
-        if chosen.is_some() { in_folder().or_else(|| on_path(program)) } else { on_path(program).or_else(in_folder) };
-    found.ok_or_else(|| StartError::Missing { program, looked_in: beside.display().to_string() })
-}
-
-/// A program on PATH.
-pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }

@@ -15,7 +15,7 @@ type Order = (Command, Sender<io::Result<Child>>);
 
 /// A command that starts `program`, tied to the life of this process where the system can do that.
 pub(crate) fn command(program: &Path) -> Command {
-    if let Some(setpriv) = crate::server::on_path("setpriv") {
+    if let Some(setpriv) = super::process::on_path("setpriv") {
         let mut command = Command::new(setpriv);
         command.args(["--pdeathsig", "KILL", "--"]).arg(program);
         return command;
