@@ -55,7 +55,7 @@ impl Library {
                 async move { Ok(again) }.boxed()
             }),
         };
-        Self(engine::start(config, store))
+        Self(engine::start(config, store).await)
     }
 }
 
