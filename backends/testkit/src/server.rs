@@ -150,6 +150,11 @@ impl ServerProcess {
         self.directory.path()
     }
 
+    /// Its process, if it runs and is no container.
+    pub fn pid(&self) -> Option<u32> {
+        self.running().as_ref().and_then(|running| running.pid())
+    }
+
     /// Ends it as `kill -9` does, and waits until it is gone. Does nothing to one that is not running.
     pub fn kill(&self) {
         if let Some(mut running) = self.running().take() {

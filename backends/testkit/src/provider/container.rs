@@ -99,6 +99,10 @@ impl Running for Container {
         self.ask(async |container| container.unpause().await).expect("a paused container can go on");
     }
 
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+
     fn kill_command(&self) -> String {
         let id = self.ask(async |container| Ok(container.id().to_owned()));
         format!("docker rm --force --volumes {}", id.unwrap_or_default())

@@ -40,10 +40,20 @@ pub(crate) trait Running: Debug + Send {
     fn freeze(&mut self);
     /// Lets it go on.
     fn resume(&mut self);
+    /// Its process, if it is one of ours.
+    fn pid(&self) -> Option<u32>;
     /// A command of the shell that does what [`Running::kill`] does, for when this process is gone.
     fn kill_command(&self) -> String;
     /// How it ended, if it did.
     fn ended(&mut self) -> Option<String>;
+}
+
+/// Programs that there are images of. Everything else, such as a broker, is always a process.
+const IMAGES: [&str; 3] = ["redis-server", "etcd", "nats-server"];
+
+/// True if this program is started as a container.
+fn contained(program: &str) -> bool {
+    IMAGES.contains(&program) && containers()
 }
 
 /// True if servers are containers.
@@ -58,13 +68,13 @@ fn containers() -> bool {
 
 /// Fails with instructions if the program is not to be had.
 pub(crate) fn check(program: &'static str) -> Result<(), StartError> {
-    if containers() { Ok(()) } else { process::find(program).map(|_| ()) }
+    if contained(program) { Ok(()) } else { process::find(program).map(|_| ()) }
 }
 
 /// Starts it.
 pub(crate) fn launch(launch: &Launch<'_>) -> io::Result<Box<dyn Running>> {
     #[cfg(feature = "containers")]
-    if containers() {
+    if contained(launch.program) {
         return Ok(Box::new(container::Container::start(launch)?));
     }
     Ok(Box::new(process::Process::start(launch)?))

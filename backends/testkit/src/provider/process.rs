@@ -56,6 +56,10 @@ impl Running for Process {
         self.signal(Signal::CONT);
     }
 
+    fn pid(&self) -> Option<u32> {
+        Some(self.0.id())
+    }
+
     fn kill_command(&self) -> String {
         format!("kill -9 {}", self.0.id())
     }
