@@ -174,9 +174,13 @@ impl Broker {
     /// While the move was written nothing was told of the session's claims: what happened to them since is told now.
     fn look_again(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let claims: Vec<(ClaimNumber, ResourceId)> =
-            session.claims.iter().map(|(number, claim)| (*number, claim.resource.clone())).collect();
-        for (number, resource) in claims {
+        let claims: Vec<(ClaimNumber, ResourceId, bool)> =
+            session.claims.iter().map(|(number, claim)| (*number, claim.resource.clone(), claim.unread)).collect();
+        for (number, resource, unread) in claims {
+            if unread {
+                self.look_up(&resource);
+                continue;
+            }
             let at = self.lane_of(&resource);
             let Some(entry) = self.shards[at].entries.get(&resource) else { continue };
             if !self.differs(entry, ClaimId { session: id, number }) {
@@ -204,10 +208,13 @@ impl Broker {
                 self.move_refused(id, RequestError::StaleMove(id));
             }
             Some(Mark::Moved { ending: true, .. }) => self.move_refused(id, RequestError::SessionGone(id)),
-            Some(Mark::Moved { void, taken, .. }) => {
+            Some(Mark::Moved { to, void, taken, .. }) => {
                 session.void.extend(void);
                 session.taken.extend(taken);
                 self.void_sessions.insert(id);
+                if to != self.config.incarnation {
+                    self.lived_elsewhere(id);
+                }
                 self.retry_move(&mut job, slot.version);
             }
             None if slot.bytes.is_some() => {
@@ -215,6 +222,22 @@ impl Broker {
                 self.move_refused(id, RequestError::Unavailable(text));
             }
             None => self.retry_move(&mut job, slot.version),
+        }
+    }
+
+    /// The session comes back from another broker: what was known here of its claims may be long over.
+    fn lived_elsewhere(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut resources = BTreeSet::new();
+        for claim in session.claims.values_mut() {
+            claim.unread = true;
+            resources.insert(claim.resource.clone());
+        }
+        for resource in resources {
+            let at = self.lane_of(&resource);
+            if let Some(entry) = self.shards[at].entries.get_mut(&resource).filter(|entry| !entry.in_flight) {
+                entry.version = None;
+            }
         }
     }
 

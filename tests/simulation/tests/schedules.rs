@@ -20,6 +20,7 @@ const FOUND: &[(u64, &str)] = &[
         "a session came back to a broker that knew an earlier operation of its claim, and was never told of the later one",
     ),
     (47877, "a grant seen while the move of its session was written was never told"),
+    (63281, "a session came back to a broker that answered from what it knew before the session lived elsewhere"),
     (15791, "taking a claim away brought a buried session's mark back from the dead"),
 ];
 
