@@ -293,7 +293,7 @@ impl Broker {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.in_flight = false;
         // A write without commands had its own reason, which stands until it succeeds.
-        entry.due = applied.is_empty() && !matches!(outcome, WriteOutcome::Committed(_));
+        entry.due = !matches!(outcome, WriteOutcome::Committed(_)) && (applied.is_empty() || entry.once_more);
         match outcome {
             WriteOutcome::Committed(version) => {
                 if deletes {
@@ -363,7 +363,9 @@ impl Broker {
             self.answer(id, pending, outcomes, version);
         }
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        if std::mem::take(&mut entry.news) {
+        if std::mem::take(&mut entry.once_more) {
+            (entry.news, entry.due) = (true, true);
+        } else if std::mem::take(&mut entry.news) {
             let locals = entry.locals.clone();
             self.reconcile(at, id);
             self.resumed_claims_read(&locals);

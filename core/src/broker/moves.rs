@@ -352,11 +352,12 @@ impl Broker {
         true
     }
 
-    /// Finds out how a claim stands that a client resumes with. A write that is under way tells as much as a read.
+    /// Finds out how a claim stands that a client resumes with. A write that is under way says nothing: it may have been
+    /// done before another broker changed the claim and the session came here.
     fn look_up(&mut self, resource: &ResourceId) {
         let at = self.lane_of(resource);
         if let Some(entry) = self.shards[at].entries.get_mut(resource) {
-            entry.news |= entry.in_flight;
+            entry.once_more |= entry.in_flight;
         }
         self.read_again(at, resource);
     }

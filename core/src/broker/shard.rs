@@ -79,6 +79,9 @@ pub(super) struct Entry {
     pub(super) due: bool,
     /// It was read since the claims of this broker were last compared with it.
     pub(super) news: bool,
+    /// A session moved here while a write of it was under way, which may have been done before: what its claims are is
+    /// told after the next one.
+    pub(super) once_more: bool,
     /// A read is under way.
     pub(super) reading: bool,
     /// Claims here that belong to sessions of this broker.

@@ -21,6 +21,11 @@ const FOUND: &[(u64, &str)] = &[
     ),
     (47877, "a grant seen while the move of its session was written was never told"),
     (63281, "a session came back to a broker that answered from what it knew before the session lived elsewhere"),
+    (
+        74897,
+        "a session that moved was told of a lost claim, from a write that had been done before another broker granted it",
+    ),
+    (76103, "the same, with more clients"),
     (15791, "taking a claim away brought a buried session's mark back from the dead"),
 ];
 
