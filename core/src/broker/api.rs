@@ -749,7 +749,7 @@ pub enum LostReason {
 pub enum Ending {
     /// Left cleanly.
     Left,
-    /// Others declared it dead. The shell starts a new incarnation.
+    /// Others declared it dead, or may have while its registration was in doubt. The shell starts a new incarnation.
     Evicted,
     /// The store lost its memory; the text says how it showed. A new incarnation must hold back grants for `hold_back`.
     Amnesia {

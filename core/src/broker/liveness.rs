@@ -93,6 +93,9 @@ impl Broker {
         if matches!(self.phase, Phase::Leaving | Phase::Over) {
             return;
         }
+        if self.registration_is_old() {
+            return self.register_anew();
+        }
         self.beat();
         if self.config.profile.shared && self.phase != Phase::Starting {
             self.observe();
@@ -103,6 +106,19 @@ impl Broker {
         }
         let pause = self.beat_interval() / 4;
         self.timers.set(self.now.mono + pause.max(RETRY / 2), Timer::Liveness);
+    }
+
+    /// Was this broker's registration in doubt for so long that others may have seen it, declared it dead and forgotten
+    /// it? Another copy would then bring back a broker whose end they remember, so it must not be taken for one.
+    fn registration_is_old(&self) -> bool {
+        let first = self.liveness.sent.filter(|_| self.phase == Phase::Starting && self.config.profile.shared);
+        first.is_some_and(|sent| self.beat_clock().saturating_sub(sent.first_copy) >= self.config.broker_ttl)
+    }
+
+    fn register_anew(&mut self) {
+        let text = "its registration was in doubt for too long: starting under another name";
+        self.log(LogLevel::Warn, "broker not registered", self.config.incarnation.to_string(), text.into());
+        self.end(Ending::Evicted);
     }
 
     fn beat(&mut self) {
@@ -133,6 +149,7 @@ impl Broker {
         let now = self.now;
         let Some(sent) = self.liveness.sent.filter(|sent| sent.number == number) else { return };
         match result {
+            Ok(_) if self.registration_is_old() => self.register_anew(),
             Ok(version) => {
                 let liveness = &mut self.liveness;
                 liveness.sent = None;

@@ -26,6 +26,10 @@ const FOUND: &[(u64, &str)] = &[
         "a session that moved was told of a lost claim, from a write that had been done before another broker granted it",
     ),
     (76103, "the same, with more clients"),
+    (
+        79899,
+        "a registration in doubt was repeated after the broker had been declared dead and forgotten: others buried its sessions",
+    ),
     (15791, "taking a claim away brought a buried session's mark back from the dead"),
 ];
 
