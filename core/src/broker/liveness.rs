@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::api::{Effect, Ending, LogLevel, LostReason};
 use super::timers::Timer;
 use super::{Broker, CONTROL_GENERATION, Phase};
-use crate::backend::{Beat, Guard, Lane, Pulse, StoreError, WriteOutcome};
+use crate::backend::{Beat, Guard, Lane, Pulse, Slot, StoreError, WriteOutcome};
 use crate::limits::with_tolerance;
 use crate::name::{Incarnation, SessionId, Version};
 use crate::planted::Bug;
@@ -293,11 +293,13 @@ impl Broker {
             _ => {
                 // It beat after all, or the outcome is open: the next pulses say it. An absent registration that turned
                 // up is counted from when it is seen.
-                if let Some(known) = self.liveness.others.get_mut(&target) {
-                    known.evicting = false;
-                    if known.pulse.version.is_absent() {
-                        self.liveness.others.remove(&target);
-                    }
+                let Some(known) = self.liveness.others.get_mut(&target) else { return };
+                known.evicting = false;
+                if known.pulse.version.is_absent() {
+                    self.liveness.others.remove(&target);
+                } else if let WriteOutcome::Conflict(Slot { version, bytes: None }) = outcome {
+                    // It was forgotten, and known again from an old read: counted like one that was never seen.
+                    (known.pulse.version, known.since) = (*version, self.now.mono);
                 }
             }
         }

@@ -30,6 +30,7 @@ const FOUND: &[(u64, &str)] = &[
         79899,
         "a registration in doubt was repeated after the broker had been declared dead and forgotten: others buried its sessions",
     ),
+    (87799, "a forgotten broker known again from an old read could not be declared dead: its sessions stayed"),
     (15791, "taking a claim away brought a buried session's mark back from the dead"),
 ];
 
