@@ -294,6 +294,9 @@ impl Broker {
         entry.in_flight = false;
         // A write without commands had its own reason, which stands until it succeeds.
         entry.due = !matches!(outcome, WriteOutcome::Committed(_)) && (applied.is_empty() || entry.once_more);
+        if !matches!(outcome, WriteOutcome::Committed(_)) {
+            entry.news |= std::mem::take(&mut entry.once_more);
+        }
         match outcome {
             WriteOutcome::Committed(version) => {
                 if deletes {

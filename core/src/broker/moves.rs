@@ -352,14 +352,18 @@ impl Broker {
         true
     }
 
-    /// Finds out how a claim stands that a client resumes with. A write that is under way says nothing: it may have been
-    /// done before another broker changed the claim and the session came here.
+    /// Finds out how a claim stands that a client resumes with: what is known is compared with the store, and told then.
+    /// A write that is under way says nothing: it may have been done before another broker changed the claim and the
+    /// session came here.
     fn look_up(&mut self, resource: &ResourceId) {
         let at = self.lane_of(resource);
-        if let Some(entry) = self.shards[at].entries.get_mut(resource) {
-            entry.once_more |= entry.in_flight;
+        let entry = self.shards[at].entries.get_or_make(resource);
+        if entry.in_flight {
+            entry.once_more = true;
+        } else {
+            (entry.news, entry.due) = (true, true);
         }
-        self.read_again(at, resource);
+        self.shards[at].make_ready(resource);
     }
 
     /// The resource of these claims was confirmed: whoever resumes with them may be told.
