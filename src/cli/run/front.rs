@@ -126,20 +126,21 @@ impl Front {
     fn carry_on(&mut self) -> Result<u8, Errno> {
         loop {
             self.set_timer()?;
-            let (signalled, heard) = self.wait()?;
-            if heard {
-                match self.keeper.hear() {
-                    Heard::Lines(lines) => {
-                        for line in lines {
-                            self.told(line)?;
-                        }
+            let signalled = self.wait()?;
+            // Read before the keeper is heard: if this process is stopped in between, old words must not be measured by a
+            // new time.
+            let now = clock::now().boot;
+            match self.keeper.hear() {
+                Heard::Lines(lines) => {
+                    for line in lines {
+                        self.told(line)?;
                     }
-                    Heard::End if self.command.is_none() => return Ok(self.keeper.status()),
-                    Heard::End => self.keeper_died(),
                 }
+                Heard::End if self.command.is_none() => return Ok(self.keeper.status()),
+                Heard::End => self.keeper_died(),
             }
             // Before anything else is done, also after a suspend: does the lock still hold?
-            self.enforce();
+            self.enforce(now);
             if signalled {
                 while let Some(info) = self.signals.read_signal()? {
                     let signal = Signal::try_from(info.ssi_signo.cast_signed())?;
@@ -154,8 +155,8 @@ impl Front {
         }
     }
 
-    /// Waits for a signal, a word of the keeper, or the timer. Says which of the first two came.
-    fn wait(&self) -> Result<(bool, bool), Errno> {
+    /// Waits for a signal, a word of the keeper, or the timer. True if there is a signal.
+    fn wait(&self) -> Result<bool, Errno> {
         let mut watched = [
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.keeper.as_fd(), PollFlags::POLLIN),
@@ -165,8 +166,7 @@ impl Front {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
-        let ready = |index: usize| watched[index].any().unwrap_or(false);
-        Ok((ready(0), ready(1)))
+        Ok(watched[0].any().unwrap_or(false))
     }
 
     /// Sets the timer to when [`Self::enforce`] has something to do.
@@ -195,8 +195,7 @@ impl Front {
     }
 
     /// Asks the command to end when the deadline is near, and kills it when it is there.
-    fn enforce(&mut self) {
-        let now = clock::now().boot;
+    fn enforce(&mut self, now: Duration) {
         if self.command.is_none() {
             return;
         }
