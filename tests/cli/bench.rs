@@ -5,7 +5,7 @@ use super::program::{Broker, Said, program};
 #[test]
 fn one_command_gives_figures() {
     let arguments = ["bench", "--spawn", "--floor", "--sessions", "4", "--streams", "2", "--pipeline", "16"];
-    let short = ["--contend", "12", "--seconds", "1", "--slice", "100ms", "--output", "json"];
+    let short = ["--contend", "12", "--seconds", "3", "--slice", "300ms", "--output", "json"];
     let said = Said::from(program().args(arguments).args(short).output().unwrap());
     assert_eq!(said.status, Some(0), "{said:?}");
     let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
