@@ -129,7 +129,8 @@ fn if_everything_of_ours_is_killed_the_command_dies_all_the_same() {
 #[test]
 fn a_stopped_run_keeps_its_lock_beyond_the_ttl() {
     let broker = Broker::start();
-    let (mut run, line) = started(&broker, &["run", "r", "--ttl", "10s", "--", "sh", "-c", "echo $$; sleep 20; exit 3"]);
+    let (mut run, line) =
+        started(&broker, &["run", "r", "--ttl", "10s", "--", "sh", "-c", "echo $$; sleep 20; exit 3"]);
     run.signal(Signal::SIGSTOP);
     // Beyond the TTL and its tolerance. The TTL is long enough for a keeper, a broker and a store on a busy machine.
     std::thread::sleep(Duration::from_secs(12));
