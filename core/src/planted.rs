@@ -37,8 +37,6 @@ pub enum Bug {
     VoidClaimsStay,
     /// Nobody looks for the claims of dead sessions (rule 10).
     NoSweep,
-    /// A dead mark is deleted at once (rule 11).
-    DeadMarkClearedAtOnce,
     /// A session that is bound to its connection is released as soon as its broker sees the connection end (rule 12).
     BoundReleasedOnCut,
     /// What a dead session held is free at once, whatever its lockspace's lock-delay (rule 13).
@@ -77,7 +75,6 @@ impl Bug {
         Self::ForcedWithoutMark,
         Self::VoidClaimsStay,
         Self::NoSweep,
-        Self::DeadMarkClearedAtOnce,
         Self::BoundReleasedOnCut,
         Self::LockDelayIgnored,
         Self::WaiterDroppedOnMove,

@@ -376,14 +376,13 @@ impl Broker {
 
     fn clear_dead_marks(&mut self) {
         let now = self.now.mono;
-        let at_once = self.planted.has(Bug::DeadMarkClearedAtOnce);
         let due: Vec<(SessionId, Version)> = self
             .strangers
             .dead
             .iter_mut()
             .filter(|(id, dead)| {
                 let ripe = dead.clean && now.saturating_sub(dead.seen) >= with_tolerance(id.ttl());
-                !dead.clearing && (ripe || at_once)
+                !dead.clearing && ripe
             })
             .map(|(id, dead)| {
                 dead.clearing = true;

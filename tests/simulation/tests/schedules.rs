@@ -45,7 +45,6 @@ const PLANTED: &[(&str, u64)] = &[
     ("BurialWithoutWaiting", 3162),
     ("ClientClockStops", 53),
     ("ConversionEndedAlone", 24),
-    ("DeadMarkClearedAtOnce", 3284),
     ("DeadlineFromReply", 850),
     ("EvictionByRead", 37),
     ("FenceFromMemory", 1),
