@@ -147,12 +147,16 @@ impl Store {
         if !kind.checks_registration && !kind.checks_generation {
             return Ok(());
         }
-        let registration = self.registrations.get(&guard.broker).filter(|stored| !stored.gone);
-        if kind.checks_registration && registration.is_none() {
+        let registration = self.registrations.get(&guard.broker);
+        if kind.checks_registration && registration.is_none_or(|stored| stored.gone) {
             return Err(WriteOutcome::Evicted);
         }
-        let lane = registration.and_then(|stored| stored.lanes.get(&guard.lane));
-        if kind.checks_generation && lane.is_some_and(|&stored| guard.generation < stored) {
+        // The generations outlive the broker: a late copy of what it sent must find them, or it could create again what
+        // was deleted since. Without them nothing tells a late copy from a write.
+        let moved_on = registration.is_none_or(|stored| {
+            stored.lanes.get(&guard.lane).is_some_and(|&generation| guard.generation < generation)
+        });
+        if kind.checks_generation && moved_on {
             return Err(WriteOutcome::Stale);
         }
         Ok(())

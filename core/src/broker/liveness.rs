@@ -310,6 +310,8 @@ impl Broker {
             WriteOutcome::Committed(_) | WriteOutcome::Conflict(_) => {
                 self.liveness.others.remove(&target);
                 self.strangers.registration_forgotten(target);
+                // A late copy of a write of its last moments may have come after the sweep that found nothing.
+                self.strangers.want_sweep();
                 self.log(LogLevel::Info, "registration cleared", target.to_string(), String::new());
             }
             WriteOutcome::Evicted => self.end(Ending::Evicted),

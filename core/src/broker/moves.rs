@@ -290,6 +290,7 @@ impl Broker {
     /// The session is vouched for: look up what stands behind each live claim, then answer.
     fn settle_claims(&mut self, id: SessionId) {
         let Some(resuming) = self.sessions.get_mut(&id).and_then(|session| session.resuming.take()) else { return };
+        self.give_up_taken(id, &resuming.claims);
         let mut unread = BTreeSet::new();
         for live in &resuming.claims {
             if self.take_over(id, live) {
@@ -300,6 +301,21 @@ impl Broker {
             session.resuming = Some(Resuming { unread, ..resuming });
         }
         self.answer_resume(id);
+    }
+
+    /// A claim that was taken away while another broker vouched, and that the client does not name any more: it was told of
+    /// the loss there, so nobody holds the claim, and nobody else would free it.
+    fn give_up_taken(&mut self, id: SessionId, live: &[LiveClaim]) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let live: BTreeSet<ClaimNumber> = live.iter().map(|live| live.claim).collect();
+        let known = |number: &ClaimNumber| live.contains(number) || session.claims.contains_key(number);
+        let given_up: Vec<ClaimNumber> = session.taken.iter().copied().filter(|number| !known(number)).collect();
+        if given_up.is_empty() {
+            return;
+        }
+        session.void.extend(given_up);
+        self.void_sessions.insert(id);
+        self.strangers.want_sweep();
     }
 
     /// Notes a live claim. True if its resource must be read before the client can be told how it stands.

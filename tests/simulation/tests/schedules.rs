@@ -31,6 +31,9 @@ const FOUND: &[(u64, &str)] = &[
         "a registration in doubt was repeated after the broker had been declared dead and forgotten: others buried its sessions",
     ),
     (87799, "a forgotten broker known again from an old read could not be declared dead: its sessions stayed"),
+    (21766, "a late copy from a broker that had left created again what was deleted: its generations had gone with it"),
+    (76391, "a claim that had been taken away stayed when its session moved once more after it was told of the loss"),
+    (84371, "a mark stayed that a late copy wrote after its broker had been cleared away"),
     (15791, "taking a claim away brought a buried session's mark back from the dead"),
 ];
 
