@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Broker;
 use super::api::{Effect, Ending, Input, LogLevel};
-use super::shard::{Applied, Entry, Item, LaneState, MarkJob, Pending, claim_of};
+use super::shard::{Applied, Entry, Item, LaneState, MarkJob, MarkPurpose, Pending, claim_of};
 use super::timers::Timer;
 use crate::backend::{Change, Generation, Guard, Key, Lane, Slot, StoreError, Write, WriteOutcome};
 use crate::limits::COMMANDS_PER_WRITE_MAX;
@@ -68,7 +68,11 @@ impl Broker {
                 shard.marks.push_front(job);
                 break;
             }
-            let change = job.mark.as_ref().map_or(Change::Delete, |mark| Change::Put(mark.encode()));
+            let change = match &job.mark {
+                Some(mark) => Change::Put(mark.encode()),
+                None if job.purpose == MarkPurpose::Clear => Change::Delete,
+                None => Change::Compare,
+            };
             draft.writes.push(Write { key, expected: job.expected, change, notify: false });
             draft.items.push(Item::Mark(job));
         }

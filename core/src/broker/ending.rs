@@ -57,9 +57,9 @@ impl Broker {
         let answers = self.planted.has(Bug::AnsweredDuringBurial);
         let connection = session.connection.take_if(|_| !answers);
         let (mark, told) = (session.mark, session.expiring);
-        // A session that holds and waits for nothing needs no mark.
-        let unmarked = session.claims.is_empty() && mark.is_absent();
-        session.buried = !shared || unmarked;
+        // A session that holds and waits for nothing needs no mark; but it may have moved, so that it must have none.
+        let unmarked = session.claims.is_empty() && mark.is_absent() && self.config.profile.compares;
+        session.buried = !shared;
         if let Some(connection) = connection {
             if !told {
                 self.out.push(Effect::Event { connection, event: Event::Lost { reason, claims: Vec::new() } });
@@ -68,11 +68,12 @@ impl Broker {
             self.out.push(Effect::Disconnect { connection });
         }
         self.log(LogLevel::Info, "session ends", id.to_string(), format!("{reason:?}"));
-        if !shared || unmarked || self.planted.has(Bug::OwnBurialWithoutMark) {
+        if !shared || self.planted.has(Bug::OwnBurialWithoutMark) {
             self.bury_claims(id);
         } else {
             let purpose = MarkPurpose::BuryOwn(reason);
-            self.push_mark(MarkJob { session: id, purpose, expected: mark, mark: Some(Mark::Dead) });
+            let dead = (!unmarked).then_some(Mark::Dead);
+            self.push_mark(MarkJob { session: id, purpose, expected: mark, mark: dead });
         }
     }
 
@@ -245,6 +246,7 @@ impl Broker {
             }
             Some(Mark::Moved { .. }) => {
                 job.expected = slot.version;
+                job.mark = Some(Mark::Dead);
                 self.push_mark(job);
             }
             // Dead, or a dead mark that was cleared already: others buried it.

@@ -137,7 +137,7 @@ pub(super) struct MarkJob {
     pub(super) purpose: MarkPurpose,
     /// The version to expect.
     pub(super) expected: Version,
-    /// The new mark; absent: delete.
+    /// The new mark; absent: delete it to clear up, or else only look that it is as expected.
     pub(super) mark: Option<Mark>,
 }
 

@@ -66,8 +66,8 @@ impl World {
         self.check_belief(client, resource, &stored.unwrap_or_default());
     }
 
-    /// A session's state changed. Nobody moves sessions but their own clients; and once nothing goes wrong any more, no
-    /// session is lost.
+    /// A session's state changed. Nobody moves sessions but their own clients; no session is over before its client's
+    /// deadline; and once nothing goes wrong any more, no session is lost.
     pub(crate) fn check_state(&mut self, client: usize, state: State) {
         self.trace(|| format!("c{client} is {state:?}"));
         let State::Lost(loss) = state else { return };
@@ -76,6 +76,10 @@ impl World {
             self.check.fail(format!("c{client} was told that somebody else moved its session"));
         }
         let bound = client < self.plan.bound;
+        let node = &self.clients[client];
+        if node.clock(self.now) < node.valid_until && !forced && !bound {
+            self.check.fail(format!("c{client} was told that its session is over ({loss:?}) before its deadline"));
+        }
         if self.well_from.saturating_add(3 * SECOND) < self.now && !forced && !bound {
             self.check.fail(format!("c{client} lost its session ({loss:?}) although nothing was wrong any more"));
         }

@@ -53,6 +53,8 @@ pub(crate) struct ClientNode {
     closing: bool,
     /// Its session, once it is open.
     pub(crate) session: Option<SessionId>,
+    /// How long its session is valid, as it was said last, by its own clock.
+    pub(crate) valid_until: Duration,
     /// Time that its clock did not count; only a planted bug loses any.
     uncounted: Time,
     /// It has left for good.
@@ -73,6 +75,7 @@ impl ClientNode {
             held: BTreeMap::new(),
             closing: false,
             session: None,
+            valid_until: Duration::ZERO,
             uncounted: 0,
             left: false,
         }
@@ -86,7 +89,7 @@ impl ClientNode {
         format!("waits for {:?}, holds {:?}, closing {}", self.aims, self.held.keys(), self.closing)
     }
 
-    fn clock(&self, now: Time) -> Duration {
+    pub(crate) fn clock(&self, now: Time) -> Duration {
         Duration::from_secs(50 * (self.number as u64 + 1))
             + Duration::from_nanos(now.saturating_sub(self.uncounted) * self.rate)
     }
@@ -150,6 +153,7 @@ impl World {
         }
         node.logic = Some(logic);
         node.life += 1;
+        node.valid_until = Duration::ZERO;
         node.ticks_at = Time::MAX;
         node.aims.clear();
         node.held.clear();
@@ -245,7 +249,8 @@ impl World {
             Output::ClaimEvent { claim, event } => self.claim_event(client, claim, event),
             Output::Over => self.session_over(client),
             Output::OpenFailed(error) => self.trace(|| format!("c{client} could not open: {error}")),
-            Output::ValidUntil(_) | Output::Changed(_) => {}
+            Output::ValidUntil(until) => self.clients[client].valid_until = until,
+            Output::Changed(_) => {}
         }
     }
 

@@ -12,7 +12,7 @@ use clap::Parser;
 use sixpin_simulation::ledger::{Entry, Ledger};
 use sixpin_simulation::plan::{Changes, Fault};
 use sixpin_simulation::planted::Planted;
-use sixpin_simulation::run::{self, Case, Report};
+use sixpin_simulation::run::{self, Case, Report, SHORT};
 use sixpin_simulation::shrink;
 
 /// How often a line says how far a run is.
@@ -172,7 +172,7 @@ fn explain(out: &mut impl Write, case: &Case) -> io::Result<()> {
 
 fn simulate(out: &mut impl Write, args: &Args) -> io::Result<bool> {
     let report = run_seeds(out, args, args.seeds.clone())?;
-    writeln!(out, "{:?}, shortest schedule {} events", report.tally, report.shortest)?;
+    writeln!(out, "{:?}; {} schedules shorter than {SHORT} events", report.tally, report.short)?;
     let violations = report.failures.len();
     writeln!(out, "{} schedules, {} events, {violations} violations", report.schedules, report.events)?;
     Ok(violations == 0)
