@@ -1,4 +1,5 @@
-//! The contract of a store, on a server with an append-only file that is flushed before each reply.
+//! The contract of a store, on a server with an append-only file that is flushed before each reply; in `cluster` the same
+//! server in cluster mode.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use sixpin_conformance::{
     Fixture, FixtureFuture, Freezes, Group, Hints, Link, Network, Refusals, Restarts, Wipes, conformance_tests,
 };
 use sixpin_core::backend::Backend;
+use sixpin_redis::RedisConfig;
 use sixpin_testkit::{Proxy, ServerProcess, redis};
 
 use crate::support::{command, config, open, start};
@@ -15,16 +17,22 @@ mod cluster;
 /// A server of its own for each test: a fresh one takes a few milliseconds.
 struct RedisFixture {
     server: ServerProcess,
-    proxy: Proxy,
+    config: RedisConfig,
+    /// Absent where there is no network between that could be broken.
+    proxy: Option<Proxy>,
 }
 
 async fn fixture(_group: Group) -> RedisFixture {
     let server = start(redis()).await;
     let proxy = Proxy::start(server.address()).await.expect("a proxy can listen");
-    RedisFixture { server, proxy }
+    RedisFixture { config: config(server.address()), server, proxy: Some(proxy) }
 }
 
 impl RedisFixture {
+    fn between(&self) -> &Proxy {
+        self.proxy.as_ref().expect("only a fixture with a proxy is a link")
+    }
+
     async fn command(&self, words: &[&str]) {
         command(self.server.address(), words).await;
     }
@@ -32,11 +40,11 @@ impl RedisFixture {
 
 impl Fixture for RedisFixture {
     fn open(&self) -> FixtureFuture<'_, Arc<dyn Backend>> {
-        Box::pin(async { open(&config(self.server.address())).await })
+        Box::pin(async { open(&self.config).await })
     }
 
     fn link(&self) -> Option<&dyn Link> {
-        Some(self)
+        self.proxy.as_ref().map(|_| self as &dyn Link)
     }
 
     fn restarts(&self) -> Option<&dyn Restarts> {
@@ -62,11 +70,11 @@ impl Fixture for RedisFixture {
 
 impl Link for RedisFixture {
     fn open(&self) -> FixtureFuture<'_, Arc<dyn Backend>> {
-        Box::pin(async { open(&config(self.proxy.address())).await })
+        Box::pin(async { open(&config(self.between().address())).await })
     }
 
     fn network(&self) -> &dyn Network {
-        &self.proxy
+        self.between()
     }
 }
 
