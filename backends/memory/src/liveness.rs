@@ -148,14 +148,15 @@ impl Store {
             return Ok(());
         }
         let registration = self.registrations.get(&guard.broker);
-        if kind.checks_registration && registration.is_none_or(|stored| stored.gone) {
+        let living = registration.filter(|stored| !stored.gone);
+        if kind.checks_registration && living.is_none() {
             return Err(WriteOutcome::Evicted);
         }
-        // The generations outlive the broker: a late copy of what it sent must find them, or it could create again what
-        // was deleted since. Without them nothing tells a late copy from a write.
-        let moved_on = registration.is_none_or(|stored| {
-            stored.lanes.get(&guard.lane).is_some_and(|&generation| guard.generation < generation)
-        });
+        let generations = if kind.keeps_generations { registration } else { living };
+        let moved_on = match generations {
+            Some(stored) => stored.lanes.get(&guard.lane).is_some_and(|&generation| guard.generation < generation),
+            None => kind.keeps_generations,
+        };
         if kind.checks_generation && moved_on {
             return Err(WriteOutcome::Stale);
         }

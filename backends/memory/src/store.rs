@@ -39,17 +39,30 @@ pub struct StoreKind {
     pub checks_registration: bool,
     /// A commit is refused if its lane moved to a larger generation.
     pub checks_generation: bool,
+    /// Generations outlive the registration of their broker. Where registrations are not checked nothing else tells a
+    /// late copy from a write.
+    pub keeps_generations: bool,
     /// [`Change::Compare`] is understood.
     pub compares: bool,
 }
 
 impl StoreKind {
     /// As Redis and etcd, and the memory backend itself: registration and generation checked, no markers.
-    pub const CHECKING: Self =
-        Self { markers: false, checks_registration: true, checks_generation: true, compares: true };
+    pub const CHECKING: Self = Self {
+        markers: false,
+        checks_registration: true,
+        checks_generation: true,
+        keeps_generations: false,
+        compares: true,
+    };
     /// As JetStream: markers, and nothing but the version is checked.
-    pub const MARKING: Self =
-        Self { markers: true, checks_registration: false, checks_generation: false, compares: false };
+    pub const MARKING: Self = Self {
+        markers: true,
+        checks_registration: false,
+        checks_generation: false,
+        keeps_generations: false,
+        compares: false,
+    };
 }
 
 impl Default for StoreKind {

@@ -189,7 +189,8 @@ const MARKED_BY_TIME: StoreKind = StoreKind::MARKING;
 /// A marker, and everything is checked.
 const MARKED_CHECKED: StoreKind = StoreKind { markers: true, ..StoreKind::CHECKING };
 /// Absent can become true twice, and a broker must know by time whether it may still write.
-const ABSENT_BY_TIME: StoreKind = StoreKind { checks_registration: false, ..StoreKind::CHECKING };
+const ABSENT_BY_TIME: StoreKind =
+    StoreKind { checks_registration: false, keeps_generations: true, ..StoreKind::CHECKING };
 
 impl Plan {
     /// With something taken away.

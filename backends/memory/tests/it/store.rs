@@ -162,7 +162,7 @@ fn a_cursor_that_is_none_is_refused() {
 
 #[test]
 fn a_late_copy_from_a_broker_that_left_creates_nothing_again() {
-    let mut store = store(StoreKind { checks_registration: false, ..StoreKind::CHECKING });
+    let mut store = store(StoreKind { checks_registration: false, keeps_generations: true, ..StoreKind::CHECKING });
     let late = vec![Write { key: key("a"), expected: Version::ABSENT, change: Change::Delete, notify: false }];
     store.advance(Guard { generation: Generation(2), ..GUARD }).unwrap();
     store.leave(NOW, BROKER);
