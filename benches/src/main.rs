@@ -55,6 +55,9 @@ struct Args {
     /// How many turns each way has, after one to warm up.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// An argument more for the server, and again, such as `--server=--appendfsync --server=everysec`.
+    #[arg(long, allow_hyphen_values = true)]
+    server: Vec<String>,
 }
 
 #[tokio::main]
@@ -65,7 +68,8 @@ async fn main() {
         Store::Etcd => stores::etcd(),
         Store::Nats => stores::nats(),
     };
-    let server = plan.start().await.unwrap_or_else(|error| panic!("the server did not start: {error}"));
+    let server =
+        plan.arguments(&args.server).start().await.unwrap_or_else(|error| panic!("the server did not start: {error}"));
     let address = server.address();
     match args.store {
         Store::Redis => measure(&args, format!("redis://{address}/0"), redis::Own::open(address).await).await,

@@ -12,8 +12,19 @@ use crate::scripts::{ADVANCE, COMMIT, Reply, bytes_of};
 
 /// Writes in one batch: a script holds up everybody else, and this many take about a millisecond.
 pub(crate) const BATCH_WRITES_MAX: usize = 128;
+/// Where a batch writes a record of more bytes than this, what stands under its keys is taken to be as long, and read only
+/// as far as its version: reading all of it would hold the server up.
+const LONG_RECORD: usize = 4 * 1024;
 /// Bytes of records in one batch, for the same reason.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of the record that a write stores.
+fn bytes_in(write: &Write) -> usize {
+    match &write.change {
+        Change::Put(bytes) => bytes.len(),
+        Change::Delete | Change::Compare => 0,
+    }
+}
 
 impl Store {
     /// See the trait.
@@ -48,6 +59,8 @@ impl Store {
         let mut call = self.guarded(tag, guard);
         call.key(self.keys.resources(tag)).key(self.keys.sessions(tag));
         call.argument(self.channel.clone()).argument(self.keys.record_base(tag).to_string());
+        let long = writes.iter().any(|write| bytes_in(write) > LONG_RECORD);
+        call.argument(if long { "long" } else { "" });
         for write in writes {
             let (verb, bytes) = match &write.change {
                 Change::Put(bytes) => ("P", bytes.clone()),
@@ -90,15 +103,11 @@ impl Store {
     }
 
     fn over_the_limits(&self, writes: &[Write]) -> Option<WriteOutcome> {
-        let bytes_of = |write: &Write| match &write.change {
-            Change::Put(bytes) => bytes.len(),
-            Change::Delete | Change::Compare => 0,
-        };
         let text = if writes.len() > self.profile.batch_writes_max {
             "the batch has too many writes"
-        } else if writes.iter().any(|write| bytes_of(write) > self.profile.record_bytes_max) {
+        } else if writes.iter().any(|write| bytes_in(write) > self.profile.record_bytes_max) {
             "a record is too large"
-        } else if writes.iter().map(bytes_of).sum::<usize>() > self.profile.batch_bytes_max {
+        } else if writes.iter().map(bytes_in).sum::<usize>() > self.profile.batch_bytes_max {
             "the batch has too many bytes"
         } else {
             return None;

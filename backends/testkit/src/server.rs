@@ -91,8 +91,8 @@ impl ServerPlan {
 
     /// More arguments.
     #[must_use]
-    pub fn arguments<const N: usize>(mut self, arguments: [&str; N]) -> Self {
-        self.arguments.extend(arguments.map(String::from));
+    pub fn arguments(mut self, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 

@@ -124,14 +124,15 @@ async fn session(channel: Channel, shared: Arc<Shared>) -> Option<()> {
     // Spread over the interval, as those of clients that started at different times are.
     let mut pause = interval.mul_f64(f64::from(rand::random::<u16>()) / 65_536.0);
     let mut heard = Instant::now();
-    loop {
+    // The first request opened the session.
+    for request in 2.. {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.wait_for(|stop| *stop) => return (heard.elapsed() < shared.ttl).then_some(()),
         }
         let sent = Instant::now();
         let body = Some(Ask::KeepAlive(v1::KeepAlive { move_number: 0 }));
-        requests.unbounded_send(v1::ClientMessage { request: 1, body }).ok()?;
+        requests.unbounded_send(v1::ClientMessage { request, body }).ok()?;
         let answer = tokio::time::timeout(shared.ttl, answers.message()).await.ok()?.ok()??;
         let Some(Body::KeptAlive(_)) = answer.body else { return None };
         if heard.elapsed() > shared.ttl {
@@ -142,6 +143,7 @@ async fn session(channel: Channel, shared: Arc<Shared>) -> Option<()> {
         shared.slowest_us.fetch_max(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         pause = interval.saturating_sub(sent.elapsed());
     }
+    None
 }
 
 type Stream = (futures::channel::mpsc::UnboundedSender<v1::ClientMessage>, tonic::Streaming<v1::ServerMessage>);

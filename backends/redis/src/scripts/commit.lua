@@ -2,74 +2,111 @@
 --
 -- KEYS: root, highest version, the sender's registration, index of resources, index of sessions; then one per write.
 -- ARGV: identity, highest version seen, lane, generation, last acknowledged version of the lane, channel of hints,
---       bytes of a record's key before its name; then per write: what to do (P put, D delete, C compare), the expected
---       version, the bell of its hint or nothing, its bytes or nothing.
+--       bytes of a record's key before its name, whether records are likely to be long; then per write: what to do
+--       (P put, D delete, C compare), the expected version, the bell of its hint or nothing, its bytes or nothing.
 -- Reply: ok, the version of this batch (or the highest one, if it changed nothing), the highest version; then per
 --       write: 1 done, 2 nothing was there to delete, 0 conflict too large to tell, or what stands there as text.
+--
+-- A command costs more than what it does to one key, so each is called once for all keys where that is possible.
 local CONFLICT_BYTES_MAX = 4 * 1024 * 1024
+local SESSION = string.byte('s')
+local FIRST_KEY, FIRST_ARGUMENT, ARGUMENTS = 6, 9, 4
 
 local high, refusal = remember(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 if refusal then return refusal end
 local lane, refused = admit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])
 if refused then return refused end
-local base = tonumber(ARGV[7])
+local base, long = tonumber(ARGV[7]), ARGV[8] == 'long'
+local count = #KEYS - FIRST_KEY + 1
 
-local results = {}
-local puts, deletes = {}, {}
-local told = 0
-for i = 6, #KEYS do
-  local at = 8 + (i - 6) * 4
-  local standing = read('GETRANGE', KEYS[i], 0, 15)
-  if failure then return failed() end
-  if standing ~= '' and (#standing < 16 or string.find(standing, '%D')) then
-    return {'refused', 'a record key holds something else'}
+-- What stands there, or false. Long records are not read before one has to be told.
+local standing
+if long then
+  standing = {}
+  for i = 1, count do
+    local first = read('GETRANGE', KEYS[FIRST_KEY + i - 1], 0, 15)
+    standing[i] = first ~= '' and first
   end
-  local present = standing ~= ''
+else
+  standing = read('MGET', unpack(KEYS, FIRST_KEY))
+end
+if failure then return failed() end
+
+local results, puts, deletes, creates = {}, {}, {}, {}
+local told = 0
+for i = 1, count do
+  local stands, at = standing[i], FIRST_ARGUMENT + (i - 1) * ARGUMENTS
+  local version = stands and string.sub(stands, 1, 16) or NOTHING
   local result = 1
-  if (present and standing or NOTHING) ~= ARGV[at + 1] then
-    result = present and read('GET', KEYS[i]) or ''
-    if failure then return failed() end
+  if version ~= ARGV[at + 1] then
+    if stands and (#version < 16 or string.find(version, '%D')) then
+      return {'refused', 'a record key holds something else'}
+    end
+    if stands and long then
+      stands = read('GET', KEYS[FIRST_KEY + i - 1])
+      if failure then return failed() end
+    end
+    result = stands or ''
     told = told + #result
     if told > CONFLICT_BYTES_MAX then result = 0 end
   elseif ARGV[at] == 'P' then
-    puts[#puts + 1] = {i, at, present}
+    puts[#puts + 1] = i
+    if not stands then creates[#creates + 1] = KEYS[FIRST_KEY + i - 1] end
   elseif ARGV[at] == 'D' then
-    if present then deletes[#deletes + 1] = {i, at} else result = 2 end
+    if stands then deletes[#deletes + 1] = KEYS[FIRST_KEY + i - 1] else result = 2 end
   end
-  results[i - 5] = result
+  results[i] = result
 end
 
 local version = high
 if #puts + #deletes > 0 then
   read('ZCARD', KEYS[4])
   read('ZCARD', KEYS[5])
+  if #creates > 0 and read('EXISTS', unpack(creates)) ~= 0 then
+    failure = failure or 'a record key holds something else'
+  end
   version = version_after(high)
   if failure then return failed() end
 
-  local function index_of(i)
-    local kind = string.sub(KEYS[i], base - 1, base - 1)
-    return kind == 's' and KEYS[5] or KEYS[4], string.sub(KEYS[i], base + 1)
+  -- The names of these keys, for the index of resources and for that of sessions; each after a score if there is one.
+  local function indexed(keys, score)
+    local resources, sessions = {}, {}
+    for _, key in ipairs(keys) do
+      local names = string.byte(key, base - 1) == SESSION and sessions or resources
+      if score then names[#names + 1] = score end
+      names[#names + 1] = string.sub(key, base + 1)
+    end
+    return resources, sessions
   end
-  local bells = {}
+  local function write_index(command, keys, score)
+    local resources, sessions = indexed(keys, score)
+    if #resources > 0 then write(command, KEYS[4], unpack(resources)) end
+    if #sessions > 0 then write(command, KEYS[5], unpack(sessions)) end
+  end
+
   -- Deletes come first: a server that is out of memory refuses the first write of a script only if it needs memory, so
   -- that locks can still be released.
-  for _, delete in ipairs(deletes) do
-    local i, at = delete[1], delete[2]
-    local index, name = index_of(i)
-    write('DEL', KEYS[i])
-    write('ZREM', index, name)
-    if ARGV[at + 2] ~= '' then bells[#bells + 1] = ARGV[at + 2] end
+  if #deletes > 0 then
+    write('DEL', unpack(deletes))
+    write_index('ZREM', deletes)
   end
   write('SET', KEYS[2], version)
   write('HSET', KEYS[3], ARGV[3], string.sub(lane, 1, 21) .. version)
-  for _, put in ipairs(puts) do
-    local i, at, present = put[1], put[2], put[3]
-    if not present then
-      local index, name = index_of(i)
-      write('ZADD', index, 0, name)
+  if #creates > 0 then write_index('ZADD', creates, '0') end
+  if #puts > 0 then
+    local records = {}
+    for _, i in ipairs(puts) do
+      records[#records + 1] = KEYS[FIRST_KEY + i - 1]
+      records[#records + 1] = version .. ARGV[FIRST_ARGUMENT + (i - 1) * ARGUMENTS + 3]
     end
-    write('SET', KEYS[i], version .. ARGV[at + 3])
-    if ARGV[at + 2] ~= '' then bells[#bells + 1] = ARGV[at + 2] end
+    write('MSET', unpack(records))
+  end
+
+  local bells = {}
+  for i = 1, count do
+    local at = FIRST_ARGUMENT + (i - 1) * ARGUMENTS
+    local wrote = results[i] == 1 and ARGV[at] ~= 'C'
+    if wrote and ARGV[at + 2] ~= '' then bells[#bells + 1] = ARGV[at + 2] end
   end
   if #bells > 0 then write('PUBLISH', ARGV[6], table.concat(bells, ' ')) end
   if failure then return failed() end

@@ -21,7 +21,7 @@ async fn refused(config: &RedisConfig, require: Durability) -> OpenError {
 }
 
 /// All that is needed, and nothing else: the rule of the documentation.
-const RULE: [&str; 24] = [
+const RULE: [&str; 26] = [
     "~sixpin:*",
     "&sixpin:*",
     "+eval",
@@ -30,6 +30,8 @@ const RULE: [&str; 24] = [
     "+ping",
     "+get",
     "+mget",
+    "+mset",
+    "+exists",
     "+getrange",
     "+set",
     "+del",

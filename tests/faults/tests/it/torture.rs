@@ -11,7 +11,7 @@ use crate::{on_every_store, shape};
 async fn across_brokers(store: StoreKind) {
     let shape = Shape { sessions: 32, resources: 8, ..shape(store) };
     let running = Running::start(shape).await;
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
     let report = running.finish().await;
     report.assert_good(10);
     assert!(report.tally.orders > 0, "no queue was seen: {report}");
