@@ -38,14 +38,14 @@ impl Files {
 #[tokio::test]
 async fn certificates_are_checked_both_ways() {
     let files = Files::make();
-    let path = |name: &str| files.path(name).display().to_string();
-    let mut plan = nats_with(&format!(
-        "jetstream {{ store_dir: \"{{dir}}/jetstream\" }}\n\
-         tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: true }}\n",
-        path("server"),
-        path("server-key"),
-        path("ca")
-    ));
+    let mut plan = nats_with(
+        "jetstream { store_dir: \"{dir}/jetstream\" }\n\
+         tls { cert_file: \"{dir}/server.pem\", key_file: \"{dir}/server-key.pem\", ca_file: \"{dir}/ca.pem\", verify: true }\n",
+    );
+    // Where the server finds them, also in a container.
+    for name in ["server", "server-key", "ca"] {
+        plan.files.push((format!("{name}.pem"), std::fs::read_to_string(files.path(name)).unwrap()));
+    }
     plan.probe.answer = "\"tls_required\":true";
     let server = plan.start().await.unwrap();
     let open = async |scheme: &str, settings: Settings| {
