@@ -124,3 +124,30 @@ async fn a_call_resumes_a_session_at_another_broker() {
     let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 1 };
     locks.keep_alive(call).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_broker_that_an_idle_session_left_does_not_say_that_it_is_gone() {
+    let place = Place::new();
+    let (first, second) = (Broker::on(&place, "").await, Broker::on(&place, "").await);
+    let mut former = first.locks().await;
+    let short = v1::OpenRequest { ttl_ms: Some(1000), ..Default::default() };
+    let opened = former.open_session(short).await.unwrap().into_inner();
+    let mut locks = second.locks().await;
+    let resume = v1::ResumeRequest {
+        session: opened.session.clone(),
+        secret: opened.secret.clone(),
+        move_number: 1,
+        next_claim: 1,
+        ..Default::default()
+    };
+    soon("the move", locks.resume_session(resume)).await.unwrap();
+    // Until the former broker, which nobody told of the move, has counted the session's silence out.
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 1 };
+        locks.keep_alive(call).await.unwrap();
+    }
+    let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 1 };
+    let status = former.keep_alive(call).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::FailedPrecondition, v1::Reason::NotHere));
+}
