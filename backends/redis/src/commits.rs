@@ -12,11 +12,11 @@ use crate::scripts::{ADVANCE, COMMIT, Reply, bytes_of};
 
 /// Writes in one batch: a script holds up everybody else, and this many take about a millisecond.
 pub(crate) const BATCH_WRITES_MAX: usize = 128;
+/// Bytes of records in one batch, for the same reason.
+pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Where a batch writes a record of more bytes than this, what stands under its keys is taken to be as long, and read only
 /// as far as its version: reading all of it would hold the server up.
 const LONG_RECORD: usize = 4 * 1024;
-/// Bytes of records in one batch, for the same reason.
-pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of the record that a write stores.
 fn bytes_in(write: &Write) -> usize {
