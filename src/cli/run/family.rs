@@ -1,15 +1,19 @@
 //! The command's processes: its group, and those that left the group, as the jobs of a shell do.
 //!
 //! These are found as descendants, and by the session's name in their environment: when the command has died before it
-//! is looked for, its descendants are not seen as such any more.
+//! is looked for, its descendants are not seen as such any more. A process that is being replaced by another program has
+//! no environment for a moment, so one without is looked at again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-/// Looks for new descendants at most this often before it kills those it knows.
-const ROUNDS_MAX: usize = 16;
+/// Looks for more processes at most this long before it kills those it knows, which are stopped meanwhile.
+const LOOKS_WITHIN: Duration = Duration::from_millis(200);
+/// The parent of the kernel's own processes, which have no environment.
+const KERNEL: i32 = 2;
 
 /// The variable that marks the command's processes.
 pub(super) const MARK: &str = "SIXPIN_SESSION";
@@ -18,6 +22,8 @@ pub(super) const MARK: &str = "SIXPIN_SESSION";
 #[derive(Debug)]
 pub(super) struct Family {
     leader: Pid,
+    /// When the leader started; none of its family is older.
+    since: u64,
     /// What stands in the environment of its processes.
     mark: Vec<u8>,
     /// Descendants that were seen, with the time of their start, which tells them from later processes of their number.
@@ -28,7 +34,8 @@ impl Family {
     /// The family of a process that leads its group, marked with its session.
     pub(super) fn of(leader: i32, session: &str) -> Self {
         let mark = format!("{MARK}={session}").into_bytes();
-        Self { leader: Pid::from_raw(leader), mark, known: BTreeMap::new() }
+        let since = start_time(leader).unwrap_or_default();
+        Self { leader: Pid::from_raw(leader), since, mark, known: BTreeMap::new() }
     }
 
     /// The process that leads it.
@@ -55,11 +62,13 @@ impl Family {
     pub(super) fn kill(&mut self) {
         // Stopped processes start no others, so this comes to an end, and nobody slips away between look and kill.
         self.signal(Signal::SIGSTOP);
-        for _ in 0..ROUNDS_MAX {
-            if !self.look() {
-                break;
+        let began = Instant::now();
+        while began.elapsed() < LOOKS_WITHIN {
+            match self.look() {
+                Sight::Everything => break,
+                Sight::More => self.signal_known(Signal::SIGSTOP),
+                Sight::Unclear => std::thread::sleep(Duration::from_millis(1)),
             }
-            self.signal_known(Signal::SIGSTOP);
         }
         self.signal(Signal::SIGKILL);
         self.signal_known(Signal::SIGKILL);
@@ -71,11 +80,6 @@ impl Family {
         known.map(|(pid, _)| *pid).chain([self.leader.as_raw()]).all(has_ended)
     }
 
-    fn is_marked(&self, pid: i32) -> bool {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|entry| entry == self.mark)
-    }
-
     fn signal_known(&self, signal: Signal) {
         for (&pid, &started) in &self.known {
             if start_time(pid) == Some(started) {
@@ -84,12 +88,21 @@ impl Family {
         }
     }
 
-    /// Looks for processes of the family; true if there are any that were not known.
-    fn look(&mut self) -> bool {
+    /// Looks for processes of the family.
+    fn look(&mut self) -> Sight {
         let parents = parents();
         let before = self.known.len();
         let mut found = vec![self.leader.as_raw()];
-        found.extend(parents.keys().filter(|pid| self.is_marked(**pid)));
+        let mut unclear = false;
+        for (&pid, &parent) in &parents {
+            // Whose environment we may not read is not ours to kill.
+            let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
+            if environment.split(|byte| *byte == 0).any(|entry| entry == self.mark) {
+                found.push(pid);
+            } else if environment.is_empty() && parent != KERNEL {
+                unclear |= self.may_be_starting(pid);
+            }
+        }
         let mut seen = BTreeSet::new();
         while let Some(pid) = found.pop() {
             if !seen.insert(pid) {
@@ -100,8 +113,29 @@ impl Family {
             }
             found.extend(parents.iter().filter(|(_, parent)| **parent == pid).map(|(child, _)| *child));
         }
-        self.known.len() > before
+        match self.known.len() > before {
+            true => Sight::More,
+            false if unclear => Sight::Unclear,
+            false => Sight::Everything,
+        }
     }
+
+    /// A process without an environment that is not known: it may be ours, and about to run another program.
+    fn may_be_starting(&self, pid: i32) -> bool {
+        let young = start_time(pid).is_some_and(|started| started >= self.since);
+        young && !self.known.contains_key(&pid) && pid != self.leader.as_raw() && !has_ended(pid)
+    }
+}
+
+/// What a look brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// Processes that were not known, so there may be more.
+    More,
+    /// None, but of some it cannot be told yet whose they are.
+    Unclear,
+    /// None.
+    Everything,
 }
 
 /// All processes, with their parents.
@@ -135,25 +169,47 @@ fn field(pid: i32, number: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
 
-    #[test]
-    fn a_descendant_in_a_group_of_its_own_is_killed_too() {
-        let script = "set -m; sleep 1000 & echo $!; wait";
-        let mut leader =
-            Command::new("bash").args(["-c", script]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+    /// A shell that leads a group, and the process of its job, which says who it is.
+    fn shell_with_job(job: &str) -> (Child, i32) {
+        let script = format!("set -m; {job} & wait");
+        let mut command = Command::new("bash");
+        let mut leader = command.args(["-c", &script]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(leader.stdout.take().unwrap()), &mut line).unwrap();
-        let descendant: i32 = line.trim().parse().unwrap();
-        let started = start_time(descendant).unwrap();
+        (leader, line.trim().parse().unwrap())
+    }
 
-        Family::of(leader.id().try_into().unwrap(), "none").kill();
-
-        assert_eq!(leader.wait().unwrap().signal(), Some(9));
-        while start_time(descendant) == Some(started) && !has_ended(descendant) {
+    fn wait_for_the_end_of(pid: i32) {
+        let begun = Instant::now();
+        while !has_ended(pid) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "process {pid} still runs");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_descendant_in_a_group_of_its_own_is_killed_too() {
+        let (mut leader, job) = shell_with_job("bash -c 'echo $$; exec sleep 1000'");
+        Family::of(leader.id().try_into().unwrap(), "not found by its mark").kill();
+        assert_eq!(leader.wait().unwrap().signal(), Some(9));
+        wait_for_the_end_of(job);
+    }
+
+    /// The shell is dead, so that only the mark shows whose the job is; and for a moment the job has none, as every
+    /// process while one program takes the place of another. Here the moment is long.
+    #[test]
+    fn a_job_that_is_being_started_while_its_shell_dies_is_killed_too() {
+        let session = format!("session of process {}", std::process::id());
+        let become_ours = format!("export {MARK}=\"{session}\"; exec sleep 1000");
+        let (mut leader, job) = shell_with_job(&format!("env -i bash -c 'echo $$; sleep 0.02; {become_ours}'"));
+        let mut family = Family::of(leader.id().try_into().unwrap(), &session);
+        leader.kill().unwrap();
+        leader.wait().unwrap();
+        family.kill();
+        wait_for_the_end_of(job);
     }
 }
