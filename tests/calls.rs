@@ -6,7 +6,9 @@ use sixpin_proto::v1;
 use tonic::Code;
 
 use crate::support::store::Place;
-use crate::support::{Broker, convert, credential, open, reason, resource, soon, try_lock, unlock, until, wait_lock};
+use crate::support::{
+    Broker, convert, credential, open, reason, resource, resume_request, soon, try_lock, unlock, until, wait_lock,
+};
 
 #[tokio::test]
 async fn a_session_lives_by_calls_alone() {
@@ -106,20 +108,9 @@ async fn a_call_resumes_a_session_at_another_broker() {
     let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 0 };
     let status = locks.keep_alive(call).await.unwrap_err();
     assert_eq!(reason(&status), (Code::FailedPrecondition, v1::Reason::NotHere));
-    let resume = v1::ResumeRequest {
-        session: opened.session.clone(),
-        secret: opened.secret.clone(),
-        move_number: 1,
-        next_claim: 2,
-        claims: vec![v1::LiveClaim {
-            claim: 1,
-            resource: Some(resource("r")),
-            last_operation: 1,
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let resumed = soon("the move", locks.resume_session(resume)).await.unwrap().into_inner();
+    let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
+    let resumed =
+        soon("the move", locks.resume_session(resume_request(&opened, 1, vec![live]))).await.unwrap().into_inner();
     assert_eq!(resumed.claims[0].mode(), v1::Mode::Ex);
     let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 1 };
     locks.keep_alive(call).await.unwrap();
@@ -133,21 +124,13 @@ async fn a_broker_that_an_idle_session_left_does_not_say_that_it_is_gone() {
     let short = v1::OpenRequest { ttl_ms: Some(1000), ..Default::default() };
     let opened = former.open_session(short).await.unwrap().into_inner();
     let mut locks = second.locks().await;
-    let resume = v1::ResumeRequest {
-        session: opened.session.clone(),
-        secret: opened.secret.clone(),
-        move_number: 1,
-        next_claim: 1,
-        ..Default::default()
-    };
-    soon("the move", locks.resume_session(resume)).await.unwrap();
+    soon("the move", locks.resume_session(resume_request(&opened, 1, Vec::new()))).await.unwrap();
+    let alive = || v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 1 };
     // Until the former broker, which nobody told of the move, has counted the session's silence out.
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 1 };
-        locks.keep_alive(call).await.unwrap();
+        locks.keep_alive(alive()).await.unwrap();
     }
-    let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 1 };
-    let status = former.keep_alive(call).await.unwrap_err();
+    let status = former.keep_alive(alive()).await.unwrap_err();
     assert_eq!(reason(&status), (Code::FailedPrecondition, v1::Reason::NotHere));
 }

@@ -10,7 +10,7 @@ use v1::server_message::Body;
 
 use crate::support::store::{Place, Reason};
 use crate::support::stream::Session;
-use crate::support::{Broker, resource, soon, try_lock, wait_lock};
+use crate::support::{Broker, resource, resume_request, soon, try_lock, wait_lock};
 
 fn drain(timeout_ms: u64) -> v1::DrainBrokerRequest {
     v1::DrainBrokerRequest { timeout_ms: Some(timeout_ms) }
@@ -20,14 +20,7 @@ fn resume(session: &Session, waiting: bool) -> v1::ResumeRequest {
     let operation = u32::from(waiting);
     let live =
         v1::LiveClaim { claim: 1, resource: Some(resource("r")), operation, last_operation: 1, ..Default::default() };
-    v1::ResumeRequest {
-        session: session.opened.session.clone(),
-        secret: session.opened.secret.clone(),
-        move_number: 1,
-        next_claim: 2,
-        claims: vec![live],
-        ..Default::default()
-    }
+    resume_request(&session.opened, 1, vec![live])
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use v1::client_message::Body as Ask;
 
 use crate::support::stream::Session;
-use crate::support::{Broker, convert, credential, raw, reason, resource, try_lock, unlock, wait_lock};
+use crate::support::{Broker, convert, credential, raw, reason, resource, resume_request, try_lock, unlock, wait_lock};
 
 /// A broker, and a holder whose lock nothing below may change.
 pub struct Scene {
@@ -237,13 +237,7 @@ async fn every_call_as(broker: &Broker, credential: v1::Credential) -> Vec<(&'st
 #[tokio::test]
 async fn a_move_that_makes_no_sense() {
     let scene = Scene::new().await;
-    let good = v1::ResumeRequest {
-        session: scene.holder.opened.session.clone(),
-        secret: scene.holder.opened.secret.clone(),
-        move_number: 1,
-        next_claim: 2,
-        ..Default::default()
-    };
+    let good = resume_request(&scene.holder.opened, 1, Vec::new());
     let live = |claim| v1::LiveClaim { claim, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
     let cases = [
         ("no move number", v1::ResumeRequest { move_number: 0, ..good.clone() }),

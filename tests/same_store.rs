@@ -10,7 +10,7 @@ use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
 use crate::support::stream::Session;
-use crate::support::{Broker, convert, resource, soon, wait_lock};
+use crate::support::{Broker, convert, resource, resume_request, soon, wait_lock};
 
 /// What of a claim is the store's: everything but its age.
 fn lasting(state: v1::ResourceState) -> (u64, Vec<v1::ClaimInfo>, Option<v1::Value>) {
@@ -22,14 +22,7 @@ fn lasting(state: v1::ResourceState) -> (u64, Vec<v1::ClaimInfo>, Option<v1::Val
 async fn moved(session: &Session, broker: &Broker, name: &str, last_operation: u32, waits: bool) -> Session {
     let operation = if waits { last_operation } else { 0 };
     let live = v1::LiveClaim { claim: 1, resource: Some(resource(name)), operation, last_operation, wait_ms: None };
-    let resume = v1::ResumeRequest {
-        session: session.opened.session.clone(),
-        secret: session.opened.secret.clone(),
-        move_number: 1,
-        next_claim: 2,
-        claims: vec![live],
-        ..Default::default()
-    };
+    let resume = resume_request(&session.opened, 1, vec![live]);
     let mut stream = Session::silent(broker).await;
     match stream.ask(Ask::Resume(resume)).await {
         Body::Resumed(resumed) => assert_eq!(resumed.claims[0].waiting, waits, "{resumed:?}"),

@@ -10,7 +10,7 @@ use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
 use crate::support::stream::Session;
-use crate::support::{Broker, credential, reason, resource, soon, unlock, until, wait_lock};
+use crate::support::{Broker, credential, reason, resource, resume_request, soon, unlock, until, wait_lock};
 
 /// Every third commit goes wrong, each time in another way.
 fn troubled(store: &MemoryStore) -> Faulty<sixpin_memory::MemoryBackend> {
@@ -122,7 +122,7 @@ async fn two_brokers(refuses: &Arc<AtomicBool>) -> (Broker, Broker) {
 /// A session that was opened at the first broker, and lives at the second for longer than the first remembers it.
 async fn moved_long_ago(first: &Broker, second: &Broker, live: Vec<v1::LiveClaim>, opened: &v1::Opened) {
     let mut elsewhere = second.locks().await;
-    let resume = resume_by_call(opened, 1, live);
+    let resume = resume_request(opened, 1, live);
     elsewhere.resume_session(resume).await.unwrap();
     until("the first broker to give it up", async || {
         let call = v1::KeepAliveCall { credential: Some(credential(opened)), move_number: 1 };
@@ -131,11 +131,6 @@ async fn moved_long_ago(first: &Broker, second: &Broker, live: Vec<v1::LiveClaim
         sessions.into_inner().sessions.iter().all(|session| session.state != "vouching")
     })
     .await;
-}
-
-fn resume_by_call(opened: &v1::Opened, move_number: u32, claims: Vec<v1::LiveClaim>) -> v1::ResumeRequest {
-    let (session, secret) = (opened.session.clone(), opened.secret.clone());
-    v1::ResumeRequest { session, secret, move_number, next_claim: 2, claims, ..Default::default() }
 }
 
 #[tokio::test]
@@ -151,9 +146,9 @@ async fn a_session_that_a_former_broker_is_still_burying_is_not_said_to_be_over(
     refuses.store(true, Ordering::SeqCst);
     let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
     moved_long_ago(&first, &second, vec![live.clone()], &opened).await;
-    let refused = locks.resume_session(resume_by_call(&opened, 2, vec![live.clone()])).await.unwrap_err();
+    let refused = locks.resume_session(resume_request(&opened, 2, vec![live.clone()])).await.unwrap_err();
     assert_eq!(reason(&refused), (Code::Unavailable, v1::Reason::Unavailable));
-    let resumed = second.locks().await.resume_session(resume_by_call(&opened, 3, vec![live])).await.unwrap();
+    let resumed = second.locks().await.resume_session(resume_request(&opened, 3, vec![live])).await.unwrap();
     assert_eq!(resumed.into_inner().claims[0].mode(), v1::Mode::Ex);
 }
 
@@ -163,20 +158,13 @@ async fn a_session_that_was_idle_when_it_moved_away_may_come_back() {
     let open = v1::OpenRequest { ttl_ms: Some(1_000), ..Default::default() };
     let opened = first.locks().await.open_session(open).await.unwrap().into_inner();
     moved_long_ago(&first, &second, Vec::new(), &opened).await;
-    first.locks().await.resume_session(resume_by_call(&opened, 2, Vec::new())).await.unwrap();
+    first.locks().await.resume_session(resume_request(&opened, 2, Vec::new())).await.unwrap();
 }
 
 fn resume(session: &Session, move_number: u32) -> v1::ResumeRequest {
     let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
-    v1::ResumeRequest {
-        session: session.opened.session.clone(),
-        secret: session.opened.secret.clone(),
-        move_number,
-        next_claim: 3,
-        claims: vec![live],
-        void_claims: vec![2],
-        ..Default::default()
-    }
+    let request = resume_request(&session.opened, move_number, vec![live]);
+    v1::ResumeRequest { next_claim: 3, void_claims: vec![2], ..request }
 }
 
 async fn incarnation(broker: &Broker) -> String {

@@ -200,6 +200,12 @@ pub fn credential(opened: &v1::Opened) -> v1::Credential {
     v1::Credential { session: opened.session.clone(), secret: opened.secret.clone(), lockspace: String::new() }
 }
 
+/// A request to move a session with these claims. Claim 1 is the last that it ever asked for.
+pub fn resume_request(opened: &v1::Opened, move_number: u32, claims: Vec<v1::LiveClaim>) -> v1::ResumeRequest {
+    let (session, secret) = (opened.session.clone(), opened.secret.clone());
+    v1::ResumeRequest { session, secret, move_number, next_claim: 2, claims, ..Default::default() }
+}
+
 /// A request to lock without waiting.
 pub fn try_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::LockRequest {
     v1::LockRequest { timeout_ms: Some(0), ..wait_lock(claim, name, mode) }
