@@ -150,25 +150,28 @@ impl Broker {
         let id = job.session;
         let mark = self.decode_mark(id, slot);
         let own = self.config.incarnation;
-        let life = self.sessions.get(&id).map(|session| session.life.clone());
+        let (life, number) = match self.sessions.get(&id) {
+            Some(session) => (Some(session.life.clone()), session.move_number),
+            None => (None, 0),
+        };
         match mark {
             // A copy of unknown outcome was stored.
             Some(stored) if Some(&stored) == job.mark.as_ref() => self.taking_written(id, slot.version),
-            Some(Mark::Moved { to, void, .. }) if to != own => {
-                if life == Some(Life::Vouching) {
-                    self.moved_away(id, to, &void);
-                }
-            }
-            Some(Mark::Dead) => {
+            Some(Mark::Moved { to, number: stored, void, .. }) if to != own => match life {
+                Some(Life::Vouching) if stored >= number => self.moved_away(id, to, &void),
+                Some(Life::Vouching) => self.end_over_stale_mark(id, slot.version),
+                _ => {}
+            },
+            None if slot.bytes.is_some() => {}
+            // Dead, or a mark that was cleared already: it ended.
+            Some(Mark::Dead) | None => {
                 if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.life == Life::Vouching) {
                     session.life = Life::Burying(LostReason::Forced);
                     self.own_buried(id, slot.version);
                 }
             }
-            None if slot.bytes.is_some() => {}
             Some(Mark::Moved { .. }) if life.is_none() => self.taking_written(id, slot.version),
-            _ if life.is_none() => {}
-            Some(Mark::Moved { .. }) | None => {
+            Some(Mark::Moved { .. }) => {
                 job.expected = slot.version;
                 job.mark = Some(self.own_mark(id));
                 if let Some(session) = self.sessions.get_mut(&id) {
@@ -177,6 +180,14 @@ impl Broker {
                 self.push_mark(job);
             }
         }
+    }
+
+    /// The mark is that of a move which came so late that the session had ended, and its mark was cleared, before.
+    fn end_over_stale_mark(&mut self, id: SessionId, version: Version) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.mark = version;
+        }
+        self.expire(id, LostReason::Forced);
     }
 
     /// The mark says what is taken: the holder's time begins.

@@ -94,7 +94,7 @@ impl Broker {
         entry.ready = false;
         entry.touched = now;
         let Some(version) = entry.version else {
-            // Reading decides anew whether something is due.
+            // What is due is decided once it was read.
             if !entry.reading {
                 entry.reading = true;
                 draft.reads.push(Key::Resource(id));
@@ -296,9 +296,11 @@ impl Broker {
         let now = self.now.mono;
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.in_flight = false;
-        // A write without commands had its own reason, which stands until it succeeds.
-        entry.due = !matches!(outcome, WriteOutcome::Committed(_)) && (applied.is_empty() || entry.once_more);
-        if !matches!(outcome, WriteOutcome::Committed(_)) {
+        let committed = matches!(outcome, WriteOutcome::Committed(_));
+        let known = committed || matches!(outcome, WriteOutcome::Conflict(_));
+        // A write without commands had its own reason, which stands until the store says how things are.
+        entry.due = !known && (applied.is_empty() || entry.once_more);
+        if !committed {
             entry.news |= std::mem::take(&mut entry.once_more);
         }
         match outcome {
@@ -402,7 +404,8 @@ impl Broker {
                 entry.exists = slot.bytes.is_some();
                 entry.resource = resource;
                 entry.news = !entry.locals.is_empty();
-                entry.due = entry.exists && entry.resource.is_idle();
+                // A read may show what was there before a record was left idle here: what was due stays so.
+                entry.due |= entry.exists && entry.resource.is_idle();
                 self.meet_strangers(at, id);
                 self.confirm_news(at, id);
             }

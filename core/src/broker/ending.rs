@@ -150,7 +150,8 @@ impl Broker {
             return;
         }
         if dead {
-            self.strangers.note_dead(id, session.mark, self.now.mono, true);
+            // What another broker wrote for it, late, is in no table: only a sweep finds it.
+            self.strangers.note_dead(id, session.mark, self.now.mono, !session.from_elsewhere);
         } else {
             self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Clear, expected: session.mark, mark: None });
         }
@@ -240,10 +241,12 @@ impl Broker {
     }
 
     fn burial_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
+        let number = self.sessions.get(&job.session).map_or(0, |session| session.move_number);
         match self.decode_mark(job.session, slot) {
-            Some(Mark::Moved { to, void, .. }) if to != self.config.incarnation => {
+            Some(Mark::Moved { to, number: stored, void, .. }) if to != self.config.incarnation && stored >= number => {
                 self.moved_away(job.session, to, &void);
             }
+            // Its own; or that of a move which came so late that the session had ended, and its mark was cleared, before.
             Some(Mark::Moved { .. }) => {
                 job.expected = slot.version;
                 job.mark = Some(Mark::Dead);

@@ -108,6 +108,7 @@ impl Broker {
         }
         let mut session = Session::new(Label::default(), false, Life::Moving, self.now.mono);
         session.move_number = resume.move_number;
+        session.from_elsewhere = true;
         session.numbers = Numbers::starting_at(resume.next_claim);
         session.void = resume.void.iter().copied().collect();
         if !session.void.is_empty() {
@@ -221,13 +222,15 @@ impl Broker {
                 let text = format!("the mark of session {id} cannot be understood");
                 self.move_refused(id, RequestError::Unavailable(text));
             }
-            None => self.retry_move(&mut job, slot.version),
+            // There was one, and it was cleared: the session ended.
+            None => self.move_refused(id, RequestError::SessionGone(id)),
         }
     }
 
     /// The session comes back from another broker: what was known here of its claims may be long over.
     fn lived_elsewhere(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.from_elsewhere = true;
         let mut resources = BTreeSet::new();
         for claim in session.claims.values_mut() {
             claim.unread = true;
@@ -266,6 +269,7 @@ impl Broker {
         if let Some(resuming) = resuming {
             self.reply_error(resuming.to, error);
         }
+        self.taking_moved_away(id);
     }
 
     /// Lock requests that the client gave up: it will never ask for them again under these numbers.

@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub(super) life: Life,
     /// The client's newest move number; 0 before the first.
     pub(super) move_number: u32,
+    /// Another broker vouched for it before.
+    pub(super) from_elsewhere: bool,
     /// The version of the session's mark, as this broker wrote or saw it.
     pub(super) mark: Version,
     /// When the client was heard, monotonic.
@@ -81,6 +83,7 @@ impl Session {
             bound,
             life,
             move_number: 0,
+            from_elsewhere: false,
             mark: Version::ABSENT,
             heard,
             connection: None,
