@@ -7,55 +7,13 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
-use sixpin_core::backend::{Backend, Durability};
+use sixpin_core::backend::{Backend, Durability, OpenError};
 use sixpin_etcd::EtcdBackend;
 use sixpin_memory::MemoryStore;
 use sixpin_nats::{NatsBackend, NatsConfig};
 use sixpin_redis::{RedisBackend, RedisConfig, Secret};
 
-use crate::cli::exit;
 use crate::config::BackendConfig;
-
-/// Why a store was not opened. The text says which, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct OpenError {
-    /// What kind of mistake.
-    pub kind: OpenErrorKind,
-    /// For people.
-    pub text: String,
-}
-
-/// Kinds of mistakes, as the exit status tells them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenErrorKind {
-    /// The URL or a setting makes no sense.
-    BadUrl,
-    /// The store cannot be reached.
-    Unreachable,
-    /// The store refuses the login.
-    Login,
-    /// The store could lose or repeat what it acknowledged.
-    Unsafe,
-}
-
-impl OpenErrorKind {
-    /// The exit status of `sixpin serve`.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::BadUrl => exit::CONFIG,
-            Self::Unreachable => exit::UNREACHABLE,
-            Self::Login => exit::LOGIN,
-            Self::Unsafe => exit::UNSAFE,
-        }
-    }
-}
-
-impl OpenError {
-    fn bad_url(text: impl Into<String>) -> Self {
-        Self { kind: OpenErrorKind::BadUrl, text: text.into() }
-    }
-}
 
 /// How a process opens its stores. The program's own is [`opener`]; a test may put one in its place that knows one more
 /// kind of store.
@@ -82,7 +40,7 @@ pub async fn open(config: &BackendConfig, require: Durability) -> OpenResult {
         "redis" | "rediss" => Box::pin(open_redis(config, require)).await,
         "etcd" | "etcds" => durable_enough(Box::pin(open_etcd(config)).await?, config, require),
         "nats" | "tls" => durable_enough(Box::pin(open_nats(config)).await?, config, require),
-        _ => Err(OpenError::bad_url(format!(
+        _ => Err(OpenError::BadUrl(format!(
             "`{}` is not the URL of a store: write memory:, redis://host:port/db, redis+sentinel://host:port/master/db, \
              redis+cluster://host:port, etcd://host:port,host:port or nats://host:port; with TLS rediss://, etcds:// or tls://",
             redacted(url)
@@ -90,57 +48,30 @@ pub async fn open(config: &BackendConfig, require: Durability) -> OpenResult {
     }
 }
 
-fn open_memory(config: &BackendConfig) -> Result<Arc<dyn Backend>, OpenError> {
+fn open_memory(config: &BackendConfig) -> OpenResult {
     if config.url != "memory:" {
-        return Err(OpenError::bad_url(format!("`{}`: the memory store is just `memory:`", redacted(&config.url))));
+        return Err(OpenError::BadUrl(format!("`{}`: the memory store is just `memory:`", redacted(&config.url))));
     }
     if let Some(setting) = config.settings.keys().next() {
-        return Err(OpenError::bad_url(format!("the memory store has no setting `{setting}`")));
+        return Err(OpenError::BadUrl(format!("the memory store has no setting `{setting}`")));
     }
     // Nobody else can open it, so the broker may trust what it remembers.
     Ok(Arc::new(MemoryStore::new().backend(false)))
 }
 
-async fn open_redis(config: &BackendConfig, require: Durability) -> Result<Arc<dyn Backend>, OpenError> {
+async fn open_redis(config: &BackendConfig, require: Durability) -> OpenResult {
     let settings = RedisConfig { url: Secret::new(&config.url), ..settings(config)? };
-    let backend = RedisBackend::open(&settings, require).await.map_err(|error| {
-        let kind = match error {
-            sixpin_redis::OpenError::BadUrl(_) => OpenErrorKind::BadUrl,
-            sixpin_redis::OpenError::Unreachable(_) => OpenErrorKind::Unreachable,
-            sixpin_redis::OpenError::LoginRefused(_) => OpenErrorKind::Login,
-            sixpin_redis::OpenError::Unsafe(_) => OpenErrorKind::Unsafe,
-        };
-        OpenError { kind, text: error.to_string() }
-    })?;
-    Ok(Arc::new(backend))
+    Ok(Arc::new(RedisBackend::open(&settings, require).await?))
 }
 
-async fn open_etcd(config: &BackendConfig) -> Result<Arc<dyn Backend>, OpenError> {
+async fn open_etcd(config: &BackendConfig) -> OpenResult {
     let settings: sixpin_etcd::Settings = settings(config)?;
-    let backend = EtcdBackend::open(&config.url, &settings).await.map_err(|error| {
-        let kind = match error.kind {
-            sixpin_etcd::OpenErrorKind::BadUrl => OpenErrorKind::BadUrl,
-            sixpin_etcd::OpenErrorKind::Unreachable => OpenErrorKind::Unreachable,
-            sixpin_etcd::OpenErrorKind::Login => OpenErrorKind::Login,
-            sixpin_etcd::OpenErrorKind::Unsafe => OpenErrorKind::Unsafe,
-        };
-        OpenError { kind, text: error.text }
-    })?;
-    Ok(Arc::new(backend))
+    Ok(Arc::new(EtcdBackend::open(&config.url, &settings).await?))
 }
 
-async fn open_nats(config: &BackendConfig) -> Result<Arc<dyn Backend>, OpenError> {
-    let explain = |error: sixpin_nats::OpenError| {
-        let kind = match &error {
-            sixpin_nats::OpenError::BadUrl(_) => OpenErrorKind::BadUrl,
-            sixpin_nats::OpenError::Unreachable(_) => OpenErrorKind::Unreachable,
-            sixpin_nats::OpenError::Login(_) => OpenErrorKind::Login,
-            sixpin_nats::OpenError::Unsafe(_) => OpenErrorKind::Unsafe,
-        };
-        OpenError { kind, text: error.to_string() }
-    };
-    let checked = NatsConfig::new(&config.url, settings(config)?).map_err(explain)?;
-    Ok(Arc::new(NatsBackend::open(checked).await.map_err(explain)?))
+async fn open_nats(config: &BackendConfig) -> OpenResult {
+    let checked = NatsConfig::new(&config.url, settings(config)?)?;
+    Ok(Arc::new(NatsBackend::open(checked).await?))
 }
 
 /// The settings beside a URL, as its store knows them.
@@ -148,16 +79,12 @@ fn settings<T: DeserializeOwned>(config: &BackendConfig) -> Result<T, OpenError>
     let settings: Result<T, toml::de::Error> = toml::Value::Table(config.settings.clone()).try_into();
     // Only the message: what it is about may be a password.
     settings.map_err(|error| {
-        OpenError::bad_url(format!("the settings beside `{}`: {}", redacted(&config.url), error.message()))
+        OpenError::BadUrl(format!("the settings beside `{}`: {}", redacted(&config.url), error.message()))
     })
 }
 
 /// Refuses a store that is less durable than required.
-fn durable_enough(
-    backend: Arc<dyn Backend>,
-    config: &BackendConfig,
-    require: Durability,
-) -> Result<Arc<dyn Backend>, OpenError> {
+fn durable_enough(backend: Arc<dyn Backend>, config: &BackendConfig, require: Durability) -> OpenResult {
     let profile = backend.profile();
     if profile.durability >= require {
         return Ok(backend);
@@ -169,7 +96,7 @@ fn durable_enough(
         class(require),
         profile.name
     );
-    Err(OpenError { kind: OpenErrorKind::Unsafe, text })
+    Err(OpenError::Unsafe(text))
 }
 
 /// A class of durability as the configuration writes it.
@@ -232,8 +159,8 @@ mod tests {
     async fn a_url_of_no_store_is_refused_with_what_is_allowed() {
         for url in ["", "postgres://h", "memory:x", "memory"] {
             let error = refusal(url, "").await;
-            assert_eq!(error.kind, OpenErrorKind::BadUrl);
-            assert!(error.text.contains("memory:"), "{error}");
+            assert!(matches!(error, OpenError::BadUrl(_)), "{error}");
+            assert!(error.to_string().contains("memory:"), "{error}");
         }
     }
 
@@ -254,9 +181,9 @@ mod tests {
             ("nats://u:secret@h", "bucket = 5", "nats://h"),
         ] {
             let error = refusal(url, settings).await;
-            assert_eq!(error.kind, OpenErrorKind::BadUrl, "{error}");
-            assert!(error.text.contains(wanted), "{url}: {error}");
-            assert!(!error.text.contains("secret") && !error.text.contains("1234"), "{error}");
+            assert!(matches!(error, OpenError::BadUrl(_)), "{error}");
+            assert!(error.to_string().contains(wanted), "{url}: {error}");
+            assert!(!error.to_string().contains("secret") && !error.to_string().contains("1234"), "{error}");
         }
     }
 
@@ -270,7 +197,7 @@ mod tests {
             ("etcd://127.0.0.1:1", ""),
             ("nats://127.0.0.1:1", "request_timeout = '200ms'"),
         ] {
-            assert_eq!(refusal(url, settings).await.kind, OpenErrorKind::Unreachable, "{url}");
+            assert!(matches!(refusal(url, settings).await, OpenError::Unreachable(_)), "{url}");
         }
     }
 }

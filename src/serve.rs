@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use sixpin_core::backend::{Backend, BrokerInfo};
+use sixpin_core::backend::{Backend, BrokerInfo, OpenError};
 use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::name::Lockspace;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::backends::{self, OpenError, Opener};
+use crate::backends::{self, Opener};
+use crate::cli::exit;
 use crate::config::check::host_name;
 use crate::config::{Config, DEFAULT_BACKEND};
 use crate::drain::Drain;
@@ -48,7 +49,10 @@ impl StartError {
     /// The exit status of `sixpin serve`.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Open(_, error) => error.kind.exit_code(),
+            Self::Open(_, OpenError::BadUrl(_)) => exit::CONFIG,
+            Self::Open(_, OpenError::Unreachable(_)) => exit::UNREACHABLE,
+            Self::Open(_, OpenError::Login(_)) => exit::LOGIN,
+            Self::Open(_, OpenError::Unsafe(_)) => exit::UNSAFE,
             Self::Listen(..) | Self::ReadyFile(..) => 1,
         }
     }

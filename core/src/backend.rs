@@ -127,6 +127,23 @@ pub enum WriteOutcome {
     Evicted,
 }
 
+/// Why a store was not opened. The text is one sentence that says what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The URL or a setting makes no sense.
+    #[error("{0}")]
+    BadUrl(String),
+    /// The store cannot be reached, or not now.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The store refuses the login, or what its user must be able to do.
+    #[error("{0}")]
+    Login(String),
+    /// The store could lose or repeat what it acknowledged, or holds what is not ours to interpret.
+    #[error("{0}")]
+    Unsafe(String),
+}
+
 /// Why a read, a list or a liveness call brought nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {

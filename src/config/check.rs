@@ -11,7 +11,6 @@ use sixpin_core::limits::{self, Limits};
 use sixpin_core::name::Lockspace;
 
 use super::file::{self, AdminListen, File};
-use super::span::Span;
 use super::{BackendConfig, Config, ConfigError, DEFAULT_BACKEND, LockspaceSettings, LogConfig};
 use crate::frontend::listener::gate::ConnectionLimits;
 
@@ -42,11 +41,16 @@ pub(super) fn check(file: File) -> Checked<Config> {
         },
         advertise: advertise(file.advertise)?,
         require: durability(file.require),
-        session_ttl: span("session_ttl", file.session_ttl, limits::SESSION_TTL_DEFAULT, session_ttls)?,
-        broker_ttl: span("broker_ttl", file.broker_ttl, limits::BROKER_TTL_DEFAULT, SECOND..=MINUTE)?,
-        drain_timeout: span("drain_timeout", file.drain_timeout, SECOND * 30, Duration::ZERO..=HOUR)?,
-        store_patience: span("store_patience", file.store_patience, SECOND * 5, SECOND / 10..=MINUTE)?,
-        first_start_grace: span("first_start_grace", file.first_start_grace, Duration::ZERO, Duration::ZERO..=HOUR)?,
+        session_ttl: duration("session_ttl", file.session_ttl, limits::SESSION_TTL_DEFAULT, session_ttls)?,
+        broker_ttl: duration("broker_ttl", file.broker_ttl, limits::BROKER_TTL_DEFAULT, SECOND..=MINUTE)?,
+        drain_timeout: duration("drain_timeout", file.drain_timeout, SECOND * 30, Duration::ZERO..=HOUR)?,
+        store_patience: duration("store_patience", file.store_patience, SECOND * 5, SECOND / 10..=MINUTE)?,
+        first_start_grace: duration(
+            "first_start_grace",
+            file.first_start_grace,
+            Duration::ZERO,
+            Duration::ZERO..=HOUR,
+        )?,
         lanes: number("lanes", file.lanes.map(usize::from), 4, 1..=64)? as u16,
         limits: lowered(&file.limits)?,
         connections: ConnectionLimits {
@@ -175,20 +179,25 @@ fn lockspace(
         return Err(ConfigError(format!("`{}` is {bytes}: a multiple of 8, 8 to {max}", key("value_block_bytes"))));
     }
     let orphan_ttl = match given.orphan_ttl {
-        Some(ttl) => Some(span(&key("orphan_ttl"), Some(ttl), SECOND, SECOND..=HOUR * 24 * 366)?),
+        Some(ttl) => Some(duration(&key("orphan_ttl"), Some(ttl), SECOND, SECOND..=HOUR * 24 * 366)?),
         None => None,
     };
-    let lock_delay = span(&key("lock_delay"), given.lock_delay, Duration::ZERO, Duration::ZERO..=HOUR)?;
+    let lock_delay = duration(&key("lock_delay"), given.lock_delay, Duration::ZERO, Duration::ZERO..=HOUR)?;
     let config = LockspaceConfig { value_block_bytes: bytes, orphan_ttl, lock_delay };
     Ok((lockspace, LockspaceSettings { backend, config }))
 }
 
-fn span(key: &str, given: Option<Span>, default: Duration, allowed: RangeInclusive<Duration>) -> Checked<Duration> {
-    let span = given.map_or(default, |span| span.0);
-    if allowed.contains(&span) {
-        return Ok(span);
+fn duration(
+    key: &str,
+    given: Option<Duration>,
+    default: Duration,
+    allowed: RangeInclusive<Duration>,
+) -> Checked<Duration> {
+    let duration = given.unwrap_or(default);
+    if allowed.contains(&duration) {
+        return Ok(duration);
     }
-    let (given, min, max) = (Span(span), Span(*allowed.start()), Span(*allowed.end()));
+    let [given, min, max] = [duration, *allowed.start(), *allowed.end()].map(humantime::format_duration);
     Err(ConfigError(format!("`{key}` is {given}: it may be {min} to {max}")))
 }
 

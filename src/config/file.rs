@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Deserialize;
-
-use super::span::Span;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -18,11 +17,16 @@ pub struct File {
     pub(super) admin_listen: Option<AdminListen>,
     pub(super) advertise: Option<String>,
     pub(super) require: Option<Require>,
-    pub(super) session_ttl: Option<Span>,
-    pub(super) broker_ttl: Option<Span>,
-    pub(super) drain_timeout: Option<Span>,
-    pub(super) store_patience: Option<Span>,
-    pub(super) first_start_grace: Option<Span>,
+    #[serde(with = "humantime_serde")]
+    pub(super) session_ttl: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(super) broker_ttl: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(super) drain_timeout: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(super) store_patience: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(super) first_start_grace: Option<Duration>,
     pub(super) lanes: Option<u16>,
     pub(super) log: Log,
     pub(super) limits: Limits,
@@ -86,8 +90,10 @@ pub(super) struct Backend {
 pub(super) struct Lockspace {
     pub(super) backend: Option<String>,
     pub(super) value_block_bytes: Option<usize>,
-    pub(super) orphan_ttl: Option<Span>,
-    pub(super) lock_delay: Option<Span>,
+    #[serde(with = "humantime_serde")]
+    pub(super) orphan_ttl: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(super) lock_delay: Option<Duration>,
 }
 
 /// How durable a store must be.

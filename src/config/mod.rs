@@ -7,14 +7,12 @@
 //! # Layout, in reading order
 //!
 //! * [`settings`]: the list of settings, and how the environment is read;
-//! * [`span`]: durations as people write them;
 //! * [`file`](mod@file): the settings as they are written;
 //! * [`check`]: the settings as the process uses them.
 
 pub mod check;
 pub mod file;
 pub mod settings;
-pub mod span;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

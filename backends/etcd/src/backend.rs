@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write,
-    WriteOutcome,
+    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot,
+    StoreError, Write, WriteOutcome,
 };
 use sixpin_core::limits;
 use sixpin_core::name::{Incarnation, Version};
@@ -19,7 +19,6 @@ use crate::connection::Connection;
 use crate::hints::Hints;
 use crate::keys::Keys;
 use crate::liveness;
-use crate::outcome::OpenError;
 use crate::store::{Store, not_understood};
 use crate::watch::Watch;
 use crate::wire::{RequestOp, ResponseOp};

@@ -1,11 +1,12 @@
 //! The look at a cluster before it is trusted.
 
 use futures::future::join_all;
+use sixpin_core::backend::OpenError;
 
 use crate::commit::BATCH_WRITES_MAX;
 use crate::connection::Connection;
 use crate::keys::Keys;
-use crate::outcome::{Failure, OpenError};
+use crate::outcome::Failure;
 use crate::wire::{AlarmType, Compare, RequestOp, ResponseOp, StatusResponse, TxnRequest, TxnResponse};
 
 /// Numbers of operations that are tried, until the cluster allows one.
@@ -72,7 +73,7 @@ async fn statuses(connection: &Connection) -> Result<Vec<(String, StatusResponse
     }
     let Some(start) = start else {
         return Err(first_failure.map_or_else(
-            || OpenError::not_safe("etcd: all endpoints are learners: name members that vote"),
+            || OpenError::Unsafe("etcd: all endpoints are learners: name members that vote".into()),
             Failure::of_open,
         ));
     };
@@ -80,12 +81,12 @@ async fn statuses(connection: &Connection) -> Result<Vec<(String, StatusResponse
     let cluster = |status: &StatusResponse| status.header.as_ref().map(|header| header.cluster_id);
     let first = cluster(&good[0].1);
     if let Some((url, _)) = good.iter().find(|(_, status)| cluster(status) != first) {
-        return Err(OpenError::bad_url(format!("{url} and {} are members of different etcd clusters", good[0].0)));
+        return Err(OpenError::BadUrl(format!("{url} and {} are members of different etcd clusters", good[0].0)));
     }
     for (url, status) in &good {
         let errors = status.errors.iter().filter(|text| !text.contains("alarm:")).collect::<Vec<_>>();
         if let Some(text) = errors.first() {
-            return Err(OpenError::unreachable(format!("etcd at {url} is not well: {text}")));
+            return Err(OpenError::Unreachable(format!("etcd at {url} is not well: {text}")));
         }
     }
     Ok(good)
@@ -100,7 +101,7 @@ fn version_number(text: &str) -> (u32, u32, u32) {
 
 fn check_version(url: &str, text: &str, voters: usize) -> Result<(), OpenError> {
     let version = version_number(text);
-    let refuse = |why: &str| Err(OpenError::not_safe(format!("etcd {text} at {url} {why}")));
+    let refuse = |why: &str| Err(OpenError::Unsafe(format!("etcd {text} at {url} {why}")));
     match version {
         (0..=2, ..) | (3, 0..=3, _) => refuse("is too old: install 3.5.28, 3.6.9 or newer"),
         (3, 5, 0..=2) => refuse("can corrupt its data after a crash: install 3.5.28 or newer"),
@@ -142,13 +143,15 @@ async fn check_alarms(connection: &Connection) -> Result<(), OpenError> {
         match alarm.alarm() {
             AlarmType::None => {}
             AlarmType::Nospace => {
-                return Err(OpenError::not_safe(
-                    "etcd's database is full (alarm NOSPACE): compact it, defragment every member, then `etcdctl alarm disarm`",
+                return Err(OpenError::Unsafe(
+                    "etcd's database is full (alarm NOSPACE): compact it, defragment every member, then `etcdctl alarm \
+                     disarm`"
+                        .into(),
                 ));
             }
             AlarmType::Corrupt => {
-                return Err(OpenError::not_safe(
-                    "etcd says that its data is corrupt (alarm CORRUPT): replace the member that differs",
+                return Err(OpenError::Unsafe(
+                    "etcd says that its data is corrupt (alarm CORRUPT): replace the member that differs".into(),
                 ));
             }
         }
@@ -187,8 +190,8 @@ async fn trial(connection: &Connection, keys: &Keys) -> Result<usize, OpenError>
             .nested();
         let answer = connection.txn(TxnRequest::default().then(vec![removal])).await.map_err(Failure::of_open)?;
         if !as_expected || decisions(answer) != [true] {
-            return Err(OpenError::not_safe(
-                "etcd does not compare and swap as it should: is there a proxy in between?",
+            return Err(OpenError::Unsafe(
+                "etcd does not compare and swap as it should: is there a proxy in between?".into(),
             ));
         }
         if writes < BATCH_WRITES_MAX {
@@ -196,7 +199,7 @@ async fn trial(connection: &Connection, keys: &Keys) -> Result<usize, OpenError>
         }
         return Ok(writes);
     }
-    Err(OpenError::not_safe("etcd allows too few operations at once: set --max-txn-ops to 128, its default"))
+    Err(OpenError::Unsafe("etcd allows too few operations at once: set --max-txn-ops to 128, its default".into()))
 }
 
 /// Which of the nested transactions held.

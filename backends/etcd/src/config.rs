@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use sixpin_core::backend::OpenError;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-use crate::outcome::{OpenError, describe};
+use crate::outcome::describe;
 
 /// Where etcd listens unless a URL says otherwise.
 const DEFAULT_PORT: u16 = 2379;
@@ -52,20 +53,20 @@ pub struct Settings {
     /// The name that the servers' certificates must have. Absent: that of the endpoint.
     pub server_name: Option<String>,
     /// How long a connection may take to be made.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// How long a request may take before its outcome counts as unknown.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
     /// How often a connection that waits for an answer is checked. At least 5 s: etcd takes more for an attack.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
     /// How long that check may stay unanswered before the connection is given up.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub keepalive_timeout: Duration,
     /// Compact the history of the whole cluster this often, keeping that much of it. Absent: never; etcd's own
     /// auto-compaction is the better place.
-    #[serde(deserialize_with = "optional_duration")]
+    #[serde(with = "humantime_serde")]
     pub compact_every: Option<Duration>,
 }
 
@@ -135,7 +136,7 @@ impl Config {
 
     /// How to connect to one endpoint. Nothing here is left at its default, which is to wait for ever.
     pub(crate) fn endpoint(&self, url: &str) -> Result<Endpoint, OpenError> {
-        let refuse = |error: tonic::transport::Error| OpenError::bad_url(describe(&error));
+        let refuse = |error: tonic::transport::Error| OpenError::BadUrl(describe(&error));
         let mut endpoint = Endpoint::from_shared(url.to_owned()).map_err(refuse)?;
         if let Some(tls) = &self.tls {
             endpoint = endpoint.tls_config(tls.clone()).map_err(refuse)?;
@@ -258,34 +259,7 @@ fn file(setting: &str, path: &Path) -> Result<Vec<u8>, OpenError> {
 }
 
 fn bad<T>(text: impl Into<String>) -> Result<T, OpenError> {
-    Err(OpenError::bad_url(text))
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_duration(&text).ok_or_else(|| {
-        serde::de::Error::custom(format!(
-            "`{text}` is not a duration: write a whole number and a unit, as in 500ms, 10s, 5m, 1h"
-        ))
-    })
-}
-
-fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let milliseconds = match unit {
-        "ms" => number,
-        "s" => number.checked_mul(1_000)?,
-        "m" => number.checked_mul(60_000)?,
-        "h" => number.checked_mul(3_600_000)?,
-        _ => return None,
-    };
-    Some(Duration::from_millis(milliseconds))
+    Err(OpenError::BadUrl(text.into()))
 }
 
 #[cfg(test)]
@@ -294,7 +268,7 @@ mod tests {
 
     fn config(url: &str, settings: &str) -> Result<Config, String> {
         let settings: Settings = toml::from_str(settings).map_err(|error| error.message().to_owned())?;
-        Config::new(url, &settings).map_err(|error| error.text)
+        Config::new(url, &settings).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -12,12 +12,13 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use sixpin_core::backend::OpenError;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::config::{Config, Secret};
-use crate::outcome::{Failure, OpenError, wants_login};
+use crate::outcome::{Failure, wants_login};
 use crate::wire::auth_client::AuthClient;
 use crate::wire::cluster_client::ClusterClient;
 use crate::wire::kv_client::KvClient;

@@ -46,4 +46,3 @@ pub mod backend;
 
 pub use backend::EtcdBackend;
 pub use config::{Secret, Settings};
-pub use outcome::{OpenError, OpenErrorKind};

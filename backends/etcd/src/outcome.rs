@@ -1,48 +1,7 @@
 //! What each answer of etcd means: exactly one thing.
 
-use sixpin_core::backend::{StoreError, WriteOutcome};
+use sixpin_core::backend::{OpenError, StoreError, WriteOutcome};
 use tonic::{Code, Status};
-
-/// Why a store was not opened. The text says which, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct OpenError {
-    /// What kind of mistake.
-    pub kind: OpenErrorKind,
-    /// For people.
-    pub text: String,
-}
-
-/// Kinds of mistakes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenErrorKind {
-    /// The URL or a setting makes no sense.
-    BadUrl,
-    /// No member of the cluster can be reached.
-    Unreachable,
-    /// The cluster refuses the login, or what the user may do is not enough.
-    Login,
-    /// The cluster could lose or repeat what it acknowledged, or holds what is not ours to interpret.
-    Unsafe,
-}
-
-impl OpenError {
-    pub(crate) fn bad_url(text: impl Into<String>) -> Self {
-        Self { kind: OpenErrorKind::BadUrl, text: text.into() }
-    }
-
-    pub(crate) fn unreachable(text: impl Into<String>) -> Self {
-        Self { kind: OpenErrorKind::Unreachable, text: text.into() }
-    }
-
-    pub(crate) fn login(text: impl Into<String>) -> Self {
-        Self { kind: OpenErrorKind::Login, text: text.into() }
-    }
-
-    pub(crate) fn not_safe(text: impl Into<String>) -> Self {
-        Self { kind: OpenErrorKind::Unsafe, text: text.into() }
-    }
-}
 
 /// How a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,11 +83,11 @@ impl Failure {
     /// Why opening the store failed.
     pub(crate) fn of_open(self) -> OpenError {
         match self {
-            Self::Login(_) => OpenError::login(format!("{self}: check `user`, the password, and what its role may do")),
+            Self::Login(_) => OpenError::Login(format!("{self}: check `user`, the password, and what its role may do")),
             Self::Invalid(_) | Self::Full(_) | Self::Corrupt(_) | Self::Amnesia(_) => {
-                OpenError::not_safe(self.to_string())
+                OpenError::Unsafe(self.to_string())
             }
-            Self::Refused(_) | Self::Doubt(_) => OpenError::unreachable(format!(
+            Self::Refused(_) | Self::Doubt(_) => OpenError::Unreachable(format!(
                 "etcd cannot be reached: {self}: check the endpoints and the certificates"
             )),
         }

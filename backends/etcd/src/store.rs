@@ -9,12 +9,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use sixpin_core::backend::{Guard, StoreError};
+use sixpin_core::backend::{Guard, OpenError, StoreError};
 use sixpin_core::name::Version;
 
 use crate::connection::Connection;
 use crate::keys::Keys;
-use crate::outcome::{Failure, OpenError};
+use crate::outcome::Failure;
 use crate::root::RootRecord;
 use crate::wire::{Compare, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse};
 
@@ -72,7 +72,7 @@ impl Store {
             if let Some(kv) = stored {
                 let root = RootRecord::decode(&kv.value).map_err(|what| {
                     let key = String::from_utf8_lossy(&key).into_owned();
-                    OpenError::not_safe(format!(
+                    OpenError::Unsafe(format!(
                         "the root record at `{key}` in etcd is not usable: {what}; use another `prefix`"
                     ))
                 })?;
@@ -86,7 +86,7 @@ impl Store {
                 connection.txn(request).await.map_err(Failure::of_open)?;
             }
         }
-        Err(OpenError::unreachable("etcd: the root record that was just written cannot be read: try again"))
+        Err(OpenError::Unreachable("etcd: the root record that was just written cannot be read: try again".into()))
     }
 
     fn with_root(

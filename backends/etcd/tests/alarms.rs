@@ -1,9 +1,9 @@
 //! A database at its quota.
 
 use sixpin_conformance::broker::{Broker, committed, compare, delete, put, resource};
-use sixpin_core::backend::{Generation, Guard, Key, WriteOutcome};
+use sixpin_core::backend::{Generation, Guard, Key, OpenError, WriteOutcome};
 use sixpin_core::name::Version;
-use sixpin_etcd::{OpenErrorKind, Settings};
+use sixpin_etcd::Settings;
 use sixpin_testkit::{ServerProcess, etcd};
 
 use crate::support::{admin, field, open, opened, patient_settings, revision};
@@ -58,8 +58,8 @@ async fn a_full_database_refuses_records_and_lets_go() {
     let outcome = broker.write(put(&small, small_version, "y")).await;
     assert!(matches!(outcome, WriteOutcome::Unavailable(_)), "even the smallest record is refused: {outcome:?}");
     let error = open(server.address(), &settings).await.map(|_| ()).unwrap_err();
-    assert_eq!(error.kind, OpenErrorKind::Unsafe);
-    assert!(error.text.contains("NOSPACE"), "{error}");
+    assert!(matches!(error, OpenError::Unsafe(_)));
+    assert!(error.to_string().contains("NOSPACE"), "{error}");
 
     broker.renew().await;
     broker.settle().await;

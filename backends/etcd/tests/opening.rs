@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sixpin_conformance::broker::{Broker, put, resource};
-use sixpin_core::backend::{Backend, StoreError, WriteOutcome};
+use sixpin_core::backend::{Backend, OpenError, StoreError, WriteOutcome};
 use sixpin_core::name::Version;
-use sixpin_etcd::{EtcdBackend, OpenErrorKind, Settings};
+use sixpin_etcd::{EtcdBackend, Settings};
 use sixpin_testkit::ports::Port;
 
 use crate::support::{admin, fresh_prefix, open, opened, patient_settings, refused, server, shared_server};
@@ -16,7 +16,7 @@ use crate::support::{admin, fresh_prefix, open, opened, patient_settings, refuse
 async fn a_url_that_makes_no_sense_is_refused() {
     for url in ["redis://127.0.0.1", "etcd://", "etcd://127.0.0.1:port", "etcd://127.0.0.1/db"] {
         let error = refused(url, &Settings::default()).await;
-        assert_eq!(error.kind, OpenErrorKind::BadUrl, "{url}: {error}");
+        assert!(matches!(error, OpenError::BadUrl(_)), "{url}: {error}");
     }
 }
 
@@ -26,8 +26,8 @@ async fn a_cluster_that_is_not_there_is_unreachable_in_bounded_time() {
     let url = format!("etcd://127.0.0.1:{},127.0.0.1:{}", one.number(), two.number());
     let begin = Instant::now();
     let error = refused(&url, &Settings::default()).await;
-    assert_eq!(error.kind, OpenErrorKind::Unreachable, "{error}");
-    assert!(error.text.contains("check the endpoints"), "{error}");
+    assert!(matches!(error, OpenError::Unreachable(_)), "{error}");
+    assert!(error.to_string().contains("check the endpoints"), "{error}");
     assert!(begin.elapsed() < Duration::from_secs(20));
 }
 
@@ -48,8 +48,8 @@ async fn endpoints_of_two_clusters_are_refused() {
     let url = format!("etcd://{},{}", shared_server().await.address(), other.address());
     let error = refused(&url, &patient_settings()).await;
     // Two fresh single members may have the same id of the cluster only if they have the same addresses.
-    assert_eq!(error.kind, OpenErrorKind::BadUrl, "{error}");
-    assert!(error.text.contains("different etcd clusters"), "{error}");
+    assert!(matches!(error, OpenError::BadUrl(_)), "{error}");
+    assert!(error.to_string().contains("different etcd clusters"), "{error}");
 }
 
 #[tokio::test]
@@ -89,8 +89,8 @@ async fn a_root_record_that_is_not_ours_is_refused_and_left_alone() {
     put_raw(server.address(), "c2l4cGluL3Jvb3Q=", "dGhlaXJz").await;
     for _ in 0..2 {
         let error = open(server.address(), &patient_settings()).await.map(|_| ()).unwrap_err();
-        assert_eq!(error.kind, OpenErrorKind::Unsafe);
-        assert!(error.text.contains("sixpin/root") && error.text.contains("prefix"), "{error}");
+        assert!(matches!(error, OpenError::Unsafe(_)));
+        assert!(error.to_string().contains("sixpin/root") && error.to_string().contains("prefix"), "{error}");
     }
 }
 

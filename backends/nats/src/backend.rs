@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Change, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write,
-    WriteOutcome,
+    Backend, BackendFuture, Beat, Change, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot, StoreError,
+    Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
 use tokio::task::JoinHandle;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::api::{Api, Failure, Stored, Which};
 use crate::check::{self, Opened};
-use crate::config::{NatsConfig, OpenError};
+use crate::config::NatsConfig;
 use crate::connection::Connection;
 use crate::hints::{self, Hints};
 use crate::link::Link;

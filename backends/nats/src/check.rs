@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::Client;
-use sixpin_core::backend::{Durability, Profile, Root, StoreError};
+use sixpin_core::backend::{Durability, OpenError, Profile, Root, StoreError};
 use sixpin_core::limits;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{Api, Failure, StreamConfig, StreamInfo, Which};
-use crate::config::{NatsConfig, OpenError, Statement};
+use crate::config::{NatsConfig, Statement};
 use crate::connection::Connection;
 use crate::outcome::{Answer, code};
 use crate::records;

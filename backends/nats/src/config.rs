@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use sixpin_core::backend::OpenError;
 
 /// Where NATS listens unless the URL says otherwise.
 const PORT_DEFAULT: u16 = 4222;
@@ -16,23 +17,6 @@ const REPLICAS_MAX: usize = 5;
 const REQUEST_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 /// A message may not live shorter: JetStream counts in whole seconds.
 const MARKER_LIFE_MIN: Duration = Duration::from_secs(1);
-
-/// Why a store was not opened. The text is one sentence that says what to change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The URL or a setting makes no sense.
-    #[error("{0}")]
-    BadUrl(String),
-    /// The store cannot be reached.
-    #[error("{0}")]
-    Unreachable(String),
-    /// The store refuses the login.
-    #[error("{0}")]
-    Login(String),
-    /// The store could lose or repeat what it acknowledged.
-    #[error("{0}")]
-    Unsafe(String),
-}
 
 /// What an operator states about servers that do not show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -77,10 +61,10 @@ pub struct Settings {
     /// A credentials file (JWT and seed).
     pub credentials_file: Option<PathBuf>,
     /// How long a request may take before its outcome counts as unknown.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
     /// How long the marker of a delete is kept, in whole seconds: longer than anything sent can be on its way.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "humantime_serde")]
     pub marker_life: Duration,
 }
 
@@ -117,23 +101,6 @@ impl std::fmt::Debug for Settings {
 }
 
 /// A whole number and a unit, as in all of sixpin's configuration.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-    let milliseconds = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let time = milliseconds.and_then(|unit: u64| number.parse::<u64>().ok()?.checked_mul(unit));
-    time.map(Duration::from_millis).ok_or_else(|| {
-        let text = format!("`{text}` is not a duration: write a whole number and a unit, as in 500ms, 10s, 5m, 1h");
-        serde::de::Error::custom(text)
-    })
-}
-
 /// How to log in.
 #[derive(Clone)]
 pub(crate) enum Login {
@@ -332,7 +299,7 @@ mod tests {
         assert_eq!(settings.request_timeout, Duration::from_millis(500));
         assert_eq!(settings.marker_life, Duration::from_secs(3600));
         assert_eq!(settings.stated_durability, Some(Statement::PowerSafe));
-        for text in [r#"{ "buckets": "b" }"#, r#"{ "marker_life": "1 day" }"#, r#"{ "marker_life": 5 }"#] {
+        for text in [r#"{ "buckets": "b" }"#, r#"{ "marker_life": "soon" }"#, r#"{ "marker_life": 5 }"#] {
             assert!(serde_json::from_str::<Settings>(text).is_err(), "{text}");
         }
     }

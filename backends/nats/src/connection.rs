@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use sixpin_core::backend::OpenError;
 use tokio::sync::{oneshot, watch};
 
-use crate::config::{Login, NatsConfig, OpenError};
+use crate::config::{Login, NatsConfig};
 
 /// A peer that says nothing is given up after this and two more.
 const PING_EVERY: Duration = Duration::from_secs(2);

@@ -37,4 +37,4 @@ mod records;
 mod witness;
 
 pub use backend::NatsBackend;
-pub use config::{NatsConfig, OpenError, Settings, Statement};
+pub use config::{NatsConfig, Settings, Statement};

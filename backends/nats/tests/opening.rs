@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sixpin_core::backend::{Backend as _, Durability};
-use sixpin_nats::{NatsBackend, NatsConfig, OpenError, Settings, Statement};
+use sixpin_core::backend::{Backend as _, Durability, OpenError};
+use sixpin_nats::{NatsBackend, NatsConfig, Settings, Statement};
 use sixpin_testkit::nats;
 use sixpin_testkit::stores::{nats_flushing, nats_with};
 

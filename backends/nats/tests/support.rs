@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sixpin_conformance::{Fixture, FixtureFuture, Freezes, Hints, Link, Network, Refusals, Restarts, Wipes};
-use sixpin_core::backend::Backend;
-use sixpin_nats::{NatsBackend, NatsConfig, OpenError, Settings};
+use sixpin_core::backend::{Backend, OpenError};
+use sixpin_nats::{NatsBackend, NatsConfig, Settings};
 use sixpin_testkit::{Proxy, ServerPlan, ServerProcess, nats};
 
 pub(crate) const BUCKET: &str = "sixpin";

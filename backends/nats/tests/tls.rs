@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sixpin_core::backend::Backend as _;
-use sixpin_nats::{NatsBackend, NatsConfig, OpenError, Settings};
+use sixpin_core::backend::OpenError;
+use sixpin_nats::{NatsBackend, NatsConfig, Settings};
 use sixpin_testkit::stores::nats_with;
 
 struct Files {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write,
-    WriteOutcome,
+    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot,
+    StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
 use tokio::task::JoinHandle;
 
 use crate::config::RedisConfig;
-use crate::connection::{Failure, OpenError};
+use crate::connection::Failure;
 use crate::hints::Hints;
 use crate::keys::{Keys, Tag, version_of, version_text};
 use crate::opening;

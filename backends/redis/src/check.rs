@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use redis::Value;
-use sixpin_core::backend::Durability;
+use sixpin_core::backend::{Durability, OpenError};
 
 use crate::config::Statement;
-use crate::connection::{Failure, Link, OpenError};
+use crate::connection::{Failure, Link};
 
 /// The oldest version: RESP3, access control lists, and scripts that may write after reading the clock.
 const VERSION_MIN: (u32, u32) = (6, 0);

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-
-use crate::connection::OpenError;
+use sixpin_core::backend::OpenError;
 
 /// Port of a server that the URL gives none for.
 const PORT: u16 = 6379;
 /// Port of a Sentinel that the URL gives none for.
 const SENTINEL_PORT: u16 = 26379;
+/// A shorter time gives up on a server that is merely busy.
+const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// Text that is never shown: not in logs, not in errors, not in Debug output.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -73,14 +74,17 @@ pub struct RedisConfig {
     /// All keys and channels begin with this. One store per prefix and database.
     pub prefix: String,
     /// How long a request may take. After that its outcome is unknown, and the connection is given up.
-    pub response_timeout_ms: u64,
+    #[serde(with = "humantime_serde")]
+    pub response_timeout: Duration,
     /// How long connecting and logging in may take.
-    pub connect_timeout_ms: u64,
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
     /// A write counts as done only when this many replicas have it; too few in time make its outcome unknown. 0: do not
     /// wait. It narrows what a failover can lose and does not close it.
     pub wait_replicas: u32,
     /// How long to wait for them. Must be shorter than the response timeout.
-    pub wait_timeout_ms: u64,
+    #[serde(with = "humantime_serde")]
+    pub wait_timeout: Duration,
     /// Certificate authorities to trust, in PEM, in place of those of the system.
     pub ca_file: Option<PathBuf>,
     /// What the operator states about a server whose configuration cannot be read (`CONFIG` is refused).
@@ -97,10 +101,10 @@ impl Default for RedisConfig {
             sentinel_password: None,
             prefix: "sixpin".into(),
             // An fsync that waits behind others is common and takes long before it takes two seconds.
-            response_timeout_ms: 2_000,
-            connect_timeout_ms: 1_000,
+            response_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(1),
             wait_replicas: 0,
-            wait_timeout_ms: 500,
+            wait_timeout: Duration::from_millis(500),
             ca_file: None,
             stated_durability: None,
         }
@@ -151,14 +155,6 @@ impl RedisConfig {
         Self { url: Secret::new(url), ..Self::default() }
     }
 
-    pub(crate) fn response_timeout(&self) -> Duration {
-        Duration::from_millis(self.response_timeout_ms)
-    }
-
-    pub(crate) fn connect_timeout(&self) -> Duration {
-        Duration::from_millis(self.connect_timeout_ms)
-    }
-
     /// Checks everything that can be checked without a server.
     pub(crate) fn target(&self) -> Result<Target, OpenError> {
         let refuse = |text: &str| Err(OpenError::BadUrl(text.to_owned()));
@@ -166,14 +162,14 @@ impl RedisConfig {
         if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.bytes().all(allowed) {
             return refuse("`prefix` must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'");
         }
-        if self.response_timeout_ms < 100 || self.connect_timeout_ms < 100 {
-            return refuse("`response_timeout_ms` and `connect_timeout_ms` must be at least 100");
+        if self.response_timeout < TIMEOUT_MIN || self.connect_timeout < TIMEOUT_MIN {
+            return refuse("`response_timeout` and `connect_timeout` must be at least 100ms");
         }
-        if self.wait_replicas > 0 && self.wait_timeout_ms == 0 {
-            return refuse("`wait_timeout_ms` must be at least 1, because 0 would wait for ever");
+        if self.wait_replicas > 0 && self.wait_timeout < Duration::from_millis(1) {
+            return refuse("`wait_timeout` must be at least 1ms, because 0 would wait for ever");
         }
-        if self.wait_replicas > 0 && self.wait_timeout_ms >= self.response_timeout_ms {
-            return refuse("`wait_timeout_ms` must be shorter than `response_timeout_ms`");
+        if self.wait_replicas > 0 && self.wait_timeout >= self.response_timeout {
+            return refuse("`wait_timeout` must be shorter than `response_timeout`");
         }
         let mut target = parse_url(self.url.reveal())?;
         target.username = self.username.clone().or(target.username);
@@ -331,9 +327,9 @@ mod tests {
         for change in [
             |config: &mut RedisConfig| config.prefix = "a{b}".into(),
             |config: &mut RedisConfig| config.prefix = String::new(),
-            |config: &mut RedisConfig| config.response_timeout_ms = 0,
-            |config: &mut RedisConfig| (config.wait_replicas, config.wait_timeout_ms) = (1, 5_000),
-            |config: &mut RedisConfig| (config.wait_replicas, config.wait_timeout_ms) = (1, 0),
+            |config: &mut RedisConfig| config.response_timeout = Duration::ZERO,
+            |config: &mut RedisConfig| (config.wait_replicas, config.wait_timeout) = (1, Duration::from_secs(5)),
+            |config: &mut RedisConfig| (config.wait_replicas, config.wait_timeout) = (1, Duration::ZERO),
         ] {
             let mut config = RedisConfig::default();
             change(&mut config);

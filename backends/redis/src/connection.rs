@@ -3,8 +3,8 @@
 //! The connection manager of the client crate is not used, for three reasons. It does not tell a request that was never
 //! sent (unavailable) from one whose answer is missing (unknown). It keeps a connection on which answers have stopped
 //! coming until the system gives it up, which can take a quarter of an hour; here a request that is not answered in
-//! time costs the connection, and one that ended while idle is noticed before the next request. And each new connection is checked before anything is sent on it: the server must be a
-//! master, and must remember what this process has seen.
+//! time costs the connection, and one that ended while idle is noticed before the next request. And each new connection
+//! is checked before anything is sent on it: the server must be a master, and must remember what this process has seen.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, PushInfo, PushKind, RedisError, Value};
-use sixpin_core::backend::WriteOutcome;
+use sixpin_core::backend::{OpenError, WriteOutcome};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -46,23 +46,6 @@ const REFUSALS: [&str; 17] = [
     "WRONGPASS",
     "DENIED",
 ];
-
-/// Why a store could not be opened. The texts are one sentence each and say what to change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The URL or a setting makes no sense.
-    #[error("{0}")]
-    BadUrl(String),
-    /// No server answers there, or not now.
-    #[error("{0}")]
-    Unreachable(String),
-    /// The server refuses the user or the password, or what the user must be able to do.
-    #[error("{0}")]
-    LoginRefused(String),
-    /// The server is not safe enough.
-    #[error("{0}")]
-    Unsafe(String),
-}
 
 /// Why a request brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +93,7 @@ impl fmt::Display for Failure {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replicas {
     pub(crate) count: u32,
-    pub(crate) timeout_ms: u64,
+    pub(crate) timeout: Duration,
 }
 
 enum State {
@@ -167,7 +150,7 @@ impl Link {
         let reply = self.call_on(&mut connection, number, script, call).await?;
         if let (Some(replicas), Reply::Ok(_)) = (self.replicas, &reply) {
             // On the same connection: the server waits for what this connection wrote.
-            let wait = redis::cmd("WAIT").arg(replicas.count).arg(replicas.timeout_ms).to_owned();
+            let wait = redis::cmd("WAIT").arg(replicas.count).arg(replicas.timeout.as_millis() as u64).to_owned();
             let reached = match self.send_on(&mut connection, number, &wait).await {
                 Ok(Value::Int(reached)) => reached,
                 Ok(_) => 0,

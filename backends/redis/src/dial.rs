@@ -10,9 +10,10 @@ use redis::{
     RedisConnectionInfo, RedisError, TlsCertificates, Value,
 };
 
+use sixpin_core::backend::OpenError;
+
 use crate::check::fields_of;
 use crate::config::{Address, RedisConfig, Secret, Target};
-use crate::connection::OpenError;
 use crate::keys::{Keys, Tag};
 use crate::scripts::bytes_of;
 use crate::witness::Witness;
@@ -65,8 +66,8 @@ impl Dialer {
             target: Arc::new(target),
             certificates,
             sentinel_login: (config.sentinel_username.clone(), config.sentinel_password.clone()),
-            response_timeout: config.response_timeout(),
-            connect_timeout: config.connect_timeout(),
+            response_timeout: config.response_timeout,
+            connect_timeout: config.connect_timeout,
         })
     }
 
@@ -235,19 +236,19 @@ pub(crate) fn refusal(address: &Address, error: &RedisError) -> OpenError {
         return OpenError::Unsafe(format!("Redis at {address} is older than 6.0: upgrade it, best to 7.2 or later"));
     }
     match error.code() {
-        Some("WRONGPASS") => OpenError::LoginRefused(format!(
-            "Redis at {address} refuses user or password: check `username` and `password`"
-        )),
-        Some("NOAUTH") => OpenError::LoginRefused(format!(
+        Some("WRONGPASS") => {
+            OpenError::Login(format!("Redis at {address} refuses user or password: check `username` and `password`"))
+        }
+        Some("NOAUTH") => OpenError::Login(format!(
             "Redis at {address} wants a password: set `password`, and `username` if it has users"
         )),
-        Some("NOPERM") => OpenError::LoginRefused(format!(
+        Some("NOPERM") => OpenError::Login(format!(
             "the user at Redis {address} may not do what sixpin needs ({}): see the rule in docs/backends/redis.md",
             error.detail().unwrap_or_default()
         )),
         Some("LOADING") => OpenError::Unreachable(format!("Redis at {address} is still loading its data: try again")),
         _ if error.detail().is_some_and(|text| text.contains("AUTH")) => {
-            OpenError::LoginRefused(format!("Redis at {address} refuses the login: {error}"))
+            OpenError::Login(format!("Redis at {address} refuses the login: {error}"))
         }
         _ if error.to_string().contains("switch database") => OpenError::BadUrl(format!(
             "Redis at {address} has no database of that number: choose a lower one in the URL"

@@ -38,4 +38,3 @@ mod witness;
 
 pub use backend::RedisBackend;
 pub use config::{RedisConfig, Secret, Statement};
-pub use connection::OpenError;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
-use sixpin_core::backend::{Durability, Profile, Root};
+use sixpin_core::backend::{Durability, OpenError, Profile, Root};
 use sixpin_core::limits;
 use tokio::task::JoinHandle;
 
@@ -15,7 +15,7 @@ use crate::backend::Store;
 use crate::check::{self, Circumstances, History};
 use crate::commits::{BATCH_BYTES_MAX, BATCH_WRITES_MAX};
 use crate::config::{Place, RedisConfig, Target};
-use crate::connection::{Failure, Link, OpenError, Replicas};
+use crate::connection::{Failure, Link, Replicas};
 use crate::dial::{Dialer, Way};
 use crate::hints::{self, Hints};
 use crate::keys::{Keys, Tag};
@@ -83,8 +83,8 @@ fn routes(
     keys: &Keys,
     witness: &Arc<Witness>,
 ) -> Result<(Routes, Dialer), OpenError> {
-    let replicas = (config.wait_replicas > 0)
-        .then_some(Replicas { count: config.wait_replicas, timeout_ms: config.wait_timeout_ms });
+    let replicas =
+        (config.wait_replicas > 0).then_some(Replicas { count: config.wait_replicas, timeout: config.wait_timeout });
     let way = match &target.place {
         Place::Single(address) => Way::To(address.clone()),
         Place::Sentinel { sentinels, master } => Way::Master { sentinels: sentinels.clone(), name: master.clone() },
@@ -119,14 +119,14 @@ fn profile(config: &RedisConfig, durability: Durability) -> Profile {
         checks_registration: true,
         checks_generation: true,
         // Finding the server, connecting and checking it each take the time for connecting at most; then the request.
-        commit_timeout: config.response_timeout() + 3 * config.connect_timeout(),
+        commit_timeout: config.response_timeout + 3 * config.connect_timeout,
     }
 }
 
 /// What a server that is about to be checked failed with.
 fn check_failed(failure: Failure) -> OpenError {
     match failure {
-        Failure::Refused { code, text } if code == "NOPERM" => OpenError::LoginRefused(format!(
+        Failure::Refused { code, text } if code == "NOPERM" => OpenError::Login(format!(
             "the Redis user may not do what sixpin needs ({text}): see the rule in docs/backends/redis.md"
         )),
         failure => {
@@ -154,7 +154,7 @@ async fn try_out(routes: &Routes, keys: &Keys, tag: Tag) -> Result<(), OpenError
         Err(Failure::NotSent(text)) => return Err(OpenError::Unreachable(text)),
     };
     if ["NOPERM", "ACL failure", "permission", "The user executing the script"].iter().any(|word| text.contains(word)) {
-        return Err(OpenError::LoginRefused(format!(
+        return Err(OpenError::Login(format!(
             "the Redis user may not do what sixpin needs ({text}): see the rule in docs/backends/redis.md"
         )));
     }

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::Value;
+use sixpin_core::backend::OpenError;
 use tokio::time::Instant;
 
 use crate::config::Address;
-use crate::connection::{Failure, Link, OpenError};
+use crate::connection::{Failure, Link};
 use crate::dial::Way;
 use crate::keys::Tag;
 use crate::scripts::bytes_of;

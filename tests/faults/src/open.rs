@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use sixpin::backends::{self, OpenError, OpenErrorKind, OpenResult, Opener};
+use sixpin::backends::{self, OpenResult, Opener};
+use sixpin_core::backend::OpenError;
 
 use crate::store::SCHEME;
 use crate::store::backend::NetBackend;
@@ -18,12 +19,10 @@ pub fn opener() -> Opener {
 }
 
 async fn open_net(address: String) -> OpenResult {
-    let failed = |kind, text: String| OpenError { kind, text };
-    let address = address
-        .parse()
-        .map_err(|error| failed(OpenErrorKind::BadUrl, format!("`{address}` is not an address: {error}")))?;
+    let address =
+        address.parse().map_err(|error| OpenError::BadUrl(format!("`{address}` is not an address: {error}")))?;
     match NetBackend::open(address).await {
         Ok(backend) => Ok(Arc::new(backend)),
-        Err(error) => Err(failed(OpenErrorKind::Unreachable, format!("no store at {address}: {error}"))),
+        Err(error) => Err(OpenError::Unreachable(format!("no store at {address}: {error}"))),
     }
 }

@@ -35,13 +35,13 @@ const FOUND: &[(u64, &str)] = &[
     (76391, "a claim that had been taken away stayed when its session moved once more after it was told of the loss"),
     (84371, "a mark stayed that a late copy wrote after its broker had been cleared away"),
     (15791, "taking a claim away brought a buried session's mark back from the dead"),
-    (194499, "an old read made a broker forget an idle record whose deletion was in doubt"),
+    (194_499, "an old read made a broker forget an idle record whose deletion was in doubt"),
     (
-        379103,
+        379_103,
         "a move written after its session had ended was taken for where the session lives: a claim given up later stayed",
     ),
-    (476216, "the same, and the mark was cleared without a sweep"),
-    (631313, "the same, at a broker of a later move"),
+    (476_216, "the same, and the mark was cleared without a sweep"),
+    (631_313, "the same, at a broker of a later move"),
 ];
 
 /// For each planted bug, the first schedule that finds it, as the hunt said.

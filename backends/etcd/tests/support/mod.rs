@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sixpin_core::backend::Backend;
-use sixpin_etcd::{EtcdBackend, OpenError, Settings};
+use sixpin_core::backend::{Backend, OpenError};
+use sixpin_etcd::{EtcdBackend, Settings};
 use sixpin_testkit::{ServerProcess, etcd};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

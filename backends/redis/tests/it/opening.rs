@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use sixpin_core::backend::{Backend as _, Durability, WriteOutcome};
+use sixpin_core::backend::{Backend as _, Durability, OpenError, WriteOutcome};
 use sixpin_core::name::Version;
-use sixpin_redis::{OpenError, RedisConfig, Secret};
+use sixpin_redis::{RedisConfig, Secret};
 use sixpin_testkit::{ServerPlan, ServerProcess, redis, until};
 
 use sixpin_conformance::broker::{Broker, put, resource};
@@ -119,7 +119,7 @@ async fn a_password_is_asked_for_checked_and_never_shown() {
     let with = |password: Option<&str>| RedisConfig { password: password.map(Secret::new), ..config(server.address()) };
     for (password, word) in [(None, "password"), (Some("wrong"), "password")] {
         let error = refused(&with(password), Durability::CrashSafe).await;
-        assert!(matches!(&error, OpenError::LoginRefused(text) if text.contains(word)), "{error}");
+        assert!(matches!(&error, OpenError::Login(text) if text.contains(word)), "{error}");
         assert!(!error.to_string().contains("wrong"));
     }
     try_open(&with(Some("hush")), Durability::CrashSafe).await.expect("the password is right");
@@ -152,7 +152,7 @@ async fn a_user_without_one_of_the_rights_is_refused_before_anything_is_stored()
     {
         add_user(server.address(), missing).await;
         let error = refused(&as_ann(server.address()), Durability::CrashSafe).await;
-        assert!(matches!(error, OpenError::LoginRefused(_)), "{missing}: {error}");
+        assert!(matches!(error, OpenError::Login(_)), "{missing}: {error}");
     }
     assert_eq!(command(server.address(), &["DBSIZE"]).await, ::redis::Value::Int(0));
 }

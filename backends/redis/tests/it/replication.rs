@@ -1,13 +1,14 @@
 //! Several servers: replicas, Sentinel, and the nodes of a cluster.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::Value;
 use sixpin_conformance::broker::{Broker, committed, delete, put, resource};
 use sixpin_conformance::workload;
-use sixpin_core::backend::{Backend, Durability, WriteOutcome};
+use sixpin_core::backend::{Backend, Durability, OpenError, WriteOutcome};
 use sixpin_core::name::Version;
-use sixpin_redis::{OpenError, RedisConfig};
+use sixpin_redis::RedisConfig;
 use sixpin_testkit::server::Probe;
 use sixpin_testkit::{ServerPlan, ServerProcess, redis, until};
 
@@ -36,7 +37,7 @@ async fn replica_of(master: &ServerProcess) -> ServerProcess {
 async fn a_write_that_too_few_replicas_have_is_unknown_and_stands() {
     let master = start(redis()).await;
     let replica = replica_of(&master).await;
-    let config = RedisConfig { wait_replicas: 1, wait_timeout_ms: 500, ..config(master.address()) };
+    let config = RedisConfig { wait_replicas: 1, wait_timeout: Duration::from_millis(500), ..config(master.address()) };
     let mut broker = join(open(&config).await).await;
     let version = broker.put(&resource("r"), Version::ABSENT, "one").await;
     let copy = command(replica.address(), &["INFO", "keyspace"]).await;
@@ -98,7 +99,7 @@ async fn sentinels_are_asked_for_the_master_and_asked_again_after_a_failover() {
     let second = replica_of(&first).await;
     let sentinel = sentinel_of(&first).await;
     let by_sentinel = RedisConfig {
-        response_timeout_ms: 1_500,
+        response_timeout: Duration::from_millis(1_500),
         ..RedisConfig::new(format!("redis+sentinel://{}/main", sentinel.address()))
     };
     let wrong = RedisConfig::new(format!("redis+sentinel://{}/other", sentinel.address()));

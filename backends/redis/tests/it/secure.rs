@@ -2,9 +2,9 @@
 
 use redis::Value;
 use sixpin_conformance::broker::{Broker, put, resource};
-use sixpin_core::backend::{Durability, WriteOutcome};
+use sixpin_core::backend::{Durability, OpenError, WriteOutcome};
 use sixpin_core::name::Version;
-use sixpin_redis::{OpenError, RedisConfig};
+use sixpin_redis::RedisConfig;
 use sixpin_testkit::{ServerProcess, redis};
 
 use crate::support::{command, start, text, try_open};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use sixpin_core::backend::{Backend, Durability};
-use sixpin_redis::{OpenError, RedisBackend, RedisConfig};
+use sixpin_core::backend::{Backend, Durability, OpenError};
+use sixpin_redis::{RedisBackend, RedisConfig};
 use sixpin_testkit::{ServerPlan, ServerProcess};
 
 /// The longest that anything may take which has to happen.
@@ -13,7 +13,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Settings for a server, with timeouts that keep the tests short and are long enough for a busy machine.
 pub(crate) fn config(address: std::net::SocketAddr) -> RedisConfig {
-    RedisConfig { response_timeout_ms: 1_500, ..RedisConfig::new(format!("redis://{address}/0")) }
+    RedisConfig { response_timeout: Duration::from_millis(1_500), ..RedisConfig::new(format!("redis://{address}/0")) }
 }
 
 /// Opens a store that is crash-safe at least.
@@ -75,5 +75,8 @@ pub(crate) async fn whole(node: &ServerProcess) {
 /// Settings for a cluster of these nodes.
 pub(crate) fn cluster_config(nodes: &[&ServerProcess]) -> RedisConfig {
     let hosts: Vec<String> = nodes.iter().map(|node| node.address().to_string()).collect();
-    RedisConfig { response_timeout_ms: 1_500, ..RedisConfig::new(format!("redis+cluster://{}", hosts.join(","))) }
+    RedisConfig {
+        response_timeout: Duration::from_millis(1_500),
+        ..RedisConfig::new(format!("redis+cluster://{}", hosts.join(",")))
+    }
 }
