@@ -151,7 +151,7 @@ impl Broker {
         }
         if dead {
             // What another broker wrote for it, late, is in no table: only a sweep finds it.
-            self.strangers.note_dead(id, session.mark, self.now.mono, !session.from_elsewhere);
+            self.note_dead(id, session.mark, !session.from_elsewhere);
         } else {
             self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Clear, expected: session.mark, mark: None });
         }

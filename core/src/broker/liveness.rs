@@ -224,7 +224,7 @@ impl Broker {
         if known.gone_since.is_none() {
             known.gone_since = Some(now);
             known.pulse.gone = true;
-            self.strangers.want_sweep();
+            self.sweeps.want();
             self.log(LogLevel::Info, "broker gone", broker.to_string(), String::new());
         }
     }
@@ -309,13 +309,13 @@ impl Broker {
         match outcome {
             WriteOutcome::Committed(_) | WriteOutcome::Conflict(_) => {
                 self.liveness.others.remove(&target);
-                self.strangers.registration_forgotten(target);
+                self.sweeps.registration_forgotten(target);
                 // A late copy of a write of its last moments may have come after the sweep that found nothing.
-                self.strangers.want_sweep();
+                self.sweeps.want();
                 self.log(LogLevel::Info, "registration cleared", target.to_string(), String::new());
             }
             WriteOutcome::Evicted => self.end(Ending::Evicted),
-            _ => self.strangers.registration_kept(target),
+            _ => self.sweeps.registration_kept(target),
         }
     }
 

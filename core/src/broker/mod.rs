@@ -21,7 +21,7 @@
 //! * [`mark`]: what the store says about a session;
 //! * `moves`: sessions that move here;
 //! * `liveness`: which brokers live;
-//! * `strangers`: sessions of other brokers, burial, the sweep;
+//! * `strangers`: sessions of other brokers, burial; `sweep`: the walk that clears up;
 //! * `admin`, `views`: what administrators do, what people see;
 //! * `secret`, `timers`: small parts.
 
@@ -41,6 +41,7 @@ mod requests;
 mod secret;
 mod shard;
 mod strangers;
+mod sweep;
 mod table;
 mod timers;
 mod views;
@@ -108,6 +109,7 @@ pub struct Broker {
     void_sessions: BTreeSet<SessionId>,
     liveness: liveness::Liveness,
     strangers: strangers::Strangers,
+    sweeps: sweep::Sweeps,
     timers: Timers,
     counters: StatusView,
     next_serial: u32,
@@ -143,6 +145,7 @@ impl Broker {
             void_sessions: BTreeSet::new(),
             liveness: liveness::Liveness::default(),
             strangers: strangers::Strangers::default(),
+            sweeps: sweep::Sweeps::default(),
             timers: {
                 let mut timers = Timers::default();
                 timers.set(Duration::ZERO, Timer::Liveness);

@@ -166,7 +166,7 @@ impl Broker {
         self.arm_session(id);
         self.log(LogLevel::Info, "session moved here", id.to_string(), detail);
         if void {
-            self.strangers.want_sweep();
+            self.sweeps.want();
         }
         self.look_again(id);
         self.settle_claims(id);
@@ -319,7 +319,7 @@ impl Broker {
         }
         session.void.extend(given_up);
         self.void_sessions.insert(id);
-        self.strangers.want_sweep();
+        self.sweeps.want();
     }
 
     /// Notes a live claim. True if its resource must be read before the client can be told how it stands.

@@ -1,8 +1,9 @@
-//! Sessions of other brokers: who vouches for them, and when they may be buried; and the sweep that clears up.
+//! Sessions of other brokers: who vouches for them, and when they may be buried.
 //!
 //! Invariants (rules 2, 10 and 11 of the liveness rules): a stranger is buried only when its broker is `gone`, and TTL
 //! plus tolerance have passed on this broker's own clock since it first saw both that and the session's mark as it now
-//! is; a dead mark is deleted only when a sweep that began after it was seen found no claim of its session.
+//! is; a dead mark is deleted only when no claim of its session is left, as a sweep found that began after it was seen, or
+//! as the only broker knows that the session ever lived at.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,17 +13,15 @@ use super::mark::Mark;
 use super::shard::{Entry, MarkJob, MarkPurpose, Pending, Purpose};
 use super::timers::Timer;
 use super::{Broker, HOUSEKEEPING, Phase};
-use crate::backend::{Family, Key, Page, Slot, StoreError};
-use crate::command::{Command, PurgeScope};
-use crate::limits::{PAGE_MAX, with_tolerance};
+use crate::backend::{Key, Slot};
+use crate::command::Command;
+use crate::limits::with_tolerance;
 use crate::name::{ClaimId, ClaimNumber, Incarnation, ResourceId, SessionId, Version};
 use crate::planted::Bug;
 use crate::resource::Resource;
 
 /// Where sessions went that moved away, for the answer `not here`: as many as this are remembered.
 const MOVED_AWAY_KEPT: usize = 10_000;
-/// A sweep begins at most this often.
-const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 
 /// A session that somebody else vouches for, met on a resource.
 #[derive(Debug)]
@@ -49,40 +48,15 @@ struct DeadMark {
     clearing: bool,
 }
 
-/// A walk over everything that is stored.
-#[derive(Debug)]
-struct Sweep {
-    began: Duration,
-    /// Walks the resources first, then the marks.
-    marks: bool,
-    awaited: BTreeSet<Key>,
-    next: Option<String>,
-    /// Sessions that have a claim somewhere.
-    claimants: BTreeSet<SessionId>,
-    /// Brokers that some claim or mark still needs.
-    needed: BTreeSet<Incarnation>,
-    failed: bool,
-}
-
 /// What is known of other brokers' sessions.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
     known: BTreeMap<SessionId, Stranger>,
     dead: BTreeMap<SessionId, DeadMark>,
     moved_away: BTreeMap<SessionId, Incarnation>,
-    sweep: Option<Sweep>,
-    sweep_wanted: bool,
-    last_sweep: Duration,
-    forgetting: BTreeSet<Incarnation>,
-    /// Orphans, by when they were first and last seen.
-    orphans: BTreeMap<(ResourceId, ClaimId), (Duration, Duration)>,
 }
 
 impl Strangers {
-    pub(super) fn want_sweep(&mut self) {
-        self.sweep_wanted = true;
-    }
-
     /// Puts the removal of dead claims before whatever waits on a resource, so that nobody dead is granted; not before
     /// the lock-delay has passed since they were seen dead.
     pub(super) fn condemn(&self, entry: &mut Entry, now: Duration, delay: Duration) {
@@ -110,10 +84,10 @@ impl Strangers {
         resource.sessions().filter(|session| self.dead.contains_key(session)).collect()
     }
 
-    pub(super) fn note_dead(&mut self, id: SessionId, version: Version, now: Duration, clean: bool) {
-        self.dead.entry(id).or_insert(DeadMark { version, seen: now, clean, clearing: false }).version = version;
-        if !clean {
-            self.sweep_wanted = true;
+    /// A sweep that began then met claims of these sessions and no others.
+    pub(super) fn swept(&mut self, began: Duration, claimants: &BTreeSet<SessionId>) {
+        for (id, dead) in &mut self.dead {
+            dead.clean |= dead.seen <= began && !claimants.contains(id);
         }
     }
 
@@ -161,15 +135,6 @@ impl Strangers {
         self.dead.remove(&id);
     }
 
-    pub(super) fn registration_forgotten(&mut self, broker: Incarnation) {
-        self.forgetting.remove(&broker);
-    }
-
-    pub(super) fn registration_kept(&mut self, broker: Incarnation) {
-        self.forgetting.remove(&broker);
-        self.sweep_wanted = true;
-    }
-
     /// Sessions of one broker that wait for burial.
     pub(super) fn waiting_for_burial(&self, broker: Incarnation) -> usize {
         self.known.iter().filter(|(id, stranger)| stranger.voucher(**id) == broker).count()
@@ -177,6 +142,10 @@ impl Strangers {
 }
 
 impl Stranger {
+    fn met(now: Duration) -> Self {
+        Self { mark: None, first_seen: now, resources: BTreeSet::new(), reading: false, burying: false, met: now }
+    }
+
     fn voucher(&self, id: SessionId) -> Incarnation {
         match &self.mark {
             Some((_, Some(Mark::Moved { to, .. }))) => *to,
@@ -193,6 +162,15 @@ impl Stranger {
 }
 
 impl Broker {
+    /// A session is dead for certain. Unless it is known that no claim of it is left, a sweep looks for them.
+    pub(super) fn note_dead(&mut self, id: SessionId, version: Version, clean: bool) {
+        let new = DeadMark { version, seen: self.now.mono, clean, clearing: false };
+        self.strangers.dead.entry(id).or_insert(new).version = version;
+        if !clean {
+            self.sweeps.want();
+        }
+    }
+
     /// A session that this broker opened and that is not in its table any more, nor known to have moved.
     pub(super) fn buried_here(&self, id: SessionId) -> bool {
         self.strangers.is_dead(id) || (id.opener == self.config.incarnation && !self.strangers.has_moved_away(id))
@@ -213,7 +191,7 @@ impl Broker {
         }
     }
 
-    fn meet(&mut self, session: SessionId, id: &ResourceId) {
+    pub(super) fn meet(&mut self, session: SessionId, id: &ResourceId) {
         let now = self.now.mono;
         if self.sessions.contains_key(&session) {
             self.remove_void(session, id);
@@ -223,14 +201,7 @@ impl Broker {
             self.bury_on(session, id, true);
             return;
         }
-        let stranger = self.strangers.known.entry(session).or_insert_with(|| Stranger {
-            mark: None,
-            first_seen: now,
-            resources: BTreeSet::new(),
-            reading: false,
-            burying: false,
-            met: now,
-        });
+        let stranger = self.strangers.known.entry(session).or_insert_with(|| Stranger::met(now));
         stranger.met = now;
         stranger.resources.insert(id.clone());
         if !stranger.void().is_empty() {
@@ -291,8 +262,7 @@ impl Broker {
 
     /// A session of another broker is dead for certain: its claims go from wherever they were met.
     pub(super) fn stranger_buried(&mut self, id: SessionId, version: Version) {
-        let now = self.now.mono;
-        self.strangers.note_dead(id, version, now, false);
+        self.note_dead(id, version, false);
         self.log(LogLevel::Info, "session buried", id.to_string(), "its broker is gone".into());
         let Some(stranger) = self.strangers.known.remove(&id) else { return };
         for resource in stranger.resources {
@@ -393,222 +363,21 @@ impl Broker {
             self.push_mark(MarkJob { session, purpose: MarkPurpose::Clear, expected, mark: None });
         }
         if self.strangers.dead.values().any(|dead| !dead.clean) {
-            self.strangers.sweep_wanted = true;
-        }
-    }
-
-    fn begin_sweep(&mut self) {
-        let now = self.now.mono;
-        let gone = self.liveness.others.values().any(|known| known.gone_since.is_some());
-        let orphans = self.config.lockspaces.values().any(|lockspace| lockspace.orphan_ttl.is_some());
-        let wanted = self.strangers.sweep_wanted || gone || orphans;
-        let rested = now.saturating_sub(self.strangers.last_sweep) >= SWEEP_PAUSE;
-        if !wanted || !rested || self.strangers.sweep.is_some() || self.planted.has(Bug::NoSweep) {
-            return;
-        }
-        self.strangers.sweep_wanted = false;
-        self.strangers.sweep = Some(Sweep {
-            began: now,
-            marks: false,
-            awaited: BTreeSet::new(),
-            next: None,
-            claimants: BTreeSet::new(),
-            needed: BTreeSet::new(),
-            failed: false,
-        });
-        self.out.push(Effect::List { family: Family::AllResources, after: None, limit: PAGE_MAX });
-    }
-
-    /// A page of the sweep.
-    pub(super) fn listed(&mut self, result: Result<Page, StoreError>) {
-        let batch = self.config.profile.batch_writes_max.max(1);
-        let Some(sweep) = &mut self.strangers.sweep else { return };
-        match result {
-            Ok(page) => {
-                sweep.next = page.next;
-                let keys: Vec<Key> = page.keys.into_iter().map(|(key, _)| key).collect();
-                sweep.awaited = keys.iter().cloned().collect();
-                for chunk in keys.chunks(batch) {
-                    self.out.push(Effect::Read { keys: chunk.to_vec() });
-                }
-                self.sweep_on();
-            }
-            Err(_) => {
-                self.strangers.sweep = None;
-                self.strangers.sweep_wanted = true;
-                self.strangers.last_sweep = self.now.mono;
-            }
-        }
-    }
-
-    /// Goes on when everything of a page was read.
-    fn sweep_on(&mut self) {
-        let Some(sweep) = &mut self.strangers.sweep else { return };
-        if !sweep.awaited.is_empty() {
-            return;
-        }
-        let next = sweep.next.take();
-        if next.is_none() && sweep.marks {
-            self.end_sweep();
-            return;
-        }
-        sweep.marks |= next.is_none();
-        let family = if sweep.marks { Family::Sessions } else { Family::AllResources };
-        self.out.push(Effect::List { family, after: next, limit: PAGE_MAX });
-    }
-
-    /// What a read brought, if the sweep waits for it.
-    pub(super) fn sweep_saw(&mut self, key: &Key, slot: Option<&Slot>) {
-        let Some(sweep) = &mut self.strangers.sweep else { return };
-        if !sweep.awaited.remove(key) {
-            return;
-        }
-        let Some(slot) = slot else {
-            sweep.failed = true;
-            self.sweep_on();
-            return;
-        };
-        match key {
-            Key::Resource(id) => self.sweep_resource(id, slot),
-            Key::Session(id) => self.sweep_mark(*id, slot),
-        }
-        self.sweep_on();
-    }
-
-    fn sweep_resource(&mut self, id: &ResourceId, slot: &Slot) {
-        let Some(bytes) = &slot.bytes else { return };
-        let Ok(resource) = Resource::decode(bytes, slot.version) else {
-            // Not ours to interpret: nothing may be cleared on its account.
-            if let Some(sweep) = &mut self.strangers.sweep {
-                sweep.failed = true;
-            }
-            return;
-        };
-        if resource.is_idle() {
-            // Its broker went before it could delete it: what follows the sweep finds a record that is due.
-            let at = self.lane_of(id);
-            self.shards[at].entries.get_or_make(id);
-        }
-        self.sweep_orphans(id, &resource);
-        let sessions: Vec<SessionId> = resource.sessions().collect();
-        if let Some(sweep) = &mut self.strangers.sweep {
-            sweep.claimants.extend(&sessions);
-            sweep.needed.extend(sessions.iter().map(|session| session.opener));
-        }
-        for session in sessions {
-            let void = self.sessions.get(&session).map(|session| session.void.clone()).unwrap_or_default();
-            if self.sessions.contains_key(&session) {
-                let claims: Vec<ClaimId> = resource
-                    .claims_of(session)
-                    .filter(|view| void.contains(&view.id.number))
-                    .map(|view| view.id)
-                    .collect();
-                if !claims.is_empty() && !self.planted.has(Bug::VoidClaimsStay) {
-                    self.remove_claims(id, claims);
-                }
-            } else {
-                self.meet(session, id);
-            }
-        }
-    }
-
-    /// Purges orphans that are older than their lockspace allows (F9), counted from when this broker first saw them.
-    fn sweep_orphans(&mut self, id: &ResourceId, resource: &Resource) {
-        let Some(ttl) = self.lockspace(&id.lockspace).orphan_ttl else { return };
-        if !resource.has_orphans() {
-            return;
-        }
-        let now = self.now.mono;
-        let orphans: Vec<ClaimId> = resource.granted().filter(|view| view.orphan).map(|view| view.id).collect();
-        for claim in orphans {
-            let (first, last) = self.strangers.orphans.entry((id.clone(), claim)).or_insert((now, now));
-            *last = now;
-            if now.saturating_sub(*first) >= ttl {
-                let scope = PurgeScope::Claim(claim);
-                self.push_command(id, Command::Purge { scope }, Purpose::Purge(None), None);
-            }
-        }
-    }
-
-    fn sweep_mark(&mut self, id: SessionId, slot: &Slot) {
-        let now = self.now.mono;
-        if slot.bytes.is_none() {
-            return;
-        }
-        let mark = self.decode_mark(id, slot);
-        let own = self.config.incarnation;
-        match mark {
-            Some(Mark::Dead) => {
-                if !self.sessions.contains_key(&id) {
-                    self.strangers.note_dead(id, slot.version, now, false);
-                }
-            }
-            Some(Mark::Moved { to, .. }) => {
-                if let Some(sweep) = &mut self.strangers.sweep {
-                    sweep.needed.insert(to);
-                    sweep.needed.insert(id.opener);
-                }
-                if to != own || !self.sessions.contains_key(&id) {
-                    self.meet_mark(id, slot.version, mark);
-                }
-            }
-            None => {
-                if let Some(sweep) = &mut self.strangers.sweep {
-                    sweep.failed = true;
-                }
-            }
+            self.sweeps.want();
         }
     }
 
     /// A mark without a claim that was met: its session is looked after like any other stranger.
-    fn meet_mark(&mut self, id: SessionId, version: Version, mark: Option<Mark>) {
+    pub(super) fn meet_mark(&mut self, id: SessionId, version: Version, mark: Option<Mark>) {
         let now = self.now.mono;
         if self.strangers.is_dead(id) || self.sessions.contains_key(&id) {
             return;
         }
-        let stranger = self.strangers.known.entry(id).or_insert_with(|| Stranger {
-            mark: None,
-            first_seen: now,
-            resources: BTreeSet::new(),
-            reading: false,
-            burying: false,
-            met: now,
-        });
+        let stranger = self.strangers.known.entry(id).or_insert_with(|| Stranger::met(now));
         stranger.met = now;
         if stranger.mark.as_ref().is_none_or(|(seen, _)| *seen < version) {
             stranger.mark = Some((version, mark));
             stranger.first_seen = now;
-        }
-    }
-
-    fn end_sweep(&mut self) {
-        let now = self.now.mono;
-        let Some(sweep) = self.strangers.sweep.take() else { return };
-        self.strangers.last_sweep = now;
-        if sweep.failed {
-            self.strangers.sweep_wanted = true;
-            return;
-        }
-        self.strangers.orphans.retain(|_, (_, last)| *last >= sweep.began);
-        for (id, dead) in &mut self.strangers.dead {
-            if dead.seen <= sweep.began && !sweep.claimants.contains(id) {
-                dead.clean = true;
-            }
-        }
-        let unneeded: Vec<(Incarnation, Version)> = self
-            .liveness
-            .others
-            .iter()
-            .filter(|(broker, known)| {
-                known.gone_since.is_some_and(|gone| gone <= sweep.began)
-                    && !sweep.needed.contains(broker)
-                    && !self.strangers.forgetting.contains(broker)
-            })
-            .map(|(broker, known)| (*broker, known.pulse.version))
-            .collect();
-        for (target, seen) in unneeded {
-            self.strangers.forgetting.insert(target);
-            self.out.push(Effect::Forget { guard: self.control_guard(), target, seen });
         }
     }
 }
