@@ -248,8 +248,12 @@ impl Store {
     /// The server said at which sequence the subject stands: what is there is exactly that message, or not known.
     async fn conflict(&self, connection: &Connection, write: &Write, actual: u64) -> WriteOutcome {
         if self.sequence(write.expected).is_none_or(|expected| actual < expected) {
-            // Somebody has seen a later one: the server is behind, or lost something.
-            if actual > 0 && connection.is_open() && self.verify(connection).await.is_err() {
+            // Somebody has seen a later one: a marker that had its time, or the server is behind, or lost something.
+            let healthy = connection.is_open() && self.verify(connection).await.is_ok();
+            if healthy && actual == 0 {
+                return WriteOutcome::Conflict(self.slot(None));
+            }
+            if !healthy && actual > 0 {
                 tracing::warn!(key = ?write.key, actual, "the store tells a sequence below one that was seen");
             }
             return WriteOutcome::ConflictUnread;
