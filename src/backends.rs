@@ -13,7 +13,7 @@ use sixpin_memory::MemoryStore;
 use sixpin_nats::{NatsBackend, NatsConfig};
 use sixpin_redis::{RedisBackend, RedisConfig, Secret};
 
-use crate::config::BackendConfig;
+use crate::config::{BackendConfig, explained};
 
 /// How a process opens its stores. The program's own is [`opener`]; a test may put one in its place that knows one more
 /// kind of store.
@@ -79,7 +79,7 @@ fn settings<T: DeserializeOwned>(config: &BackendConfig) -> Result<T, OpenError>
     let settings: Result<T, toml::de::Error> = toml::Value::Table(config.settings.clone()).try_into();
     // Only the message: what it is about may be a password.
     settings.map_err(|error| {
-        OpenError::BadUrl(format!("the settings beside `{}`: {}", redacted(&config.url), error.message()))
+        OpenError::BadUrl(format!("the settings beside `{}`: {}", redacted(&config.url), explained(error.message())))
     })
 }
 
@@ -172,7 +172,7 @@ mod tests {
             ("redis://h", "passwort = 'secret'", "passwort"),
             ("redis://h", "password = 1234", "redis://h"),
             ("etcd://h", "colour = 'blue'", "colour"),
-            ("etcd://h", "request_timeout = 'soon'", "duration"),
+            ("etcd://h", "request_timeout = 'soon'", "500ms"),
             ("etcd://h", "keepalive_interval = '1s'", "5s"),
             ("etcd://h", "password = 'secret'", "user"),
             ("nats://h:x", "", "host:port"),

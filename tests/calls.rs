@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::support::store::Place;
 use crate::support::{
-    Broker, convert, credential, open, reason, resource, resume_request, soon, try_lock, unlock, until, wait_lock,
+    Broker, convert, credential, live_claim, open, reason, resume_request, soon, try_lock, unlock, until, wait_lock,
 };
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_call_resumes_a_session_at_another_broker() {
     let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 0 };
     let status = locks.keep_alive(call).await.unwrap_err();
     assert_eq!(reason(&status), (Code::FailedPrecondition, v1::Reason::NotHere));
-    let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
+    let live = live_claim(1, "r");
     let resumed =
         soon("the move", locks.resume_session(resume_request(&opened, 1, vec![live]))).await.unwrap().into_inner();
     assert_eq!(resumed.claims[0].mode(), v1::Mode::Ex);

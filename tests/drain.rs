@@ -10,7 +10,7 @@ use v1::server_message::Body;
 
 use crate::support::store::{Place, Reason};
 use crate::support::stream::Session;
-use crate::support::{Broker, resource, resume_request, soon, try_lock, wait_lock};
+use crate::support::{Broker, live_claim, resume_request, soon, try_lock, wait_lock};
 
 fn drain(timeout_ms: u64) -> v1::DrainBrokerRequest {
     v1::DrainBrokerRequest { timeout_ms: Some(timeout_ms) }
@@ -18,8 +18,7 @@ fn drain(timeout_ms: u64) -> v1::DrainBrokerRequest {
 
 fn resume(session: &Session, waiting: bool) -> v1::ResumeRequest {
     let operation = u32::from(waiting);
-    let live =
-        v1::LiveClaim { claim: 1, resource: Some(resource("r")), operation, last_operation: 1, ..Default::default() };
+    let live = v1::LiveClaim { operation, ..live_claim(1, "r") };
     resume_request(&session.opened, 1, vec![live])
 }
 

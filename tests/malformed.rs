@@ -7,7 +7,9 @@ use tonic::{Code, Status};
 use v1::client_message::Body as Ask;
 
 use crate::support::stream::Session;
-use crate::support::{Broker, convert, credential, raw, reason, resource, resume_request, try_lock, unlock, wait_lock};
+use crate::support::{
+    Broker, convert, credential, live_claim, raw, reason, resource, resume_request, try_lock, unlock, wait_lock,
+};
 
 /// A broker, and a holder whose lock nothing below may change.
 pub struct Scene {
@@ -238,7 +240,7 @@ async fn every_call_as(broker: &Broker, credential: v1::Credential) -> Vec<(&'st
 async fn a_move_that_makes_no_sense() {
     let scene = Scene::new().await;
     let good = resume_request(&scene.holder.opened, 1, Vec::new());
-    let live = |claim| v1::LiveClaim { claim, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
+    let live = |claim| live_claim(claim, "r");
     let cases = [
         ("no move number", v1::ResumeRequest { move_number: 0, ..good.clone() }),
         ("no next claim", v1::ResumeRequest { next_claim: 0, ..good.clone() }),

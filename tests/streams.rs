@@ -11,7 +11,7 @@ use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
 use crate::support::stream::Session;
-use crate::support::{Broker, convert, reason, resource, soon, try_lock, unlock, until, wait_lock};
+use crate::support::{Broker, convert, live_claim, reason, resume_request, soon, try_lock, unlock, until, wait_lock};
 
 #[tokio::test]
 async fn a_lock_is_granted_with_a_fence_and_released() {
@@ -153,19 +153,7 @@ async fn a_second_stream_takes_the_session_over() {
     let mut first = Session::open(&broker, v1::OpenRequest { ttl_ms: Some(5_000), ..Default::default() }).await;
     first.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
     let mut second = Session::silent(&broker).await;
-    let resume = v1::ResumeRequest {
-        session: first.opened.session.clone(),
-        secret: first.opened.secret.clone(),
-        move_number: 1,
-        next_claim: 2,
-        claims: vec![v1::LiveClaim {
-            claim: 1,
-            resource: Some(resource("r")),
-            last_operation: 1,
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
+    let resume = resume_request(&first.opened, 1, vec![live_claim(1, "r")]);
     match second.ask(Ask::Resume(resume)).await {
         Body::Resumed(resumed) => {
             assert_eq!(resumed.move_number, 1);
@@ -185,21 +173,10 @@ async fn a_resume_comes_in_parts() {
     for claim in 1..=3 {
         first.lock(wait_lock(claim, &format!("r{claim}"), v1::Mode::Ex)).await;
     }
-    let live = |claim: u64| v1::LiveClaim {
-        claim,
-        resource: Some(resource(&format!("r{claim}"))),
-        last_operation: 1,
-        ..Default::default()
-    };
+    let live = |claim: u64| live_claim(claim, &format!("r{claim}"));
     let part = |claim: u64, more: bool| v1::ResumeRequest { claims: vec![live(claim)], more, ..Default::default() };
     let mut second = Session::silent(&broker).await;
-    let head = v1::ResumeRequest {
-        session: first.opened.session.clone(),
-        secret: first.opened.secret.clone(),
-        move_number: 1,
-        next_claim: 4,
-        ..part(1, true)
-    };
+    let head = v1::ResumeRequest { next_claim: 4, more: true, ..resume_request(&first.opened, 1, vec![live(1)]) };
     second.send(Ask::Resume(head)).await;
     // Nothing comes between the parts, and nothing is lost by an attempt.
     assert_eq!(second.refused(Ask::KeepAlive(v1::KeepAlive { move_number: 1 })).await, v1::Reason::Invalid);
@@ -225,19 +202,9 @@ async fn a_resume_is_answered_although_a_write_of_the_same_resource_is_under_way
     });
     let broker = Broker::behind(Arc::new(store), "").await;
     let first = broker.session().await;
-    let resume = |next_claim, void_claims| v1::ResumeRequest {
-        session: first.opened.session.clone(),
-        secret: first.opened.secret.clone(),
-        move_number: 1,
-        next_claim,
-        claims: vec![v1::LiveClaim {
-            claim: 1,
-            resource: Some(resource("r")),
-            last_operation: 1,
-            ..Default::default()
-        }],
-        void_claims,
-        ..Default::default()
+    let resume = |next_claim, void_claims| {
+        let request = resume_request(&first.opened, 1, vec![live_claim(1, "r")]);
+        v1::ResumeRequest { next_claim, void_claims, ..request }
     };
     let mut second = Session::silent(&broker).await;
     assert!(matches!(second.ask(Ask::Resume(resume(2, vec![]))).await, Body::Resumed(_)));

@@ -10,7 +10,7 @@ use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
 use crate::support::stream::Session;
-use crate::support::{Broker, credential, reason, resource, resume_request, soon, unlock, until, wait_lock};
+use crate::support::{Broker, credential, live_claim, reason, resume_request, soon, unlock, until, wait_lock};
 
 /// Every third commit goes wrong, each time in another way.
 fn troubled(store: &MemoryStore) -> Faulty<sixpin_memory::MemoryBackend> {
@@ -144,7 +144,7 @@ async fn a_session_that_a_former_broker_is_still_burying_is_not_said_to_be_over(
     locks.lock(v1::LockCall { credential: Some(credential(&opened)), lock }).await.unwrap();
     // The first broker has not heard that the session moved, and can not write that it died.
     refuses.store(true, Ordering::SeqCst);
-    let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
+    let live = live_claim(1, "r");
     moved_long_ago(&first, &second, vec![live.clone()], &opened).await;
     let refused = locks.resume_session(resume_request(&opened, 2, vec![live.clone()])).await.unwrap_err();
     assert_eq!(reason(&refused), (Code::Unavailable, v1::Reason::Unavailable));
@@ -162,7 +162,7 @@ async fn a_session_that_was_idle_when_it_moved_away_may_come_back() {
 }
 
 fn resume(session: &Session, move_number: u32) -> v1::ResumeRequest {
-    let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
+    let live = live_claim(1, "r");
     let request = resume_request(&session.opened, move_number, vec![live]);
     v1::ResumeRequest { next_claim: 3, void_claims: vec![2], ..request }
 }

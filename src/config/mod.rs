@@ -15,6 +15,7 @@ pub mod file;
 pub mod settings;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -129,9 +130,15 @@ pub fn parse(
 ) -> Result<Config, ConfigError> {
     // Each source is understood by itself first, so that a mistake is said of the place where it was made.
     let mut table = text.parse::<toml::Table>().map_err(|error| ConfigError(format!("{source}{error}")))?;
-    toml::from_str::<file::File>(text).map_err(|error| ConfigError(format!("{source}{error}")))?;
+    toml::from_str::<file::File>(text).map_err(|error| ConfigError(format!("{source}{}", explained(error))))?;
     settings::overlay(&mut table, settings::environment(environment)?);
     settings::overlay(&mut table, flags);
-    let file = table.try_into::<file::File>().map_err(|error| ConfigError(error.to_string()))?;
+    let file = table.try_into::<file::File>().map_err(|error| ConfigError(explained(error)))?;
     check::check(file)
+}
+
+/// What a reader of settings found wrong. It says where a duration is expected, but not how one is written.
+pub(crate) fn explained(error: impl fmt::Display) -> String {
+    let durations = "expected a duration";
+    error.to_string().replace(durations, &format!("{durations}: a number and a unit, as in 500ms, 10s, 5m, 1h"))
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize as _;
 
-use super::{ConfigError, file};
+use super::{ConfigError, explained, file};
 
 /// The prefix of environment variables. A dot in a setting's key is a double underscore in its variable:
 /// `limits.claims_per_session` is `SIXPIN_SERVE_LIMITS__CLAIMS_PER_SESSION`.
@@ -73,7 +73,7 @@ pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Res
         // Understood by itself first, so that a mistake is said of the variable and not of the whole. Its value is
         // not repeated: it may hold a password.
         file::File::deserialize(one.clone())
-            .map_err(|error| ConfigError(format!("environment variable {name}: {}", error.message())))?;
+            .map_err(|error| ConfigError(format!("environment variable {name}: {}", explained(error.message()))))?;
         overlay(&mut table, one);
     }
     Ok(table)

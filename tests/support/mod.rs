@@ -206,6 +206,11 @@ pub fn resume_request(opened: &v1::Opened, move_number: u32, claims: Vec<v1::Liv
     v1::ResumeRequest { session, secret, move_number, next_claim: 2, claims, ..Default::default() }
 }
 
+/// A claim that a client names when it moves, after its first operation.
+pub fn live_claim(claim: u64, name: &str) -> v1::LiveClaim {
+    v1::LiveClaim { claim, resource: Some(resource(name)), last_operation: 1, ..Default::default() }
+}
+
 /// A request to lock without waiting.
 pub fn try_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::LockRequest {
     v1::LockRequest { timeout_ms: Some(0), ..wait_lock(claim, name, mode) }
