@@ -81,8 +81,8 @@ pub struct BackendConfig {
     pub settings: toml::Table,
 }
 
-impl std::fmt::Debug for BackendConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for BackendConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BackendConfig").field("url", &crate::backends::redacted(&self.url)).finish_non_exhaustive()
     }
 }

@@ -142,7 +142,7 @@ impl Broker {
                 self.taking_marked(id);
             }
             // It ended meanwhile, and nobody else would clear its mark.
-            None => self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Clear, expected: version, mark: None }),
+            None => self.close_dead(id, version),
         }
     }
 

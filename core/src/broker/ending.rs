@@ -152,8 +152,25 @@ impl Broker {
         if dead {
             // What another broker wrote for it, late, is in no table: only a sweep finds it.
             self.note_dead(id, session.mark, !session.from_elsewhere);
-        } else {
+        } else if session.void.is_empty() {
             self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Clear, expected: session.mark, mark: None });
+        } else {
+            self.close_dead(id, session.mark);
+        }
+    }
+
+    /// A closed session leaves a dead mark, until a sweep has found the claims that it gave up and that are in no table.
+    pub(super) fn close_dead(&mut self, id: SessionId, expected: Version) {
+        self.push_mark(MarkJob { session: id, purpose: MarkPurpose::CloseDead, expected, mark: Some(Mark::Dead) });
+    }
+
+    fn close_conflict(&mut self, id: SessionId, slot: &Slot) {
+        match self.decode_mark(id, slot) {
+            Some(Mark::Dead) => self.note_dead(id, slot.version, false),
+            // What an administrator took was still being written.
+            Some(Mark::Moved { to, .. }) if to == self.config.incarnation => self.close_dead(id, slot.version),
+            // Another one's concern.
+            _ => {}
         }
     }
 
@@ -219,6 +236,8 @@ impl Broker {
             (MarkPurpose::TakeAway, WriteOutcome::Conflict(slot)) => self.taking_conflict(job, &slot),
             (MarkPurpose::BuryStranger, WriteOutcome::Committed(version)) => self.stranger_buried(job.session, version),
             (MarkPurpose::BuryStranger, WriteOutcome::Conflict(slot)) => self.mark_slot(job.session, Some(slot)),
+            (MarkPurpose::CloseDead, WriteOutcome::Committed(version)) => self.note_dead(job.session, version, false),
+            (MarkPurpose::CloseDead, WriteOutcome::Conflict(slot)) => self.close_conflict(job.session, &slot),
             (MarkPurpose::Clear, WriteOutcome::Committed(_) | WriteOutcome::Conflict(_)) => {
                 self.strangers.cleared(job.session);
             }

@@ -205,7 +205,10 @@ impl Broker {
             Some(Mark::Moved { to, number: stored, .. }) if to == self.config.incarnation && stored == number => {
                 self.move_written(id, slot.version);
             }
-            Some(Mark::Moved { number: stored, .. }) if stored >= number && !self.planted.has(Bug::OldMoveAccepted) => {
+            Some(Mark::Moved { to, number: stored, .. })
+                if stored >= number && !self.planted.has(Bug::OldMoveAccepted) =>
+            {
+                self.strangers.note_moved_away(id, to);
                 self.move_refused(id, RequestError::StaleMove(id));
             }
             Some(Mark::Moved { ending: true, .. }) => self.move_refused(id, RequestError::SessionGone(id)),

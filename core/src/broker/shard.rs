@@ -126,6 +126,8 @@ pub(super) enum MarkPurpose {
     Move,
     /// An administrator takes claims away or ends the session: whoever it moves to must know.
     TakeAway,
+    /// A session of this broker was closed, and may have claims that only a sweep finds.
+    CloseDead,
     /// A mark that nobody needs any more is deleted.
     Clear,
 }

@@ -15,6 +15,10 @@ use sixpin_simulation::planted::Planted;
 use sixpin_simulation::run::{self, Case, Report, SHORT};
 use sixpin_simulation::shrink;
 
+// Schedules make and drop many small things, on two threads at least.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How often a line says how far a run is.
 const PROGRESS: Duration = Duration::from_secs(10);
 /// Lines of the trace shown of a failure.
