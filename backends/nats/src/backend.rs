@@ -249,12 +249,14 @@ impl Store {
     async fn conflict(&self, connection: &Connection, write: &Write, actual: u64) -> WriteOutcome {
         if self.sequence(write.expected).is_none_or(|expected| actual < expected) {
             // Somebody has seen a later one: a marker that had its time, or the server is behind, or lost something.
-            let healthy = connection.is_open() && self.verify(connection).await.is_ok();
-            if healthy && actual == 0 {
-                return WriteOutcome::Conflict(self.slot(None));
-            }
-            if !healthy && actual > 0 {
-                tracing::warn!(key = ?write.key, actual, "the store tells a sequence below one that was seen");
+            if connection.is_open() {
+                match self.verify(connection).await {
+                    Ok(()) if actual == 0 => return WriteOutcome::Conflict(self.slot(None)),
+                    Err(_) if actual > 0 => {
+                        tracing::warn!(key = ?write.key, actual, "the store tells a sequence below one that was seen");
+                    }
+                    _ => {}
+                }
             }
             return WriteOutcome::ConflictUnread;
         }

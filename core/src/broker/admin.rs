@@ -150,15 +150,12 @@ impl Broker {
         let id = job.session;
         let mark = self.decode_mark(id, slot);
         let own = self.config.incarnation;
-        let (life, number) = match self.sessions.get(&id) {
-            Some(session) => (Some(session.life.clone()), session.move_number),
-            None => (None, 0),
-        };
+        let life = self.sessions.get(&id).map(|session| session.life.clone());
         match mark {
             // A copy of unknown outcome was stored.
             Some(stored) if Some(&stored) == job.mark.as_ref() => self.taking_written(id, slot.version),
-            Some(Mark::Moved { to, number: stored, void, .. }) if to != own => match life {
-                Some(Life::Vouching) if stored >= number => self.moved_away(id, to, &void),
+            Some(Mark::Moved { to, number, void, .. }) if to != own => match life {
+                Some(Life::Vouching) if self.lives_at(id, to, number) => self.moved_away(id, to, &void),
                 Some(Life::Vouching) => self.end_over_stale_mark(id, slot.version),
                 _ => {}
             },
@@ -182,7 +179,7 @@ impl Broker {
         }
     }
 
-    /// The mark is that of a move which came so late that the session had ended, and its mark was cleared, before.
+    /// The session had ended before the move whose mark this is was written: the end is written over it.
     fn end_over_stale_mark(&mut self, id: SessionId, version: Version) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.mark = version;

@@ -13,7 +13,7 @@ use super::{Attached, Broker, Phase};
 use crate::backend::{Slot, WriteOutcome};
 use crate::command::Command;
 use crate::limits::with_tolerance;
-use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
+use crate::name::{ClaimId, ClaimNumber, Incarnation, ResourceId, SessionId, Version};
 use crate::planted::Bug;
 
 impl Broker {
@@ -189,7 +189,7 @@ impl Broker {
     }
 
     /// A compare-and-swap showed the session at another broker: it is not this one's any more.
-    pub(super) fn moved_away(&mut self, id: SessionId, to: crate::name::Incarnation, void: &[ClaimNumber]) {
+    pub(super) fn moved_away(&mut self, id: SessionId, to: Incarnation, void: &[ClaimNumber]) {
         self.strangers.note_moved_away(id, to);
         let Some(session) = self.sessions.get(&id) else { return };
         let claims: Vec<ClaimNumber> = session.claims.keys().copied().collect();
@@ -260,12 +260,11 @@ impl Broker {
     }
 
     fn burial_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
-        let number = self.sessions.get(&job.session).map_or(0, |session| session.move_number);
         match self.decode_mark(job.session, slot) {
-            Some(Mark::Moved { to, number: stored, void, .. }) if to != self.config.incarnation && stored >= number => {
+            Some(Mark::Moved { to, number, void, .. }) if self.lives_at(job.session, to, number) => {
                 self.moved_away(job.session, to, &void);
             }
-            // Its own; or that of a move which came so late that the session had ended, and its mark was cleared, before.
+            // Its own, or one that is no news.
             Some(Mark::Moved { .. }) => {
                 job.expected = slot.version;
                 job.mark = Some(Mark::Dead);
@@ -274,6 +273,13 @@ impl Broker {
             // Dead, or a dead mark that was cleared already: others buried it.
             Some(Mark::Dead) | None => self.own_buried(job.session, slot.version),
         }
+    }
+
+    /// True if a mark says that a session of this broker's table lives at another one. One with a lower number than is known
+    /// here says nothing: its move came so late that the session had ended, and its mark was cleared, before.
+    pub(super) fn lives_at(&self, id: SessionId, to: Incarnation, number: u32) -> bool {
+        let known = self.sessions.get(&id).map_or(0, |session| session.move_number);
+        to != self.config.incarnation && number >= known
     }
 
     /// A mark as stored. One that cannot be understood is left alone, and so is its session.
