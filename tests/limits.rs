@@ -93,6 +93,33 @@ async fn requests_in_flight_of_a_stream() {
 }
 
 #[tokio::test]
+async fn requests_that_wait_for_the_store() {
+    let limits = "[limits]\nrequests_per_broker = 1\nclaims_per_session = 20";
+    let broker = Broker::alone(Reason::OwnLimits, limits).await;
+    let mut session = broker.session().await;
+    for claim in 1..=20 {
+        session.send(Ask::Lock(try_lock(claim, &format!("r{claim}"), v1::Mode::Ex))).await;
+    }
+    let mut granted = Vec::new();
+    for _ in 1..=20 {
+        match session.message().await.unwrap().unwrap().body.unwrap() {
+            Body::Completion(done) => granted.push(done.claim),
+            Body::Error(error) => {
+                assert_eq!(error.reason(), v1::Reason::Limit);
+                assert!(error.message.contains("requests waiting for the store"), "{}", error.message);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(granted.len() < 20, "nothing was refused");
+    // What was refused takes no room: the session may still have as many claims as before.
+    for claim in 21..=40 - granted.len() as u64 {
+        let done = session.lock(try_lock(claim, &format!("r{claim}"), v1::Mode::Ex)).await;
+        assert_eq!(done.status(), v1::Status::Granted);
+    }
+}
+
+#[tokio::test]
 async fn connections_in_all() {
     let broker = Broker::alone(Reason::OwnLimits, "[connections]\ntotal = 2").await;
     let first = broker.session().await;

@@ -31,7 +31,8 @@ pub const BROKER_TTL_DEFAULT: Duration = Duration::from_secs(5);
 pub const COMMANDS_PER_WRITE_MAX: usize = crate::name::FENCE_PLACES as usize;
 /// Requests not yet answered that a moving session may declare void.
 pub const VOID_CLAIMS_MAX: usize = 256;
-/// How far a claim number may run ahead of the lowest one its session never used.
+/// How far a claim number may run ahead of the highest one its session used, and how far behind it one that was left out
+/// can still be used.
 pub const CLAIM_NUMBER_GAP_MAX: u64 = 65_536;
 /// Entries in one page of an inspection list.
 pub const PAGE_MAX: usize = 1_000;

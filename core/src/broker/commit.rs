@@ -4,6 +4,7 @@
 //! same version) is committed; whatever else happens, the commands go back to the head of their queue in their order and
 //! are decided again on fresh state. Operation numbers make that harmless.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Broker;
@@ -12,7 +13,7 @@ use super::shard::{Applied, Entry, Item, LaneState, MarkJob, MarkPurpose, Pendin
 use super::timers::Timer;
 use crate::backend::{Change, Generation, Guard, Key, Lane, Slot, StoreError, Write, WriteOutcome};
 use crate::limits::COMMANDS_PER_WRITE_MAX;
-use crate::name::{ResourceId, Version};
+use crate::name::{ClaimId, ResourceId, Version};
 use crate::planted::Bug;
 use crate::resource::{Context, Resource};
 
@@ -108,7 +109,6 @@ impl Broker {
         }
         let delay = self.config.lock_delay(&id.lockspace);
         self.strangers.condemn(entry, now, delay);
-        entry.due = false;
         let (applied, changed) = apply_pending(entry, context);
         let idle = entry.resource.is_idle();
         let deletes = idle && entry.exists;
@@ -298,8 +298,8 @@ impl Broker {
         entry.in_flight = false;
         let committed = matches!(outcome, WriteOutcome::Committed(_));
         let known = committed || matches!(outcome, WriteOutcome::Conflict(_));
-        // A write without commands had its own reason, which stands until the store says how things are.
-        entry.due = !known && (applied.is_empty() || entry.once_more);
+        // What was due is due until the store says how things are.
+        entry.due = !known && (entry.due || entry.once_more);
         if !committed {
             entry.news |= std::mem::take(&mut entry.once_more);
         }
@@ -376,14 +376,12 @@ impl Broker {
             (entry.news, entry.due) = (true, true);
         } else if std::mem::take(&mut entry.news) {
             let locals = entry.locals.clone();
+            let (left, compared): (BTreeSet<ClaimId>, BTreeSet<ClaimId>) =
+                locals.into_iter().partition(|claim| self.is_left_alone(*claim));
             self.reconcile(at, id);
-            self.resumed_claims_read(&locals);
-            // Claims with commands on their way, and those of sessions that still move, were left alone: they are looked
-            // at again later.
-            let left = |claim: &super::table::Claim| claim.commands > 0 || claim.unread;
-            let busy = locals.iter().any(|claim| self.claim_mut(*claim).is_some_and(|claim| left(claim)));
+            self.resumed_claims_read(&compared);
             if let Some(entry) = self.shards[at].entries.get_mut(id) {
-                entry.news |= busy;
+                entry.news |= !left.is_empty();
             }
         }
         self.follow(at, id);
@@ -411,6 +409,8 @@ impl Broker {
             }
             Err(error) => {
                 entry.version = None;
+                // Reading it again at once would show the same.
+                entry.due = false;
                 self.log(LogLevel::Error, "record refused", id.to_string(), error.to_string());
                 self.refuse_all(at, id, &format!("the stored record of `{id}` cannot be understood: {error}"));
             }

@@ -451,15 +451,20 @@ impl Broker {
         self.lose_claim(id, (!forced).then_some(LostReason::Forced));
     }
 
-    /// True if the record says something of a claim that its client has not been told. Claims with commands on their
-    /// way are left alone: the answers to these say it.
+    /// True if the record says something of a claim that its client has not been told.
     pub(super) fn differs(&self, entry: &Entry, id: ClaimId) -> bool {
+        let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
+            return false;
+        };
+        !self.is_left_alone(id) && entry.resource.claim(id).is_none_or(|view| differs_from(claim, &view))
+    }
+
+    /// A claim with commands on their way is not compared with its record: the answers to these say how it stands. Nor is
+    /// one whose session is not vouched for, of which nothing is told.
+    pub(super) fn is_left_alone(&self, id: ClaimId) -> bool {
         let Some(session) = self.sessions.get(&id.session) else { return false };
         let Some(claim) = session.claims.get(&id.number) else { return false };
-        if claim.commands > 0 || session.life != Life::Vouching {
-            return false;
-        }
-        entry.resource.claim(id).is_none_or(|view| differs_from(claim, &view))
+        claim.commands > 0 || session.life != Life::Vouching
     }
 
     /// After a read: if it speaks of claims of this broker, have it confirmed before they are told.

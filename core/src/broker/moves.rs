@@ -389,22 +389,19 @@ impl Broker {
         self.shards[at].make_ready(resource);
     }
 
-    /// The resource of these claims was confirmed: whoever resumes with them may be told.
-    pub(super) fn resumed_claims_read(&mut self, locals: &BTreeSet<ClaimId>) {
-        let sessions: BTreeSet<SessionId> = locals.iter().map(|claim| claim.session).collect();
-        for claim in locals {
-            // While the mark of another move is written, nothing was told of the claim: it is looked up again after.
-            let settled = self.sessions.get(&claim.session).is_some_and(|session| session.life == Life::Vouching);
-            if let Some(claim) = self.claim_mut(*claim).filter(|_| settled) {
-                claim.unread = false;
-            }
+    /// The resource of these claims was confirmed and compared with them: whoever resumes with them may be told.
+    pub(super) fn resumed_claims_read(&mut self, compared: &BTreeSet<ClaimId>) {
+        for id in compared {
+            let Some(claim) = self.claim_mut(*id) else { continue };
+            claim.unread = false;
         }
+        let sessions: BTreeSet<SessionId> = compared.iter().map(|claim| claim.session).collect();
         for session in sessions {
             let Some(state) = self.sessions.get_mut(&session) else { continue };
             let claims = &state.claims;
             let Some(resuming) = &mut state.resuming else { continue };
             let first = ClaimId { session, number: ClaimNumber(0) };
-            for claim in locals.range(first..).take_while(|claim| claim.session == session) {
+            for claim in compared.range(first..).take_while(|claim| claim.session == session) {
                 resuming.unread.remove(&claim.number);
             }
             // Claims that are gone need no reading. Only the first is looked at, so that many claims cost no more each.

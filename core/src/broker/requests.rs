@@ -198,16 +198,16 @@ impl Broker {
                 let text = format!("claim {} is on another resource, `{}`", lock.claim, known.resource);
                 return Err(RequestError::Invalid(text));
             }
+        } else if self.repeat_of_finished(from, claim, lock.operation) {
+            return Ok(());
         } else {
-            if self.repeat_of_finished(from, claim, lock.operation) {
-                return Ok(());
-            }
             self.check_new_claim(id, lock.claim)?;
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.claims.insert(lock.claim, Box::new(Claim::new(lock.resource.clone(), lock.operation)));
-            }
         }
         self.check_requests()?;
+        if let Some(session) = self.sessions.get_mut(&id) {
+            let new = || Box::new(Claim::new(lock.resource.clone(), lock.operation));
+            session.claims.entry(lock.claim).or_insert_with(new);
+        }
         let operation = self.operation(from, lock.operation, lock.wait, until_done);
         let resource = lock.resource.clone();
         let command = lock_command(claim, lock);

@@ -209,7 +209,8 @@ impl Claim {
     }
 }
 
-/// Which claim numbers were used: all below `floor`, and some above.
+/// Which claim numbers were used: all below `floor`, and some above. Numbers may be left out for ever, as those of refused
+/// tries are: one that is far behind the highest counts as used, so that a session can go on without end.
 #[derive(Debug)]
 pub(super) struct Numbers {
     floor: u64,
@@ -232,9 +233,10 @@ impl Numbers {
         number.0 < self.floor || self.above.contains(&number.0)
     }
 
-    /// True if the number is so far ahead that it could not be remembered.
+    /// True if the number is so far ahead of the highest used that it is rather a mistake.
     pub(super) fn is_too_far(&self, number: ClaimNumber) -> bool {
-        number.0 >= self.floor + CLAIM_NUMBER_GAP_MAX
+        let next = self.above.last().map_or(self.floor, |highest| highest + 1);
+        number.0 >= next.saturating_add(CLAIM_NUMBER_GAP_MAX)
     }
 
     /// Notes that the number was used.
@@ -242,14 +244,16 @@ impl Numbers {
         if self.is_used(number) {
             return;
         }
-        if number.0 != self.floor {
-            self.above.insert(number.0);
-            return;
-        }
-        self.floor += 1;
-        while self.above.remove(&self.floor) {
+        if number.0 == self.floor {
             self.floor += 1;
+        } else {
+            self.above.insert(number.0);
         }
+        let far_behind = number.0.saturating_sub(CLAIM_NUMBER_GAP_MAX);
+        while self.above.first().is_some_and(|lowest| *lowest == self.floor || *lowest <= far_behind) {
+            self.floor = self.above.pop_first().map_or(self.floor, |lowest| lowest + 1);
+        }
+        self.floor = self.floor.max(far_behind);
     }
 }
 
@@ -267,6 +271,20 @@ mod tests {
         }
         assert!(!numbers.is_used(ClaimNumber(4)));
         assert_eq!(numbers.floor, 4);
-        assert!(numbers.is_too_far(ClaimNumber(4 + CLAIM_NUMBER_GAP_MAX)));
+        assert!(!numbers.is_too_far(ClaimNumber(5 + CLAIM_NUMBER_GAP_MAX)));
+        assert!(numbers.is_too_far(ClaimNumber(6 + CLAIM_NUMBER_GAP_MAX)));
+    }
+
+    #[test]
+    fn a_number_left_out_counts_as_used_when_it_is_far_behind() {
+        let mut numbers = Numbers::default();
+        for number in 2..=CLAIM_NUMBER_GAP_MAX + 1 {
+            numbers.mark_once(ClaimNumber(number));
+        }
+        assert!(!numbers.is_used(ClaimNumber(1)));
+        numbers.mark_once(ClaimNumber(CLAIM_NUMBER_GAP_MAX + 2));
+        assert!(numbers.is_used(ClaimNumber(1)));
+        assert!(numbers.above.is_empty(), "nothing is remembered of numbers that all were used");
+        assert_eq!(numbers.floor, CLAIM_NUMBER_GAP_MAX + 3);
     }
 }

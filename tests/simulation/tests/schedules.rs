@@ -44,6 +44,11 @@ const FOUND: &[(u64, &str)] = &[
     (631_313, "the same, at a broker of a later move"),
     (927_653, "a session was closed before a sweep had found what it gave up when it moved: that stayed"),
     (1_307_569, "the same, where the broker before had been killed"),
+    (
+        1_941_852,
+        "a session that came back was told of a claim from memory, because a wait of that claim had just ended: its conversion \
+         was refused as busy, although it had happened",
+    ),
 ];
 
 /// For each planted bug, the first schedule that finds it, as the hunt said.

@@ -163,6 +163,8 @@ impl Machine {
                 true
             }
             v1::Reason::Unavailable | v1::Reason::Draining | v1::Reason::NotHere => true,
+            // These speak of the copy that was refused, and an earlier one may have happened: only an answer tells.
+            v1::Reason::Limit | v1::Reason::Busy => pending.doubt,
             _ => false,
         };
         if !for_now {
