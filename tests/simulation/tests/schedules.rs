@@ -57,7 +57,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("AnsweredFromMemory", 24),
     ("BeatAgedWithoutSuspend", 5538),
     ("BoundReleasedOnCut", 59),
-    ("BurialByRead", 606),
+    ("BurialByRead", 804),
     ("BurialGivenUpInDoubt", 28),
     ("BurialWithoutWaiting", 245),
     ("ClientClockStops", 4),
