@@ -107,6 +107,10 @@ fn settings_beside_a_url_may_come_from_elsewhere_than_the_url() {
         let backend = &config.backends["default"];
         assert_eq!((backend.url.as_str(), backend.settings["password"].as_str()), ("redis://h:1/0", Some("secret")));
     }
+    // What only looks like a number is not made one: it would be another password.
+    let like_a_number = (password.0, "007");
+    let config = environment(&[("SIXPIN_SERVE_BACKEND", "redis://h"), like_a_number]).unwrap();
+    assert_eq!(config.backends["default"].settings["password"].as_str(), Some("007"));
 }
 
 #[test]

@@ -102,10 +102,11 @@ pub fn nest(path: &[String], value: toml::Value) -> toml::Table {
     }
 }
 
-/// A variable has no type: what looks like a number or a truth value is one.
+/// A variable has no type: what looks like a number or a truth value is one. A number that is written in another way, as
+/// `007` is, stays text, so that a password never changes.
 fn scalar(text: &str) -> toml::Value {
     match (text.parse::<i64>(), text.parse::<bool>()) {
-        (Ok(number), _) => toml::Value::Integer(number),
+        (Ok(number), _) if number.to_string() == text => toml::Value::Integer(number),
         (_, Ok(truth)) => toml::Value::Boolean(truth),
         _ => toml::Value::String(text.into()),
     }

@@ -1,11 +1,11 @@
 //! The URL and the settings of an etcd store, checked.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use sixpin_core::backend::OpenError;
+use sixpin_login::Secret;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::outcome::describe;
@@ -21,17 +21,6 @@ const KEEPALIVE_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// Compacting more often would only take history away from everybody else who uses the cluster.
 const COMPACT_EVERY_MIN: Duration = Duration::from_secs(60);
 
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"…\"")
-    }
-}
-
 /// The settings, by the names that the configuration file uses. All have a default.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +28,7 @@ pub struct Settings {
     /// Every key of this store begins with it. A slash is added if it does not end in one.
     pub prefix: String,
     /// Log in as this user.
+    #[serde(deserialize_with = "sixpin_login::name")]
     pub user: Option<String>,
     /// The user's password.
     pub password: Option<Secret>,
@@ -205,25 +195,17 @@ fn prefix(text: &str) -> Result<String, OpenError> {
 }
 
 fn credentials(login: Option<&str>, settings: &Settings) -> Result<Option<(String, Secret)>, OpenError> {
-    let (url_user, url_password) = match login {
-        None => (None, None),
-        Some(login) => {
-            let (user, password) = login.split_once(':').map_or((login, None), |(user, word)| (user, Some(word)));
-            (Some(user.to_owned()), password.map(|password| Secret(password.into())))
-        }
-    };
+    let (url_user, url_password) = login.map_or(Ok((None, None)), sixpin_login::of_url)?;
     let user = url_user.or_else(|| settings.user.clone()).filter(|user| !user.is_empty());
-    let mut passwords = [url_password, settings.password.clone()].into_iter().flatten().collect::<Vec<_>>();
-    if let Some(path) = &settings.password_file {
-        let text = String::from_utf8_lossy(&file("password_file", path)?).into_owned();
-        passwords.push(Secret(text.lines().next().unwrap_or_default().into()));
-    }
-    match (user, passwords.len()) {
-        (None, 0) => Ok(None),
-        (Some(user), 1) => Ok(passwords.pop().map(|password| (user, password))),
-        (None, _) => bad("a password is given and no `user`"),
-        (Some(user), 0) => bad(format!("`user` is {user} and no password is given: set `password_file` or `password`")),
-        (Some(_), _) => bad("the password is given more than once: keep one of URL, `password` and `password_file`"),
+    let set = sixpin_login::secret("password", settings.password.as_ref(), settings.password_file.as_deref())?;
+    match (user, url_password, set) {
+        (_, Some(_), Some(_)) => bad("the password is given in the URL and in the settings: keep one"),
+        (None, None, None) => Ok(None),
+        (Some(user), Some(password), None) | (Some(user), None, Some(password)) => Ok(Some((user, password))),
+        (None, ..) => bad("a password is given and no `user`"),
+        (Some(user), None, None) => {
+            bad(format!("`user` is {user} and no password is given: set `password_file` or `password`"))
+        }
     }
 }
 
@@ -282,9 +264,9 @@ mod tests {
     #[test]
     fn the_login_comes_from_the_url_or_the_settings() {
         let from_url = config("etcd://u:p:q@h", "").unwrap().credentials;
-        assert_eq!(from_url, Some(("u".into(), Secret("p:q".into()))));
+        assert_eq!(from_url, Some(("u".into(), Secret::new("p:q"))));
         let mixed = config("etcd://u@h", "password = 'p'").unwrap().credentials;
-        assert_eq!(mixed, Some(("u".into(), Secret("p".into()))));
+        assert_eq!(mixed, Some(("u".into(), Secret::new("p"))));
         assert!(!format!("{mixed:?}").contains('p'), "a password is never shown");
         for (url, settings) in [("etcd://u@h", ""), ("etcd://h", "password = 'p'"), ("etcd://u:p@h", "password = 'p'")]
         {

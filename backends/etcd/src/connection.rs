@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use sixpin_core::backend::OpenError;
+use sixpin_login::Secret;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::config::{Config, Secret};
+use crate::config::Config;
 use crate::outcome::{Failure, wants_login};
 use crate::wire::auth_client::AuthClient;
 use crate::wire::cluster_client::ClusterClient;
@@ -215,14 +216,14 @@ impl Connection {
     /// A token that is not the one which the server no longer knows. Whatever goes wrong here, the caller's request was
     /// not sent, or was refused before.
     async fn log_in(&self, member: &Member, stale: Option<&Token>) -> Result<Token, Failure> {
-        let Some((name, Secret(password))) = &self.credentials else {
+        let Some((name, password)) = &self.credentials else {
             return Err(Failure::Login("no user is set".into()));
         };
         let _one_at_a_time = member.login.lock().await;
         if let Some(token) = member.token().filter(|token| Some(token) != stale) {
             return Ok(token);
         }
-        let request = AuthenticateRequest { name: name.clone(), password: password.clone() };
+        let request = AuthenticateRequest { name: name.clone(), password: password.reveal().to_owned() };
         let answer = AuthClient::new(member.channel.clone()).authenticate(request).await;
         let text = match answer {
             Ok(answer) => match answer.into_inner().token.parse::<Token>() {

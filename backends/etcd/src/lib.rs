@@ -45,4 +45,5 @@ mod check;
 pub mod backend;
 
 pub use backend::EtcdBackend;
-pub use config::{Secret, Settings};
+pub use config::Settings;
+pub use sixpin_login::Secret;

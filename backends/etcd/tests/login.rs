@@ -12,7 +12,7 @@ use sixpin_testkit::{ServerProcess, etcd};
 use crate::support::{admin, field, open, opened, patient_settings};
 
 fn settings(user: &str, password: &str) -> Settings {
-    Settings { user: Some(user.into()), password: Some(Secret(password.into())), ..patient_settings() }
+    Settings { user: Some(user.into()), password: Some(Secret::new(password)), ..patient_settings() }
 }
 
 /// A server on which `broker` may use `sixpin/`, `guest` nothing and `root` everything. Tokens last for a second.

@@ -1,11 +1,12 @@
 //! The URL and the settings.
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use sixpin_core::backend::OpenError;
+use sixpin_login::Secret;
 
 /// Where NATS listens unless the URL says otherwise.
 const PORT_DEFAULT: u16 = 4222;
@@ -27,7 +28,7 @@ pub enum Statement {
 }
 
 /// The settings besides the URL, by the names that the configuration file uses. All have a default.
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Names the stream, and begins every subject. Brokers with the same bucket share their locks.
@@ -47,13 +48,14 @@ pub struct Settings {
     /// PEM file of the key of our own certificate.
     pub key: Option<PathBuf>,
     /// Log in as this user.
+    #[serde(deserialize_with = "sixpin_login::name")]
     pub user: Option<String>,
     /// The user's password.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// A file whose first line is the password.
     pub password_file: Option<PathBuf>,
     /// A token instead of a user.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// A file whose first line is the token.
     pub token_file: Option<PathBuf>,
     /// A file whose first line is the seed of an nkey.
@@ -93,37 +95,23 @@ impl Default for Settings {
     }
 }
 
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Secrets stay out of logs, whatever prints this.
-        f.debug_struct("Settings").field("bucket", &self.bucket).finish_non_exhaustive()
-    }
-}
-
-/// A whole number and a unit, as in all of sixpin's configuration.
 /// How to log in.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) enum Login {
     Nobody,
-    User { name: String, password: String },
-    Token(String),
-    Nkey { seed: String },
+    User { name: String, password: Secret },
+    Token(Secret),
+    Nkey { seed: Secret },
     CredentialsFile(PathBuf),
 }
 
 /// A checked configuration.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct NatsConfig {
     pub(crate) servers: Vec<String>,
     pub(crate) login: Login,
     pub(crate) tls: bool,
     pub(crate) settings: Settings,
-}
-
-impl std::fmt::Debug for NatsConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NatsConfig").field("servers", &self.servers).finish_non_exhaustive()
-    }
 }
 
 impl NatsConfig {
@@ -174,21 +162,23 @@ fn server(text: &str) -> Option<String> {
 }
 
 fn login(in_url: Option<&str>, settings: &Settings) -> Result<Login, OpenError> {
+    let secret = sixpin_login::secret;
     let password = secret("password", settings.password.as_ref(), settings.password_file.as_deref())?;
     let token = secret("token", settings.token.as_ref(), settings.token_file.as_deref())?;
     let mut found = Vec::new();
-    let user = match in_url.map(|text| text.split_once(':').ok_or(text)) {
-        Some(Ok((name, password))) => {
-            found.push(Login::User { name: decoded(name)?, password: decoded(password)? });
+    let user = match in_url.map_or(Ok((None, None)), sixpin_login::of_url)? {
+        (Some(name), Some(password)) => {
+            found.push(Login::User { name, password });
             settings.user.clone()
         }
         // A name alone is a token, as in all clients of NATS, unless its password stands in the settings.
-        Some(Err(name)) if password.is_some() && settings.user.is_none() => Some(decoded(name)?),
-        Some(Err(name)) => {
-            found.push(Login::Token(decoded(name)?));
+        (Some(name), None) if password.is_some() && settings.user.is_none() => Some(name),
+        (Some(token), None) => {
+            found.push(Login::Token(Secret::new(token)));
             settings.user.clone()
         }
-        None => settings.user.clone(),
+        (None, Some(_)) => return Err(OpenError::BadUrl("the URL of NATS has a password and no user".into())),
+        (None, None) => settings.user.clone(),
     };
     match (user, password) {
         (Some(name), Some(password)) => found.push(Login::User { name, password }),
@@ -205,27 +195,6 @@ fn login(in_url: Option<&str>, settings: &Settings) -> Result<Login, OpenError> 
         return Err(OpenError::BadUrl(text.into()));
     }
     Ok(found.pop().unwrap_or(Login::Nobody))
-}
-
-/// A secret from the settings, or from the first line of a file.
-fn secret(name: &str, text: Option<&String>, file: Option<&Path>) -> Result<Option<String>, OpenError> {
-    match (text, file) {
-        (Some(_), Some(_)) => Err(OpenError::BadUrl(format!("`{name}` and `{name}_file` are the same: keep one"))),
-        (Some(text), None) => Ok(Some(text.clone())),
-        (None, Some(file)) => {
-            let read = std::fs::read_to_string(file);
-            let read = read.map_err(|error| OpenError::BadUrl(format!("`{name}_file` cannot be read: {error}")))?;
-            Ok(Some(read.lines().next().unwrap_or_default().trim().to_owned()))
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-/// Percent-decoding of the user part of a URL.
-fn decoded(text: &str) -> Result<String, OpenError> {
-    crate::keys::decode(text).ok_or_else(|| {
-        OpenError::BadUrl("the user part of the NATS URL is percent-encoded, for example %40 for @".into())
-    })
 }
 
 fn check_settings(settings: &Settings) -> Result<(), OpenError> {
@@ -278,17 +247,17 @@ mod tests {
         assert_eq!(config.servers, ["a:4222", "b:1", "[::1]:2", "[::1]:4222"]);
         assert!(matches!(config.login, Login::Nobody) && !config.tls);
         let config = open("tls://u%40x:p%3Ay@a/").unwrap();
-        assert!(matches!(&config.login, Login::User { name, password } if name == "u@x" && password == "p:y"));
+        assert!(matches!(&config.login, Login::User { name, password } if name == "u@x" && password.reveal() == "p:y"));
         assert!(config.tls);
-        assert!(matches!(open("nats://t@a").unwrap().login, Login::Token(token) if token == "t"));
+        assert!(matches!(open("nats://t@a").unwrap().login, Login::Token(token) if token.reveal() == "t"));
         assert!(!format!("{:?}", open("nats://u:secret@a").unwrap()).contains("secret"));
     }
 
     #[test]
     fn a_user_in_the_url_may_have_its_password_in_the_settings() {
-        let settings = Settings { password: Some("p".into()), ..Settings::default() };
+        let settings = Settings { password: Some(Secret::new("p")), ..Settings::default() };
         let config = NatsConfig::new("nats://u@a", settings).unwrap();
-        assert!(matches!(&config.login, Login::User { name, password } if name == "u" && password == "p"));
+        assert!(matches!(&config.login, Login::User { name, password } if name == "u" && password.reveal() == "p"));
     }
 
     #[test]
@@ -322,9 +291,9 @@ mod tests {
             |it| it.bucket = String::new(),
             |it| it.replicas = Some(0),
             |it| it.user = Some("u".into()),
-            |it| it.password = Some("p".into()),
-            |it| (it.token, it.token_file) = (Some("t".into()), Some("f".into())),
-            |it| (it.token, it.user, it.password) = (Some("t".into()), Some("u".into()), Some("p".into())),
+            |it| it.password = Some(Secret::new("p")),
+            |it| (it.token, it.token_file) = (Some(Secret::new("t")), Some("f".into())),
+            |it| (it.token, it.user, it.password) = (Some(Secret::new("t")), Some("u".into()), Some(Secret::new("p"))),
             |it| it.nkey_file = Some("/no/such/file".into()),
             |it| it.ca = Some("/no/such/file".into()),
             |it| it.certificate = Some("f".into()),

@@ -170,9 +170,9 @@ async fn options(
     }
     options = match &config.login {
         Login::Nobody => options,
-        Login::User { name, password } => options.user_and_password(name.clone(), password.clone()),
-        Login::Token(token) => options.token(token.clone()),
-        Login::Nkey { seed } => options.nkey(seed.clone()),
+        Login::User { name, password } => options.user_and_password(name.clone(), password.reveal().to_owned()),
+        Login::Token(token) => options.token(token.reveal().to_owned()),
+        Login::Nkey { seed } => options.nkey(seed.reveal().to_owned()),
         Login::CredentialsFile(file) => {
             let bad = |error| OpenError::BadUrl(format!("`credentials_file` cannot be used: {error}"));
             options.credentials_file(file).await.map_err(bad)?

@@ -38,3 +38,4 @@ mod witness;
 
 pub use backend::NatsBackend;
 pub use config::{NatsConfig, Settings, Statement};
+pub use sixpin_login::Secret;

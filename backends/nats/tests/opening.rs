@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sixpin_core::backend::{Backend as _, Durability, OpenError};
-use sixpin_nats::{NatsBackend, NatsConfig, Settings, Statement};
+use sixpin_nats::{NatsBackend, NatsConfig, Secret, Settings, Statement};
 use sixpin_testkit::nats;
 use sixpin_testkit::stores::{nats_flushing, nats_with};
 
@@ -133,7 +133,7 @@ async fn logins_are_sent_and_wrong_ones_refused() {
     std::fs::write(&seed, format!("{SEED}\n")).unwrap();
     let user = |name: &str, password: &str| Settings {
         user: Some(name.into()),
-        password: Some(password.into()),
+        password: Some(Secret::new(password)),
         request_timeout: SHORT,
         ..Settings::default()
     };
@@ -150,7 +150,7 @@ async fn logins_are_sent_and_wrong_ones_refused() {
     assert!(matches!(&error, OpenError::Login(text) if text.to_lowercase().contains("permission")), "{error:?}");
 
     let token = Nats::with(nats_with(&format!("{jetstream}authorization {{ token: t }}\n")), Settings::default()).await;
-    token.try_open(Settings { token: Some("t".into()), ..Settings::default() }).await.unwrap();
+    token.try_open(Settings { token: Some(Secret::new("t")), ..Settings::default() }).await.unwrap();
     assert!(matches!(refused(&token, Settings::default()).await, OpenError::Login(_)));
 }
 

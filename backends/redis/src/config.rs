@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use sixpin_core::backend::OpenError;
+use sixpin_login::Secret;
 
 /// Port of a server that the URL gives none for.
 const PORT: u16 = 6379;
@@ -14,36 +14,6 @@ const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// A shorter time gives up on a server that is merely busy.
 const TIMEOUT_MIN: Duration = Duration::from_millis(100);
-
-/// Text that is never shown: not in logs, not in errors, not in Debug output.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The usual error would show what stands there instead.
-        let wrong = |_| D::Error::custom("a password is text in quotes");
-        String::deserialize(deserializer).map(Self).map_err(wrong)
-    }
-}
-
-impl Secret {
-    /// Keeps a secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the connection.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
 
 /// What an operator states about a server that does not let us read its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -64,13 +34,19 @@ pub struct RedisConfig {
     #[serde(skip)]
     pub url: Secret,
     /// User of the access control list. Absent: the default user.
-    pub username: Option<String>,
+    #[serde(deserialize_with = "sixpin_login::name")]
+    pub user: Option<String>,
     /// Its password.
     pub password: Option<Secret>,
+    /// A file whose first line is the password.
+    pub password_file: Option<PathBuf>,
     /// User for the Sentinels, if they want one.
-    pub sentinel_username: Option<String>,
+    #[serde(deserialize_with = "sixpin_login::name")]
+    pub sentinel_user: Option<String>,
     /// Password for the Sentinels, if they want one.
     pub sentinel_password: Option<Secret>,
+    /// A file whose first line is the password for the Sentinels.
+    pub sentinel_password_file: Option<PathBuf>,
     /// All keys and channels begin with this. One store per prefix and database.
     pub prefix: String,
     /// How long a request may take. After that its outcome is unknown, and the connection is given up.
@@ -86,7 +62,7 @@ pub struct RedisConfig {
     #[serde(with = "humantime_serde")]
     pub wait_timeout: Duration,
     /// Certificate authorities to trust, in PEM, in place of those of the system.
-    pub ca_file: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
     /// What the operator states about a server whose configuration cannot be read (`CONFIG` is refused).
     pub stated_durability: Option<Statement>,
 }
@@ -95,17 +71,19 @@ impl Default for RedisConfig {
     fn default() -> Self {
         Self {
             url: Secret::new("redis://127.0.0.1:6379/0"),
-            username: None,
+            user: None,
             password: None,
-            sentinel_username: None,
+            password_file: None,
+            sentinel_user: None,
             sentinel_password: None,
+            sentinel_password_file: None,
             prefix: "sixpin".into(),
             // An fsync that waits behind others is common and takes long before it takes two seconds.
             response_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
             wait_replicas: 0,
             wait_timeout: Duration::from_millis(500),
-            ca_file: None,
+            ca: None,
             stated_durability: None,
         }
     }
@@ -145,7 +123,13 @@ pub(crate) struct Target {
     pub(crate) place: Place,
     pub(crate) tls: bool,
     pub(crate) database: u32,
-    pub(crate) username: Option<String>,
+    pub(crate) login: Login,
+}
+
+/// User and password, as far as they are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) user: Option<String>,
     pub(crate) password: Option<Secret>,
 }
 
@@ -172,12 +156,21 @@ impl RedisConfig {
             return refuse("`wait_timeout` must be shorter than `response_timeout`");
         }
         let mut target = parse_url(self.url.reveal())?;
-        target.username = self.username.clone().or(target.username);
-        target.password = self.password.clone().or(target.password);
-        if target.username.is_some() && target.password.is_none() {
-            return refuse("a user is given but no password: set `password`");
+        let password = sixpin_login::secret("password", self.password.as_ref(), self.password_file.as_deref())?;
+        let login = &mut target.login;
+        login.user = self.user.clone().or(login.user.take());
+        login.password = password.or(login.password.take());
+        if login.user.is_some() && login.password.is_none() {
+            return refuse("a user is given but no password: set `password` or `password_file`");
         }
         Ok(target)
+    }
+
+    /// Who asks the Sentinels.
+    pub(crate) fn sentinel_login(&self) -> Result<Login, OpenError> {
+        let (given, file) = (self.sentinel_password.as_ref(), self.sentinel_password_file.as_deref());
+        let password = sixpin_login::secret("sentinel_password", given, file)?;
+        Ok(Login { user: self.sentinel_user.clone(), password })
     }
 }
 
@@ -199,14 +192,7 @@ fn parse_url(url: &str) -> Result<Target, OpenError> {
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, hosts) = authority.rsplit_once('@').map_or((None, authority), |(login, rest)| (Some(login), rest));
-    let (username, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
-        None => (None, None),
-        Some((user, password)) => {
-            let decoded = |text: &str| percent_decoded(text).ok_or_else(|| bad("user or password is not well encoded"));
-            let full = |text: String| Some(text).filter(|text| !text.is_empty());
-            (full(decoded(user)?), full(decoded(password)?).map(Secret))
-        }
-    };
+    let (user, password) = login.map_or(Ok((None, None)), sixpin_login::of_url)?;
     let port = if kind == "sentinel" { SENTINEL_PORT } else { PORT };
     let hosts: Option<Vec<Address>> = hosts.split(',').map(|host| parse_address(host, port)).collect();
     let mut hosts = hosts.ok_or_else(|| bad("host or port cannot be read"))?;
@@ -231,7 +217,7 @@ fn parse_url(url: &str) -> Result<Target, OpenError> {
     if database != 0 && matches!(place, Place::Cluster(_)) {
         return Err(bad("a cluster has no databases"));
     }
-    Ok(Target { place, tls, database, username, password })
+    Ok(Target { place, tls, database, login: Login { user, password } })
 }
 
 fn parse_address(text: &str, default_port: u16) -> Option<Address> {
@@ -244,21 +230,6 @@ fn parse_address(text: &str, default_port: u16) -> Option<Address> {
     };
     let port = port.map_or(Some(default_port), |port| port.parse().ok())?;
     (!host.is_empty() && port != 0).then(|| Address { host: host.to_owned(), port })
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digit = |byte: u8| char::from(byte).to_digit(16);
-            let value = digit(rest.next()?)? * 16 + digit(rest.next()?)?;
-            bytes.push(u8::try_from(value).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -277,17 +248,18 @@ mod tests {
     fn urls_of_all_kinds_are_read() {
         let plain = target("redis://127.0.0.1");
         assert_eq!(plain.place, Place::Single(address("127.0.0.1", 6379)));
-        assert!(!plain.tls && plain.database == 0 && plain.username.is_none() && plain.password.is_none());
+        assert!(!plain.tls && plain.database == 0 && plain.login == Login::default());
 
         let full = target("rediss://ann:p%40ss%3aword@[::1]:7000/3");
         assert_eq!(full.place, Place::Single(address("::1", 7000)));
         assert!(full.tls && full.database == 3);
-        assert_eq!((full.username.as_deref(), full.password), (Some("ann"), Some(Secret::new("p@ss:word"))));
+        let login = Login { user: Some("ann".into()), password: Some(Secret::new("p@ss:word")) };
+        assert_eq!(full.login, login);
 
         let sentinel = target("redis+sentinel://:secret@a,b:7001/main/2");
         let sentinels = vec![address("a", 26379), address("b", 7001)];
         assert_eq!(sentinel.place, Place::Sentinel { sentinels, master: "main".into() });
-        assert_eq!((sentinel.database, sentinel.username), (2, None));
+        assert_eq!((sentinel.database, sentinel.login.user), (2, None));
 
         let cluster = target("redis+cluster://a:1,b:2");
         assert_eq!(cluster.place, Place::Cluster(vec![address("a", 1), address("b", 2)]));
@@ -297,7 +269,7 @@ mod tests {
     fn fields_go_before_the_url_and_the_password_is_never_shown() {
         let mut config = RedisConfig::new("redis://ann:hush@h/0");
         config.password = Some(Secret::new("hushhush"));
-        assert_eq!(config.target().unwrap().password, Some(Secret::new("hushhush")));
+        assert_eq!(config.target().unwrap().login.password, Some(Secret::new("hushhush")));
         let shown = format!("{config:?} {:?}", config.target().unwrap());
         assert!(!shown.contains("hush"), "{shown}");
     }

@@ -13,7 +13,7 @@ use redis::{
 use sixpin_core::backend::OpenError;
 
 use crate::check::fields_of;
-use crate::config::{Address, RedisConfig, Secret, Target};
+use crate::config::{Address, Login, RedisConfig, Target};
 use crate::keys::{Keys, Tag};
 use crate::scripts::bytes_of;
 use crate::witness::Witness;
@@ -41,7 +41,7 @@ pub(crate) struct Dialer {
     way: Way,
     target: Arc<Target>,
     certificates: Option<Arc<Vec<u8>>>,
-    sentinel_login: (Option<String>, Option<Secret>),
+    sentinel_login: Login,
     response_timeout: Duration,
     connect_timeout: Duration,
 }
@@ -49,9 +49,9 @@ pub(crate) struct Dialer {
 impl Dialer {
     /// Prepares to connect. Reads the certificates, if any are set.
     pub(crate) fn new(config: &RedisConfig, target: Target, way: Way) -> Result<Self, OpenError> {
-        let certificates = match &config.ca_file {
+        let certificates = match &config.ca {
             Some(path) => {
-                let text = |error| OpenError::BadUrl(format!("`ca_file` {} cannot be read: {error}", path.display()));
+                let text = |error| OpenError::BadUrl(format!("`ca` {} cannot be read: {error}", path.display()));
                 Some(Arc::new(std::fs::read(path).map_err(text)?))
             }
             None => None,
@@ -65,7 +65,7 @@ impl Dialer {
             way,
             target: Arc::new(target),
             certificates,
-            sentinel_login: (config.sentinel_username.clone(), config.sentinel_password.clone()),
+            sentinel_login: config.sentinel_login()?,
             response_timeout: config.response_timeout,
             connect_timeout: config.connect_timeout,
         })
@@ -110,8 +110,7 @@ impl Dialer {
     }
 
     async fn connect_to(&self, address: &Address, push: OnPush) -> Result<MultiplexedConnection, OpenError> {
-        let login = (self.target.username.as_ref(), self.target.password.as_ref());
-        let client = self.client(address, login, i64::from(self.target.database))?;
+        let client = self.client(address, &self.target.login, i64::from(self.target.database))?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(self.response_timeout))
@@ -124,20 +123,15 @@ impl Dialer {
         self.in_time(address, async { connecting.await.map_err(|error| refusal(address, &error)) }).await
     }
 
-    fn client(
-        &self,
-        address: &Address,
-        (username, password): (Option<&String>, Option<&Secret>),
-        database: i64,
-    ) -> Result<Client, OpenError> {
+    fn client(&self, address: &Address, login: &Login, database: i64) -> Result<Client, OpenError> {
         let bad =
             |error: RedisError| OpenError::BadUrl(format!("the connection to {address} cannot be prepared: {error}"));
-        let mut login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_db(database);
-        if let Some(username) = username {
-            login = login.set_username(username);
+        let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_db(database);
+        if let Some(user) = &login.user {
+            settings = settings.set_username(user);
         }
-        if let Some(password) = password {
-            login = login.set_password(password.reveal());
+        if let Some(password) = &login.password {
+            settings = settings.set_password(password.reveal());
         }
         let (host, port) = (address.host.clone(), address.port);
         let place = if self.target.tls {
@@ -148,7 +142,7 @@ impl Dialer {
         // The client's default leaves Nagle's algorithm on, which can hold a small request back for a round trip.
         let tcp = TcpSettings::default().set_nodelay(true);
         let info: ConnectionInfo =
-            place.into_connection_info().map_err(bad)?.set_tcp_settings(tcp).set_redis_settings(login);
+            place.into_connection_info().map_err(bad)?.set_tcp_settings(tcp).set_redis_settings(settings);
         match &self.certificates {
             Some(pem) if self.target.tls => {
                 let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
@@ -204,8 +198,7 @@ impl Dialer {
 
     async fn ask_sentinel(&self, sentinel: &Address, name: &str) -> Result<Option<Address>, OpenError> {
         let failed = |error: RedisError| refusal(sentinel, &error);
-        let (username, password) = &self.sentinel_login;
-        let client = self.client(sentinel, (username.as_ref(), password.as_ref()), 0)?;
+        let client = self.client(sentinel, &self.sentinel_login, 0)?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(self.connect_timeout));
@@ -237,11 +230,11 @@ pub(crate) fn refusal(address: &Address, error: &RedisError) -> OpenError {
     }
     match error.code() {
         Some("WRONGPASS") => {
-            OpenError::Login(format!("Redis at {address} refuses user or password: check `username` and `password`"))
+            OpenError::Login(format!("Redis at {address} refuses user or password: check `user` and `password`"))
         }
-        Some("NOAUTH") => OpenError::Login(format!(
-            "Redis at {address} wants a password: set `password`, and `username` if it has users"
-        )),
+        Some("NOAUTH") => {
+            OpenError::Login(format!("Redis at {address} wants a password: set `password`, and `user` if it has users"))
+        }
         Some("NOPERM") => OpenError::Login(format!(
             "the user at Redis {address} may not do what sixpin needs ({}): see the rule in docs/backends/redis.md",
             error.detail().unwrap_or_default()

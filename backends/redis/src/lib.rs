@@ -37,4 +37,5 @@ mod scripts;
 mod witness;
 
 pub use backend::RedisBackend;
-pub use config::{RedisConfig, Secret, Statement};
+pub use config::{RedisConfig, Statement};
+pub use sixpin_login::Secret;

@@ -58,7 +58,7 @@ async fn add_user(address: SocketAddr, without: &str) {
 }
 
 fn as_ann(address: SocketAddr) -> RedisConfig {
-    RedisConfig { username: Some("ann".into()), password: Some(Secret::new("se:cr@t")), ..config(address) }
+    RedisConfig { user: Some("ann".into()), password: Some(Secret::new("se:cr@t")), ..config(address) }
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn tls_server() -> (ServerProcess, u16) {
 async fn a_server_that_proves_who_it_is_is_used() {
     let (server, port) = tls_server().await;
     let config = RedisConfig {
-        ca_file: Some(server.data_dir().join("cert.pem")),
+        ca: Some(server.data_dir().join("cert.pem")),
         ..RedisConfig::new(format!("rediss://127.0.0.1:{port}"))
     };
     let backend = try_open(&config, Durability::CrashSafe).await.expect("it opens");
@@ -56,12 +56,12 @@ async fn a_server_that_does_not_is_not() {
     assert!(matches!(error, OpenError::Unreachable(_)), "{error}");
     // Its certificate is for another name.
     let other_name = RedisConfig {
-        ca_file: Some(server.data_dir().join("cert.pem")),
+        ca: Some(server.data_dir().join("cert.pem")),
         ..RedisConfig::new(format!("rediss://localhost:{port}"))
     };
     let error = try_open(&other_name, Durability::CrashSafe).await.expect_err("the name is another one");
     assert!(matches!(error, OpenError::Unreachable(_)), "{error}");
-    let missing = RedisConfig { ca_file: Some("/nowhere/ca.pem".into()), ..unknown };
+    let missing = RedisConfig { ca: Some("/nowhere/ca.pem".into()), ..unknown };
     let error = try_open(&missing, Durability::CrashSafe).await.expect_err("there is no such file");
     assert!(matches!(error, OpenError::BadUrl(_)), "{error}");
 }
