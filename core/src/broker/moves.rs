@@ -79,7 +79,7 @@ impl Broker {
         session.heard = now;
         session.move_number = resume.move_number;
         if !void.is_empty() {
-            session.void.extend(void);
+            session.note_void(void);
             self.void_sessions.insert(id);
         }
         if let Some(old) = session.resuming.take() {
@@ -213,7 +213,7 @@ impl Broker {
             }
             Some(Mark::Moved { ending: true, .. }) => self.move_refused(id, RequestError::SessionGone(id)),
             Some(Mark::Moved { to, void, taken, .. }) => {
-                session.void.extend(void);
+                session.note_void(void);
                 session.taken.extend(taken);
                 self.void_sessions.insert(id);
                 if to != self.config.incarnation {
@@ -320,7 +320,7 @@ impl Broker {
         if given_up.is_empty() {
             return;
         }
-        session.void.extend(given_up);
+        session.note_void(given_up);
         self.void_sessions.insert(id);
         self.sweeps.want();
     }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{ConnectionId, Done, Event, LiveClaim, LostReason, ReplyTo};
-use crate::limits::CLAIM_NUMBER_GAP_MAX;
+use crate::limits::{CLAIM_NUMBER_GAP_MAX, VOID_CLAIMS_MAX};
 use crate::mode::Mode;
 use crate::name::{ClaimNumber, Fence, Label, OperationNumber, ResourceId, Version};
 
+/// Void claims that a session remembers: those of its last sixteen moves at least.
+const VOID_KEPT: usize = 16 * VOID_CLAIMS_MAX;
 /// Answers of finished claims that a session keeps for repeats.
 const FINISHED_KEPT: usize = 64;
 
@@ -111,6 +113,14 @@ impl Session {
             self.finished.push(done);
         }
         Some(*claim)
+    }
+
+    /// Claims that were given up. The oldest are forgotten in time: sweeps have removed them long since.
+    pub(super) fn note_void(&mut self, numbers: impl IntoIterator<Item = ClaimNumber>) {
+        self.void.extend(numbers);
+        while self.void.len() > VOID_KEPT {
+            self.void.pop_first();
+        }
     }
 
     /// Every resource on which the session has a claim.
@@ -273,6 +283,14 @@ mod tests {
         assert_eq!(numbers.floor, 4);
         assert!(!numbers.is_too_far(ClaimNumber(5 + CLAIM_NUMBER_GAP_MAX)));
         assert!(numbers.is_too_far(ClaimNumber(6 + CLAIM_NUMBER_GAP_MAX)));
+    }
+
+    #[test]
+    fn a_session_forgets_its_oldest_void_claims() {
+        let mut session = Session::new(Label::default(), false, Life::Vouching, Duration::ZERO);
+        session.note_void((1..=VOID_KEPT as u64 + 1).map(ClaimNumber));
+        assert_eq!(session.void.len(), VOID_KEPT);
+        assert_eq!(session.void.first(), Some(&ClaimNumber(2)));
     }
 
     #[test]
