@@ -195,7 +195,7 @@ fn prefix(text: &str) -> Result<String, OpenError> {
 }
 
 fn credentials(login: Option<&str>, settings: &Settings) -> Result<Option<(String, Secret)>, OpenError> {
-    let (url_user, url_password) = login.map_or(Ok((None, None)), sixpin_login::of_url)?;
+    let (url_user, url_password) = sixpin_login::of_url(login)?;
     let user = url_user.or_else(|| settings.user.clone()).filter(|user| !user.is_empty());
     let set = sixpin_login::secret("password", settings.password.as_ref(), settings.password_file.as_deref())?;
     match (user, url_password, set) {

@@ -71,9 +71,10 @@ impl Visitor<'_> for Text {
     }
 }
 
-/// User and password in front of the `@` of a URL. What is empty is absent. Percent-encoded where a character means
-/// something else in a URL, such as `%40` for `@`.
-pub fn of_url(login: &str) -> Result<(Option<String>, Option<Secret>), OpenError> {
+/// User and password of what stands in front of the `@` of a URL, if there is one. What is empty is absent.
+/// Percent-encoded where a character means something else in a URL, such as `%40` for `@`.
+pub fn of_url(login: Option<&str>) -> Result<(Option<String>, Option<Secret>), OpenError> {
+    let login = login.unwrap_or_default();
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     Ok((decoded(user)?, decoded(password)?.map(Secret)))
 }
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn a_url_says_user_and_password() {
         let of = |text: &str| {
-            let (user, password) = of_url(text).unwrap();
+            let (user, password) = of_url(Some(text)).unwrap();
             (user.unwrap_or_default(), password.map(|password| password.reveal().to_owned()).unwrap_or_default())
         };
         assert_eq!(of("ann:p%40ss:word"), ("ann".into(), "p@ss:word".into()));
@@ -144,7 +145,7 @@ mod tests {
         assert_eq!(of(":hush"), (String::new(), "hush".into()));
         assert_eq!(of("ann:100%25"), ("ann".into(), "100%".into()));
         for wrong in ["ann:100%", "ann:%zz", "%4", "ann:%ff"] {
-            assert!(matches!(of_url(wrong), Err(OpenError::BadUrl(_))), "{wrong}");
+            assert!(matches!(of_url(Some(wrong)), Err(OpenError::BadUrl(_))), "{wrong}");
         }
     }
 

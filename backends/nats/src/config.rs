@@ -166,7 +166,7 @@ fn login(in_url: Option<&str>, settings: &Settings) -> Result<Login, OpenError> 
     let password = secret("password", settings.password.as_ref(), settings.password_file.as_deref())?;
     let token = secret("token", settings.token.as_ref(), settings.token_file.as_deref())?;
     let mut found = Vec::new();
-    let user = match in_url.map_or(Ok((None, None)), sixpin_login::of_url)? {
+    let user = match sixpin_login::of_url(in_url)? {
         (Some(name), Some(password)) => {
             found.push(Login::User { name, password });
             settings.user.clone()

@@ -192,7 +192,7 @@ fn parse_url(url: &str) -> Result<Target, OpenError> {
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, hosts) = authority.rsplit_once('@').map_or((None, authority), |(login, rest)| (Some(login), rest));
-    let (user, password) = login.map_or(Ok((None, None)), sixpin_login::of_url)?;
+    let (user, password) = sixpin_login::of_url(login)?;
     let port = if kind == "sentinel" { SENTINEL_PORT } else { PORT };
     let hosts: Option<Vec<Address>> = hosts.split(',').map(|host| parse_address(host, port)).collect();
     let mut hosts = hosts.ok_or_else(|| bad("host or port cannot be read"))?;
