@@ -225,6 +225,8 @@ impl Broker {
             known.gone_since = Some(now);
             known.pulse.gone = true;
             self.sweeps.want();
+            // The marks of its sessions are read at once: a session's time counts from when its mark was seen too.
+            self.timers.set(now, Timer::Strangers);
             self.log(LogLevel::Info, "broker gone", broker.to_string(), String::new());
         }
     }

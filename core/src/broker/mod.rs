@@ -235,6 +235,7 @@ impl Broker {
             Timer::Delayed(session, resource) => self.bury_now(session, &resource),
             Timer::Lane(lane) => self.wake_lane(usize::from(lane)),
             Timer::Liveness => self.liveness_timer(),
+            Timer::Strangers => self.look_after_strangers(),
             Timer::Housekeeping => self.housekeeping(),
             Timer::Drain => self.drain_on(true),
         }

@@ -23,6 +23,10 @@ use crate::resource::Resource;
 /// Where sessions went that moved away, for the answer `not here`: as many as this are remembered.
 const MOVED_AWAY_KEPT: usize = 10_000;
 
+/// Burials wait for the next multiple of this: thousands of sessions that were met one after the other are then buried in
+/// a few looks, instead of each in one that goes through all the others.
+const BURIAL_STEP: Duration = Duration::from_millis(100);
+
 /// A session that somebody else vouches for, met on a resource.
 #[derive(Debug)]
 struct Stranger {
@@ -285,7 +289,11 @@ impl Broker {
         self.begin_sweep();
     }
 
-    fn look_after_strangers(&mut self) {
+    /// Buries the sessions of brokers that are gone whose time has come, and sets a timer for the others.
+    pub(super) fn look_after_strangers(&mut self) {
+        if self.phase == Phase::Leaving {
+            return;
+        }
         let now = self.now.mono;
         // A stranger that nobody has met for a while is nobody's concern; the next meeting begins anew.
         self.strangers.known.retain(|id, stranger| {
@@ -330,8 +338,9 @@ impl Broker {
             stranger.reading = true;
             return true;
         };
-        let waited = now.saturating_sub(gone_since.max(stranger.first_seen));
-        if waited < with_tolerance(id.ttl()) && !self.planted.has(Bug::BurialWithoutWaiting) {
+        let due = gone_since.max(stranger.first_seen) + with_tolerance(id.ttl());
+        if now < due && !self.planted.has(Bug::BurialWithoutWaiting) {
+            self.timers.set(next_step(due), Timer::Strangers);
             return false;
         }
         stranger.burying = true;
@@ -380,4 +389,10 @@ impl Broker {
             stranger.first_seen = now;
         }
     }
+}
+
+/// The first moment for a burial that is not before `due`.
+fn next_step(due: Duration) -> Duration {
+    let steps = due.as_nanos().div_ceil(BURIAL_STEP.as_nanos());
+    BURIAL_STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
 }

@@ -27,6 +27,8 @@ pub(super) enum Timer {
     Lane(u16),
     /// Beats, pulses and observation.
     Liveness,
+    /// A broker is gone, or a session of one may be buried.
+    Strangers,
     /// Strangers, sweeps and clearing up.
     Housekeeping,
     /// The drain's patience is over.

@@ -19,7 +19,8 @@
 //! * [`planted`]: rules left out on purpose, which the checks must find;
 //! * [`run`]: one schedule, many schedules;
 //! * [`shrink`]: a smaller schedule that violates the same, for people;
-//! * [`ledger`]: long runs in parts.
+//! * [`ledger`]: long runs in parts;
+//! * `on_time`: a test of how long what died stays taken.
 
 mod beliefs;
 mod broker;
@@ -34,3 +35,6 @@ pub mod run;
 pub mod shrink;
 mod wire;
 pub mod world;
+
+#[cfg(test)]
+mod on_time;

@@ -171,18 +171,25 @@ impl World {
     /// Runs the schedule; the text of the first violation, if there is one.
     pub fn run(&mut self) -> Result<(), String> {
         let end = self.end();
-        while let Some(((time, _), event)) = self.queue.pop_first() {
-            if time > end || (self.leaving && self.is_settled()) {
-                break;
-            }
-            self.now = time;
-            self.events += 1;
-            self.step(event);
-            if let Some(violation) = self.check.violation.take() {
-                return Err(format!("at {}: {violation}", seconds(time)));
-            }
+        while self.next().is_some_and(|time| time <= end) && !(self.leaving && self.is_settled()) {
+            self.advance()?;
         }
         self.check_end()
+    }
+
+    /// When something happens next.
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.queue.first_key_value().map(|((time, _), _)| *time)
+    }
+
+    /// Does what comes next; the text of the violation, if it is one.
+    pub(crate) fn advance(&mut self) -> Result<(), String> {
+        let Some(((time, _), event)) = self.queue.pop_first() else { return Ok(()) };
+        self.now = time;
+        self.events += 1;
+        self.step(event);
+        let violation = self.check.violation.take();
+        violation.map_or(Ok(()), |violation| Err(format!("at {}: {violation}", seconds(time))))
     }
 
     fn step(&mut self, event: Event) {
