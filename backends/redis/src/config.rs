@@ -61,8 +61,12 @@ pub struct RedisConfig {
     /// How long to wait for them. Must be shorter than the response timeout.
     #[serde(with = "humantime_serde")]
     pub wait_timeout: Duration,
-    /// Certificate authorities to trust, in PEM, in place of those of the system.
+    /// PEM file of the authorities that may have signed the servers' certificates. Absent: those of the system.
     pub ca: Option<PathBuf>,
+    /// PEM file of our own certificate.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the key of our own certificate.
+    pub key: Option<PathBuf>,
     /// What the operator states about a server whose configuration cannot be read (`CONFIG` is refused).
     pub stated_durability: Option<Statement>,
 }
@@ -84,6 +88,8 @@ impl Default for RedisConfig {
             wait_replicas: 0,
             wait_timeout: Duration::from_millis(500),
             ca: None,
+            certificate: None,
+            key: None,
             stated_durability: None,
         }
     }

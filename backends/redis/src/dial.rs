@@ -1,13 +1,14 @@
 //! How a connection is made: where to, who as, and what must be true of the server before it is used.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    RedisConnectionInfo, RedisError, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, TlsCertificates, Value,
 };
 
 use sixpin_core::backend::OpenError;
@@ -40,7 +41,7 @@ pub(crate) enum Way {
 pub(crate) struct Dialer {
     way: Way,
     target: Arc<Target>,
-    certificates: Option<Arc<Vec<u8>>>,
+    certificates: Option<Arc<TlsCertificates>>,
     sentinel_login: Login,
     response_timeout: Duration,
     connect_timeout: Duration,
@@ -49,13 +50,7 @@ pub(crate) struct Dialer {
 impl Dialer {
     /// Prepares to connect. Reads the certificates, if any are set.
     pub(crate) fn new(config: &RedisConfig, target: Target, way: Way) -> Result<Self, OpenError> {
-        let certificates = match &config.ca {
-            Some(path) => {
-                let text = |error| OpenError::BadUrl(format!("`ca` {} cannot be read: {error}", path.display()));
-                Some(Arc::new(std::fs::read(path).map_err(text)?))
-            }
-            None => None,
-        };
+        let certificates = certificates(config, target.tls)?.map(Arc::new);
         if target.tls {
             // Two crates of one program may bring different providers; rustls then wants to be told. An error means
             // that it has been told already.
@@ -144,11 +139,8 @@ impl Dialer {
         let info: ConnectionInfo =
             place.into_connection_info().map_err(bad)?.set_tcp_settings(tcp).set_redis_settings(settings);
         match &self.certificates {
-            Some(pem) if self.target.tls => {
-                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
-                Client::build_with_tls(info, certificates).map_err(bad)
-            }
-            _ => Client::open(info).map_err(bad),
+            Some(certificates) => Client::build_with_tls(info, TlsCertificates::clone(certificates)).map_err(bad),
+            None => Client::open(info).map_err(bad),
         }
     }
 
@@ -223,6 +215,29 @@ impl Dialer {
     }
 }
 
+/// What proves the servers to us, and us to them. None: the authorities of the system, and no proof of ours.
+fn certificates(config: &RedisConfig, tls: bool) -> Result<Option<TlsCertificates>, OpenError> {
+    let bad = |text: &str| Err(OpenError::BadUrl(text.to_owned()));
+    let client_tls = match (&config.certificate, &config.key) {
+        (Some(certificate), Some(key)) => {
+            Some(ClientTlsConfig { client_cert: file("certificate", certificate)?, client_key: file("key", key)? })
+        }
+        (None, None) => None,
+        _ => return bad("`certificate` and `key` go together: set both or none"),
+    };
+    let root_cert = config.ca.as_deref().map(|path| file("ca", path)).transpose()?;
+    match (tls, client_tls.is_some() || root_cert.is_some()) {
+        (true, true) => Ok(Some(TlsCertificates { client_tls, root_cert })),
+        (false, true) => bad("certificates are set, but the URL says redis://: write rediss:// for TLS"),
+        (_, false) => Ok(None),
+    }
+}
+
+fn file(setting: &str, path: &Path) -> Result<Vec<u8>, OpenError> {
+    std::fs::read(path)
+        .map_err(|error| OpenError::BadUrl(format!("`{setting}`: {} cannot be read: {error}", path.display())))
+}
+
 /// What an error while connecting means.
 pub(crate) fn refusal(address: &Address, error: &RedisError) -> OpenError {
     if error.kind() == redis::ErrorKind::RESP3NotSupported {
@@ -245,6 +260,9 @@ pub(crate) fn refusal(address: &Address, error: &RedisError) -> OpenError {
         }
         _ if error.to_string().contains("switch database") => OpenError::BadUrl(format!(
             "Redis at {address} has no database of that number: choose a lower one in the URL"
+        )),
+        _ if error.to_string().contains("CertificateRequired") => OpenError::Login(format!(
+            "Redis at {address} wants a certificate: set `certificate` and `key`, or `tls-auth-clients no` at the server"
         )),
         _ if error.kind() == redis::ErrorKind::Parse => OpenError::Unreachable(format!(
             "what answers at {address} does not speak as Redis does: check host, port and TLS in the URL"
