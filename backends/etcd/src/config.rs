@@ -196,14 +196,13 @@ fn prefix(text: &str) -> Result<String, OpenError> {
 
 fn credentials(login: Option<&str>, settings: &Settings) -> Result<Option<(String, Secret)>, OpenError> {
     let (url_user, url_password) = sixpin_login::of_url(login)?;
-    let user = url_user.or_else(|| settings.user.clone()).filter(|user| !user.is_empty());
     let set = sixpin_login::secret("password", settings.password.as_ref(), settings.password_file.as_deref())?;
-    match (user, url_password, set) {
-        (_, Some(_), Some(_)) => bad("the password is given in the URL and in the settings: keep one"),
-        (None, None, None) => Ok(None),
-        (Some(user), Some(password), None) | (Some(user), None, Some(password)) => Ok(Some((user, password))),
-        (None, ..) => bad("a password is given and no `user`"),
-        (Some(user), None, None) => {
+    let user = sixpin_login::once("user", url_user, settings.user.clone())?.filter(|user| !user.is_empty());
+    match (user, sixpin_login::once("password", url_password, set)?) {
+        (None, None) => Ok(None),
+        (Some(user), Some(password)) => Ok(Some((user, password))),
+        (None, Some(_)) => bad("a password is given and no `user`"),
+        (Some(user), None) => {
             bad(format!("`user` is {user} and no password is given: set `password_file` or `password`"))
         }
     }

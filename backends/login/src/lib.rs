@@ -90,6 +90,14 @@ fn decoded(text: &str) -> Result<Option<String>, OpenError> {
     Ok(Some(decoded.into_owned()).filter(|text| !text.is_empty()))
 }
 
+/// What stands in the URL or in the setting `name`. In both is refused: which one is meant cannot be known.
+pub fn once<T>(name: &str, in_url: Option<T>, set: Option<T>) -> Result<Option<T>, OpenError> {
+    if in_url.is_some() && set.is_some() {
+        return Err(OpenError::BadUrl(format!("the {name} is given in the URL and in the settings: keep one")));
+    }
+    Ok(in_url.or(set))
+}
+
 /// A secret from the setting `name`, or from the first line of the file that the setting `name`_file names.
 pub fn secret(name: &str, given: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, OpenError> {
     match (given, file) {
@@ -132,6 +140,15 @@ mod tests {
             let error = read(&format!("password = {text}")).unwrap_err();
             assert_eq!(error, "invalid type: something else, expected text in quotes");
         }
+    }
+
+    #[test]
+    fn what_is_given_twice_is_refused() {
+        assert_eq!(once("user", Some("ann"), None).unwrap(), Some("ann"));
+        assert_eq!(once("user", None, Some("bob")).unwrap(), Some("bob"));
+        assert_eq!(once::<&str>("user", None, None).unwrap(), None);
+        let error = once("user", Some("ann"), Some("ann")).unwrap_err().to_string();
+        assert!(error.contains("the user is given in the URL and in the settings"), "{error}");
     }
 
     #[test]

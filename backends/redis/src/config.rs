@@ -25,7 +25,7 @@ pub enum Statement {
     PowerSafe,
 }
 
-/// Settings of the Redis backend. The URL may hold user and password; the fields go before what it says.
+/// Settings of the Redis backend. User and password stand in the URL or in the fields.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisConfig {
@@ -164,8 +164,8 @@ impl RedisConfig {
         let mut target = parse_url(self.url.reveal())?;
         let password = sixpin_login::secret("password", self.password.as_ref(), self.password_file.as_deref())?;
         let login = &mut target.login;
-        login.user = self.user.clone().or(login.user.take());
-        login.password = password.or(login.password.take());
+        login.user = sixpin_login::once("user", login.user.take(), self.user.clone())?;
+        login.password = sixpin_login::once("password", login.password.take(), password)?;
         if login.user.is_some() && login.password.is_none() {
             return refuse("a user is given but no password: set `password` or `password_file`");
         }
@@ -272,12 +272,20 @@ mod tests {
     }
 
     #[test]
-    fn fields_go_before_the_url_and_the_password_is_never_shown() {
-        let mut config = RedisConfig::new("redis://ann:hush@h/0");
-        config.password = Some(Secret::new("hushhush"));
-        assert_eq!(config.target().unwrap().login.password, Some(Secret::new("hushhush")));
-        let shown = format!("{config:?} {:?}", config.target().unwrap());
+    fn the_login_stands_in_the_url_or_in_the_fields_and_the_password_is_never_shown() {
+        let fields = |user: Option<&str>, password: Option<&str>| RedisConfig {
+            user: user.map(Into::into),
+            password: password.map(Secret::new),
+            ..RedisConfig::new("redis://ann@h/0")
+        };
+        let config = fields(None, Some("hush"));
+        let target = config.target().unwrap();
+        let expected = Login { user: Some("ann".into()), password: Some(Secret::new("hush")) };
+        assert_eq!(target.login, expected);
+        let shown = format!("{config:?} {target:?}");
         assert!(!shown.contains("hush"), "{shown}");
+        let twice = fields(Some("bob"), Some("hush")).target().unwrap_err().to_string();
+        assert!(twice.contains("keep one"), "{twice}");
     }
 
     #[test]
