@@ -1,6 +1,6 @@
 //! The URL and the settings of an etcd store, checked.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -219,24 +219,16 @@ fn tls(secure: bool, settings: &Settings) -> Result<Option<ClientTlsConfig>, Ope
     }
     let mut tls = ClientTlsConfig::new();
     tls = match &settings.ca {
-        Some(path) => tls.ca_certificate(Certificate::from_pem(file("ca", path)?)),
+        Some(path) => tls.ca_certificate(Certificate::from_pem(sixpin_login::file("ca", path)?)),
         None => tls.with_native_roots(),
     };
-    tls = match (&settings.certificate, &settings.key) {
-        (Some(certificate), Some(key)) => {
-            tls.identity(Identity::from_pem(file("certificate", certificate)?, file("key", key)?))
-        }
-        (None, None) => tls,
-        _ => return bad("`certificate` and `key` go together: set both or none"),
-    };
+    if let Some(own) = sixpin_login::own_certificate(settings.certificate.as_deref(), settings.key.as_deref())? {
+        tls = tls.identity(Identity::from_pem(own.certificate, own.key));
+    }
     if let Some(name) = &settings.server_name {
         tls = tls.domain_name(name);
     }
     Ok(Some(tls))
-}
-
-fn file(setting: &str, path: &Path) -> Result<Vec<u8>, OpenError> {
-    std::fs::read(path).or_else(|error| bad(format!("`{setting}`: {} cannot be read: {error}", path.display())))
 }
 
 fn bad<T>(text: impl Into<String>) -> Result<T, OpenError> {

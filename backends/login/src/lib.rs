@@ -1,4 +1,4 @@
-//! How a broker logs in at its store: names and secrets from a URL, from settings, or from files.
+//! How a broker logs in at its store: names, secrets and certificates from a URL, from settings, or from files.
 //!
 //! Invariants: a secret is shown nowhere, neither by `Debug` nor in the error about one that is not text; whoever gives the
 //! same thing twice is told so.
@@ -105,6 +105,31 @@ pub fn secret(name: &str, given: Option<&Secret>, file: Option<&Path>) -> Result
         (None, Some(file)) => first_line(name, file).map(Some),
         (given, None) => Ok(given.cloned()),
     }
+}
+
+/// What proves to a server who we are, in PEM. Not `Debug`, because of the key.
+pub struct OwnCertificate {
+    /// The certificate.
+    pub certificate: Vec<u8>,
+    /// Its key.
+    pub key: Vec<u8>,
+}
+
+/// Our own certificate from the files that `certificate` and `key` name, if both are set.
+pub fn own_certificate(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<OwnCertificate>, OpenError> {
+    match (certificate, key) {
+        (Some(certificate), Some(path)) => {
+            Ok(Some(OwnCertificate { certificate: file("certificate", certificate)?, key: file("key", path)? }))
+        }
+        (None, None) => Ok(None),
+        _ => Err(OpenError::BadUrl("`certificate` and `key` go together: set both or none".into())),
+    }
+}
+
+/// What the file that the setting `name` names holds.
+pub fn file(name: &str, path: &Path) -> Result<Vec<u8>, OpenError> {
+    std::fs::read(path)
+        .map_err(|error| OpenError::BadUrl(format!("`{name}`: {} cannot be read: {error}", path.display())))
 }
 
 fn first_line(name: &str, file: &Path) -> Result<Secret, OpenError> {

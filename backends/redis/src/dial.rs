@@ -1,6 +1,5 @@
 //! How a connection is made: where to, who as, and what must be true of the server before it is used.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -217,25 +216,16 @@ impl Dialer {
 
 /// What proves the servers to us, and us to them. None: the authorities of the system, and no proof of ours.
 fn certificates(config: &RedisConfig, tls: bool) -> Result<Option<TlsCertificates>, OpenError> {
-    let bad = |text: &str| Err(OpenError::BadUrl(text.to_owned()));
-    let client_tls = match (&config.certificate, &config.key) {
-        (Some(certificate), Some(key)) => {
-            Some(ClientTlsConfig { client_cert: file("certificate", certificate)?, client_key: file("key", key)? })
-        }
-        (None, None) => None,
-        _ => return bad("`certificate` and `key` go together: set both or none"),
-    };
-    let root_cert = config.ca.as_deref().map(|path| file("ca", path)).transpose()?;
+    let own = sixpin_login::own_certificate(config.certificate.as_deref(), config.key.as_deref())?;
+    let client_tls = own.map(|own| ClientTlsConfig { client_cert: own.certificate, client_key: own.key });
+    let root_cert = config.ca.as_deref().map(|path| sixpin_login::file("ca", path)).transpose()?;
     match (tls, client_tls.is_some() || root_cert.is_some()) {
         (true, true) => Ok(Some(TlsCertificates { client_tls, root_cert })),
-        (false, true) => bad("certificates are set, but the URL says redis://: write rediss:// for TLS"),
+        (false, true) => {
+            Err(OpenError::BadUrl("certificates are set, but the URL says redis://: write rediss:// for TLS".into()))
+        }
         (_, false) => Ok(None),
     }
-}
-
-fn file(setting: &str, path: &Path) -> Result<Vec<u8>, OpenError> {
-    std::fs::read(path)
-        .map_err(|error| OpenError::BadUrl(format!("`{setting}`: {} cannot be read: {error}", path.display())))
 }
 
 /// What an error while connecting means.

@@ -178,7 +178,7 @@ impl World {
     }
 
     /// When something happens next.
-    pub(crate) fn next(&self) -> Option<Time> {
+    fn next(&self) -> Option<Time> {
         self.queue.first_key_value().map(|((time, _), _)| *time)
     }
 
