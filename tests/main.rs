@@ -20,6 +20,7 @@ mod trouble;
 mod same_store;
 mod many_brokers;
 mod process;
+mod log;
 
 mod client_world;
 mod client_basics;

@@ -13,17 +13,22 @@ use v1::lock_service_client::LockServiceClient;
 use crate::support::{connect, credential, try_lock};
 
 /// A running program, killed with the test.
-struct Program {
-    child: Child,
+pub struct Program {
+    pub child: Child,
     folder: PathBuf,
 }
 
 impl Program {
-    fn start(name: &str, arguments: &[&str]) -> Self {
+    pub fn start(name: &str, arguments: &[&str]) -> Self {
         Self::start_by(name, &mut Command::new(env!("CARGO_BIN_EXE_sixpin")), arguments)
     }
 
     fn start_by(name: &str, command: &mut Command, arguments: &[&str]) -> Self {
+        Self::start_saying(name, command, arguments, Stdio::piped())
+    }
+
+    /// As [`Program::start`], with this as its standard error.
+    pub fn start_saying(name: &str, command: &mut Command, arguments: &[&str], log: Stdio) -> Self {
         let folder = std::env::temp_dir().join(format!("sixpin-test-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let ready = folder.join("ready");
@@ -31,14 +36,14 @@ impl Program {
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--ready-file"])
             .arg(&ready)
             .args(arguments)
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         Self { child, folder }
     }
 
     /// The addresses, once it listens.
-    fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
+    pub fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Ok(text) = std::fs::read_to_string(self.folder.join("ready")) {
@@ -50,11 +55,11 @@ impl Program {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -66,7 +71,7 @@ impl Program {
     }
 
     /// What it wrote to standard error, once it ended.
-    fn log(&mut self) -> String {
+    pub fn log(&mut self) -> String {
         let mut text = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         text

@@ -139,6 +139,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// No broker, or no store, could be reached.
     pub const UNREACHABLE: u8 = 69;
+    /// The program was wrong about something and ended itself.
+    pub const BUG: u8 = 70;
     /// A lock was lost.
     pub const LOST: u8 = 74;
     /// A lock was not granted in time.

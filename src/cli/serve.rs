@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::failure::Failure;
 use crate::backends::{self, Opener};
 use crate::config::{self, Config, ConfigError};
-use crate::log;
+use crate::log::{Log, panics};
 use crate::serve::Server;
 
 /// What `sixpin serve` takes. Flags override environment variables, which override the file.
@@ -94,9 +94,11 @@ pub fn run_with(args: &Args, opener: Opener) -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error, super::exit::CONFIG),
     };
-    if let Err(error) = log::start(&config.log) {
-        return refuse(&error, super::exit::CONFIG);
-    }
+    let log = match Log::start(&config.log) {
+        Ok(log) => log,
+        Err(error) => return refuse(&error, super::exit::CONFIG),
+    };
+    panics::end_the_process(&log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error, 1),
@@ -104,6 +106,7 @@ pub fn run_with(args: &Args, opener: Opener) -> ExitCode {
     let status = runtime.block_on(serve(args, config, opener));
     // Whatever still runs has been told to stop, and may not hold up the end.
     runtime.shutdown_background();
+    log.finish();
     status
 }
 

@@ -10,6 +10,7 @@ use sixpin_faults::world::{Plan, StoreKind};
 mod conformance;
 mod memory;
 mod order;
+mod panics;
 mod times;
 mod torture;
 mod trouble;

@@ -1,0 +1,89 @@
+//! Log lines, on standard error: as text for people or as JSON for programs.
+//!
+//! Invariants: writing a line never waits and never fails, whoever reads standard error, stopped to read it or went away
+//! (a broker that waits for the reader of its log stops answering keepalives, and its sessions die); what was left out
+//! is counted and said; nothing here takes memory without a limit.
+//!
+//! # Layout, in reading order
+//!
+//! * [`lines`]: the queue between those who log and standard error;
+//! * [`folding`]: a line that is repeated is written a few times, then counted;
+//! * [`panics`]: a panic is logged, and ends the process.
+
+pub mod lines;
+pub mod folding;
+pub mod panics;
+
+use std::io;
+use std::time::Duration;
+
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::config::file::LogFormat;
+use crate::config::{ConfigError, LogConfig};
+use folding::Folding;
+use lines::Lines;
+
+/// What a library logs of its own on the level of information repeats what the stores' own crates say, without saying
+/// of what. Directives that name it come later and win.
+const QUIETER: &str = "async_nats=warn";
+/// What was left out is said this often.
+const REPORT: Duration = Duration::from_secs(10);
+/// The end of the process waits no longer than this for lines that nobody takes.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The log of this process.
+#[derive(Debug, Clone)]
+pub struct Log {
+    lines: Lines,
+    folding: Folding,
+}
+
+impl Log {
+    /// Starts writing log lines to standard error. Once per process.
+    pub fn start(config: &LogConfig) -> Result<Self, ConfigError> {
+        let filter = EnvFilter::builder().parse(format!("{QUIETER},{}", config.level)).map_err(|error| {
+            ConfigError(format!("`log.level` is `{}`: {error}; write error, warn, info, debug or trace", config.level))
+        })?;
+        let cannot = |error: &dyn std::error::Error| ConfigError(format!("the log cannot be started: {error}"));
+        let lines = Lines::start(io::stderr()).map_err(|error| cannot(&error))?;
+        let folding = Folding::default();
+        // The library's own message about a line that it could not write would go to standard error by a macro that
+        // panics where nobody reads it.
+        let written = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(lines.clone());
+        let written = match config.format {
+            LogFormat::Text => written.with_target(false).with_ansi(false).boxed(),
+            LogFormat::Json => written.json().flatten_event(true).with_target(false).boxed(),
+        };
+        let started = tracing_subscriber::registry().with(filter).with(written.with_filter(folding.clone())).try_init();
+        started.map_err(|error| cannot(&error))?;
+        let log = Self { lines, folding };
+        log.report_regularly().map_err(|error| cannot(&error))?;
+        Ok(log)
+    }
+
+    /// Says what was left out, and gives what was said until now a moment to be written. Call it before the process ends.
+    pub fn finish(&self) {
+        self.report();
+        self.lines.flush(FLUSH_PATIENCE);
+    }
+
+    /// A thread of its own says what was left out: the tasks that log may be what is stuck.
+    fn report_regularly(&self) -> io::Result<()> {
+        let log = self.clone();
+        let work = move || {
+            loop {
+                std::thread::sleep(REPORT);
+                log.report();
+            }
+        };
+        std::thread::Builder::new().name("log-report".into()).spawn(work).map(drop)
+    }
+
+    fn report(&self) {
+        self.folding.report();
+        self.lines.report();
+    }
+}
