@@ -8,15 +8,19 @@ BUG ?=
 LEDGER ?= target/simulation.ledger
 ARGS ?=
 
-.PHONY: run test gate simulate simulate-long simulate-one hunt torture times crowd bench fuzz-replay
+.PHONY: run test test-long gate simulate simulate-long simulate-one hunt torture times crowd bench fuzz-replay
 
 ## Runs a broker in memory on 127.0.0.1:6616.
 run:
 	cargo run --release --locked -- serve
 
-## Runs every test.
+## Runs the tests, but those that take long. At most 20 minutes on two processors.
 test:
 	bash scripts/test
+
+## Runs what takes long: real processes under faults on every store, the full range of simulated schedules.
+test-long:
+	bash scripts/test-long
 
 ## What must pass before a change lands.
 gate:
