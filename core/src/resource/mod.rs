@@ -11,7 +11,8 @@
 //! one grant test: nothing in the holder set may conflict, and nobody may be ahead. Whenever something is given up, a
 //! regrant pass grants what can be granted, converters first.
 //!
-//! Rule names in comments (G5, D2, …) are those of the lock rules.
+//! Names of rules in comments (G5, D2, …) and sections are those of
+//! [`docs/lock-rules.md`](https://github.com/sixpin/sixpin/blob/main/docs/lock-rules.md).
 //!
 //! # What a step costs
 //!
