@@ -8,7 +8,7 @@ BUG ?=
 LEDGER ?= target/simulation.ledger
 ARGS ?=
 
-.PHONY: run test test-long gate simulate simulate-long simulate-one hunt torture times crowd bench fuzz-replay
+.PHONY: run test test-long gate pictures simulate simulate-long simulate-one hunt torture times crowd bench fuzz-replay
 
 ## Runs a broker in memory on 127.0.0.1:6616.
 run:
@@ -58,3 +58,7 @@ times:
 ## 100,000 sessions that keep alive at one broker for three minutes. Needs 20,000 open files.
 crowd:
 	cargo run --release --locked -p sixpin-faults -- sessions
+
+## Draws the pictures of docs/pictures again from their text. Needs Graphviz.
+pictures:
+	for text in docs/pictures/*.dot; do dot -Tsvg "$$text" -o "$${text%.dot}.svg"; done
