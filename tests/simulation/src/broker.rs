@@ -11,7 +11,7 @@ use sixpin_core::name::{Incarnation, Version};
 
 use crate::plan::{Fault, MS, SECOND, Time};
 use crate::planted::{Planted, WorldBug};
-use crate::world::{Event, World};
+use crate::world::{Event, Place, World};
 use crate::{network, wire};
 
 /// How long a broker waits for the store before an outcome counts as unknown.
@@ -79,9 +79,11 @@ pub(crate) struct BrokerNode {
     pub(crate) suspended: Time,
     pub(crate) suspended_until: Time,
     pub(crate) store_cut_until: Time,
-    calls: BTreeMap<u64, Call>,
+    /// Calls without an answer yet, and when each is given up.
+    calls: BTreeMap<u64, (Call, Place)>,
     next_call: u64,
-    ticks_at: Time,
+    /// The tick to come.
+    tick: Option<Place>,
     flushing: bool,
     watches: BTreeMap<Key, Version>,
 }
@@ -99,7 +101,7 @@ impl BrokerNode {
             store_cut_until: 0,
             calls: BTreeMap::new(),
             next_call: 1,
-            ticks_at: Time::MAX,
+            tick: None,
             flushing: false,
             watches: BTreeMap::new(),
         }
@@ -181,7 +183,6 @@ impl World {
         node.incarnation = incarnation;
         node.calls.clear();
         node.watches.clear();
-        node.ticks_at = Time::MAX;
         node.flushing = false;
         self.trace(|| format!("b{slot} starts as {incarnation:016x}"));
         self.broker_tick(slot);
@@ -190,6 +191,9 @@ impl World {
     /// The process ends: its streams break, soon or late.
     pub(crate) fn broker_stops(&mut self, slot: usize) {
         self.brokers[slot].machine = None;
+        if let Some(tick) = self.brokers[slot].tick.take() {
+            self.cancel(tick);
+        }
         let streams: Vec<u64> =
             self.streams.iter().filter(|(_, stream)| stream.slot == slot).map(|(id, _)| *id).collect();
         for stream in streams {
@@ -221,10 +225,20 @@ impl World {
         self.plan_flush(slot);
     }
 
-    pub(crate) fn broker_tick(&mut self, slot: usize) {
+    /// The tick of a process that is paused comes when it wakes.
+    pub(crate) fn broker_tick_comes(&mut self, slot: usize) {
+        let paused = self.brokers[slot].paused_until;
+        if paused > self.now {
+            self.brokers[slot].tick = Some(self.at(paused, Event::BrokerTick { slot }));
+            return;
+        }
+        self.brokers[slot].tick = None;
+        self.broker_tick(slot);
+    }
+
+    fn broker_tick(&mut self, slot: usize) {
         let clock = self.brokers[slot].clock(self.now);
         let mut effects = Vec::new();
-        self.brokers[slot].ticks_at = Time::MAX;
         let Some(machine) = &mut self.brokers[slot].machine else { return };
         if machine.deadline().is_some_and(|deadline| deadline <= clock.mono) {
             machine.tick(clock, &mut effects);
@@ -248,10 +262,12 @@ impl World {
         let node = &self.brokers[slot];
         let Some(deadline) = node.machine.as_ref().and_then(Broker::deadline) else { return };
         let at = node.real(deadline).max(self.now);
-        if at < node.ticks_at {
-            let incarnation = node.incarnation;
-            self.brokers[slot].ticks_at = at;
-            self.at(at, Event::BrokerTick { slot, incarnation });
+        if node.tick.is_some_and(|(time, _)| time == at) {
+            return;
+        }
+        let tick = self.at(at, Event::BrokerTick { slot });
+        if let Some(replaced) = self.brokers[slot].tick.replace(tick) {
+            self.cancel(replaced);
         }
     }
 
@@ -322,9 +338,9 @@ impl World {
         let node = &mut self.brokers[slot];
         let (incarnation, call) = (node.incarnation, node.next_call);
         node.next_call += 1;
-        node.calls.insert(call, body.clone());
         self.trace(|| format!("b{slot} -> store {body:?}"));
-        self.after(CALL_TIMEOUT, Event::CallGivenUp { slot, incarnation, call });
+        let given_up = self.after(CALL_TIMEOUT, Event::CallGivenUp { slot, incarnation, call });
+        self.brokers[slot].calls.insert(call, (body.clone(), given_up));
         let Some(delay) = self.store_delay(slot) else { return };
         // A request that was answered does not come twice. One whose answer is lost may: its sender tried again below us.
         let faults = self.plan.faults;
@@ -467,14 +483,15 @@ impl World {
             self.at(paused, Event::CallAnswered { slot, incarnation, call, input });
             return;
         }
-        if node.calls.remove(&call).is_some() {
+        if let Some((_, given_up)) = node.calls.remove(&call) {
+            self.cancel(given_up);
             self.trace(|| format!("b{slot} <- store {input:?}"));
             self.broker_input(slot, *input);
         }
     }
 
     pub(crate) fn call_given_up(&mut self, slot: usize, call: u64) {
-        if let Some(body) = self.brokers[slot].calls.remove(&call) {
+        if let Some((body, _)) = self.brokers[slot].calls.remove(&call) {
             self.trace(|| format!("b{slot} gives up on {body:?}"));
             self.check.tally.unknowns += 1;
             let input = if self.has(WorldBug::SilenceTakenForRefusal) { body.refused() } else { body.given_up() };

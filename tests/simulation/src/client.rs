@@ -11,7 +11,7 @@ use sixpin_proto::v1;
 use crate::check::{self, Register};
 use crate::plan::{MS, Time};
 use crate::planted::{Planted, WorldBug};
-use crate::world::{Event, World};
+use crate::world::{Event, Place, World};
 
 /// Claims that a program has or wants at once.
 const CLAIMS_MAX: usize = 3;
@@ -46,7 +46,8 @@ pub(crate) struct ClientNode {
     /// How fast its clock runs, in thousandths.
     rate: u64,
     pub(crate) paused_until: Time,
-    ticks_at: Time,
+    /// The tick to come.
+    tick: Option<Place>,
     next_operation: u64,
     aims: BTreeMap<OperationId, Aim>,
     pub(crate) held: BTreeMap<u64, Held>,
@@ -69,7 +70,7 @@ impl ClientNode {
             life: 0,
             rate: [990, 1_000, 1_010][rng.usize(..3)],
             paused_until: 0,
-            ticks_at: Time::MAX,
+            tick: None,
             next_operation: 1,
             aims: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -154,7 +155,6 @@ impl World {
         node.logic = Some(logic);
         node.life += 1;
         node.valid_until = Duration::ZERO;
-        node.ticks_at = Time::MAX;
         node.aims.clear();
         node.held.clear();
         node.closing = false;
@@ -179,6 +179,9 @@ impl World {
     pub(crate) fn client_stops(&mut self, client: usize) {
         self.clients[client].logic = None;
         self.clients[client].held.clear();
+        if let Some(tick) = self.clients[client].tick.take() {
+            self.cancel(tick);
+        }
         let streams: Vec<u64> = self
             .streams
             .iter()
@@ -198,10 +201,20 @@ impl World {
         self.client_outputs(client, outputs);
     }
 
-    pub(crate) fn client_tick(&mut self, client: usize) {
+    /// The tick of a process that is paused comes when it wakes.
+    pub(crate) fn client_tick_comes(&mut self, client: usize) {
+        let paused = self.clients[client].paused_until;
+        if paused > self.now {
+            self.clients[client].tick = Some(self.at(paused, Event::ClientTick { client }));
+            return;
+        }
+        self.clients[client].tick = None;
+        self.client_tick(client);
+    }
+
+    fn client_tick(&mut self, client: usize) {
         let clock = self.clients[client].clock(self.now);
         let mut outputs = Vec::new();
-        self.clients[client].ticks_at = Time::MAX;
         let Some(logic) = &mut self.clients[client].logic else { return };
         logic.tick(clock, &mut outputs);
         self.client_outputs(client, outputs);
@@ -214,10 +227,12 @@ impl World {
         let node = &self.clients[client];
         let Some(deadline) = node.logic.as_ref().and_then(Machine::deadline) else { return };
         let at = node.real(deadline).max(self.now + 1);
-        if at < node.ticks_at {
-            let life = node.life;
-            self.clients[client].ticks_at = at;
-            self.at(at, Event::ClientTick { client, life });
+        if node.tick.is_some_and(|(time, _)| time == at) {
+            return;
+        }
+        let tick = self.at(at, Event::ClientTick { client });
+        if let Some(replaced) = self.clients[client].tick.replace(tick) {
+            self.cancel(replaced);
         }
     }
 

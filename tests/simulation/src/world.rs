@@ -21,11 +21,14 @@ const EPOCH_10US: u64 = 179_000_000_000_000;
 /// How many old states the store keeps for reads that are stale.
 const SNAPSHOTS: usize = 16;
 
+/// When an event comes, and which of those of that moment it is.
+pub(crate) type Place = (Time, u64);
+
 /// What happens.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A broker's timer.
-    BrokerTick { slot: usize, incarnation: u64 },
+    BrokerTick { slot: usize },
     /// A broker has drained its inputs.
     BrokerFlush { slot: usize, incarnation: u64 },
     /// Something for a broker machine that did not come from the store.
@@ -39,7 +42,7 @@ pub(crate) enum Event {
     /// A broker process starts.
     BrokerStarts { slot: usize },
     /// A client's timer.
-    ClientTick { client: usize, life: u32 },
+    ClientTick { client: usize },
     /// A client's program does something.
     Program { client: usize, life: u32 },
     /// A client process starts.
@@ -73,7 +76,7 @@ pub struct World {
     pub(crate) planted: Option<Planted>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) now: Time,
-    queue: BTreeMap<(Time, u64), Event>,
+    queue: BTreeMap<Place, Event>,
     sequence: u64,
     /// Events so far.
     pub events: u64,
@@ -159,13 +162,20 @@ impl World {
         self.plan.heal_at + self.plan.calm + 25 * SECOND
     }
 
-    pub(crate) fn at(&mut self, time: Time, event: Event) {
+    pub(crate) fn at(&mut self, time: Time, event: Event) -> Place {
         self.sequence += 1;
-        self.queue.insert((time.max(self.now), self.sequence), event);
+        let place = (time.max(self.now), self.sequence);
+        self.queue.insert(place, event);
+        place
     }
 
-    pub(crate) fn after(&mut self, delay: Time, event: Event) {
-        self.at(self.now + delay, event);
+    pub(crate) fn after(&mut self, delay: Time, event: Event) -> Place {
+        self.at(self.now + delay, event)
+    }
+
+    /// An event that is not wanted any more does not come.
+    pub(crate) fn cancel(&mut self, place: Place) {
+        self.queue.remove(&place);
     }
 
     /// Runs the schedule; the text of the first violation, if there is one.
@@ -195,11 +205,7 @@ impl World {
     fn step(&mut self, event: Event) {
         match event {
             Event::BrokerStarts { slot } => self.broker_starts(slot),
-            Event::BrokerTick { slot, incarnation } => {
-                if self.broker_ready(slot, incarnation, || Event::BrokerTick { slot, incarnation }) {
-                    self.broker_tick(slot);
-                }
-            }
+            Event::BrokerTick { slot } => self.broker_tick_comes(slot),
             Event::BrokerFlush { slot, incarnation } => {
                 if self.broker_ready(slot, incarnation, || Event::BrokerFlush { slot, incarnation }) {
                     self.broker_flush(slot);
@@ -218,11 +224,7 @@ impl World {
                 }
             }
             Event::ClientStarts { client } => self.client_starts(client),
-            Event::ClientTick { client, life } => {
-                if self.client_ready(client, life, || Event::ClientTick { client, life }) {
-                    self.client_tick(client);
-                }
-            }
+            Event::ClientTick { client } => self.client_tick_comes(client),
             Event::Program { client, life } => {
                 if self.client_ready(client, life, || Event::Program { client, life }) {
                     self.program(client);
