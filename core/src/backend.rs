@@ -162,6 +162,9 @@ pub enum StoreError {
     /// The store lost its memory: the root record changed or a version fell.
     #[error("the store lost its memory: {0}")]
     Amnesia(String),
+    /// A list was to go on from a place that no page of its family can have named. Nothing is wrong with the store.
+    #[error("no list was ever continued from there")]
+    NoSuchPlace,
 }
 
 /// How much an acknowledged write survives. Ordered.
@@ -319,6 +322,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A page of keys and versions, `limit` at most, in a stable order; a hint like a read. Only keys that have a record:
     /// a marker is not listed. A key that stands through the whole listing comes exactly once, whatever else is written.
+    ///
+    /// `after` is the `next` of an earlier page, and comes from whoever asked: what cannot be one is
+    /// [`StoreError::NoSuchPlace`].
     fn list<'a>(
         &'a self,
         family: &'a Family,

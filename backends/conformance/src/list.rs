@@ -159,6 +159,7 @@ macro_rules! __group {
             contract::lists::pages_of_every_size_cover_everything_once,
             contract::lists::a_list_can_be_limited_to_a_prefix,
             contract::lists::lists_do_not_mix,
+            contract::lists::a_list_goes_on_only_from_where_a_page_ended,
             contract::lists::a_list_follows_the_records,
             contract::lists::a_list_misses_nothing_while_others_write,
             contract::lanes::an_older_generation_is_stale,

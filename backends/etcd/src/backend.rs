@@ -38,6 +38,11 @@ pub struct EtcdBackend {
 }
 
 impl EtcdBackend {
+    /// Checks everything that can be checked without a server.
+    pub fn check(url: &str, settings: &Settings) -> Result<(), OpenError> {
+        Config::new(url, settings).map(|_| ())
+    }
+
     /// Checks the cluster at a URL and opens the store in it. The error says what to change.
     pub async fn open(url: &str, settings: &Settings) -> Result<Self, OpenError> {
         let config = Config::new(url, settings)?;
@@ -91,8 +96,7 @@ impl EtcdBackend {
     async fn list_page(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
         let keys = &self.store.keys;
         let Some(mut range) = keys.family(family, after) else {
-            // Nothing is wrong with the store, and nothing happened.
-            return Err(StoreError::Unavailable("no list was ever continued from there".into()));
+            return Err(StoreError::NoSuchPlace);
         };
         let limit = limit.clamp(1, limits::PAGE_MAX);
         let mut page = Page::default();

@@ -303,6 +303,5 @@ fn key_of_cursor(family: &Family, cursor: &str) -> Result<Key, StoreError> {
             Some(Key::Resource(ResourceId { lockspace, name: ResourceName::new(name).ok()? }))
         }),
     };
-    // Nothing is wrong with the store, and nothing happened.
-    key.ok_or_else(|| StoreError::Unavailable("no list was ever continued from there".into()))
+    key.ok_or(StoreError::NoSuchPlace)
 }

@@ -67,6 +67,9 @@ impl Store {
         let deadline = self.deadline();
         let enough = Instant::now() + PAGE_TIME;
         let limit = limit.max(1);
+        if !after.is_none_or(is_cursor) {
+            return Err(StoreError::NoSuchPlace);
+        }
         let connection = self.control.connection(deadline).await?;
         let late = || StoreError::Unavailable("JetStream did not list in time".into());
         let info = timeout_at(deadline, self.api.info(connection.client(), None)).await.map_err(|_| late())?;
@@ -74,7 +77,8 @@ impl Store {
         let mut cursor = after.unwrap_or_default().to_owned();
         let mut page = Page::default();
         for (first, second, end) in Parts::of(info.state.num_subjects).from(&cursor) {
-            if Instant::now() > enough {
+            // One part at least: a page that got nowhere could not say where to go on.
+            if Instant::now() > enough && Some(cursor.as_str()) > after {
                 page.next = Some(cursor);
                 return Ok(page);
             }
@@ -147,6 +151,17 @@ impl Store {
     }
 }
 
+/// Whether a page could have named this place: a subject that begins with the two digits of its hash, or the end of a
+/// part.
+fn is_cursor(after: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    match after.as_bytes() {
+        [first, b'/'] => is_digit(*first),
+        [first, b'.', second, b'/'] | [first, b'.', second, b'.', _, ..] => is_digit(*first) && is_digit(*second),
+        _ => false,
+    }
+}
+
 fn belongs(family: &Family, key: &Key) -> bool {
     match (family, key) {
         // The lockspace was part of the filter.
@@ -163,6 +178,19 @@ fn unavailable(failure: &Failure) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cursor_is_a_place_or_the_end_of_a_part() {
+        for cursor in ["7.f.default.a", "7.f.~", "7/", "a.0/"] {
+            assert!(is_cursor(cursor), "{cursor}");
+        }
+        for cursor in ["", "7", "g/", "7.f", "7.f.", "7.g.a", "F.0.a", "default/a", "~"] {
+            assert!(!is_cursor(cursor), "{cursor}");
+        }
+        for parts in [Parts::Sixteen, Parts::All] {
+            assert!(parts.from("").iter().all(|(_, _, end)| is_cursor(end)));
+        }
+    }
 
     #[test]
     fn parts_cover_everything_in_order() {

@@ -117,7 +117,7 @@ impl Store {
     pub(crate) async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
         self.witness.remembers()?;
         if after.is_some_and(|after| key_of(family, after).is_none()) {
-            return Err(StoreError::Unavailable("no list was ever continued from there".into()));
+            return Err(StoreError::NoSuchPlace);
         }
         let limit = limit.clamp(1, LIST_KEYS_MAX);
         let parts = self.keys.tags().map(|tag| self.names(tag, family, after, limit + 1));

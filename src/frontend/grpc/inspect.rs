@@ -156,7 +156,7 @@ async fn claims_of_session(
 ) -> Result<v1::ListClaimsReply, RequestError> {
     let after = match after {
         "" => 0,
-        number => number.parse().map_err(|_| bad_after())?,
+        number => number.parse().map_err(|_| lookup::bad_after())?,
     };
     let mut places = match engine.query(Query::Claims { session }).await? {
         Reply::Claims(places) => places,
@@ -228,17 +228,13 @@ impl Place {
         if after.is_empty() {
             return Ok(Self { engine: 0, session: None });
         }
-        let (engine, session) = after.split_once(':').ok_or_else(bad_after)?;
+        let (engine, session) = after.split_once(':').ok_or_else(lookup::bad_after)?;
         let session = match session {
             "" => None,
-            session => Some(session.parse().map_err(|_| bad_after())?),
+            session => Some(session.parse().map_err(|_| lookup::bad_after())?),
         };
-        Ok(Self { engine: engine.parse().map_err(|_| bad_after())?, session })
+        Ok(Self { engine: engine.parse().map_err(|_| lookup::bad_after())?, session })
     }
-}
-
-fn bad_after() -> RequestError {
-    invalid("`after` is not the `next` of an earlier page")
 }
 
 /// A watched resource. There is no queue: what changes while the client is busy is merged into the next state.

@@ -16,6 +16,11 @@ const RECORDS_PER_READ: usize = 32;
 /// Entries of a page unless the caller says how many.
 const PAGE_DEFAULT: usize = 100;
 
+/// A listing that is to go on from a place that it never named.
+pub(super) fn bad_after() -> RequestError {
+    invalid("`after` is not the `next` of an earlier page")
+}
+
 /// How many entries a page has.
 pub(super) fn page_limit(limit: u32) -> Result<usize, RequestError> {
     match limit as usize {
@@ -83,7 +88,10 @@ async fn in_time<T>(
     read: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, RequestError> {
     match tokio::time::timeout(engine.profile().commit_timeout, read).await {
-        Ok(result) => result.map_err(|error| RequestError::Unavailable(format!("{error}; try again"))),
+        Ok(result) => result.map_err(|error| match error {
+            StoreError::NoSuchPlace => bad_after(),
+            error => RequestError::Unavailable(format!("{error}; try again")),
+        }),
         Err(_) => Err(RequestError::Unavailable("the store does not answer; try again".into())),
     }
 }

@@ -139,6 +139,23 @@ pub async fn lists_do_not_mix(fixture: &dyn Fixture) {
     lists(&broker, &in_lockspace("a", ""), 2, &expected).await;
 }
 
+/// Where a list goes on comes from whoever asks: what no page can have named is told from a store that is away.
+pub async fn a_list_goes_on_only_from_where_a_page_ended(fixture: &dyn Fixture) {
+    let broker = Broker::join(fixture).await;
+    broker.put(&resource("r"), Version::ABSENT, "x").await;
+    for after in ["", "nowhere", "~", "DEFAULT r"] {
+        for family in [Family::AllResources, Family::Sessions, in_lockspace("default", "")] {
+            let answer = loop {
+                match broker.backend.list(&family, Some(after), 10).await {
+                    Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => sleep(Duration::from_millis(10)).await,
+                    answer => break answer,
+                }
+            };
+            assert_eq!(answer, Err(StoreError::NoSuchPlace), "a list of {family:?} after {after:?}");
+        }
+    }
+}
+
 /// What was deleted is not listed, and what was changed is listed at its new version.
 pub async fn a_list_follows_the_records(fixture: &dyn Fixture) {
     let broker = Broker::join(fixture).await;

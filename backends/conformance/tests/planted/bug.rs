@@ -43,6 +43,8 @@ pub(crate) enum Bug {
     SkipsAtPageEnds,
     /// A list does not look at the prefix.
     IgnoresPrefixes,
+    /// A list that goes on from nowhere is at its end.
+    GoesOnFromAnywhere,
     /// Two writes may get the same version.
     RepeatsVersions,
     /// After a delete a key begins anew.

@@ -87,6 +87,7 @@ mod finds {
         ListsOnePageOnly: Contract pages_of_every_size_cover_everything_once;
         SkipsAtPageEnds: Contract pages_of_every_size_cover_everything_once, a_list_misses_nothing_while_others_write;
         IgnoresPrefixes: Contract a_list_can_be_limited_to_a_prefix;
+        GoesOnFromAnywhere: Contract a_list_goes_on_only_from_where_a_page_ended;
         RepeatsVersions: Contract versions_rise_with_every_write;
         RestartsVersionsAfterDelete: Contract versions_rise_over_delete_and_create;
         CountsFromOne: Contract versions_start_at_the_clock;

@@ -154,10 +154,10 @@ fn a_cursor_that_is_none_is_refused() {
     let store = store(StoreKind::CHECKING);
     for cursor in ["", "no slash", "BAD/name", "default/", "default/\n"] {
         let page = store.list(&Family::AllResources, Some(cursor), 10);
-        assert!(matches!(page, Err(StoreError::Unavailable(_))), "{cursor:?}: {page:?}");
+        assert!(matches!(page, Err(StoreError::NoSuchPlace)), "{cursor:?}: {page:?}");
     }
     let page = store.list(&Family::Sessions, Some("default/r"), 10);
-    assert!(matches!(page, Err(StoreError::Unavailable(_))), "{page:?}");
+    assert!(matches!(page, Err(StoreError::NoSuchPlace)), "{page:?}");
 }
 
 #[test]

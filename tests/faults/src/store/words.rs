@@ -161,6 +161,7 @@ pub enum StoreError {
     Evicted,
     Corrupt(String),
     Amnesia(String),
+    NoSuchPlace,
 }
 
 impl From<core::StoreError> for StoreError {
@@ -171,6 +172,7 @@ impl From<core::StoreError> for StoreError {
             core::StoreError::Evicted => Self::Evicted,
             core::StoreError::Corrupt(text) => Self::Corrupt(text),
             core::StoreError::Amnesia(text) => Self::Amnesia(text),
+            core::StoreError::NoSuchPlace => Self::NoSuchPlace,
         }
     }
 }
@@ -183,6 +185,7 @@ impl From<StoreError> for core::StoreError {
             StoreError::Evicted => Self::Evicted,
             StoreError::Corrupt(text) => Self::Corrupt(text),
             StoreError::Amnesia(text) => Self::Amnesia(text),
+            StoreError::NoSuchPlace => Self::NoSuchPlace,
         }
     }
 }
