@@ -3,11 +3,10 @@
 use sixpin_proto::v1;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use v1::client_message::Body as Ask;
 
 use crate::support::store::Reason;
-use crate::support::{Broker, convert, resource, soon, wait_lock};
+use crate::support::{Broker, convert, reason, resource, soon, wait_lock};
 
 #[tokio::test]
 async fn a_resource_shows_its_three_queues_in_order() {
@@ -160,17 +159,50 @@ async fn the_standard_services_are_there() {
         let status = health.check(request).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::Serving, "{service}");
     }
-    let mut reflection =
-        tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(broker.channel().await);
-    let request = tonic_reflection::pb::v1::ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(
-            tonic_reflection::pb::v1::server_reflection_request::MessageRequest::FileContainingSymbol(
-                "sixpin.v1.LockService".into(),
-            ),
-        ),
-    };
+    reflects(&broker).await;
+    reflects_as_before(&broker).await;
+}
+
+async fn reflects(broker: &Broker) {
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_response::MessageResponse};
+    let mut reflection = ServerReflectionClient::new(broker.channel().await);
+    let symbol = MessageRequest::FileContainingSymbol("sixpin.v1.LockService".into());
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(symbol) };
     let mut answers = reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
     assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{answer:?}");
+}
+
+/// Many programs know only the version of the service before its first.
+async fn reflects_as_before(broker: &Broker) {
+    use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1alpha::{ServerReflectionRequest, server_reflection_response::MessageResponse};
+    let mut reflection = ServerReflectionClient::new(broker.channel().await);
+    let symbol = MessageRequest::FileContainingSymbol("sixpin.v1.LockService".into());
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(symbol) };
+    let mut answers = reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+    assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_listing_goes_on_only_from_where_one_ended() {
+    let broker = Broker::start().await;
+    let mut inspect = broker.inspect().await;
+    let after = || "nowhere".to_owned();
+    let resources = v1::ListResourcesRequest { after: after(), ..Default::default() };
+    let owner = v1::ListClaimsRequest { owner: "o".into(), after: after(), ..Default::default() };
+    let refusals = [
+        inspect.list_resources(resources).await.map(|_| ()),
+        inspect.list_claims(owner).await.map(|_| ()),
+        inspect.list_sessions(v1::ListSessionsRequest { after: after(), ..Default::default() }).await.map(|_| ()),
+    ];
+    for refusal in refusals {
+        let status = refusal.unwrap_err();
+        assert_eq!(reason(&status), (tonic::Code::InvalidArgument, v1::Reason::Invalid));
+        assert!(status.message().contains("`after`"), "{status:?}");
+    }
 }

@@ -72,21 +72,18 @@ fn common_routes(runtime: &Runtime, health: &Health) -> Routes {
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let routes = Routes::new(inspect).add_service(health.service());
     // The descriptors are compiled in; that they can be read is checked by a test. Without them nothing else is worse.
-    match reflection() {
-        Ok(reflection) => routes.add_service(reflection),
-        Err(error) => {
+    // Both versions of the service: many programs ask for the older one only.
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "the reflection service is missing");
             routes
         }
     }
 }
 
-fn reflection() -> Result<
-    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
-    tonic_reflection::server::Error,
-> {
+fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(sixpin_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
 }
