@@ -2,6 +2,8 @@
 //!
 //! A new backend is one arm in [`open`], one crate beside `memory`, and one row in `docs/backends.md`.
 
+mod url;
+
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -14,6 +16,7 @@ use sixpin_nats::{NatsBackend, NatsConfig};
 use sixpin_redis::{RedisBackend, RedisConfig, Secret};
 
 use crate::config::{BackendConfig, explained};
+use url::Url;
 
 /// How a process opens its stores. The program's own is [`opener`]; a test may put one in its place that knows one more
 /// kind of store.
@@ -31,47 +34,70 @@ pub fn opener() -> Opener {
 ///
 /// The futures of the stores are deep, so each is boxed: whoever waits for this one stays small.
 pub async fn open(config: &BackendConfig, require: Durability) -> OpenResult {
-    let url = config.url.as_str();
-    let (scheme, _) = url.split_once(':').unwrap_or((url, ""));
-    // What stands after a plus says how servers of this kind are put together.
-    match scheme.split('+').next().unwrap_or(scheme) {
+    match plan(config)? {
         // Memory is exempt from `require`: who chooses it knows that a restart forgets everything.
-        "memory" => open_memory(config),
-        "redis" | "rediss" => Box::pin(open_redis(config, require)).await,
-        "etcd" | "etcds" => durable_enough(Box::pin(open_etcd(config)).await?, config, require),
-        "nats" | "tls" => durable_enough(Box::pin(open_nats(config)).await?, config, require),
-        _ => Err(OpenError::BadUrl(format!(
-            "`{}` is not the URL of a store: write memory:, redis://host:port/db, redis+sentinel://host:port/master/db, \
-             redis+cluster://host:port, etcd://host:port,host:port or nats://host:port; with TLS rediss://, etcds:// or tls://",
-            redacted(url)
-        ))),
+        // Nobody else can open it, so the broker may trust what it remembers.
+        Plan::Memory => Ok(Arc::new(MemoryStore::new().backend(false))),
+        Plan::Redis(config) => Ok(Arc::new(Box::pin(RedisBackend::open(&config, require)).await?)),
+        Plan::Etcd(url, settings) => {
+            let backend = Arc::new(Box::pin(EtcdBackend::open(&url, &settings)).await?);
+            durable_enough(backend, config, require)
+        }
+        Plan::Nats(checked) => {
+            let backend = Arc::new(Box::pin(NatsBackend::open(*checked)).await?);
+            durable_enough(backend, config, require)
+        }
     }
 }
 
-fn open_memory(config: &BackendConfig) -> OpenResult {
+/// Checks all that can be checked of a store without reaching it.
+pub fn check(config: &BackendConfig) -> Result<(), OpenError> {
+    match plan(config)? {
+        Plan::Memory | Plan::Nats(_) => Ok(()),
+        Plan::Redis(config) => config.check(),
+        Plan::Etcd(url, settings) => EtcdBackend::check(&url, &settings),
+    }
+}
+
+/// What is to be opened, and how.
+enum Plan {
+    Memory,
+    Redis(Box<RedisConfig>),
+    Etcd(String, Box<sixpin_etcd::Settings>),
+    Nats(Box<NatsConfig>),
+}
+
+fn plan(config: &BackendConfig) -> Result<Plan, OpenError> {
+    let url = Url::parse(&config.url).short()?;
+    let (scheme, _) = url.split_once(':').unwrap_or((&url, ""));
+    // What stands after a plus says how servers of this kind are put together.
+    Ok(match scheme.split('+').next().unwrap_or(scheme) {
+        "memory" => {
+            check_memory(config)?;
+            Plan::Memory
+        }
+        "redis" | "rediss" => Plan::Redis(Box::new(RedisConfig { url: Secret::new(url), ..settings(config)? })),
+        "etcd" | "etcds" => Plan::Etcd(url, Box::new(settings(config)?)),
+        "nats" | "tls" => Plan::Nats(Box::new(NatsConfig::new(&url, settings(config)?)?)),
+        _ => {
+            return Err(OpenError::BadUrl(format!(
+                "`{}` is not the URL of a store: write memory:, redis://host:port/db, \
+                 redis+sentinel://host:port/master/db, redis+cluster://host:port, etcd://host:port,host:port or \
+                 nats://host:port; with TLS rediss://, etcds:// or tls://",
+                redacted(&url)
+            )));
+        }
+    })
+}
+
+fn check_memory(config: &BackendConfig) -> Result<(), OpenError> {
     if config.url != "memory:" {
         return Err(OpenError::BadUrl(format!("`{}`: the memory store is just `memory:`", redacted(&config.url))));
     }
     if let Some(setting) = config.settings.keys().next() {
         return Err(OpenError::BadUrl(format!("the memory store has no setting `{setting}`")));
     }
-    // Nobody else can open it, so the broker may trust what it remembers.
-    Ok(Arc::new(MemoryStore::new().backend(false)))
-}
-
-async fn open_redis(config: &BackendConfig, require: Durability) -> OpenResult {
-    let settings = RedisConfig { url: Secret::new(&config.url), ..settings(config)? };
-    Ok(Arc::new(RedisBackend::open(&settings, require).await?))
-}
-
-async fn open_etcd(config: &BackendConfig) -> OpenResult {
-    let settings: sixpin_etcd::Settings = settings(config)?;
-    Ok(Arc::new(EtcdBackend::open(&config.url, &settings).await?))
-}
-
-async fn open_nats(config: &BackendConfig) -> OpenResult {
-    let checked = NatsConfig::new(&config.url, settings(config)?)?;
-    Ok(Arc::new(NatsBackend::open(checked).await?))
+    Ok(())
 }
 
 /// The settings beside a URL, as its store knows them.
@@ -100,7 +126,7 @@ fn durable_enough(backend: Arc<dyn Backend>, config: &BackendConfig, require: Du
 }
 
 /// A class of durability as the configuration writes it.
-fn class(durability: Durability) -> &'static str {
+pub fn class(durability: Durability) -> &'static str {
     match durability {
         Durability::Volatile => "volatile",
         Durability::CrashSafe => "crash-safe",
@@ -111,23 +137,12 @@ fn class(durability: Durability) -> &'static str {
 
 /// A URL without what may be a secret in it, for logs and errors.
 pub fn redacted(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
-    let path = path.find('?').map_or(path, |query| &path[..query]);
-    format!("{scheme}://{hosts}{path}")
+    Url::parse(url).redacted()
 }
 
 /// True if a URL holds a secret: everybody on the host can read the arguments of a process.
 pub fn has_secret(url: &str) -> bool {
-    let Some((scheme, rest)) = url.split_once("://") else { return false };
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    // What stands alone before the @ is a user in most URLs and a token in those of NATS.
-    let user = authority.rsplit_once('@').map(|(user, _)| user);
-    let in_user = user.is_some_and(|user| user.contains(':') || matches!(scheme, "nats" | "tls"));
-    let query = rest.split_once('?').map_or("", |(_, query)| query).to_lowercase();
-    in_user || ["pass", "token", "secret"].iter().any(|word| query.contains(word))
+    Url::parse(url).has_secret()
 }
 
 #[cfg(test)]
@@ -142,6 +157,15 @@ mod tests {
             assert!(has_secret(url), "{url}");
             let shown = redacted(url);
             assert!(!shown.contains('p') && !shown.contains("token") || shown.starts_with("etcd://a,b"), "{shown}");
+        }
+        for url in [
+            "nats://a,nats://u:p@b",
+            "nats://a/,nats://u:p@b/x?y",
+            "etcd://a/x?pass=p,etcd://b",
+            "nats://a, nats://p@b",
+        ] {
+            assert!(has_secret(url), "{url}");
+            assert!(!redacted(url).contains('p'), "{}", redacted(url));
         }
         for url in ["memory:", "redis://h:1/0", "redis://user@h", "etcd://a:1,b:2", "nats://h:4222"] {
             assert!(!has_secret(url), "{url}");
@@ -180,7 +204,7 @@ mod tests {
             ("nats://h:x", "", "host:port"),
             ("nats://h", "buckets = 'b'", "buckets"),
             ("nats://h", "password = 'secret'", "together"),
-            ("nats://u:secret@h", "bucket = 5", "nats://h"),
+            ("nats://u:secret@h", "bucket = 5.5", "nats://h"),
         ] {
             let error = refusal(url, settings).await;
             assert!(matches!(error, OpenError::BadUrl(_)), "{error}");

@@ -114,6 +114,57 @@ fn settings_beside_a_url_may_come_from_elsewhere_than_the_url() {
 }
 
 #[test]
+fn the_variables_of_kubernetes_are_no_settings() {
+    let services = [
+        ("SIXPIN_SERVE_PORT", "tcp://10.96.0.12:6616"),
+        ("SIXPIN_SERVE_SERVICE_HOST", "10.96.0.12"),
+        ("SIXPIN_SERVE_SERVICE_PORT", "6616"),
+        ("SIXPIN_SERVE_SERVICE_PORT_GRPC", "6616"),
+        ("SIXPIN_SERVE_PORT_6616_TCP", "tcp://10.96.0.12:6616"),
+        ("SIXPIN_SERVE_PORT_6616_TCP_PROTO", "tcp"),
+        ("SIXPIN_SERVE_PORT_6616_TCP_PORT", "6616"),
+        ("SIXPIN_SERVE_PORT_6616_TCP_ADDR", "10.96.0.12"),
+        // Those of a service named sixpin-serve-admin.
+        ("SIXPIN_SERVE_ADMIN_SERVICE_HOST", "10.96.0.13"),
+        ("SIXPIN_SERVE_ADMIN_SERVICE_PORT_ADMIN_GRPC", "6617"),
+        ("SIXPIN_SERVE_ADMIN_PORT", "udp://10.96.0.13:6617"),
+        ("SIXPIN_SERVE_ADMIN_PORT_6617_UDP_PORT", "6617"),
+    ];
+    assert_eq!(environment(&services).unwrap(), parse("").unwrap());
+    // What a person may have meant is still refused.
+    for (name, value) in [
+        ("SIXPIN_SERVE_PORT", "6616"),
+        ("SIXPIN_SERVE_LISTEN_PORT", "6616"),
+        ("SIXPIN_SERVE_PORT_6616", "tcp://10.96.0.12:6616"),
+        ("SIXPIN_SERVE_PORT_X_TCP", "tcp"),
+        ("SIXPIN_SERVE_SERVICE", "x"),
+        ("SIXPIN_SERVE_HOST", "10.96.0.12"),
+    ] {
+        assert!(environment(&[(name, value)]).unwrap_err().contains(name), "{name}");
+    }
+    for setting in SETTINGS {
+        let name = config::settings::variable(setting.key);
+        let words: Vec<&str> = name.split('_').collect();
+        assert!(!words.contains(&"PORT") && !words.contains(&"SERVICE"), "{name} looks like one of Kubernetes");
+    }
+}
+
+#[test]
+fn a_variable_is_text_where_its_setting_is() {
+    for name in ["7", "12345678901234567890", "true", "1e5", "0x1f", "-1"] {
+        assert_eq!(environment(&[("SIXPIN_SERVE_NAME", name)]).unwrap().name, name);
+    }
+    assert_eq!(environment(&[("SIXPIN_SERVE_LANES", "7")]).unwrap().lanes, 7);
+    assert!(environment(&[("SIXPIN_SERVE_LANES", "seven")]).unwrap_err().contains("SIXPIN_SERVE_LANES"));
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_is_none() {
+    let nothing = [("SIXPIN_SERVE_NAME", ""), ("SIXPIN_SERVE_LANES", ""), ("SIXPIN_SERVE_BACKENDS__DEFAULT__URL", "")];
+    assert_eq!(environment(&nothing).unwrap(), parse("").unwrap());
+}
+
+#[test]
 fn mistakes_are_refused_with_key_value_and_what_is_allowed() {
     let cases = [
         ("listn = \"127.0.0.1:1\"", vec!["listn", "listen"]),

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
+use super::{check, output};
 use crate::backends::{self, Opener};
+use crate::config::sources::Sources;
 use crate::config::{self, Config, ConfigError};
 use crate::log::{Log, panics};
 use crate::serve::Server;
@@ -45,11 +47,19 @@ pub struct Args {
     /// Write the addresses to this file, one a line, once the broker listens.
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// Check file, environment and flags, say what the broker would do, and end. Stores are not reached.
+    #[arg(long)]
+    pub check: bool,
 }
 
 impl Args {
     /// The configuration that file, environment and flags make together.
     pub fn load(&self, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+        self.read(environment)?.config()
+    }
+
+    /// File, environment and flags, each understood by itself.
+    fn read(&self, environment: impl IntoIterator<Item = (String, String)>) -> Result<Sources, ConfigError> {
         if self.backend.as_deref().is_some_and(backends::has_secret) {
             let text = "`--backend` holds a password, which everybody on this host can read: \
                         put the URL into the configuration file or into SIXPIN_SERVE_BACKEND";
@@ -57,7 +67,7 @@ impl Args {
         }
         // The file is named by a variable of its own, which is no setting.
         let environment = environment.into_iter().filter(|(name, _)| name != "SIXPIN_SERVE_CONFIG");
-        config::load(self.config.as_deref(), environment, self.table())
+        Sources::read(self.config.as_deref(), environment, self.table())
     }
 
     /// The flags as settings.
@@ -90,7 +100,18 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// As [`run`], with stores opened by `opener`.
 pub fn run_with(args: &Args, opener: Opener) -> ExitCode {
-    let config = match args.load(std::env::vars()) {
+    let environment = config::settings::variables(std::env::vars_os());
+    let sources = match environment.and_then(|environment| args.read(environment)) {
+        Ok(sources) => sources,
+        Err(error) => return refuse(&error, super::exit::CONFIG),
+    };
+    if args.check {
+        return match check::check(&sources) {
+            Ok(text) => output::text(&text).map_or_else(Failure::report, |()| ExitCode::SUCCESS),
+            Err(error) => refuse(&error, super::exit::CONFIG),
+        };
+    }
+    let config = match sources.config() {
         Ok(config) => config,
         Err(error) => return refuse(&error, super::exit::CONFIG),
     };

@@ -1,6 +1,7 @@
 //! The settings as the process uses them: defaults filled in, ranges and references checked.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,10 +9,10 @@ use std::time::Duration;
 use sixpin_core::backend::Durability;
 use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::limits::{self, Limits};
-use sixpin_core::name::Lockspace;
+use sixpin_core::name::{Lockspace, NameError};
 
 use super::file::{self, AdminListen, File};
-use super::{BackendConfig, Config, ConfigError, DEFAULT_BACKEND, LockspaceSettings, LogConfig};
+use super::{BackendConfig, Config, DEFAULT_BACKEND, LockspaceSettings, LogConfig};
 use crate::frontend::listener::gate::ConnectionLimits;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -20,7 +21,35 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A record must hold a few claims with the longest names.
 const RECORD_BYTES_MIN: usize = 4_096;
 
-type Checked<T> = Result<T, ConfigError>;
+/// A setting by the names that lead to it. Names that an operator chose may have dots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(pub Vec<String>);
+
+impl Key {
+    /// The key with these names.
+    pub fn of(names: &[&str]) -> Self {
+        Self(names.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
+}
+
+/// A setting that is not allowed, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub(super) key: Key,
+    pub(super) text: String,
+}
+
+fn wrong<T>(key: Key, text: impl Into<String>) -> Checked<T> {
+    Err(Wrong { key, text: text.into() })
+}
+
+type Checked<T> = Result<T, Wrong>;
 
 /// Checks everything that is written.
 pub(super) fn check(file: File) -> Checked<Config> {
@@ -32,7 +61,7 @@ pub(super) fn check(file: File) -> Checked<Config> {
         .map(|(name, settings)| lockspace(&name, &settings, &backends))
         .collect::<Checked<_>>()?;
     Ok(Config {
-        name: name(file.name.map(|name| name.0))?,
+        name: name(file.name)?,
         listen: file.listen.unwrap_or_else(|| local(6616)),
         admin_listen: match file.admin_listen {
             None => Some(local(6617)),
@@ -41,21 +70,26 @@ pub(super) fn check(file: File) -> Checked<Config> {
         },
         advertise: advertise(file.advertise)?,
         require: durability(file.require),
-        session_ttl: duration("session_ttl", file.session_ttl, limits::SESSION_TTL_DEFAULT, session_ttls)?,
-        broker_ttl: duration("broker_ttl", file.broker_ttl, limits::BROKER_TTL_DEFAULT, SECOND..=MINUTE)?,
-        drain_timeout: duration("drain_timeout", file.drain_timeout, SECOND * 30, Duration::ZERO..=HOUR)?,
-        store_patience: duration("store_patience", file.store_patience, SECOND * 5, SECOND / 10..=MINUTE)?,
+        session_ttl: duration(Key::of(&["session_ttl"]), file.session_ttl, limits::SESSION_TTL_DEFAULT, session_ttls)?,
+        broker_ttl: duration(Key::of(&["broker_ttl"]), file.broker_ttl, limits::BROKER_TTL_DEFAULT, SECOND..=MINUTE)?,
+        drain_timeout: duration(Key::of(&["drain_timeout"]), file.drain_timeout, SECOND * 30, Duration::ZERO..=HOUR)?,
+        store_patience: duration(Key::of(&["store_patience"]), file.store_patience, SECOND * 5, SECOND / 10..=MINUTE)?,
         first_start_grace: duration(
-            "first_start_grace",
+            Key::of(&["first_start_grace"]),
             file.first_start_grace,
             Duration::ZERO,
             Duration::ZERO..=HOUR,
         )?,
-        lanes: number("lanes", file.lanes.map(usize::from), 4, 1..=64)? as u16,
+        lanes: number(Key::of(&["lanes"]), file.lanes.map(usize::from), 4, 1..=64)? as u16,
         limits: lowered(&file.limits)?,
         connections: ConnectionLimits {
-            total: number("connections.total", file.connections.total, 10_000, 1..=1_000_000)?,
-            per_address: number("connections.per_address", file.connections.per_address, 200, 1..=1_000_000)?,
+            total: number(Key::of(&["connections", "total"]), file.connections.total, 10_000, 1..=1_000_000)?,
+            per_address: number(
+                Key::of(&["connections", "per_address"]),
+                file.connections.per_address,
+                200,
+                1..=1_000_000,
+            )?,
         },
         backends,
         lockspaces,
@@ -74,7 +108,10 @@ fn name(name: Option<String>) -> Checked<String> {
     let name = name.unwrap_or_else(host_name);
     if name.is_empty() || name.len() > limits::LABEL_BYTES_MAX || name.chars().any(char::is_control) {
         let max = limits::LABEL_BYTES_MAX;
-        return Err(ConfigError(format!("`name` is `{name}`: 1 to {max} bytes of text without control characters")));
+        return wrong(
+            Key::of(&["name"]),
+            format!("`name` is `{name}`: 1 to {max} bytes of text without control characters"),
+        );
     }
     Ok(name)
 }
@@ -95,7 +132,8 @@ fn advertise(address: Option<String>) -> Checked<Option<String>> {
     };
     match address {
         Some(address) if !fits(&address) => {
-            Err(ConfigError(format!("`advertise` is `{address}`: write `host:port`, as clients reach it")))
+            let text = format!("`advertise` is `{address}`: write `host:port`, as clients reach it");
+            wrong(Key::of(&["advertise"]), text)
         }
         address => Ok(address),
     }
@@ -114,7 +152,7 @@ fn durability(require: Option<file::Require>) -> Durability {
 fn lowered(given: &file::Limits) -> Checked<Limits> {
     let max = Limits::default();
     let lower = |key: &str, value: Option<usize>, max: usize, min: usize| {
-        number(&format!("limits.{key}"), value, max, min..=max)
+        number(Key::of(&["limits", key]), value, max, min..=max)
     };
     Ok(Limits {
         claims_per_session: lower("claims_per_session", given.claims_per_session, max.claims_per_session, 1)?,
@@ -134,20 +172,19 @@ fn backends(
 ) -> Checked<BTreeMap<String, BackendConfig>> {
     if default_url.is_some() && sections.get(DEFAULT_BACKEND).is_some_and(|section| section.url.is_some()) {
         let text = "both `backend` and `backends.default.url` are given: they are the same, keep one";
-        return Err(ConfigError(text.into()));
+        return wrong(Key::of(&["backend"]), text);
     }
     let mut backends = BTreeMap::new();
     for (name, section) in sections {
         if Lockspace::new(&name).is_err() {
             let text =
                 format!("`backends.{name}`: a backend's name has 1 to 64 characters of a-z, 0-9, '.', '_' and '-'");
-            return Err(ConfigError(text));
+            return wrong(Key::of(&["backends", &name]), text);
         }
         let url = if name == DEFAULT_BACKEND { section.url.or(default_url.take()) } else { section.url };
         let Some(url) = url else {
-            return Err(ConfigError(format!(
-                "`backends.{name}` has no `url`: it says which store the settings are for"
-            )));
+            let text = format!("`backends.{name}` has no `url`: it says which store the settings are for");
+            return wrong(Key::of(&["backends", &name]), text);
         };
         backends.insert(name, BackendConfig { url, settings: section.settings });
     }
@@ -163,32 +200,36 @@ fn lockspace(
     given: &file::Lockspace,
     backends: &BTreeMap<String, BackendConfig>,
 ) -> Checked<(Lockspace, LockspaceSettings)> {
-    let key = |field: &str| format!("lockspaces.{name}.{field}");
-    let lockspace = Lockspace::new(name).map_err(|error| ConfigError(format!("`lockspaces.{name}`: {error}")))?;
+    let key = |field: &str| Key::of(&["lockspaces", name, field]);
+    let Ok(lockspace) = Lockspace::new(name) else {
+        let text = format!("`lockspaces.{name}`: {}", NameError::Lockspace);
+        return wrong(Key::of(&["lockspaces", name]), text);
+    };
     let backend = given.backend.clone().unwrap_or_else(|| DEFAULT_BACKEND.into());
     if !backends.contains_key(&backend) {
         let known = backends.keys().cloned().collect::<Vec<_>>().join(", ");
-        return Err(ConfigError(format!(
-            "`{}` is `{backend}`, which is none of the backends: {known}",
-            key("backend")
-        )));
+        let key = key("backend");
+        let text = format!("`{key}` is `{backend}`, which is none of the backends: {known}");
+        return wrong(key, text);
     }
     let bytes = given.value_block_bytes.unwrap_or(limits::VALUE_BLOCK_BYTES_DEFAULT);
     if bytes == 0 || !bytes.is_multiple_of(8) || bytes > limits::VALUE_BLOCK_BYTES_MAX {
         let max = limits::VALUE_BLOCK_BYTES_MAX;
-        return Err(ConfigError(format!("`{}` is {bytes}: a multiple of 8, 8 to {max}", key("value_block_bytes"))));
+        let key = key("value_block_bytes");
+        let text = format!("`{key}` is {bytes}: a multiple of 8, 8 to {max}");
+        return wrong(key, text);
     }
     let orphan_ttl = match given.orphan_ttl {
-        Some(ttl) => Some(duration(&key("orphan_ttl"), Some(ttl), SECOND, SECOND..=HOUR * 24 * 366)?),
+        Some(ttl) => Some(duration(key("orphan_ttl"), Some(ttl), SECOND, SECOND..=HOUR * 24 * 366)?),
         None => None,
     };
-    let lock_delay = duration(&key("lock_delay"), given.lock_delay, Duration::ZERO, Duration::ZERO..=HOUR)?;
+    let lock_delay = duration(key("lock_delay"), given.lock_delay, Duration::ZERO, Duration::ZERO..=HOUR)?;
     let config = LockspaceConfig { value_block_bytes: bytes, orphan_ttl, lock_delay };
     Ok((lockspace, LockspaceSettings { backend, config }))
 }
 
 fn duration(
-    key: &str,
+    key: Key,
     given: Option<Duration>,
     default: Duration,
     allowed: RangeInclusive<Duration>,
@@ -198,13 +239,15 @@ fn duration(
         return Ok(duration);
     }
     let [given, min, max] = [duration, *allowed.start(), *allowed.end()].map(humantime::format_duration);
-    Err(ConfigError(format!("`{key}` is {given}: it may be {min} to {max}")))
+    let text = format!("`{key}` is {given}: it may be {min} to {max}");
+    wrong(key, text)
 }
 
-fn number(key: &str, given: Option<usize>, default: usize, allowed: RangeInclusive<usize>) -> Checked<usize> {
+fn number(key: Key, given: Option<usize>, default: usize, allowed: RangeInclusive<usize>) -> Checked<usize> {
     let number = given.unwrap_or(default);
     if allowed.contains(&number) {
         return Ok(number);
     }
-    Err(ConfigError(format!("`{key}` is {number}: it may be {} to {}", allowed.start(), allowed.end())))
+    let text = format!("`{key}` is {number}: it may be {} to {}", allowed.start(), allowed.end());
+    wrong(key, text)
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 pub struct File {
     /// URL of the default backend.
     pub backend: Option<String>,
-    pub(super) name: Option<Text>,
+    pub(super) name: Option<String>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) admin_listen: Option<AdminListen>,
     pub(super) advertise: Option<String>,
@@ -121,20 +121,6 @@ impl<'de> Deserialize<'de> for AdminListen {
             text => text.parse().map(Self::At).map_err(|_| {
                 serde::de::Error::custom(format!("`{text}` is neither an address such as 127.0.0.1:6617 nor \"off\""))
             }),
-        }
-    }
-}
-
-/// Text that may look like a number, as a name in an environment variable may.
-#[derive(Debug, Clone)]
-pub(super) struct Text(pub(super) String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match toml::Value::deserialize(deserializer)? {
-            toml::Value::String(text) => Ok(Self(text)),
-            toml::Value::Integer(number) => Ok(Self(number.to_string())),
-            other => Err(serde::de::Error::custom(format!("expected text, found {}", other.type_str()))),
         }
     }
 }

@@ -8,16 +8,17 @@
 //!
 //! * [`settings`]: the list of settings, and how the environment is read;
 //! * [`file`](mod@file): the settings as they are written;
+//! * [`sources`]: the places where they are written;
 //! * [`check`]: the settings as the process uses them.
 
 pub mod check;
 pub mod file;
 pub mod settings;
+pub mod sources;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use sixpin_core::backend::Durability;
@@ -26,6 +27,7 @@ use sixpin_core::limits::Limits;
 use sixpin_core::name::Lockspace;
 
 use crate::frontend::listener::gate::ConnectionLimits;
+use sources::Sources;
 
 /// The backend of lockspaces that name none.
 pub const DEFAULT_BACKEND: &str = "default";
@@ -105,36 +107,14 @@ pub struct LogConfig {
     pub level: String,
 }
 
-/// Puts file, environment and flags together and checks the whole.
-pub fn load(
-    file: Option<&Path>,
-    environment: impl IntoIterator<Item = (String, String)>,
-    flags: toml::Table,
-) -> Result<Config, ConfigError> {
-    let text = match file {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            ConfigError(format!("cannot read the configuration file `{}`: {error}", path.display()))
-        })?,
-        None => String::new(),
-    };
-    let source = file.map_or_else(String::new, |path| format!("{}: ", path.display()));
-    parse(&text, &source, environment, flags)
-}
-
-/// As [`load`], from text; `source` stands before what is said about it.
+/// Puts a file with this text and name, environment and flags together and checks the whole.
 pub fn parse(
     text: &str,
-    source: &str,
+    name: &str,
     environment: impl IntoIterator<Item = (String, String)>,
     flags: toml::Table,
 ) -> Result<Config, ConfigError> {
-    // Each source is understood by itself first, so that a mistake is said of the place where it was made.
-    let mut table = text.parse::<toml::Table>().map_err(|error| ConfigError(format!("{source}{error}")))?;
-    toml::from_str::<file::File>(text).map_err(|error| ConfigError(format!("{source}{}", explained(error))))?;
-    settings::overlay(&mut table, settings::environment(environment)?);
-    settings::overlay(&mut table, flags);
-    let file = table.try_into::<file::File>().map_err(|error| ConfigError(explained(error)))?;
-    check::check(file)
+    Sources::new(text, name, environment, flags)?.config()
 }
 
 /// What a reader of settings found wrong. It says where a duration is expected, but not how one is written.

@@ -1,5 +1,7 @@
 //! The list of settings, and how the environment is read.
 
+use std::ffi::OsString;
+
 use serde::Deserialize as _;
 
 use super::{ConfigError, explained, file};
@@ -59,8 +61,22 @@ pub const SETTINGS: &[Setting] = &[
     setting("lockspaces.NAME.lock_delay", "0s", "how long a resource is withheld after an abnormal death, at most 1h"),
 ];
 
+/// The variables with our prefix. Others are left alone, whatever bytes they are.
+pub fn variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let ours = environment.into_iter().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+        Some(match value.into_string() {
+            Ok(value) => Ok((name, value)),
+            Err(_) => Err(ConfigError(format!("environment variable {name} is not UTF-8"))),
+        })
+    });
+    ours.collect()
+}
+
 /// The settings that the environment gives, as one table. Other variables are not looked at; one with our prefix that
-/// names no setting is refused.
+/// names no setting is refused. An empty one is as good as none, and so are those that Kubernetes makes.
 pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Result<toml::Table, ConfigError> {
     let mut table = toml::Table::new();
     for (name, value) in variables {
@@ -69,14 +85,54 @@ pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Res
         if path.iter().any(String::is_empty) {
             return Err(ConfigError(format!("environment variable {name} names no setting")));
         }
-        let one = nest(&path, scalar(&value));
-        // Understood by itself first, so that a mistake is said of the variable and not of the whole. Its value is
-        // not repeated: it may hold a password.
-        file::File::deserialize(one.clone())
-            .map_err(|error| ConfigError(format!("environment variable {name}: {}", explained(error.message()))))?;
-        overlay(&mut table, one);
+        if value.is_empty() || is_of_kubernetes(key, &value) {
+            continue;
+        }
+        overlay(&mut table, one(&name, &path, &value)?);
     }
     Ok(table)
+}
+
+/// The variable that sets a key.
+pub fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// What one variable sets. It is understood by itself, so that a mistake is said of the variable and not of the whole.
+fn one(name: &str, path: &[String], value: &str) -> Result<toml::Table, ConfigError> {
+    // A variable has no type: it is text where its setting takes text. What stands beside the URL of a store is for the
+    // store's own crate to judge, which takes what looks like a number for the text it was.
+    if path.first().is_none_or(|first| first != "backends") {
+        let text = nest(path, toml::Value::String(value.into()));
+        if file::File::deserialize(text.clone()).is_ok() {
+            return Ok(text);
+        }
+    }
+    let one = nest(path, scalar(value));
+    match file::File::deserialize(one.clone()) {
+        Ok(_) => Ok(one),
+        // Its value is not repeated: it may hold a password.
+        Err(error) => Err(ConfigError(format!("environment variable {name}: {}", explained(error.message())))),
+    }
+}
+
+/// Whether Kubernetes made this variable, as it does for each service of a namespace: for one that is named
+/// `sixpin-serve`, or begins so, they begin with our prefix. No setting has a name of such a form.
+fn is_of_kubernetes(key: &str, value: &str) -> bool {
+    let words: Vec<&str> = key.split('_').collect();
+    match words[..] {
+        [.., "SERVICE", "HOST"] => true,
+        [.., "PORT", number, protocol] | [.., "PORT", number, protocol, "PROTO" | "PORT" | "ADDR"]
+            if matches!(protocol, "TCP" | "UDP" | "SCTP") =>
+        {
+            number.parse::<u16>().is_ok()
+        }
+        // A port of a service may have a name.
+        _ if words.windows(2).any(|pair| pair == ["SERVICE", "PORT"]) => true,
+        // A person who means `listen` writes a number or an address here, and is told.
+        [.., "PORT"] => ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme)),
+        _ => false,
+    }
 }
 
 /// Puts `over` over `table`, key by key.
@@ -102,8 +158,8 @@ pub fn nest(path: &[String], value: toml::Value) -> toml::Table {
     }
 }
 
-/// A variable has no type: what looks like a number or a truth value is one. A number that is written in another way, as
-/// `007` is, stays text, so that a password never changes.
+/// What looks like a number or a truth value is one. A number that is written in another way, as `007` is, stays text, so
+/// that a password never changes.
 fn scalar(text: &str) -> toml::Value {
     match (text.parse::<i64>(), text.parse::<bool>()) {
         (Ok(number), _) if number.to_string() == text => toml::Value::Integer(number),

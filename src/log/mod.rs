@@ -34,6 +34,13 @@ const REPORT: Duration = Duration::from_secs(10);
 /// The end of the process waits no longer than this for lines that nobody takes.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Which lines are written.
+pub fn filter(config: &LogConfig) -> Result<EnvFilter, ConfigError> {
+    EnvFilter::builder().parse(format!("{QUIETER},{}", config.level)).map_err(|error| {
+        ConfigError(format!("`log.level` is `{}`: {error}; write error, warn, info, debug or trace", config.level))
+    })
+}
+
 /// The log of this process.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -44,9 +51,7 @@ pub struct Log {
 impl Log {
     /// Starts writing log lines to standard error. Once per process.
     pub fn start(config: &LogConfig) -> Result<Self, ConfigError> {
-        let filter = EnvFilter::builder().parse(format!("{QUIETER},{}", config.level)).map_err(|error| {
-            ConfigError(format!("`log.level` is `{}`: {error}; write error, warn, info, debug or trace", config.level))
-        })?;
+        let filter = filter(config)?;
         let cannot = |error: &dyn std::error::Error| ConfigError(format!("the log cannot be started: {error}"));
         let lines = Lines::start(io::stderr()).map_err(|error| cannot(&error))?;
         let folding = Folding::default();

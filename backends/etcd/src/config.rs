@@ -26,6 +26,7 @@ const COMPACT_EVERY_MIN: Duration = Duration::from_secs(60);
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Every key of this store begins with it. A slash is added if it does not end in one.
+    #[serde(deserialize_with = "sixpin_login::text")]
     pub prefix: String,
     /// Log in as this user.
     #[serde(deserialize_with = "sixpin_login::name")]
@@ -41,6 +42,7 @@ pub struct Settings {
     /// PEM file of the key of our own certificate.
     pub key: Option<PathBuf>,
     /// The name that the servers' certificates must have. Absent: that of the endpoint.
+    #[serde(deserialize_with = "sixpin_login::name")]
     pub server_name: Option<String>,
     /// How long a connection may take to be made.
     #[serde(with = "humantime_serde")]

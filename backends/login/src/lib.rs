@@ -44,7 +44,8 @@ pub fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     text(deserializer).map(Some)
 }
 
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+/// As [`name`], for a setting that always has a value.
+pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     deserializer.deserialize_any(Text)
 }
 

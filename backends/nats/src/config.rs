@@ -32,12 +32,14 @@ pub enum Statement {
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Names the stream, and begins every subject. Brokers with the same bucket share their locks.
+    #[serde(deserialize_with = "sixpin_login::text")]
     pub bucket: String,
     /// Copies of the stream. Absent: one when it is created, and any number when it exists.
     pub replicas: Option<usize>,
     /// What the operator states about the servers' flushing, which cannot be seen by a client.
     pub stated_durability: Option<Statement>,
     /// The JetStream domain, if it is not that of the server.
+    #[serde(deserialize_with = "sixpin_login::name")]
     pub domain: Option<String>,
     /// Refuse a connection without TLS.
     pub tls: bool,

@@ -48,6 +48,7 @@ pub struct RedisConfig {
     /// A file whose first line is the password for the Sentinels.
     pub sentinel_password_file: Option<PathBuf>,
     /// All keys and channels begin with this. One store per prefix and database.
+    #[serde(deserialize_with = "sixpin_login::text")]
     pub prefix: String,
     /// How long a request may take. After that its outcome is unknown, and the connection is given up.
     #[serde(with = "humantime_serde")]
@@ -146,6 +147,12 @@ impl RedisConfig {
     }
 
     /// Checks everything that can be checked without a server.
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.target()?;
+        self.sentinel_login().map(|_| ())
+    }
+
+    /// Where to go, checked.
     pub(crate) fn target(&self) -> Result<Target, OpenError> {
         let refuse = |text: &str| Err(OpenError::BadUrl(text.to_owned()));
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');
