@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 // A broker makes and drops a few dozen small things per request, often on different threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    sixpin::cli::Cli::parse().run()
+    sixpin::cli::Cli::of_process().run()
 }

@@ -44,6 +44,13 @@ impl Failure {
         Self { status, message: None, hint: None }
     }
 
+    /// The failure of a command whose status 1 is an answer.
+    #[must_use]
+    pub fn unsure(self) -> Self {
+        let status = if self.status == exit::FAILURE { exit::UNSURE } else { self.status };
+        Self { status, ..self }
+    }
+
     /// What the user can do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Display) -> Self {

@@ -15,7 +15,7 @@ const PAGE: u32 = 1_000;
 /// What `sixpin ls` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The beginning of the names.
+    /// The beginning of the names; one that begins with a dash comes last, after `--`.
     #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
     prefix: String,
     /// How many to show.

@@ -5,18 +5,20 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`serve`]: runs a broker;
+//! * [`serve`]: runs a broker; [`check`]: only checks its configuration;
 //! * `run`: runs a command under a lock (on Linux);
 //! * [`ls`], [`show`], [`watch`], [`sessions`], [`brokers`], [`status`]: look;
 //! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
 //! * `bench`: measures how fast locks are;
+//! * [`completions`], [`man`]: the command line described for shells and readers;
 //! * [`connect`], [`failure`], [`output`], [`view`]: what they share.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub mod serve;
+pub mod check;
 
 #[cfg(target_os = "linux")]
 pub mod run;
@@ -35,6 +37,9 @@ pub mod purge;
 
 pub mod bench;
 
+pub mod completions;
+pub mod man;
+
 pub mod connect;
 pub mod failure;
 pub mod output;
@@ -44,7 +49,7 @@ use failure::Failure;
 
 /// A lock broker: six lock modes over gRPC on Redis, etcd, NATS or memory.
 #[derive(Debug, Parser)]
-#[command(name = "sixpin", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "sixpin", version, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -92,9 +97,19 @@ pub enum Command {
     /// Answers `bench` without locking anything.
     #[command(hide = true)]
     BenchFloor(bench::floor::Args),
+    /// Print what a shell needs to complete these commands.
+    Completions(completions::Args),
+    /// Print the manual, or write all its pages.
+    Man(man::Args),
 }
 
 impl Cli {
+    /// What the arguments of this process say. Ends the process where they make no sense, or ask for help.
+    pub fn of_process() -> Self {
+        let matches = without_empty_variables(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Does what was asked.
     pub fn run(self) -> ExitCode {
         match self.command {
@@ -117,8 +132,19 @@ impl Cli {
             Command::Purge(args) => client(purge::run(args)),
             Command::Bench(args) => bench::run(&args),
             Command::BenchFloor(args) => bench::floor::run(&args),
+            Command::Completions(args) => done(completions::run(&args)),
+            Command::Man(args) => done(man::run(&args)),
         }
     }
+}
+
+/// A variable that is set to nothing is as good as none: that is how compose files and units leave one out.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty =
+        |arg: &clap::Arg| arg.get_env().is_some_and(|name| std::env::var_os(name).is_some_and(|it| it.is_empty()));
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(None::<&'static str>) } else { arg })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// Carries out a command that asks brokers.
@@ -128,13 +154,21 @@ fn client(command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
         Ok(runtime) => runtime.block_on(command),
         Err(error) => Err(Failure::new(exit::FAILURE, format_args!("the runtime can not be started: {error}"))),
     };
-    done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+    self::done(done)
+}
+
+fn done(result: Result<(), Failure>) -> ExitCode {
+    result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }
 
 /// Exit statuses that mean something, after `sysexits.h`.
 pub mod exit {
     /// It could not be done, for a reason that was told.
     pub const FAILURE: u8 = 1;
+    /// The answer of `show --exit-code`: somebody has the resource.
+    pub const TAKEN: u8 = 1;
+    /// As [`FAILURE`], where 1 is an answer.
+    pub const UNSURE: u8 = 3;
     /// The arguments make no sense. The same as for arguments that can not be parsed.
     pub const USAGE: u8 = 2;
     /// No broker, or no store, could be reached.

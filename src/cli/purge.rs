@@ -13,7 +13,7 @@ use super::view;
 /// What `sixpin purge` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The resource.
+    /// The resource; one that begins with a dash comes last, after `--`.
     #[arg(value_parser = ResourceName::new)]
     resource: ResourceName,
     #[command(flatten)]

@@ -7,6 +7,7 @@ use sixpin_proto::v1;
 use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
 use super::connect::{ANSWER_BYTES_MAX, Brokers, ClientArgs, Space};
+use super::exit;
 use super::failure::Failure;
 use super::output::{self, Format, Table};
 use super::view::{self, ResourceView};
@@ -14,20 +15,45 @@ use super::view::{self, ResourceView};
 /// What `sixpin show` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The resource.
+    /// The resource; one that begins with a dash comes last, after `--`.
     #[arg(value_parser = ResourceName::new)]
     resource: ResourceName,
+    /// Answer with the exit status: 0 if it is free, 1 if somebody holds it or waits for it, 2 or more if that could not be
+    /// found out. NL, which excludes nobody, does not count.
+    #[arg(long)]
+    exit_code: bool,
     #[command(flatten)]
     client: ClientArgs,
 }
 
 /// Shows a resource.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let state = state(&args.client.brokers(), &args.client.common.space, &args.resource).await?;
-    match args.client.common.output {
-        Format::Json => output::json(&ResourceView::from(state)),
-        Format::Text => output::text(&render(&state)),
+    let exit_code = args.exit_code;
+    let shown = show(args).await;
+    if !exit_code {
+        return shown.map(|_| ());
     }
+    match shown.map_err(Failure::unsure)? {
+        Use::Free => Ok(()),
+        Use::Taken => Err(Failure::told(exit::TAKEN)),
+    }
+}
+
+/// Whether anybody is in the way of a new claim.
+enum Use {
+    Free,
+    Taken,
+}
+
+async fn show(args: Args) -> Result<Use, Failure> {
+    let state = state(&args.client.brokers(), &args.client.common.space, &args.resource).await?;
+    let claims = state.claims.iter().flat_map(|claim| [claim.granted(), claim.requested()]);
+    let taken = claims.into_iter().any(|mode| !matches!(mode, v1::Mode::Unspecified | v1::Mode::Nl));
+    match args.client.common.output {
+        Format::Json => output::json(&ResourceView::from(state))?,
+        Format::Text => output::text(&render(&state))?,
+    }
+    Ok(if taken { Use::Taken } else { Use::Free })
 }
 
 /// The state of a resource, as the first broker that answers sees it.

@@ -14,10 +14,10 @@ use super::{show, view};
 /// What `sixpin unlock` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The resource.
+    /// The resource; one that begins with a dash comes last, after `--`.
     #[arg(value_parser = ResourceName::new)]
     resource: ResourceName,
-    /// The session that loses the lock; without it, the holders are listed.
+    /// The session that loses the lock. It may be left out where only one has it.
     #[arg(long, value_name = "SESSION")]
     session: Option<SessionId>,
     /// Only this claim of the session.
@@ -52,8 +52,31 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     match &args.session {
         Some(session) if args.force => take_away(&args, session).await,
         Some(session) => Err(explain(&args, session).await),
-        None => Err(list(&args).await),
+        None => {
+            let claims = claims(&args).await?;
+            match only_holder(&claims) {
+                Some(session) if args.force => take_away(&args, &session).await,
+                _ => Err(list(&args, &claims)),
+            }
+        }
     }
+}
+
+/// What stands on the resource.
+async fn claims(args: &Args) -> Result<Vec<v1::ClaimInfo>, Failure> {
+    let state = show::state(&args.client.brokers(), &args.client.common.space, &args.resource).await?;
+    Ok(state.claims)
+}
+
+/// The session that has the lock, if it is just one that is alive.
+fn only_holder(claims: &[v1::ClaimInfo]) -> Option<SessionId> {
+    let mut holders = claims.iter().filter(|claim| holds(claim));
+    let first = holders.next().filter(|first| !first.orphan)?;
+    holders.all(|other| other.session == first.session).then(|| first.session.parse().ok())?
+}
+
+fn holds(claim: &v1::ClaimInfo) -> bool {
+    claim.granted() != v1::Mode::Unspecified
 }
 
 async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
@@ -110,12 +133,12 @@ fn render(report: &Report) -> String {
 
 /// Why nothing was done without `--force`.
 async fn explain(args: &Args, session: &SessionId) -> Failure {
-    let state = match show::state(&args.client.brokers(), &args.client.common.space, &args.resource).await {
-        Ok(state) => state,
+    let claims = match claims(args).await {
+        Ok(claims) => claims,
         Err(failure) => return failure,
     };
     let id = session.to_string();
-    let Some(claim) = state.claims.iter().find(|claim| claim.session == id) else {
+    let Some(claim) = claims.iter().find(|claim| claim.session == id) else {
         return Failure::new(exit::FAILURE, format_args!("session {id} has no claim on `{}`", args.resource))
             .hint("see who has with `sixpin show`");
     };
@@ -128,19 +151,24 @@ async fn explain(args: &Args, session: &SessionId) -> Failure {
     .hint("if that is meant, repeat it with `--force`: the holder is told, and gives up within its TTL")
 }
 
-/// The holders, for one to be named.
-async fn list(args: &Args) -> Failure {
-    let state = match show::state(&args.client.brokers(), &args.client.common.space, &args.resource).await {
-        Ok(state) => state,
-        Err(failure) => return failure,
-    };
-    let holders: Vec<&v1::ClaimInfo> = state.claims.iter().filter(|claim| claim.granted != 0).collect();
+/// The holders, and how one of them loses the lock.
+fn list(args: &Args, claims: &[v1::ClaimInfo]) -> Failure {
+    let holders: Vec<&v1::ClaimInfo> = claims.iter().filter(|claim| holds(claim)).collect();
     let Some(first) = holders.first() else {
         return Failure::new(exit::FAILURE, format_args!("nobody holds `{}`", args.resource));
     };
+    let name = view::argument(args.resource.as_str());
     warn(format_args!("`{}` is held by\n{}", args.resource, show::claims_table(&holders).trim_end()));
-    Failure::usage("no session is named, so nothing was done").hint(format_args!(
-        "name the one that is to lose it: `sixpin unlock '{}' --session {} --force`",
-        args.resource, first.session
+    if let Some(orphan) = holders.iter().find(|claim| claim.orphan) {
+        return Failure::usage("it is held by an orphan, whose session ended, so nothing was done")
+            .hint(format_args!("remove it with `sixpin purge --session {} {name}`", orphan.session));
+    }
+    if only_holder(claims).is_some() {
+        return Failure::usage("nothing was done without `--force`")
+            .hint(format_args!("if that is meant, take it away with `sixpin unlock --force {name}`"));
+    }
+    Failure::usage("several hold it and none is named, so nothing was done").hint(format_args!(
+        "name the one that is to lose it: `sixpin unlock --force --session {} {name}`",
+        first.session
     ))
 }

@@ -143,6 +143,12 @@ pub fn who(claim: &v1::ClaimInfo) -> String {
     text
 }
 
+/// A name as the last argument of a command that a person may copy into a shell.
+pub fn argument(name: &str) -> String {
+    let end_of_options = if name.starts_with('-') { "-- " } else { "" };
+    format!("{end_of_options}'{}'", name.replace('\'', r"'\''"))
+}
+
 /// A time in one or two units: `950ms`, `12s`, `3m05s`, `2h10m`, `4d03h`.
 pub fn age(milliseconds: u64) -> String {
     let seconds = milliseconds / 1_000;
@@ -196,6 +202,12 @@ mod tests {
     fn ages_have_at_most_two_units() {
         let ages = [0, 999, 1_000, 59_999, 60_000, 3_599_000, 3_600_000, 86_400_000, 400_000_000].map(age);
         assert_eq!(ages.join(" "), "0ms 999ms 1s 59s 1m00s 59m59s 1h00m 1d00h 4d15h");
+    }
+
+    #[test]
+    fn a_name_can_be_copied_into_a_shell() {
+        let shown = ["jobs", "-foo", "a b", "it's"].map(argument);
+        assert_eq!(shown, ["'jobs'", "-- '-foo'", "'a b'", r"'it'\''s'"]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What `sixpin watch` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The resource.
+    /// The resource; one that begins with a dash comes last, after `--`.
     #[arg(value_parser = ResourceName::new)]
     resource: ResourceName,
     #[command(flatten)]

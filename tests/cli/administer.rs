@@ -23,7 +23,7 @@ fn granted(broker: &Broker) -> u64 {
 }
 
 #[test]
-fn unlock_needs_a_session_and_force() {
+fn unlock_needs_force() {
     let broker = Broker::start();
     let said = broker.ask(&["unlock", "r"]);
     assert_eq!((said.status, said.stderr.as_str()), (Some(1), "error: nobody holds `r`\n"));
@@ -33,7 +33,7 @@ fn unlock_needs_a_session_and_force() {
     let said = broker.ask(&["unlock", "r"]);
     assert_eq!((said.status, said.stdout.as_str()), (Some(2), ""), "{said:?}");
     assert!(said.stderr.contains("me@here:1"), "it does not list the holder: {said:?}");
-    assert!(said.stderr.contains(&format!("`sixpin unlock 'r' --session {session} --force`")), "{said:?}");
+    assert!(said.stderr.contains("`sixpin unlock --force 'r'`"), "{said:?}");
 
     let said = broker.ask(&["unlock", "r", "--session", &session]);
     assert_eq!(said.status, Some(2));
@@ -41,6 +41,56 @@ fn unlock_needs_a_session_and_force() {
     assert!(said.stderr.contains("hint: ") && said.stderr.contains("`--force`"), "{said:?}");
     assert_eq!(granted(&broker), 1);
     assert!(holder.release().success());
+}
+
+#[test]
+fn a_forced_unlock_finds_the_only_holder_by_itself() {
+    let broker = Broker::start();
+    let mut holder = broker.hold(&["nightly-report", "--ttl", "60s"]);
+    let said = broker.ask(&["unlock", "--force", "nightly-report"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.stdout.starts_with("took 1 claim on nightly-report ") && said.stdout.ends_with("it is free\n"));
+    assert_eq!(holder.process.wait().code(), Some(74));
+    assert_eq!(broker.ask(&["unlock", "--force", "nightly-report"]).status, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_unlock_of_several_holders_asks_for_one() {
+    let broker = Broker::start();
+    let client = Client::new([broker.address.as_str()]).unwrap();
+    let sessions = [client.session().open().await.unwrap(), client.session().open().await.unwrap()];
+    let guards = [sessions[0].lock("r", Mode::PR).await.unwrap(), sessions[1].lock("r", Mode::PR).await.unwrap()];
+    let said = broker.ask(&["unlock", "--force", "r"]);
+    assert_eq!(said.status, Some(2), "{said:?}");
+    assert!(
+        sessions.iter().all(|session| said.stderr.contains(session.id())),
+        "it does not list the holders: {said:?}"
+    );
+    let hint = said.stderr.lines().last().unwrap().split('`').nth(1).unwrap();
+    assert_eq!(granted(&broker), 2);
+
+    // The hint is a command that works as it is written.
+    let arguments: Vec<&str> = hint.split(' ').skip(1).map(|word| word.trim_matches('\'')).collect();
+    let taken = broker.ask(&[&arguments, &["--now"][..]].concat());
+    assert_eq!(taken.status, Some(0), "{hint}: {taken:?}");
+    assert_eq!(granted(&broker), 1);
+    drop(guards);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_unlock_of_an_orphan_names_purge() {
+    let broker = Broker::start();
+    let client = Client::new([broker.address.as_str()]).unwrap();
+    let session = client.session().open().await.unwrap();
+    let guard = session.lock("r", Mode::EX).persistent().await.unwrap();
+    session.close().await.unwrap();
+    drop(guard);
+    soon("the orphan", || (broker.json(&["show", "r"])["claims"][0]["orphan"] == true).then_some(()));
+    let said = broker.ask(&["unlock", "--force", "r"]);
+    assert_eq!(said.status, Some(2), "{said:?}");
+    let hint = said.stderr.lines().last().unwrap().split('`').nth(1).unwrap();
+    let arguments: Vec<&str> = hint.split(' ').skip(1).map(|word| word.trim_matches('\'')).collect();
+    assert_eq!(broker.ask(&arguments).stdout, "removed 1 orphan from r\n", "{hint}");
 }
 
 #[test]

@@ -95,6 +95,70 @@ fn show_says_when_nobody_is_there() {
 }
 
 #[test]
+fn show_answers_a_script_with_its_status() {
+    let broker = Broker::start();
+    let status = |arguments: &[&str]| broker.ask(arguments).status;
+    assert_eq!(status(&["show", "r", "--exit-code"]), Some(0));
+    let holder = broker.hold(&["r", "--mode", "nl"]);
+    assert_eq!(status(&["show", "r", "--exit-code"]), Some(0), "NL is in nobody's way");
+    assert!(holder.release().success());
+    let holder = broker.hold(&["r", "--mode", "cr"]);
+    let said = broker.ask(&["show", "r", "--exit-code"]);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(1), ""), "{said:?}");
+    assert!(said.stdout.contains("Granted"), "{said:?}");
+    assert_eq!(status(&["show", "r", "--exit-code", "--output", "json"]), Some(1));
+    assert_eq!(status(&["show", "r"]), Some(0), "without being asked for, it is no answer");
+    assert!(holder.release().success());
+    // Whatever fails is neither of the two answers.
+    assert_eq!(status(&["show", "r", "--exit-code", "--endpoints", "127.0.0.1:1"]), Some(69));
+    let admin = broker.sixpin(&["show", "", "--exit-code"]).output().unwrap();
+    assert_eq!(admin.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_begins_with_a_dash_comes_after_two() {
+    let broker = Broker::start();
+    let session = session(&broker, "").await;
+    let _guard = session.lock("-foo", Mode::EX).await.unwrap();
+    let said = broker.ask(&["show", "--", "-foo"]);
+    assert!(said.stdout.starts_with("-foo in lockspace default, version "), "{said:?}");
+    let said = broker.ask(&["ls", "--", "-f"]);
+    assert!(said.stdout.contains("-foo "), "{said:?}");
+    let mut watch = Process(broker.sixpin(&["watch", "--", "-foo"]).stdout(Stdio::piped()).spawn().unwrap());
+    let line = BufReader::new(watch.0.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    assert!(line.contains("held: EX"), "{line}");
+    assert_eq!(broker.ask(&["purge", "--all", "--", "-foo"]).stdout, "removed 0 orphans from -foo\n");
+    for command in ["show", "ls", "watch", "unlock", "purge"] {
+        let help = broker.ask(&[command, "--help"]);
+        assert!(help.stdout.contains("after `--`"), "{help:?}");
+    }
+    assert_eq!(broker.ask(&["unlock", "--force", "--now", "--", "-foo"]).status, Some(0));
+}
+
+#[test]
+fn a_listing_goes_on_only_from_where_one_ended() {
+    let broker = Broker::start();
+    let said = broker.ask(&["ls", "--after", "nowhere"]);
+    assert_eq!((said.status, said.stdout.as_str()), (Some(2), ""), "{said:?}");
+    assert!(said.stderr.contains("`after` is not the `next` of an earlier page"), "{said:?}");
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_is_none() {
+    let mut command = program();
+    for name in ["SIXPIN_ENDPOINTS", "SIXPIN_ADMIN_ENDPOINTS", "SIXPIN_LOCKSPACE"] {
+        command.env(name, "");
+    }
+    let said = Said::from(command.args(["purge", "r", "--all", "--admin-endpoint", "127.0.0.1:1"]).output().unwrap());
+    assert_eq!(said.status, Some(69), "{said:?}");
+    // A broker may run where one is if nobody names another.
+    let said = Said::from(program().env("SIXPIN_ENDPOINTS", "").arg("ls").output().unwrap());
+    assert!(said.status == Some(0) || said.stderr.contains("`127.0.0.1:6616`"), "{said:?}");
+    let said = Said::from(program().env("SIXPIN_ENDPOINTS", ",").arg("ls").output().unwrap());
+    assert_eq!(said.status, Some(2), "what is no address is refused as ever: {said:?}");
+}
+
+#[test]
 fn watch_says_a_line_for_each_change() {
     let broker = Broker::start();
     for json in [false, true] {

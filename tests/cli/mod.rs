@@ -9,3 +9,5 @@ mod run_ends;
 mod run_loss;
 mod run_terminal;
 mod bench;
+mod described;
+mod serve_check;
