@@ -22,6 +22,8 @@ pub(crate) struct Facts {
     pub(crate) info: BTreeMap<String, String>,
     /// `appendfsync` and `no-appendfsync-on-rewrite`; absent if reading the configuration is refused.
     pub(crate) flushing: Option<(String, String)>,
+    /// One failed snapshot makes the server refuse every write.
+    pub(crate) stops_when_a_snapshot_fails: bool,
 }
 
 /// How the server is reached, as far as it matters for judging it.
@@ -49,21 +51,24 @@ pub(crate) struct Verdict {
 /// Asks a server for everything that matters.
 pub(crate) async fn look(link: &Link) -> Result<Facts, Failure> {
     let info = link.send(redis::cmd("INFO").arg("default")).await?;
-    let mut flushing = Vec::new();
-    for setting in ["appendfsync", "no-appendfsync-on-rewrite"] {
-        match link.send(redis::cmd("CONFIG").arg("GET").arg(setting)).await {
-            Ok(Value::Map(pairs)) => flushing.extend(pairs.first().map(|(_, value)| text_of(value))),
-            Ok(_) | Err(Failure::Refused { .. }) => {}
-            // A server that does not know the command at all (renamed by the operator) answers ERR.
-            Err(Failure::Doubt(text)) if text.contains("unknown command") => {}
-            Err(failure) => return Err(failure),
-        }
-    }
-    let flushing = match flushing.as_slice() {
-        [policy, rewrite] => Some((policy.clone(), rewrite.clone())),
+    let flushing = match (setting(link, "appendfsync").await?, setting(link, "no-appendfsync-on-rewrite").await?) {
+        (Some(policy), Some(rewrite)) => Some((policy, rewrite)),
         _ => None,
     };
-    Ok(Facts { info: fields_of(&info), flushing })
+    let snapshots = setting(link, "save").await?.is_some_and(|when| !when.is_empty());
+    let stops = setting(link, "stop-writes-on-bgsave-error").await?.is_some_and(|answer| answer == "yes");
+    Ok(Facts { info: fields_of(&info), flushing, stops_when_a_snapshot_fails: snapshots && stops })
+}
+
+/// A setting of the server; absent if reading its configuration is refused.
+async fn setting(link: &Link, name: &str) -> Result<Option<String>, Failure> {
+    match link.send(redis::cmd("CONFIG").arg("GET").arg(name)).await {
+        Ok(Value::Map(pairs)) => Ok(pairs.first().map(|(_, value)| text_of(value))),
+        Ok(_) | Err(Failure::Refused { .. }) => Ok(None),
+        // A server that does not know the command at all (renamed by the operator) answers ERR.
+        Err(Failure::Doubt(text)) if text.contains("unknown command") => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The names and values in an answer of `INFO`.
@@ -123,13 +128,24 @@ pub(crate) fn judge(facts: &Facts, circumstances: Circumstances) -> Result<Verdi
             "`maxmemory` is 0, so the system may kill Redis when memory runs out: set it below the memory of the host"
                 .into(),
         ),
-        (used, most) if used > most / 5 * 4 => {
-            warnings.push(format!("{used} of {most} bytes of memory are used: a full Redis grants nothing"));
-        }
+        (used, most) if used > most / 5 * 4 => warnings.push(
+            "more than four fifths of `maxmemory` are used: a full Redis takes no new locks, so give it more".into(),
+        ),
         _ => {}
     }
-    if field("rdb_last_bgsave_status") == "err" {
-        warnings.push("the last snapshot failed".into());
+    match (field("rdb_last_bgsave_status") == "err", facts.stops_when_a_snapshot_fails) {
+        (true, true) => warnings.push(
+            "the last snapshot failed, so Redis refuses every write: all locks are lost when that lasts longer than \
+             `broker_ttl`. See its log and its disk, or set `stop-writes-on-bgsave-error` to no"
+                .into(),
+        ),
+        (true, false) => warnings.push("the last snapshot failed".into()),
+        (false, true) => warnings.push(
+            "after a failed snapshot this Redis refuses every write, signs of life too, and all locks are lost: set \
+             `stop-writes-on-bgsave-error` to no, because locks are kept by the append-only file"
+                .into(),
+        ),
+        (false, false) => {}
     }
 
     let file = persistence(facts, circumstances, &mut warnings);

@@ -19,7 +19,8 @@ const GOOD: &[(&str, &str)] = &[
 
 fn facts(changes: &[(&str, &str)], flushing: Option<(&str, &str)>) -> Facts {
     let pairs = GOOD.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Facts { info: pairs.collect(), flushing: flushing.map(|(a, b)| (a.to_owned(), b.to_owned())) }
+    let flushing = flushing.map(|(a, b)| (a.to_owned(), b.to_owned()));
+    Facts { info: pairs.collect(), flushing, stops_when_a_snapshot_fails: false }
 }
 
 fn circumstances(require: Durability) -> Circumstances {
@@ -146,4 +147,13 @@ fn info_is_read_line_by_line() {
     assert_eq!(fields["redis_version"], "7.0.15");
     assert_eq!(fields["os"], "Linux: x");
     assert_eq!(fields.len(), 2);
+}
+
+#[test]
+fn a_server_that_stops_after_a_failed_snapshot_is_warned_of_before_and_after() {
+    for (status, word) in [("ok", "after a failed snapshot"), ("err", "refuses every write")] {
+        let facts = Facts { stops_when_a_snapshot_fails: true, ..facts(&[("rdb_last_bgsave_status", status)], ALWAYS) };
+        let warnings = judge(&facts, circumstances(Durability::PowerSafe)).unwrap().warnings;
+        assert!(matches!(warnings.as_slice(), [text] if text.contains(word)), "{warnings:?}");
+    }
 }

@@ -18,6 +18,10 @@ pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// as far as its version: reading all of it would hold the server up.
 const LONG_RECORD: usize = 4 * 1024;
 
+/// Why a record that needs more room is refused.
+const FULL: &str =
+    "Redis is out of memory (see `maxmemory`): it takes no more locks until some are released or it gets more";
+
 /// Bytes of the record that a write stores.
 fn bytes_in(write: &Write) -> usize {
     match &write.change {
@@ -134,6 +138,7 @@ fn outcome_of(write: &Write, version: Version, result: Value) -> Option<WriteOut
         Value::Int(1) if write.change == Change::Compare => WriteOutcome::Committed(write.expected),
         Value::Int(1) => WriteOutcome::Committed(version),
         Value::Int(2) => WriteOutcome::Committed(Version::ABSENT),
+        Value::Int(3) => WriteOutcome::Unavailable(FULL.into()),
         Value::Int(0) => WriteOutcome::ConflictUnread,
         Value::BulkString(stored) => WriteOutcome::Conflict(slot_of(stored)?),
         _ => return None,

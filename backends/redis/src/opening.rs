@@ -72,7 +72,8 @@ pub(crate) async fn open(
     let listening = tokio::spawn(hints::listen(hints.clone(), listener, channel.clone()));
     let profile = profile(config, durability);
     let store = Arc::new(Store { routes, keys, witness, hints, root, profile, channel });
-    let checking = tokio::spawn(go_on_checking(Arc::downgrade(&store), circumstances, histories));
+    let checking = Checking { circumstances, histories, warned: warnings, refusal: None };
+    let checking = tokio::spawn(checking.go_on(Arc::downgrade(&store)));
     Ok((store, vec![listening, checking]))
 }
 
@@ -240,43 +241,58 @@ fn parse_root(text: &str, tags: u8) -> Result<Root, OpenError> {
     Ok(Root { secret_key, identity })
 }
 
-/// Checks the servers again and again while the store is open.
-async fn go_on_checking(store: std::sync::Weak<Store>, circumstances: Circumstances, mut histories: Vec<History>) {
-    let mut last = None;
-    loop {
-        tokio::time::sleep(CHECK_EVERY).await;
-        let Some(store) = store.upgrade() else { return };
-        let Some(refusal) = check_again(&store, circumstances, &mut histories).await else { continue };
-        if refusal != last {
-            if let Some(text) = &refusal {
-                tracing::error!(reason = text, "Redis is not safe any more: nothing is written to it");
-            } else {
-                tracing::info!("Redis is safe again");
-            }
-        }
-        store.witness.checked(refusal.clone());
-        last = refusal;
-    }
+/// The checks that go on while the store is open.
+struct Checking {
+    circumstances: Circumstances,
+    histories: Vec<History>,
+    // What was warned of. Said again only after it was over.
+    warned: BTreeSet<String>,
+    refusal: Option<String>,
 }
 
-/// What the servers are found to be: safe, or unsafe for a reason. None if they could not be asked.
-async fn check_again(
-    store: &Store,
-    circumstances: Circumstances,
-    histories: &mut Vec<History>,
-) -> Option<Option<String>> {
-    let links = store.routes.all().await.ok()?;
-    histories.resize_with(links.len(), History::default);
-    for (link, history) in links.iter().zip(histories) {
-        let facts = check::look(link).await.ok()?;
-        if let Some(loss) = history.compare(&facts) {
-            store.witness.lost(&loss);
-        }
-        if let Err(error) = check::judge(&facts, circumstances) {
-            return Some(Some(error.to_string()));
+impl Checking {
+    /// Checks the servers again and again.
+    async fn go_on(mut self, store: std::sync::Weak<Store>) {
+        loop {
+            tokio::time::sleep(CHECK_EVERY).await;
+            let Some(store) = store.upgrade() else { return };
+            let Some(verdict) = self.look(&store).await else { continue };
+            let refusal = verdict.as_ref().err().cloned();
+            store.witness.checked(refusal.clone());
+            if refusal != self.refusal {
+                if let Some(text) = &refusal {
+                    tracing::error!(reason = text, "Redis is not safe any more: nothing is written to it");
+                } else {
+                    tracing::info!("Redis is safe again");
+                }
+                self.refusal = refusal;
+            }
+            if let Ok(warnings) = verdict {
+                for warning in warnings.difference(&self.warned) {
+                    tracing::warn!("Redis: {warning}");
+                }
+                self.warned = warnings;
+            }
         }
     }
-    Some(None)
+
+    /// What the servers are found to be: safe, with warnings, or unsafe for a reason. None if they could not be asked.
+    async fn look(&mut self, store: &Store) -> Option<Result<BTreeSet<String>, String>> {
+        let links = store.routes.all().await.ok()?;
+        self.histories.resize_with(links.len(), History::default);
+        let mut warnings = BTreeSet::new();
+        for (link, history) in links.iter().zip(&mut self.histories) {
+            let facts = check::look(link).await.ok()?;
+            if let Some(loss) = history.compare(&facts) {
+                store.witness.lost(&loss);
+            }
+            match check::judge(&facts, self.circumstances) {
+                Ok(verdict) => warnings.extend(verdict.warnings),
+                Err(error) => return Some(Err(error.to_string())),
+            }
+        }
+        Some(Ok(warnings))
+    }
 }
 
 #[cfg(test)]

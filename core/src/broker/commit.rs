@@ -347,10 +347,15 @@ impl Broker {
                 restore(entry, applied, true);
                 entry.version = None;
             }
-            WriteOutcome::Stale | WriteOutcome::Unavailable(_) | WriteOutcome::Evicted => {
+            WriteOutcome::Unavailable(text) => {
                 restore(entry, applied, false);
                 entry.version = None;
-                self.refuse_impatient(at, id);
+                self.refuse_impatient(at, id, &text);
+            }
+            WriteOutcome::Stale | WriteOutcome::Evicted => {
+                restore(entry, applied, false);
+                entry.version = None;
+                self.refuse_impatient(at, id, "it is away");
             }
         }
         self.shards[at].make_ready(id);
@@ -457,7 +462,7 @@ impl Broker {
             (Some(_), Some(_)) => {}
             (None, _) => {
                 self.timers.set(now + PAUSE_FIRST * 5, Timer::Resource(id.clone()));
-                self.refuse_impatient(at, id);
+                self.refuse_impatient(at, id, "it is away");
                 return;
             }
         }
@@ -465,8 +470,9 @@ impl Broker {
         self.follow(at, id);
     }
 
-    /// Commands that waited too long for a store that is away are refused, if nothing can have happened.
-    fn refuse_impatient(&mut self, at: usize, id: &ResourceId) {
+    /// Commands that waited too long for a store that is away, or that refuses them, are refused, if nothing can have
+    /// happened.
+    fn refuse_impatient(&mut self, at: usize, id: &ResourceId, reason: &str) {
         let before = self.now.mono.saturating_sub(self.config.store_patience);
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         let (refused, kept): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut entry.pending)
@@ -474,7 +480,8 @@ impl Broker {
             .partition(|pending| !pending.doubtful && pending.since < before && pending.purpose.is_for_a_client());
         entry.pending = kept.into();
         for pending in refused {
-            self.refuse(id, pending, "the store is away; nothing happened: try again");
+            let text = format!("the store did not take it ({reason}); nothing happened: try again");
+            self.refuse(id, pending, &text);
         }
     }
 

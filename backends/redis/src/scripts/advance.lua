@@ -9,6 +9,7 @@ local lane, refused = admit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])
 if refused and refused[1] == 'stale' then return {'ok'} end
 if refused then return refused end
 if string.sub(lane, 1, 20) < ARGV[4] then
+  insist(KEYS[1])
   write('HSET', KEYS[3], ARGV[3], ARGV[4] .. string.sub(lane, 21))
 end
 return failed() or {'ok'}

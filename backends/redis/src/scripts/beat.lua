@@ -22,6 +22,8 @@ elseif not registers then
 end
 version = version_after(high)
 if failure then return failed() end
+-- A few bytes of each broker, and wanted most of all when the server is full.
+insist(KEYS[1])
 write('SET', KEYS[2], version)
 write('HSET', KEYS[3], 's', 'live', 'v', version, 'n', ARGV[4], 'i', ARGV[6])
 write('SADD', KEYS[4], ARGV[3])

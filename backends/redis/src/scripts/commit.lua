@@ -5,7 +5,8 @@
 --       bytes of a record's key before its name, whether records are likely to be long; then per write: what to do
 --       (P put, D delete, C compare), the expected version, the bell of its hint or nothing, its bytes or nothing.
 -- Reply: ok, the version of this batch (or the highest one, if it changed nothing), the highest version; then per
---       write: 1 done, 2 nothing was there to delete, 0 conflict too large to tell, or what stands there as text.
+--       write: 1 done, 2 nothing was there to delete, 3 no room for it, 0 conflict too large to tell, or what stands
+--       there as text.
 --
 -- A command costs more than what it does to one key, so each is called once for all keys where that is possible.
 local CONFLICT_BYTES_MAX = 4 * 1024 * 1024
@@ -68,6 +69,37 @@ if #puts + #deletes > 0 then
   version = version_after(high)
   if failure then return failed() end
 
+  -- The first write shows whether the server is out of memory. If it is, records that grow are refused, and everything
+  -- that lets go of something is done. Marks of sessions are done too: they are short, and without them a session is
+  -- lost with its broker.
+  local first = redis.pcall('SET', KEYS[2], version)
+  if type(first) == 'table' and first.err then
+    if not string.find(first.err, 'OOM', 1, true) then return {'refused', first.err} end
+    local function grows(i)
+      local key, length = KEYS[FIRST_KEY + i - 1], 16 + #ARGV[FIRST_ARGUMENT + (i - 1) * ARGUMENTS + 3]
+      if string.byte(key, base - 1) == SESSION then return false end
+      if not standing[i] then return true end
+      if not long then return length > #standing[i] end
+      return read('GETRANGE', key, length - 1, length - 1) == ''
+    end
+    local fit = {}
+    creates = {}
+    for _, i in ipairs(puts) do
+      if grows(i) then
+        results[i] = 3
+      else
+        fit[#fit + 1] = i
+        if not standing[i] then creates[#creates + 1] = KEYS[FIRST_KEY + i - 1] end
+      end
+    end
+    puts = fit
+    if #puts + #deletes == 0 then return failed() or {'ok', high, high, results} end
+    insist(KEYS[1])
+    write('SET', KEYS[2], version)
+    if failure then return failed() end
+  end
+  written = true
+
   -- The names of these keys, for the index of resources and for that of sessions; each after a score if there is one.
   local function indexed(keys, score)
     local resources, sessions = {}, {}
@@ -84,13 +116,10 @@ if #puts + #deletes > 0 then
     if #sessions > 0 then write(command, KEYS[5], unpack(sessions)) end
   end
 
-  -- Deletes come first: a server that is out of memory refuses the first write of a script only if it needs memory, so
-  -- that locks can still be released.
   if #deletes > 0 then
     write('DEL', unpack(deletes))
     write_index('ZREM', deletes)
   end
-  write('SET', KEYS[2], version)
   write('HSET', KEYS[3], ARGV[3], string.sub(lane, 1, 21) .. version)
   if #creates > 0 then write_index('ZADD', creates, '0') end
   if #puts > 0 then

@@ -6,5 +6,8 @@ if refusal then return refusal end
 local state = read('HGET', KEYS[3], 's')
 if failure then return failed() end
 if state and state ~= 'live' then return {'evicted'} end
-if not state then write('HSET', KEYS[3], 's', 'live') end
+if not state then
+  insist(KEYS[1])
+  write('HSET', KEYS[3], 's', 'live')
+end
 return failed() or {'ok'}

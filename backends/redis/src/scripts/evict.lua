@@ -17,6 +17,7 @@ if version ~= ARGV[7] then return {'differs', version} end
 if state == 'gone' or state == ARGV[8] then return {'ok', version} end
 version = version_after(high)
 if failure then return failed() end
+insist(KEYS[1])
 write('SET', KEYS[2], version)
 write('HSET', KEYS[4], 's', ARGV[8], 'v', version)
 write('PERSIST', KEYS[4])

@@ -12,6 +12,7 @@ if failure then return failed() end
 local state, version = stored[1], stored[2]
 if not state or state == 'past' then return {'differs', NOTHING} end
 if state ~= 'gone' or version ~= ARGV[7] then return {'differs', version} end
+insist(KEYS[1])
 write('DEL', KEYS[4])
 write('HSET', KEYS[4], 's', 'past')
 write('PEXPIRE', KEYS[4], ARGV[8])

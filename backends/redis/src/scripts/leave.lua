@@ -10,6 +10,7 @@ local state, version = stored[1], stored[2]
 if state ~= 'live' and state ~= 'going' or state == ARGV[3] then return {'ok', version or NOTHING} end
 version = version_after(high)
 if failure then return failed() end
+insist(KEYS[1])
 write('SET', KEYS[2], version)
 write('HSET', KEYS[3], 's', ARGV[3], 'v', version)
 return failed() or {'ok', version}

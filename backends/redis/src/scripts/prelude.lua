@@ -37,6 +37,14 @@ local function write(...)
   written = true
 end
 
+-- Lets what this script writes through although the server is out of memory. A server refuses only the first write of a
+-- script, and only if that one needs memory. This one needs none and changes nothing: a root record has no time to live.
+local function insist(root_key)
+  if failure then return end
+  local reply = redis.pcall('PERSIST', root_key)
+  if type(reply) == 'table' and reply.err then failure = reply.err end
+end
+
 -- The answer to a failure, if there was one.
 local function failed()
   if not failure then return nil end

@@ -5,6 +5,7 @@
 local high, refusal = remember(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 if refusal then return refusal end
 read('HGET', KEYS[3], 's')
+insist(KEYS[1])
 write('HSET', KEYS[3], 's', 'gone')
 write('PEXPIRE', KEYS[3], ARGV[3])
 return failed() or {'ok'}

@@ -59,20 +59,6 @@ async fn a_server_that_forgot_the_scripts_is_told_them_again() {
 }
 
 #[tokio::test]
-async fn a_full_server_refuses_puts_and_still_releases() {
-    let server = server().await;
-    let broker = broker_of(&server).await;
-    let version = broker.put(&resource("held"), Version::ABSENT, "x").await;
-    command(server.address(), &["CONFIG", "SET", "maxmemory", "1"]).await;
-    unavailable(&broker.write(put(&resource("new"), Version::ABSENT, "x")).await, "OOM");
-    unavailable(&broker.write(put(&resource("held"), version, "y")).await, "OOM");
-    committed(&broker.write(delete(&resource("held"), version)).await);
-    broker.sees(&resource("held"), Version::ABSENT, None).await;
-    command(server.address(), &["CONFIG", "SET", "maxmemory", "0"]).await;
-    assert!(broker.put(&resource("held"), Version::ABSENT, "z").await > version);
-}
-
-#[tokio::test]
 async fn versions_start_at_the_clock_and_never_fall_behind_the_highest() {
     let server = server().await;
     let broker = broker_of(&server).await;
