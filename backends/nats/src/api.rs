@@ -13,11 +13,14 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 use crate::config::Settings;
 use crate::keys::Subjects;
 use crate::outcome::{self, Answer, ApiError, code};
 
+/// When a question to the leader of the stream is repeated.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// Marks a message as the trace of a delete. The same header as in the key-value buckets of NATS, whose tools know it.
 const MARKER_HEADER: &str = "KV-Operation";
 const MARKER_VALUE: &str = "DEL";
@@ -177,6 +180,20 @@ impl Api {
     pub(crate) async fn info(&self, client: &Client, subjects: Option<&str>) -> Result<StreamInfo, Failure> {
         let request = subjects.map(|filter| json!({ "subjects_filter": filter }));
         self.ask(client, &format!("STREAM.INFO.{}", self.stream), request).await
+    }
+
+    /// The stream, told by the server that leads it. Asks until there is one: a question that comes while there is none, or
+    /// while the last one stands still, is never answered, and a repeat of it may be.
+    pub(crate) async fn info_of_leader(&self, client: &Client) -> Result<StreamInfo, Failure> {
+        loop {
+            match timeout(ASK_AGAIN, self.info(client, None)).await {
+                Ok(Ok(info)) if info.cluster.as_ref().is_some_and(|cluster| cluster.leader.is_empty()) => {}
+                Ok(Err(Failure::Api(error))) if error.err_code == code::NOT_AVAILABLE => {}
+                Ok(answer) => return answer,
+                Err(_) => continue,
+            }
+            sleep(ASK_AGAIN / 2).await;
+        }
     }
 
     /// Makes the stream.

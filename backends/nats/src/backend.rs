@@ -233,7 +233,8 @@ impl Store {
             Answer::Stored(sequence) => WriteOutcome::Committed(self.version(sequence)),
             Answer::Refused(text) => WriteOutcome::Unavailable(text),
             Answer::Doubtful(text) => {
-                tracing::warn!(%text, key = ?write.key, "the outcome of a write is unknown");
+                // The broker says so once for the whole batch.
+                tracing::debug!(%text, key = ?write.key, "the outcome of a write is unknown");
                 WriteOutcome::Unknown(text)
             }
             Answer::Missing(text) => WriteOutcome::Unknown(text),

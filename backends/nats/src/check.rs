@@ -30,8 +30,6 @@ const HEADER_BYTES: usize = 1_024;
 const RECORD_BYTES_MIN: usize = 16 * 1024;
 /// Opening takes several requests, one after the other; a cluster may be electing a leader.
 const OPEN_REQUESTS: u32 = 5;
-/// How often a stream without a leader is asked again.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// What was found and made when the store was opened.
 pub(crate) struct Opened {
@@ -48,9 +46,8 @@ pub(crate) struct Opened {
 /// Connects, makes what is missing and checks what is there.
 pub(crate) async fn open(config: &Arc<NatsConfig>, api: &Api) -> Result<Opened, OpenError> {
     let deadline = Instant::now() + config.timeout() * OPEN_REQUESTS;
-    let connection = Connection::open(config, config.timeout()).await?;
+    let connection = connect(config).await?;
     let client = connection.client();
-    server(client)?;
     let found = timeout_at(deadline, find(config, api, client)).await;
     let (info, (root, base, root_sequence)) = found.unwrap_or_else(|_| {
         let complaint = connection.complaint().map(|text| format!("; the server says: {text}")).unwrap_or_default();
@@ -62,6 +59,21 @@ pub(crate) async fn open(config: &Arc<NatsConfig>, api: &Api) -> Result<Opened, 
     let profile = profile(config, client, &info)?;
     warn(config, &info);
     Ok(Opened { connection, info, root, base, root_sequence, profile })
+}
+
+/// A connection to the first server that answers and can be trusted. If there is none, what is the easiest to mend.
+async fn connect(config: &Arc<NatsConfig>) -> Result<Connection, OpenError> {
+    let attempts: Vec<_> = config.servers.iter().map(|server| connect_to(config, server)).collect();
+    sixpin_race::race(attempts).await.map(|(_, connection)| connection).map_err(|mut errors: Vec<OpenError>| {
+        errors.sort_by_key(|error| matches!(error, OpenError::Unreachable(_)));
+        errors.into_iter().next().unwrap_or_else(|| OpenError::BadUrl("no server of NATS is named".into()))
+    })
+}
+
+async fn connect_to(config: &NatsConfig, address: &str) -> Result<Connection, OpenError> {
+    let connection = Connection::open(config, address.to_owned(), config.timeout()).await?;
+    server(connection.client())?;
+    Ok(connection)
 }
 
 /// Whether a server can be trusted with the check of the expected sequence.
@@ -89,10 +101,7 @@ async fn find(config: &NatsConfig, api: &Api, client: &Client) -> Result<(Stream
         Err(failure) => return Err(explain(config, &failure)),
     }
     let info = loop {
-        match api.info(client, None).await {
-            Ok(info) if info.cluster.as_ref().is_some_and(|cluster| cluster.leader.is_empty()) => {
-                tokio::time::sleep(RETRY).await;
-            }
+        match api.info_of_leader(client).await {
             Ok(info) => break info,
             Err(Failure::Api(error)) if error.err_code == code::NO_STREAM => {
                 create(config, api, client).await?;

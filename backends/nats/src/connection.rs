@@ -21,6 +21,8 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const QUEUE: usize = 4_096;
 /// Messages that may wait for a reader of a subscription. More are dropped, and the gap is seen.
 const SUBSCRIPTION_QUEUE: usize = 16_384;
+/// Addresses of one server that are tried at most.
+const ATTEMPTS_MAX: usize = 8;
 /// The library waits this long before it reconnects: longer than it lives.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -37,29 +39,35 @@ enum Phase {
 /// A connection. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    server: String,
     client: Client,
     phase: watch::Sender<Phase>,
     complaint: Arc<Mutex<Option<String>>>,
 }
 
 impl Connection {
-    /// Connects and logs in, or says why not within `patience`.
-    pub(crate) async fn open(config: &NatsConfig, patience: Duration) -> Result<Self, OpenError> {
+    /// Connects to one server and logs in, or says why not within `patience`.
+    pub(crate) async fn open(config: &NatsConfig, server: String, patience: Duration) -> Result<Self, OpenError> {
         let phase = watch::Sender::new(Phase::Open);
         let complaint = Arc::new(Mutex::new(None));
         let options = options(config, patience, &phase, &complaint).await?;
         let (reply, client) = oneshot::channel();
-        let (servers, ending) = (config.servers.clone(), phase.clone());
+        let (address, ending) = (server.clone(), phase.clone());
         let thread = std::thread::Builder::new().name("sixpin-nats".into());
-        let started = thread.spawn(move || live(servers, options, reply, &ending));
+        let started = thread.spawn(move || live(address, options, reply, &ending));
         started.map_err(|error| OpenError::Unreachable(format!("no thread for a connection to NATS: {error}")))?;
         let client = match tokio::time::timeout(patience, client).await {
             Ok(Ok(Ok(client))) => client,
-            Ok(Ok(Err(error))) => return Err(refusal(config, &error)),
-            Ok(Err(_)) => return Err(unreachable(config, "the connection ended at once")),
-            Err(_) => return Err(unreachable(config, "it did not answer in time")),
+            Ok(Ok(Err(error))) => return Err(refusal(&server, &error)),
+            Ok(Err(_)) => return Err(unreachable(&server, "the connection ended at once")),
+            Err(_) => return Err(unreachable(&server, "it did not answer in time")),
         };
-        Ok(Self { client, phase, complaint })
+        Ok(Self { server, client, phase, complaint })
+    }
+
+    /// Where it leads.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
     }
 
     /// Sends and subscribes.
@@ -113,7 +121,7 @@ impl Ending {
 
 /// The life of a connection, on its own thread.
 fn live(
-    servers: Vec<String>,
+    server: String,
     options: ConnectOptions,
     mut reply: oneshot::Sender<Result<Client, async_nats::ConnectError>>,
     phase: &watch::Sender<Phase>,
@@ -122,7 +130,7 @@ fn live(
     if let Ok(runtime) = runtime {
         runtime.block_on(async {
             let connected = tokio::select! {
-                connected = async_nats::connect_with_options(servers, options) => connected,
+                connected = async_nats::connect_with_options(server, options) => connected,
                 () = reply.closed() => return,
             };
             let failed = connected.is_err();
@@ -156,7 +164,7 @@ async fn options(
     let settings = &config.settings;
     let mut options = ConnectOptions::new()
         .name("sixpin")
-        .connection_timeout(patience / u32::try_from(config.servers.len()).unwrap_or(1).max(1))
+        .connection_timeout(patience)
         .request_timeout(None)
         .ping_interval(PING_EVERY)
         .client_capacity(QUEUE)
@@ -190,25 +198,24 @@ async fn options(
         }
         std::future::ready(())
     });
-    // The first connection tries its servers one after the other; a second one never comes.
-    let (connected, servers) = (AtomicBool::new(false), config.servers.len());
+    // The first connection tries the addresses of its server one after the other; a second one never comes.
+    let connected = AtomicBool::new(false);
     Ok(options.reconnect_delay_callback(move |attempts| {
         let again = attempts <= 1 && connected.swap(true, Ordering::Relaxed);
-        if again || attempts > servers.max(1) * 8 { NEVER } else { Duration::ZERO }
+        if again || attempts > ATTEMPTS_MAX { NEVER } else { Duration::ZERO }
     }))
 }
 
-fn refusal(config: &NatsConfig, error: &async_nats::ConnectError) -> OpenError {
+fn refusal(server: &str, error: &async_nats::ConnectError) -> OpenError {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => OpenError::Login(format!(
-            "NATS at {} refuses the login: check the user, token, nkey or credentials file",
-            config.names()
+            "NATS at {server} refuses the login: check the user, token, nkey or credentials file"
         )),
         ConnectErrorKind::ServerParse => OpenError::BadUrl(format!("the URL of NATS cannot be used: {error}")),
-        _ => unreachable(config, &error.to_string()),
+        _ => unreachable(server, &error.to_string()),
     }
 }
 
-fn unreachable(config: &NatsConfig, reason: &str) -> OpenError {
-    OpenError::Unreachable(format!("NATS at {} cannot be reached: {reason}", config.names()))
+fn unreachable(server: &str, reason: &str) -> OpenError {
+    OpenError::Unreachable(format!("NATS at {server} cannot be reached: {reason}"))
 }

@@ -17,7 +17,9 @@ use crate::witness::Witness;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 
-/// Keeps one connection to the store. A new one is handed out only after the store was seen to be the same.
+/// Keeps one connection to the store. A new one is handed out only after the store was seen to be the same: a server that
+/// stands still or is cut off from the others does not get that far, and servers are tried side by side, so it holds
+/// nobody up.
 #[derive(Debug)]
 pub(crate) struct Link {
     config: Arc<NatsConfig>,
@@ -32,8 +34,22 @@ pub(crate) struct Link {
 #[derive(Debug)]
 struct Current {
     connection: Option<Arc<Connection>>,
+    // The one that answered last comes first, the one that failed last comes last.
+    servers: Vec<String>,
     failures: u32,
     not_before: Instant,
+}
+
+impl Current {
+    /// This server failed.
+    fn last(&mut self, server: &str) {
+        self.servers.sort_by_key(|other| other == server);
+    }
+
+    /// This server answered.
+    fn first(&mut self, server: &str) {
+        self.servers.sort_by_key(|other| other != server);
+    }
 }
 
 impl Link {
@@ -45,7 +61,8 @@ impl Link {
         connection: Option<Connection>,
     ) -> Self {
         let connection = connection.map(Arc::new);
-        let current = Current { connection, failures: 0, not_before: Instant::now() };
+        let servers = config.servers.clone();
+        let current = Current { connection, servers, failures: 0, not_before: Instant::now() };
         Self { config, api, witness, current: tokio::sync::Mutex::new(current), ending: Mutex::default() }
     }
 
@@ -60,13 +77,14 @@ impl Link {
             }
             if let Some(broken) = current.connection.take() {
                 self.give_up(&broken);
+                current.last(broken.server());
             }
             timeout_at(deadline, sleep_until(current.not_before)).await.map_err(|_| late())?;
-            let patience = self.config.timeout();
-            let connected = timeout_at(deadline, self.connect(patience)).await;
+            let connected = timeout_at(deadline, self.connect(&current.servers)).await;
             match connected {
                 Ok(Ok(connection)) => {
                     current.failures = 0;
+                    current.first(connection.server());
                     current.connection = Some(Arc::new(connection));
                 }
                 Ok(Err(error)) => {
@@ -101,7 +119,7 @@ impl Link {
     /// Compares the store with what was seen of it.
     pub(crate) async fn verify(&self, connection: &Connection) -> Result<(), StoreError> {
         let highest = self.witness.highest();
-        match self.api.info(connection.client(), None).await {
+        match self.api.info_of_leader(connection.client()).await {
             Ok(info) => {
                 self.witness.compare(&info, highest)?;
                 // Somebody may have changed the stream's settings while nobody looked.
@@ -115,8 +133,19 @@ impl Link {
         }
     }
 
-    async fn connect(&self, patience: Duration) -> Result<Connection, StoreError> {
-        let connection = Connection::open(&self.config, patience).await;
+    /// A connection to the first server that answers and shows the store as it should be.
+    async fn connect(&self, servers: &[String]) -> Result<Connection, StoreError> {
+        let connected = sixpin_race::race(servers.iter().map(|server| self.connect_to(server)).collect()).await;
+        connected.map(|(_, connection)| connection).map_err(|errors| {
+            let lost = errors.iter().find(|error| matches!(error, StoreError::Amnesia(_))).cloned();
+            let last =
+                || errors.last().cloned().unwrap_or_else(|| StoreError::Unavailable("no server is named".into()));
+            lost.unwrap_or_else(last)
+        })
+    }
+
+    async fn connect_to(&self, server: &str) -> Result<Connection, StoreError> {
+        let connection = Connection::open(&self.config, server.to_owned(), self.config.timeout()).await;
         let connection = connection.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         check::server(connection.client()).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         self.verify(&connection).await?;
