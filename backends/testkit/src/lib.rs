@@ -8,10 +8,14 @@
 //! * [`proxy`]: a TCP proxy that passes, cuts, swallows replies, holds requests back and delays;
 //! * [`server`]: a server: start, kill, restart, freeze, resume;
 //! * [`stores`]: how Redis, etcd and NATS are started;
+//! * [`members`]: a store of several members, each of which can be killed, frozen and cut off from the others;
+//! * `callers`: who opened a connection;
 //! * `provider`: where a server comes from: a program of this machine, or a container;
 //! * [`ports`]: ports that stay ours over a restart;
 //! * [`wait`]: waiting until a condition holds, with a deadline.
 
+mod callers;
+pub mod members;
 pub mod ports;
 mod provider;
 pub mod proxy;
@@ -19,6 +23,7 @@ pub mod server;
 pub mod stores;
 pub mod wait;
 
+pub use members::Members;
 pub use proxy::Proxy;
 pub use server::{ServerPlan, ServerProcess, StartError};
 pub use stores::{etcd, nats, redis};

@@ -2,12 +2,14 @@
 //!
 //! Two kinds of trouble:
 //!
-//! * a [`Mode`] holds for all connections until it is changed: pass, cut, black hole, delay;
+//! * a [`Mode`] holds for all connections, or for those of some processes, until it is changed: pass, cut, black hole,
+//!   delay;
 //! * a trap strikes each connection that is open when it is set, once, and leaves those opened later alone, so that a
 //!   client can come back and look: [`Proxy::cut_next_reply`] (the request arrives, its reply does not) and
 //!   [`Proxy::hold_next_request`] (the connection breaks, and the request arrives *later*, when
 //!   [`Proxy::release_held`] says so).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+
+use crate::callers;
 
 /// Bytes moved at once.
 const CHUNK: usize = 64 * 1024;
@@ -55,9 +59,30 @@ struct Traps {
     trap: Option<Trap>,
 }
 
+/// What holds for whom.
+#[derive(Debug, Clone)]
+struct Rules {
+    all: Mode,
+    // By process, for those that are an exception.
+    callers: BTreeMap<u32, Mode>,
+}
+
+impl Rules {
+    /// The mode for a connection from this address to that one.
+    async fn mode(&self, (client, door): (SocketAddr, SocketAddr)) -> Mode {
+        if self.callers.is_empty() {
+            return self.all;
+        }
+        let callers: Vec<u32> = self.callers.keys().copied().collect();
+        let owner = tokio::task::spawn_blocking(move || callers::owner(client, door, callers)).await;
+        let exception = owner.ok().flatten().and_then(|pid| self.callers.get(&pid));
+        exception.copied().unwrap_or(self.all)
+    }
+}
+
 struct Shared {
     server: watch::Sender<SocketAddr>,
-    mode: watch::Sender<Mode>,
+    rules: watch::Sender<Rules>,
     // Counts the orders to close whatever is open.
     cuts: watch::Sender<usize>,
     traps: watch::Sender<Traps>,
@@ -81,7 +106,7 @@ impl Proxy {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             server: watch::Sender::new(server),
-            mode: watch::Sender::new(Mode::Pass),
+            rules: watch::Sender::new(Rules { all: Mode::Pass, callers: BTreeMap::new() }),
             cuts: watch::Sender::new(0),
             traps: watch::Sender::new(Traps { number: 0, trap: None }),
             releases: watch::Sender::new(0),
@@ -95,7 +120,7 @@ impl Proxy {
             loop {
                 tokio::select! {
                     accepted = listener.accept() => match accepted {
-                        Ok((client, _)) => { connections.spawn(accepting.clone().serve(client)); }
+                        Ok((client, from)) => { connections.spawn(accepting.clone().serve(client, (from, address))); }
                         Err(_) => sleep(Duration::from_millis(5)).await,
                     },
                     Some(_) = connections.join_next() => {}
@@ -115,12 +140,17 @@ impl Proxy {
         self.shared.server.send_replace(server);
     }
 
-    /// Changes what happens to all connections.
+    /// Changes what happens to all connections. Nobody is an exception any more.
     pub fn set(&self, mode: Mode) {
-        self.shared.mode.send_replace(mode);
+        self.shared.rules.send_replace(Rules { all: mode, callers: BTreeMap::new() });
         if mode == Mode::Cut {
             self.cut_now();
         }
+    }
+
+    /// Changes what happens to the connections that these processes opened or will open. It takes some milliseconds.
+    pub fn set_for(&self, processes: impl IntoIterator<Item = u32>, mode: Mode) {
+        self.shared.rules.send_modify(|rules| rules.callers.extend(processes.into_iter().map(|pid| (pid, mode))));
     }
 
     /// Closes every connection that is open now. New ones pass, unless the mode is [`Mode::Cut`].
@@ -184,6 +214,8 @@ enum End {
 /// One connection, as both pumps see it.
 struct Connection {
     shared: Arc<Shared>,
+    // What holds for it where somebody is an exception.
+    own: watch::Sender<Mode>,
     // Traps up to this number were set before the connection was opened, and do not concern it.
     born: usize,
     // A request was forwarded since the reply trap was set, so the next bytes from the server may be its reply.
@@ -191,10 +223,13 @@ struct Connection {
 }
 
 impl Shared {
-    async fn serve(self: Arc<Self>, mut client: TcpStream) {
+    async fn serve(self: Arc<Self>, mut client: TcpStream, ends: (SocketAddr, SocketAddr)) {
         let mut cuts = self.cuts.subscribe();
         cuts.mark_unchanged();
-        if *self.mode.borrow() == Mode::Cut {
+        let mut rules = self.rules.subscribe();
+        let now = rules.borrow_and_update().clone();
+        let mode = now.mode(ends).await;
+        if mode == Mode::Cut {
             return;
         }
         let born = self.traps.borrow().number;
@@ -206,13 +241,15 @@ impl Shared {
         if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
             return;
         }
-        let connection = Connection { shared: self.clone(), born, asked: AtomicBool::new(false) };
+        let own = watch::Sender::new(mode);
+        let connection = Connection { shared: self.clone(), own, born, asked: AtomicBool::new(false) };
         let (client_reader, client_writer) = client.split();
         let (server_reader, server_writer) = server.split();
         let end = tokio::select! {
             end = connection.requests(client_reader, server_writer) => end,
             end = connection.replies(server_reader, client_writer) => end,
             _ = cuts.changed() => End::Closed,
+            () = connection.obey(rules, ends) => End::Closed,
         };
         match end {
             End::Closed => {}
@@ -233,24 +270,43 @@ impl Shared {
             }
         }
     }
+}
 
-    /// Waits until the mode lets bytes pass.
+impl Connection {
+    /// Follows the rules. Returns when they cut it.
+    async fn obey(&self, mut rules: watch::Receiver<Rules>, ends: (SocketAddr, SocketAddr)) {
+        // The sender lives as long as `self`.
+        while rules.changed().await.is_ok() {
+            let now = rules.borrow_and_update().clone();
+            let mode = now.mode(ends).await;
+            if mode == Mode::Cut {
+                return;
+            }
+            self.own.send_replace(mode);
+        }
+    }
+
+    /// Waits until the rules let bytes pass.
     async fn pass(&self) {
-        let mut mode = self.mode.subscribe();
+        let (mut rules, mut own) = (self.shared.rules.subscribe(), self.own.subscribe());
         loop {
-            let now = *mode.borrow_and_update();
+            let own_mode = *own.borrow_and_update();
+            let now = {
+                let rules = rules.borrow_and_update();
+                if rules.callers.is_empty() { rules.all } else { own_mode }
+            };
             match now {
                 // After a cut the connection is about to be dropped.
                 Mode::Pass | Mode::Cut => return,
                 Mode::Delay(time) => return sleep(time).await,
-                // The sender lives as long as `self`.
-                Mode::BlackHole => drop(mode.changed().await),
+                Mode::BlackHole => tokio::select! {
+                    _ = rules.changed() => {}
+                    _ = own.changed() => {}
+                },
             }
         }
     }
-}
 
-impl Connection {
     fn trap(&self) -> Option<Trap> {
         let traps = *self.shared.traps.borrow();
         traps.trap.filter(|_| traps.number > self.born)
@@ -262,7 +318,7 @@ impl Connection {
             let Ok(length @ 1..) = client.read(&mut buffer).await else {
                 return End::Closed;
             };
-            self.shared.pass().await;
+            self.pass().await;
             match self.trap() {
                 Some(Trap::HoldRequest) => {
                     return End::Held(whole_request(&buffer[..length], client).await);
@@ -282,7 +338,7 @@ impl Connection {
             let Ok(length @ 1..) = server.read(&mut buffer).await else {
                 return End::Closed;
             };
-            self.shared.pass().await;
+            self.pass().await;
             if self.trap() == Some(Trap::CutReply) && self.asked.load(Ordering::SeqCst) {
                 return End::ReplyCut;
             }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::ports::Port;
 use crate::provider::{self, Launch, Running};
+use crate::proxy::Proxy;
 use crate::wait::until;
 
 /// How long a server may take from its start to its first good answer. Generous: test machines are busy.
@@ -98,9 +99,17 @@ impl ServerPlan {
 
     /// Starts it on fresh ports with a fresh data directory and waits until it answers.
     pub async fn start(self) -> Result<ServerProcess, StartError> {
+        self.start_behind(&[]).await
+    }
+
+    /// The same, with proxies to its two ports: for a server whose others, and clients, are told to go through them.
+    pub async fn start_behind(self, doors: &[Proxy]) -> Result<ServerProcess, StartError> {
         let mut attempt = 1;
         loop {
             let server = ServerProcess::prepare(self.clone())?;
+            for (door, port) in doors.iter().zip([&server.port, &server.peer_port]) {
+                door.forward_to(SocketAddr::from(([127, 0, 0, 1], port.number())));
+            }
             match server.launch().await {
                 Ok(()) => return Ok(server),
                 Err(error) if attempt == ATTEMPTS => return Err(error),
@@ -268,7 +277,7 @@ impl ServerProcess {
         self.data_dir().join("server.log")
     }
 
-    fn not_ready(&self, reason: String) -> StartError {
+    pub(crate) fn not_ready(&self, reason: String) -> StartError {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let log = lines[lines.len().saturating_sub(20)..].join("\n");

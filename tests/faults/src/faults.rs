@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use sixpin_testkit::ServerProcess;
 use sixpin_testkit::proxy::Mode;
 use tokio::time::sleep;
 
+use crate::members;
 use crate::run::Running;
 
 /// A kind of trouble.
@@ -34,6 +36,32 @@ pub enum Fault {
     KillStore,
     /// SIGSTOP to the store.
     FreezeStore,
+    /// SIGKILL to the member that leads the store, and its restart.
+    KillLeader,
+    /// SIGSTOP to it.
+    FreezeLeader,
+    /// It is cut off from the other members.
+    CutLeader,
+    /// SIGKILL to another member, and its restart.
+    KillMember,
+    /// SIGSTOP to another member.
+    FreezeMember,
+    /// Another member is cut off from the others.
+    CutMember,
+    /// SIGKILL to so many members that the others can do nothing, and their restart.
+    KillMajority,
+    /// SIGSTOP to them.
+    FreezeMajority,
+    /// They are cut off from each other and from the rest.
+    CutMajority,
+}
+
+impl Fault {
+    /// What troubles one member at a time.
+    pub const OF_A_MEMBER: [Self; 6] =
+        [Self::KillLeader, Self::FreezeLeader, Self::CutLeader, Self::KillMember, Self::FreezeMember, Self::CutMember];
+    /// What no store with several members works through.
+    pub const OF_A_MAJORITY: [Self; 3] = [Self::KillMajority, Self::FreezeMajority, Self::CutMajority];
 }
 
 /// Long enough for brokers with a `broker_ttl` of a second to declare each other dead.
@@ -57,9 +85,10 @@ pub async fn strike(running: &mut Running, fault: Fault, number: usize) {
             broker.process.resume();
         }
         Fault::CutStore | Fault::HoldStore => {
-            broker.to_store.set(if fault == Fault::CutStore { Mode::Cut } else { Mode::BlackHole });
+            let mode = if fault == Fault::CutStore { Mode::Cut } else { Mode::BlackHole };
+            running.world.set_way_to_store(number % brokers, mode);
             sleep(LONG).await;
-            broker.to_store.set(Mode::Pass);
+            running.world.set_way_to_store(number % brokers, Mode::Pass);
         }
         Fault::CutClients | Fault::HoldClients => {
             broker.to_clients.set(if fault == Fault::CutClients { Mode::Cut } else { Mode::BlackHole });
@@ -80,14 +109,27 @@ pub async fn strike(running: &mut Running, fault: Fault, number: usize) {
             running.process(0).resume();
         }
         Fault::KillStore => {
-            running.world.store.kill();
+            let servers = running.world.store.processes();
+            servers.iter().for_each(|server| server.kill());
             sleep(SHORT).await;
-            running.world.store.restart().await.expect("the store starts again");
+            // Together, because members are ready only when most are.
+            let restarts = futures::future::join_all(servers.into_iter().map(ServerProcess::restart)).await;
+            restarts.into_iter().for_each(|restart| restart.expect("the store starts again"));
         }
         Fault::FreezeStore => {
-            running.world.store.freeze();
+            let servers = running.world.store.processes();
+            servers.iter().for_each(|server| server.freeze());
             sleep(LONG).await;
-            running.world.store.resume();
+            servers.iter().for_each(|server| server.resume());
         }
+        Fault::KillLeader
+        | Fault::FreezeLeader
+        | Fault::CutLeader
+        | Fault::KillMember
+        | Fault::FreezeMember
+        | Fault::CutMember
+        | Fault::KillMajority
+        | Fault::FreezeMajority
+        | Fault::CutMajority => members::strike(running, fault, number).await,
     }
 }

@@ -17,6 +17,7 @@
 //! * [`check`]: what must hold of a history;
 //! * [`run`]: load, faults, and the check at the end;
 //! * [`faults`]: what is done to the processes;
+//! * [`members`]: what is done to members of a store, and how soon brokers grant again;
 //! * [`times`]: how long it takes until a lock is free again;
 //! * [`sessions`]: very many sessions at one broker.
 
@@ -30,5 +31,6 @@ pub mod process;
 pub mod check;
 pub mod run;
 pub mod faults;
+pub mod members;
 pub mod times;
 pub mod sessions;

@@ -8,7 +8,7 @@ use sixpin_client::{Client, Error, Guard, Mode, Session};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::history::{Event, Recorder, What, now};
+use crate::history::{Event, Recorder, Time, What, now};
 use crate::register::Access;
 
 /// What one session does.
@@ -33,6 +33,8 @@ pub struct Lives {
     pub opened: usize,
     /// Why they were lost, and how often.
     pub lost: BTreeMap<String, usize>,
+    /// When they were found lost.
+    pub losses: Vec<Time>,
     /// How often they moved.
     pub moves: u64,
 }
@@ -42,6 +44,7 @@ impl Lives {
     pub fn add(&mut self, other: &Self) {
         self.opened += other.opened;
         self.moves += other.moves;
+        self.losses.extend(&other.losses);
         for (reason, count) in &other.lost {
             *self.lost.entry(reason.clone()).or_default() += count;
         }
@@ -85,8 +88,10 @@ pub async fn work(load: Load, registers: Access, record: Recorder, mut stop: wat
         if let Err(Error::Lost(loss)) = session.check() {
             let early = if early { " (before its deadline)" } else { "" };
             *lives.lost.entry(format!("{loss}{early}")).or_default() += 1;
+            lives.losses.push(now());
         } else if let Err(Error::Lost(loss)) = session.close().await {
             *lives.lost.entry(format!("while it left: {loss}")).or_default() += 1;
+            lives.losses.push(now());
         }
     }
     lives

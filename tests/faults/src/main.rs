@@ -71,10 +71,14 @@ struct Torture {
     /// Resources.
     #[arg(long, default_value_t = 8)]
     resources: usize,
-    /// TTL of sessions.
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
-    ttl: Duration,
-    /// What goes wrong meanwhile, in turn.
+    /// TTL of sessions: 5s, or 10s on a store of several members.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    /// `broker_ttl`: 1s, or 5s on a store of several members.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    broker_ttl: Option<Duration>,
+    /// What goes wrong meanwhile, in turn. On a store of several members, if nothing is named: its members are killed,
+    /// frozen and cut off, one at a time, and now and then most of them.
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
     /// Where the randomness of the load begins.
@@ -161,22 +165,24 @@ fn program() -> &'static str {
 
 #[expect(clippy::print_stdout, reason = "a program speaks to people")]
 async fn run_torture(args: Torture) -> ExitCode {
-    let plan =
-        Plan { program: program(), store: args.store, brokers: args.brokers, broker_ttl: Duration::from_secs(1) };
+    let several = args.store.has_members();
+    let broker_ttl = args.broker_ttl.unwrap_or(Duration::from_secs(if several { 5 } else { 1 }));
+    let plan = Plan { program: program(), store: args.store, brokers: args.brokers, broker_ttl };
+    let faults = if args.faults.is_empty() && several { members_in_turn() } else { args.faults };
     let shape = Shape {
         plan,
         sessions: args.sessions,
         processes: args.processes,
         workers: 1,
         resources: args.resources,
-        ttl: args.ttl,
+        ttl: args.ttl.unwrap_or(Duration::from_secs(if several { 10 } else { 5 })),
         seed: args.seed,
     };
     let mut running = Running::start(shape).await;
     let end = tokio::time::Instant::now() + args.time;
     let mut number = 0;
     while tokio::time::Instant::now() < end {
-        if let Some(fault) = args.faults.get(number % args.faults.len().max(1)) {
+        if let Some(fault) = faults.get(number % faults.len().max(1)) {
             faults::strike(&mut running, *fault, number).await;
         }
         number += 1;
@@ -185,6 +191,12 @@ async fn run_torture(args: Torture) -> ExitCode {
     let report = running.finish().await;
     println!("{report}");
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Each fault of a member, and then one of most of them.
+fn members_in_turn() -> Vec<Fault> {
+    let rounds = Fault::OF_A_MAJORITY.into_iter();
+    rounds.flat_map(|most| Fault::OF_A_MEMBER.into_iter().chain([most])).collect()
 }
 
 #[expect(clippy::print_stdout, reason = "a program speaks to people")]

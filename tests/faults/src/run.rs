@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::check::{self, Tally};
-use crate::history::{History, Queue};
+use crate::history::{History, Queue, Time};
 use crate::load::{self, Lives, Load};
 use crate::process::{ClientProcess, Job};
 use crate::register::{Access, Registers};
-use crate::world::{PATIENCE, Plan, World};
+use crate::world::{Broker, PATIENCE, Plan, World};
 
 /// How much load, on what.
 #[derive(Debug, Clone)]
@@ -48,6 +48,9 @@ pub struct Running {
     observer: JoinSet<()>,
     processes: Vec<ClientProcess>,
     started: usize,
+    struck: Vec<String>,
+    // When the store could do nothing.
+    excused: Vec<(Time, Time)>,
 }
 
 /// What was seen.
@@ -59,6 +62,10 @@ pub struct Report {
     pub lives: Lives,
     /// Updates of the registers.
     pub writes: u64,
+    /// What was done to members of the store, and how soon brokers granted again.
+    pub struck: Vec<String>,
+    /// Brokers found that the store had lost its memory.
+    pub forgot: bool,
     /// What must not have happened.
     pub violations: Vec<String>,
 }
@@ -81,6 +88,8 @@ impl Running {
             observer: JoinSet::new(),
             processes: Vec::new(),
             started: 0,
+            struck: Vec::new(),
+            excused: Vec::new(),
             shape,
         };
         for _ in 0..running.shape.sessions {
@@ -126,6 +135,35 @@ impl Running {
         self.processes.swap_remove(place)
     }
 
+    /// A member of the store was in trouble; and from when to when the store could do nothing, if so many were.
+    pub(crate) fn struck(&mut self, what: String, away: Option<(Time, Time)>) {
+        self.struck.push(what);
+        self.excused.extend(away);
+    }
+
+    /// While one member of several is away, no client that lives loses a session of ten seconds or more. Where a member
+    /// that takes over may lack what was acknowledged last, brokers that find that out end all sessions.
+    fn check_sessions(&self, lives: &Lives, forgot: bool, violations: &mut Vec<String>) {
+        const PROMISED: Duration = Duration::from_secs(10);
+        let plan = &self.shape.plan;
+        if !plan.store.has_members() || self.shape.ttl < PROMISED || (forgot && plan.store.may_forget()) {
+            return;
+        }
+        // What was lost shows when its time has passed.
+        let after = u64::try_from((self.shape.ttl + PROMISED).as_nanos()).unwrap_or(u64::MAX);
+        let excused = |at: &&Time| !self.excused.iter().any(|(from, to)| (*from..*to + after).contains(at));
+        let lost = lives.losses.iter().filter(excused).count();
+        if lost > 0 {
+            violations.push(format!("{lost} sessions were lost while at most one member of the store was away"));
+        }
+    }
+
+    /// Whether a broker said that the store lost its memory.
+    fn forgot(&self) -> bool {
+        let said = |broker: &Broker| std::fs::read_to_string(broker.process.data_dir().join("server.log"));
+        self.world.brokers.iter().any(|broker| said(broker).is_ok_and(|text| text.contains("lost its memory")))
+    }
+
     /// Lets everybody leave, and checks.
     pub async fn finish(mut self) -> Report {
         self.stop.send_replace(true);
@@ -149,17 +187,19 @@ impl Running {
         let (tally, found) = check::check(&self.history.seen());
         violations.extend(found);
         violations.extend(self.registers.violations());
+        let forgot = self.forgot();
+        self.check_sessions(&lives, forgot, &mut violations);
         if !violations.is_empty() || std::env::var_os("SIXPIN_FAULTS_LOGS").is_some() {
             self.show_logs();
         }
-        Report { tally, lives, writes: self.registers.writes(), violations }
+        Report { tally, lives, writes: self.registers.writes(), struck: self.struck, forgot, violations }
     }
 
     /// What the processes said goes to the output: when something was found, or when `SIXPIN_FAULTS_LOGS` is set.
     #[expect(clippy::print_stderr, reason = "for the person who looks at a failed test")]
     fn show_logs(&self) {
-        let folders = self.world.brokers.iter().map(|broker| &broker.process).chain([&self.world.store]);
-        for process in folders {
+        let brokers = self.world.brokers.iter().map(|broker| &broker.process);
+        for process in brokers.chain(self.world.store.processes()) {
             let log = std::fs::read_to_string(process.data_dir().join("server.log")).unwrap_or_default();
             eprintln!("--- log of {} ---\n{log}", process.address());
         }
@@ -210,6 +250,12 @@ impl fmt::Display for Report {
             "{} grants to {} sessions, {} updates, {} looks at queues with waiters, {} claims lost, {} moves",
             self.tally.grants, self.tally.sessions, self.writes, self.tally.orders, self.tally.losses, self.lives.moves
         )?;
+        for struck in &self.struck {
+            writeln!(f, "  {struck}")?;
+        }
+        if self.forgot {
+            writeln!(f, "  a broker found that the store had lost its memory")?;
+        }
         for (reason, count) in &self.lives.lost {
             writeln!(f, "  {count} sessions lost: {reason}")?;
         }

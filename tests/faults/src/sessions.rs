@@ -94,7 +94,7 @@ pub async fn live(plan: &Plan, crowd: &Crowd) -> Found {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     found.opening = begun.elapsed();
-    let journal = world.store.data_dir().join("journal");
+    let journal = world.store.one().data_dir().join("journal");
     let (before, begun) = (journal::count(&journal), Instant::now());
     tokio::time::sleep(crowd.time).await;
     let written = journal::count(&journal).saturating_sub(before);

@@ -9,6 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use sixpin::config::BackendConfig;
 use sixpin_client::Client;
 use sixpin_core::backend::{Backend, Durability, Family};
+use sixpin_testkit::members::{Kind, Members};
+use sixpin_testkit::proxy::Mode;
 use sixpin_testkit::server::Probe;
 use sixpin_testkit::{Proxy, ServerPlan, ServerProcess, stores, until};
 
@@ -31,26 +33,88 @@ pub enum StoreKind {
     Etcd,
     /// NATS JetStream.
     Nats,
+    /// etcd with three members.
+    Etcd3,
+    /// NATS JetStream with three servers and three replicas.
+    Nats3,
+    /// Redis with two replicas and three Sentinels.
+    Sentinel,
+    /// A Redis Cluster of three masters with a replica each.
+    RedisCluster,
 }
 
 impl StoreKind {
-    /// How it is started. `program` is this crate's own.
-    fn plan(self, program: &'static str) -> ServerPlan {
-        match self {
+    /// Starts it. `program` is this crate's own.
+    async fn start(self, program: &'static str) -> Servers {
+        let plan = match self {
             Self::Net => net_store(program),
             Self::NetMarking => net_store(program).argument("--marking"),
             Self::Redis => stores::redis(),
             Self::Etcd => stores::etcd(),
             Self::Nats => stores::nats(),
-        }
+            Self::Etcd3 => return Servers::several(Kind::Etcd).await,
+            Self::Nats3 => return Servers::several(Kind::Nats).await,
+            Self::Sentinel => return Servers::several(Kind::Sentinel).await,
+            Self::RedisCluster => return Servers::several(Kind::Cluster).await,
+        };
+        Servers::One(plan.start().await.expect("the store starts"))
     }
 
+    /// Where a store of one server is.
     fn url(self, address: SocketAddr) -> String {
         match self {
             Self::Net | Self::NetMarking => format!("{SCHEME}://{address}"),
-            Self::Redis => format!("redis://{address}/0"),
-            Self::Etcd => format!("etcd://{address}"),
-            Self::Nats => format!("nats://{address}"),
+            Self::Redis | Self::Sentinel | Self::RedisCluster => format!("redis://{address}/0"),
+            Self::Etcd | Self::Etcd3 => format!("etcd://{address}"),
+            Self::Nats | Self::Nats3 => format!("nats://{address}"),
+        }
+    }
+
+    /// It has several members.
+    pub fn has_members(self) -> bool {
+        matches!(self, Self::Etcd3 | Self::Nats3 | Self::Sentinel | Self::RedisCluster)
+    }
+
+    /// Where another member takes over, it may lack what was acknowledged last (docs/backends.md).
+    pub fn may_forget(self) -> bool {
+        matches!(self, Self::Sentinel | Self::RedisCluster)
+    }
+}
+
+/// The servers of a store.
+pub enum Servers {
+    /// One.
+    One(ServerProcess),
+    /// Several that belong together.
+    Several(Members),
+}
+
+impl Servers {
+    async fn several(kind: Kind) -> Self {
+        Self::Several(Members::start(kind).await.expect("the members of the store start"))
+    }
+
+    /// The only one.
+    pub fn one(&self) -> &ServerProcess {
+        match self {
+            Self::One(server) => server,
+            Self::Several(_) => panic!("this store has several members"),
+        }
+    }
+
+    /// The members.
+    pub fn members(&self) -> &Members {
+        match self {
+            Self::One(_) => panic!("this store has one server"),
+            Self::Several(members) => members,
+        }
+    }
+
+    /// All processes.
+    pub fn processes(&self) -> Vec<&ServerProcess> {
+        match self {
+            Self::One(server) => vec![server],
+            Self::Several(members) => (0..members.count()).map(|number| members.process(number)).collect(),
         }
     }
 }
@@ -92,8 +156,8 @@ pub struct Plan {
 
 /// The processes and the network between them. Everything ends when it is dropped.
 pub struct World {
-    /// The store's server.
-    pub store: ServerProcess,
+    /// The store.
+    pub store: Servers,
     /// The brokers.
     pub brokers: Vec<Broker>,
     url: String,
@@ -103,8 +167,8 @@ pub struct World {
 pub struct Broker {
     /// The process.
     pub process: ServerProcess,
-    /// Between it and the store.
-    pub to_store: Proxy,
+    /// Between it and a store of one server; members of a store have doors of their own.
+    to_store: Option<Proxy>,
     /// Between clients and it. The only address that anybody is told.
     pub to_clients: Proxy,
 }
@@ -112,13 +176,26 @@ pub struct Broker {
 impl World {
     /// Starts everything.
     pub async fn start(plan: &Plan) -> Self {
-        let store = plan.store.plan(plan.program).start().await.expect("the store starts");
+        let store = plan.store.start(plan.program).await;
         let mut brokers = Vec::new();
         for number in 0..plan.brokers {
-            brokers.push(Broker::start(plan, number, store.address()).await);
+            brokers.push(Broker::start(plan, number, &store).await);
         }
-        let url = plan.store.url(store.address());
+        let url = match &store {
+            Servers::One(server) => plan.store.url(server.address()),
+            Servers::Several(members) => members.url(),
+        };
         Self { store, brokers, url }
+    }
+
+    /// Changes what passes between a broker and the store.
+    pub fn set_way_to_store(&self, broker: usize, mode: Mode) {
+        let broker = &self.brokers[broker];
+        match (&broker.to_store, &self.store) {
+            (Some(proxy), _) => proxy.set(mode),
+            (None, Servers::Several(members)) if mode == Mode::Pass => members.heal(),
+            (None, store) => store.members().cut_client(broker.process.pid().expect("it runs"), mode),
+        }
     }
 
     /// Where clients are told that the brokers are, beginning with one of them.
@@ -160,15 +237,22 @@ async fn left(backend: &dyn Backend) -> Result<Vec<String>, String> {
 }
 
 impl Broker {
-    async fn start(plan: &Plan, number: usize, store: SocketAddr) -> Self {
-        let to_store = Proxy::start(store).await.expect("a proxy starts");
+    async fn start(plan: &Plan, number: usize, store: &Servers) -> Self {
+        let (to_store, url) = match store {
+            Servers::One(server) => {
+                let proxy = Proxy::start(server.address()).await.expect("a proxy starts");
+                let url = plan.store.url(proxy.address());
+                (Some(proxy), url)
+            }
+            Servers::Several(members) => (None, members.url()),
+        };
         // It must be advertised before the broker's own address is known.
-        let to_clients = Proxy::start(store).await.expect("a proxy starts");
+        let to_clients = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 1))).await.expect("a proxy starts");
+        let more = if plan.store == StoreKind::Nats3 { "replicas = 3\n" } else { "" };
         let configuration = format!(
-            "name = \"b{number}\"\nbackend = \"{}\"\nlisten = \"127.0.0.1:{{port}}\"\n\
+            "name = \"b{number}\"\nlisten = \"127.0.0.1:{{port}}\"\n\
              admin_listen = \"127.0.0.1:{{peer_port}}\"\nadvertise = \"{}\"\nrequire = \"volatile\"\n\
-             broker_ttl = \"{}ms\"\n[log]\nlevel = \"info\"\n",
-            plan.store.url(to_store.address()),
+             broker_ttl = \"{}ms\"\n[log]\nlevel = \"info\"\n[backends.default]\nurl = \"{url}\"\n{more}",
             to_clients.address(),
             plan.broker_ttl.as_millis(),
         );

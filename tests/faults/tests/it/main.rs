@@ -8,6 +8,8 @@ use sixpin_faults::run::Shape;
 use sixpin_faults::world::{Plan, StoreKind};
 
 mod conformance;
+mod full;
+mod members;
 mod memory;
 mod order;
 mod panics;

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::{on_every_store, shape};
 
-async fn under(shape: Shape, faults: &[Fault]) -> Report {
+pub(crate) async fn under(shape: Shape, faults: &[Fault]) -> Report {
     let mut running = Running::start(shape).await;
     for (number, fault) in faults.iter().enumerate() {
         sleep(Duration::from_millis(1_200)).await;
