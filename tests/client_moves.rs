@@ -160,6 +160,22 @@ async fn a_session_outlives_its_broker() {
     other.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_session_is_known_under_the_same_label_wherever_it_moves() {
+    let (first_broker, second_broker) = two_brokers().await;
+    let network = Network::to(&first_broker.server.address.to_string()).await;
+    let second = second_broker.server.address.to_string();
+    let client = Client::new([network.address.to_string(), second.clone()]).unwrap();
+    let session = client.session().label("alice@web1:1").open().await.unwrap();
+    let mut events = session.events();
+    let _guard = session.lock("r", Mode::EX).await.unwrap();
+    network.down();
+    assert_eq!(resumed(&mut events).await, (second, 1));
+    let request = proto::ListSessionsRequest { sessions: vec![session.id().to_owned()], ..Default::default() };
+    let found = second_broker.inspect().await.list_sessions(request).await.unwrap().into_inner().sessions;
+    assert_eq!((found.len(), found[0].label.as_str()), (1, "alice@web1:1"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_with_thousands_of_claims_moves() {
     const CLAIMS: usize = 5_000;

@@ -5,8 +5,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 use v1::client_message::Body as Ask;
 
-use crate::support::store::Reason;
-use crate::support::{Broker, convert, reason, resource, soon, wait_lock};
+use crate::support::store::{Place, Reason};
+use crate::support::{Broker, convert, reason, resource, resume_request, soon, wait_lock};
 
 #[tokio::test]
 async fn a_resource_shows_its_three_queues_in_order() {
@@ -115,7 +115,7 @@ async fn sessions_brokers_and_status() {
     let mut inspect = broker.inspect().await;
     let (mut names, mut after) = (Vec::new(), String::new());
     loop {
-        let request = v1::ListSessionsRequest { limit: 1, after };
+        let request = v1::ListSessionsRequest { limit: 1, after, ..Default::default() };
         let page = inspect.list_sessions(request).await.unwrap().into_inner();
         assert_eq!((page.sessions.len(), page.total), (1, 3));
         assert!(page.sessions[0].connected);
@@ -205,4 +205,69 @@ async fn a_listing_goes_on_only_from_where_one_ended() {
         assert_eq!(reason(&status), (tonic::Code::InvalidArgument, v1::Reason::Invalid));
         assert!(status.message().contains("`after`"), "{status:?}");
     }
+}
+
+async fn named(broker: &Broker, sessions: Vec<String>) -> Vec<v1::SessionInfo> {
+    let request = v1::ListSessionsRequest { sessions, ..Default::default() };
+    broker.inspect().await.list_sessions(request).await.unwrap().into_inner().sessions
+}
+
+/// The label stands on every claim that has none, so that whoever looks at a resource, at whatever broker, sees whose it
+/// is; where the client is, only its broker knows.
+#[tokio::test]
+async fn a_session_shows_who_its_client_is_and_where() {
+    let place = Place::new();
+    let (first, second) = (Broker::on(&place, "").await, Broker::on(&place, "").await);
+    let label = "alice@web1:1";
+    let open = v1::OpenRequest { label: label.into(), ..Default::default() };
+    let mut session = crate::support::stream::Session::open(&first, open).await;
+    let id = session.opened.session.clone();
+    session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let other_label = v1::LockRequest { label: "backup".into(), ..wait_lock(2, "s", v1::Mode::Ex) };
+    session.lock(other_label).await;
+    assert_eq!(second.state("r").await.claims[0].label, label);
+    assert_eq!(second.state("s").await.claims[0].label, "backup");
+
+    let stranger = "00000000000000ab-1-10000".to_owned();
+    let found = named(&first, vec![stranger, id.clone()]).await;
+    assert_eq!((found.len(), found[0].session.as_str(), found[0].label.as_str()), (1, id.as_str(), label));
+    assert!(found[0].client_address.starts_with("127.0.0.1:"), "{found:?}");
+    assert_eq!((found[0].held, found[0].waiting), (2, 0));
+    assert_eq!(named(&second, vec![id.clone()]).await, []);
+
+    // Wherever it goes, it is known under the same name.
+    let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
+    let resume = resume_request(&session.opened, 1, vec![live]);
+    let resume = v1::ResumeRequest { label: label.into(), next_claim: 3, ..resume };
+    let mut stream = crate::support::stream::Session::silent(&second).await;
+    assert!(matches!(stream.ask(Ask::Resume(resume)).await, v1::server_message::Body::Resumed(_)));
+    let found = named(&second, vec![id]).await;
+    assert_eq!((found.len(), found[0].label.as_str(), found[0].move_number), (1, label, 1));
+    assert!(found[0].client_address.starts_with("127.0.0.1:"), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_listing_of_named_sessions_has_a_limit() {
+    let broker = Broker::start().await;
+    let many = vec!["00000000000000ab-1-10000".to_owned(); 1_001];
+    for sessions in [many, vec!["none".to_owned()]] {
+        let request = v1::ListSessionsRequest { sessions, ..Default::default() };
+        let status = broker.inspect().await.list_sessions(request).await.unwrap_err();
+        assert_eq!(reason(&status), (tonic::Code::InvalidArgument, v1::Reason::Invalid));
+    }
+}
+
+#[tokio::test]
+async fn a_listing_shows_how_long_locks_are_held_and_waited_for() {
+    let broker = Broker::start().await;
+    let (mut first, mut second) = (broker.session().await, broker.session().await);
+    first.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+    second.ask(Ask::Lock(wait_lock(1, "r", v1::Mode::Ex))).await;
+    first.lock(wait_lock(2, "free of waiters", v1::Mode::Ex)).await;
+    let request = v1::ListResourcesRequest::default();
+    let list = broker.inspect().await.list_resources(request).await.unwrap().into_inner().resources;
+    let of = |name: &str| list.iter().find(|summary| summary.resource.as_ref().unwrap().name == name).unwrap();
+    assert!(of("r").held_ms >= 50 && of("r").held_ms > of("r").waiting_ms, "{list:?}");
+    assert_eq!((of("free of waiters").waiting, of("free of waiters").waiting_ms), (0, 0));
 }

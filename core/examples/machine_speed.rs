@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use sixpin_core::backend::{BrokerInfo, Durability, Profile, Root, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
-    BrokerConfig, ConnectionId, Effect, Input, LockRequest, Now, Reply, ReplyTo, Request, SessionRef, UnlockRequest,
+    BrokerConfig, ClientInfo, ConnectionId, Effect, Input, LockRequest, Now, Reply, ReplyTo, Request, SessionRef,
+    UnlockRequest,
 };
 use sixpin_core::command::Options;
 use sixpin_core::limits::{self, Limits};
@@ -196,7 +197,10 @@ fn main() {
     for in_flight in IN_FLIGHT {
         let mut machine = Machine::new();
         for connection in 1..=SESSIONS as u64 {
-            machine.ask(connection, Request::Open { ttl: None, label: Label::default(), bound: false, attach: true });
+            machine.ask(
+                connection,
+                Request::Open { ttl: None, client: ClientInfo::default(), bound: false, attach: true },
+            );
         }
         machine.settle();
         let mut next_claim = 1;

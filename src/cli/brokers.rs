@@ -2,12 +2,11 @@
 
 use serde::Serialize;
 use sixpin_proto::v1;
-use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
-use super::connect::{Brokers, ClientArgs};
+use super::connect::ClientArgs;
 use super::failure::Failure;
 use super::output::{self, Format, Table};
-use super::view;
+use super::{view, vouchers};
 
 /// What `sixpin brokers` takes.
 #[derive(Debug, clap::Args)]
@@ -39,20 +38,12 @@ struct Entry {
 
 /// Lists brokers.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let brokers = entries(&args.client.brokers()).await?;
+    let brokers = vouchers::neighbours(&args.client.brokers()).await?.entries;
     let listing = Listing { brokers: brokers.into_iter().map(Entry::from).collect() };
     match args.client.common.output {
         Format::Json => output::json(&listing),
         Format::Text => output::text(&render(&listing)),
     }
-}
-
-/// All brokers, as the first one that answers sees them.
-pub async fn entries(brokers: &Brokers) -> Result<Vec<v1::BrokerEntry>, Failure> {
-    let reply = brokers
-        .ask(async |channel| InspectServiceClient::new(channel).list_brokers(v1::ListBrokersRequest {}).await)
-        .await?;
-    Ok(reply.into_inner().brokers)
 }
 
 fn render(listing: &Listing) -> String {

@@ -27,6 +27,9 @@ pub struct Args {
     /// Show all of them.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
+    /// Show only those for which somebody waits. All are looked through.
+    #[arg(long, conflicts_with_all = ["limit", "after"])]
+    waiting: bool,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -48,15 +51,20 @@ struct Summary {
     granted: u32,
     converting: u32,
     waiting: u32,
+    /// Since the oldest grant; 0 if there is none.
+    held_ms: u64,
+    /// Since the first that waits or converts came; 0 if nobody does.
+    waiting_ms: u64,
 }
 
 /// Lists resources.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let brokers = args.client.brokers();
+    let all = args.all || args.waiting;
     let mut request = v1::ListResourcesRequest {
         lockspace: args.client.common.space.lockspace.to_string(),
         prefix: args.prefix,
-        limit: if args.all { PAGE } else { args.limit },
+        limit: if all { PAGE } else { args.limit },
         after: args.after.unwrap_or_default(),
     };
     let mut resources = Vec::new();
@@ -67,12 +75,15 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             .into_inner();
         resources.extend(page.resources.into_iter().map(summary));
         request.after = page.next;
-        if !args.all || request.after.is_empty() {
+        if !all || request.after.is_empty() {
             break;
         }
     }
+    if args.waiting {
+        resources.retain(|resource: &Summary| resource.waiting + resource.converting > 0);
+    }
     // Pages come in the order of the store, which is not that of the names everywhere.
-    resources.sort_by(|one: &Summary, other| one.name.cmp(&other.name));
+    resources.sort_by(|one, other| one.name.cmp(&other.name));
     let next = Some(request.after).filter(|next| !next.is_empty());
     show(&Listing { resources, next }, args.client.common.output)
 }
@@ -85,14 +96,17 @@ fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
         note("nobody has a claim on any such resource");
         return Ok(());
     }
-    let mut table = Table::new(&["RESOURCE", "HELD", ">HOLDERS", ">CONVERTING", ">WAITING"]);
+    let mut table = Table::new(&["RESOURCE", "HELD", ">AGE", ">HOLDERS", ">CONVERTING", ">WAITING", ">LONGEST WAIT"]);
+    let age = |count: u32, age_ms: u64| if count == 0 { String::new() } else { view::age(age_ms) };
     for resource in &listing.resources {
         table.row([
             resource.name.clone(),
             resource.modes.join(" "),
+            age(resource.granted, resource.held_ms),
             resource.granted.to_string(),
             resource.converting.to_string(),
             resource.waiting.to_string(),
+            age(resource.converting + resource.waiting, resource.waiting_ms),
         ]);
     }
     output::text(&table.render())?;
@@ -104,7 +118,7 @@ fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
 
 fn summary(summary: v1::ResourceSummary) -> Summary {
     let modes = summary.modes().filter_map(view::mode).collect();
-    let v1::ResourceSummary { resource, version, granted, converting, waiting, .. } = summary;
+    let v1::ResourceSummary { resource, version, granted, converting, waiting, held_ms, waiting_ms, .. } = summary;
     let v1::Resource { lockspace, name } = resource.unwrap_or_default();
-    Summary { lockspace, name, version, modes, granted, converting, waiting }
+    Summary { lockspace, name, version, modes, granted, converting, waiting, held_ms, waiting_ms }
 }

@@ -11,7 +11,7 @@
 //! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
 //! * `bench`: measures how fast locks are;
 //! * [`completions`], [`man`]: the command line described for shells and readers;
-//! * [`connect`], [`failure`], [`output`], [`view`]: what they share.
+//! * [`connect`], [`failure`], [`output`], [`view`], [`vouchers`]: what they share.
 
 use std::process::ExitCode;
 
@@ -44,6 +44,7 @@ pub mod connect;
 pub mod failure;
 pub mod output;
 pub mod view;
+pub mod vouchers;
 
 use failure::Failure;
 

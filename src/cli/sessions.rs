@@ -2,17 +2,13 @@
 
 use serde::Serialize;
 use sixpin_proto::v1;
-use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
-use super::brokers;
-use super::connect::{Address, Brokers, ClientArgs};
+use super::connect::ClientArgs;
 use super::exit;
 use super::failure::{Failure, note, warn};
 use super::output::{self, Format, Table};
 use super::view;
-
-/// Entries of one page, which is the most that a broker gives at once.
-const PAGE: u32 = 1_000;
+use super::vouchers::{self, Neighbours};
 
 /// What `sixpin sessions` takes.
 #[derive(Debug, clap::Args)]
@@ -20,6 +16,9 @@ pub struct Args {
     /// Ask only this broker: its name, incarnation or address.
     #[arg(long, value_name = "BROKER")]
     broker: Option<String>,
+    /// Show only those that wait for something.
+    #[arg(long)]
+    waiting: bool,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -36,6 +35,8 @@ struct Entry {
     session: String,
     broker: String,
     label: String,
+    client_address: String,
+    age_ms: u64,
     state: String,
     ttl_ms: u32,
     silence_ms: u64,
@@ -48,20 +49,25 @@ struct Entry {
 
 /// Lists sessions.
 pub async fn run(args: Args) -> Result<(), Failure> {
+    let neighbours = vouchers::neighbours(&args.client.brokers()).await?;
     let mut listing = Listing { sessions: Vec::new(), unanswered: Vec::new() };
     let mut trouble = None;
-    for broker in asked(&args).await? {
-        match sessions(&broker).await {
-            Ok(sessions) => listing.sessions.extend(sessions),
+    for answer in neighbours.sessions(asked(&args, &neighbours)?, None).await {
+        let broker = answer.broker.name;
+        match answer.sessions {
+            Ok(sessions) => listing.sessions.extend(sessions.into_iter().map(|session| shown(&broker, session))),
             Err(failure) => {
-                listing.unanswered.push(broker.name);
+                listing.unanswered.push(broker);
                 trouble = Some(failure);
             }
         }
     }
+    if args.waiting {
+        listing.sessions.retain(|session| session.waiting > 0);
+    }
     match args.client.common.output {
         Format::Json => output::json(&listing)?,
-        Format::Text if listing.sessions.is_empty() => note("there are no sessions"),
+        Format::Text if listing.sessions.is_empty() => note("there are no such sessions"),
         Format::Text => output::text(&render(&listing))?,
     }
     match trouble {
@@ -73,48 +79,17 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-/// The brokers to ask. One process on several stores is one broker per store, but answers for all of them at once.
-async fn asked(args: &Args) -> Result<Vec<v1::BrokerEntry>, Failure> {
-    let entries = brokers::entries(&args.client.brokers()).await?;
-    let mut asked: Vec<v1::BrokerEntry> = Vec::new();
-    for entry in entries {
-        let wanted = match &args.broker {
-            Some(broker) => [&entry.name, &entry.incarnation, &entry.address].contains(&broker),
-            None => entry.state == "alive",
-        };
-        if wanted && !asked.iter().any(|other| other.address == entry.address) {
-            asked.push(entry);
-        }
+/// The brokers to ask.
+fn asked(args: &Args, neighbours: &Neighbours) -> Result<Vec<v1::BrokerEntry>, Failure> {
+    let vouching = neighbours.vouching();
+    let Some(name) = &args.broker else { return Ok(vouching) };
+    let named = |broker: &v1::BrokerEntry| [&broker.name, &broker.incarnation, &broker.address].contains(&name);
+    let asked: Vec<v1::BrokerEntry> = vouching.into_iter().filter(named).collect();
+    if asked.is_empty() {
+        return Err(Failure::new(exit::FAILURE, format_args!("there is no broker `{name}`"))
+            .hint("see their names with `sixpin brokers`"));
     }
-    match &args.broker {
-        Some(broker) if asked.is_empty() => {
-            Err(Failure::new(exit::FAILURE, format_args!("there is no broker `{broker}`"))
-                .hint("see their names with `sixpin brokers`"))
-        }
-        _ => Ok(asked),
-    }
-}
-
-/// All sessions that one broker vouches for.
-async fn sessions(broker: &v1::BrokerEntry) -> Result<Vec<Entry>, Failure> {
-    let address: Address = broker.address.parse().map_err(|_| {
-        Failure::new(exit::UNREACHABLE, format_args!("broker {} told no address of its own", broker.name))
-            .hint("start it with an address that others can reach")
-    })?;
-    let brokers = Brokers::among(vec![address]);
-    let mut sessions = Vec::new();
-    let mut request = v1::ListSessionsRequest { limit: PAGE, after: String::new() };
-    loop {
-        let page = brokers
-            .ask(async |channel| InspectServiceClient::new(channel).list_sessions(request.clone()).await)
-            .await?
-            .into_inner();
-        sessions.extend(page.sessions.into_iter().map(|session| shown(&broker.name, session)));
-        request.after = page.next;
-        if request.after.is_empty() {
-            return Ok(sessions);
-        }
-    }
+    Ok(asked)
 }
 
 fn shown(broker: &str, session: v1::SessionInfo) -> Entry {
@@ -122,6 +97,8 @@ fn shown(broker: &str, session: v1::SessionInfo) -> Entry {
         session: session.session,
         broker: broker.to_owned(),
         label: session.label,
+        client_address: session.client_address,
+        age_ms: session.age_ms,
         state: session.state,
         ttl_ms: session.ttl_ms,
         silence_ms: session.silence_ms,
@@ -134,8 +111,10 @@ fn shown(broker: &str, session: v1::SessionInfo) -> Entry {
 }
 
 fn render(listing: &Listing) -> String {
-    let mut table =
-        Table::new(&["SESSION", "BROKER", "LABEL", ">TTL", ">SILENT", ">HELD", ">WAITING", ">MOVES", "STATE", "NOTES"]);
+    let mut table = Table::new(&[
+        "SESSION", "BROKER", "LABEL", "CLIENT", ">AGE", ">TTL", ">SILENT", ">HELD", ">WAITING", ">MOVES", "STATE",
+        "NOTES",
+    ]);
     for session in &listing.sessions {
         let bound = session.connection_bound.then_some("connection-bound");
         let away = (!session.connected).then_some("not connected");
@@ -143,6 +122,8 @@ fn render(listing: &Listing) -> String {
             session.session.clone(),
             session.broker.clone(),
             session.label.clone(),
+            session.client_address.clone(),
+            view::age(session.age_ms),
             view::span(session.ttl_ms.into()),
             view::age(session.silence_ms),
             session.held.to_string(),

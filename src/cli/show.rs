@@ -11,6 +11,7 @@ use super::exit;
 use super::failure::Failure;
 use super::output::{self, Format, Table};
 use super::view::{self, ResourceView};
+use super::vouchers::{Voucher, Vouchers};
 
 /// What `sixpin show` takes.
 #[derive(Debug, clap::Args)]
@@ -46,12 +47,14 @@ enum Use {
 }
 
 async fn show(args: Args) -> Result<Use, Failure> {
-    let state = state(&args.client.brokers(), &args.client.common.space, &args.resource).await?;
+    let brokers = args.client.brokers();
+    let state = state(&brokers, &args.client.common.space, &args.resource).await?;
+    let vouchers = Vouchers::of(&brokers, &state.claims).await;
     let claims = state.claims.iter().flat_map(|claim| [claim.granted(), claim.requested()]);
     let taken = claims.into_iter().any(|mode| !matches!(mode, v1::Mode::Unspecified | v1::Mode::Nl));
     match args.client.common.output {
-        Format::Json => output::json(&ResourceView::from(state))?,
-        Format::Text => output::text(&render(&state))?,
+        Format::Json => output::json(&ResourceView::with(state, &vouchers))?,
+        Format::Text => output::text(&render(&state, &vouchers))?,
     }
     Ok(if taken { Use::Taken } else { Use::Free })
 }
@@ -70,7 +73,7 @@ pub async fn state(brokers: &Brokers, space: &Space, resource: &ResourceName) ->
 }
 
 /// The resource as a text of several lines.
-fn render(state: &v1::ResourceState) -> String {
+fn render(state: &v1::ResourceState, vouchers: &Vouchers) -> String {
     let resource = state.resource.clone().unwrap_or_default();
     if state.claims.is_empty() && state.left_out == 0 {
         return format!("{} in lockspace {} is free: nobody has a claim on it\n", resource.name, resource.lockspace);
@@ -85,7 +88,7 @@ fn render(state: &v1::ResourceState) -> String {
         let claims: Vec<&v1::ClaimInfo> = state.claims.iter().filter(|claim| claim.queue() == queue).collect();
         if !claims.is_empty() {
             // Writing to a string does not fail.
-            let _ = write!(out, "\n{title}\n{}", claims_table(&claims));
+            let _ = write!(out, "\n{title}\n{}", claims_table(&claims, vouchers));
         }
     }
     if state.left_out > 0 {
@@ -95,16 +98,20 @@ fn render(state: &v1::ResourceState) -> String {
 }
 
 /// Claims of one resource as a table, in the order given.
-pub fn claims_table(claims: &[&v1::ClaimInfo]) -> String {
-    let mut table =
-        Table::new(&["MODE", ">AGE", "LABEL", "OWNER", "SESSION", ">CLAIM", "FENCE", "TICKET", "NOTES"]).indented(2);
+pub fn claims_table(claims: &[&v1::ClaimInfo], vouchers: &Vouchers) -> String {
+    let titles =
+        &["MODE", ">AGE", "LABEL", "OWNER", "CLIENT", "BROKER", "SESSION", ">CLAIM", "FENCE", "TICKET", "NOTES"];
+    let mut table = Table::new(titles).indented(2);
     for claim in claims {
+        let voucher = vouchers.get(&claim.session);
         let number = |number: u64| if number == 0 { String::new() } else { number.to_string() };
         table.row([
             view::claim_mode(claim),
             view::age(claim.age_ms),
             claim.label.clone(),
             claim.owner.clone(),
+            voucher.map(|voucher| voucher.session.client_address.clone()).unwrap_or_default(),
+            voucher.map(Voucher::shown).unwrap_or_default(),
             claim.session.clone(),
             claim.claim.to_string(),
             number(claim.fence),

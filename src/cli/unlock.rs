@@ -9,6 +9,7 @@ use super::connect::{AdminEndpoints, ClientArgs};
 use super::exit;
 use super::failure::{Failure, note, warn};
 use super::output::{self, Format};
+use super::vouchers::Vouchers;
 use super::{show, view};
 
 /// What `sixpin unlock` takes.
@@ -56,7 +57,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             let claims = claims(&args).await?;
             match only_holder(&claims) {
                 Some(session) if args.force => take_away(&args, &session).await,
-                _ => Err(list(&args, &claims)),
+                _ => Err(list(&args, &claims).await),
             }
         }
     }
@@ -152,13 +153,14 @@ async fn explain(args: &Args, session: &SessionId) -> Failure {
 }
 
 /// The holders, and how one of them loses the lock.
-fn list(args: &Args, claims: &[v1::ClaimInfo]) -> Failure {
+async fn list(args: &Args, claims: &[v1::ClaimInfo]) -> Failure {
     let holders: Vec<&v1::ClaimInfo> = claims.iter().filter(|claim| holds(claim)).collect();
     let Some(first) = holders.first() else {
         return Failure::new(exit::FAILURE, format_args!("nobody holds `{}`", args.resource));
     };
     let name = view::argument(args.resource.as_str());
-    warn(format_args!("`{}` is held by\n{}", args.resource, show::claims_table(&holders).trim_end()));
+    let vouchers = Vouchers::of(&args.client.brokers(), claims).await;
+    warn(format_args!("`{}` is held by\n{}", args.resource, show::claims_table(&holders, &vouchers).trim_end()));
     if let Some(orphan) = holders.iter().find(|claim| claim.orphan) {
         return Failure::usage("it is held by an orphan, whose session ended, so nothing was done")
             .hint(format_args!("remove it with `sixpin purge --session {} {name}`", orphan.session));

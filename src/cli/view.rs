@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use sixpin_proto::v1;
 
+use super::vouchers::Vouchers;
+
 /// A resource and its queues.
 #[derive(Debug, Serialize)]
 pub struct ResourceView {
@@ -43,6 +45,13 @@ pub struct ClaimView {
     demoted: bool,
     wants_blocking: bool,
     told: Option<&'static str>,
+    /// What follows is known where the session's broker was asked and answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_label: Option<String>,
 }
 
 /// A value block.
@@ -52,6 +61,22 @@ pub struct ValueView {
     text: Option<String>,
     seq: u64,
     invalid: bool,
+}
+
+impl ResourceView {
+    /// As from the state alone, with what is known of the sessions.
+    pub fn with(state: v1::ResourceState, vouchers: &Vouchers) -> Self {
+        let mut view = Self::from(state);
+        for claim in &mut view.claims {
+            let Some(voucher) = vouchers.get(&claim.session) else { continue };
+            claim.broker = Some(voucher.broker.clone());
+            if voucher.silent.is_none() {
+                claim.client_address = Some(voucher.session.client_address.clone());
+                claim.session_label = Some(voucher.session.label.clone());
+            }
+        }
+        view
+    }
 }
 
 impl From<v1::ResourceState> for ResourceView {
@@ -93,6 +118,9 @@ impl From<v1::ClaimInfo> for ClaimView {
             orphan: claim.orphan,
             demoted: claim.demoted,
             wants_blocking: claim.blocking,
+            broker: None,
+            client_address: None,
+            session_label: None,
         }
     }
 }

@@ -4,9 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use sixpin_client::{Client, Guard, Mode, Session};
+use sixpin_proto::v1;
 
 use super::program::{Broker, Process, Said, program, soon};
-use crate::support::store::Reason;
+use crate::support;
+use crate::support::store::{Place, Reason};
 
 /// A session of the client library, for what `sixpin run` does not do.
 async fn session(broker: &Broker, label: &str) -> Session {
@@ -31,11 +33,15 @@ async fn ls_shows_who_holds_what() {
     let other = session(&broker, "").await;
     let _guard = other.lock("stage", Mode::PR).await.unwrap();
     let said = broker.ask(&["ls"]);
-    let expected = "RESOURCE  HELD  HOLDERS  CONVERTING  WAITING\n\
-                    deploy    CR          2           0        0\n\
-                    stage     PR          1           0        0\n";
-    assert_eq!((said.status, said.stdout.as_str()), (Some(0), expected));
-    assert_eq!(said.stderr, "");
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+    // All but the ages.
+    let shown = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        [&words[..2], &words[3..]].concat().join(" ")
+    };
+    let lines: Vec<String> = said.stdout.lines().map(shown).collect();
+    assert_eq!(lines, ["RESOURCE HELD HOLDERS CONVERTING WAITING", "deploy CR 2 0 0", "stage PR 1 0 0"]);
+    assert!(said.stdout.lines().nth(1).unwrap().split_whitespace().nth(2).unwrap().ends_with('s'), "{said:?}");
 
     let listing = broker.json(&["ls", "dep"]);
     assert_eq!(listing["resources"].as_array().unwrap().len(), 1);
@@ -66,6 +72,18 @@ async fn show_shows_the_queues_in_order() {
     let _waiting = sessions[0].lock("deploy", Mode::PW).label("third").into_future();
     soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
 
+    let _other = sessions[1].lock("stage", Mode::PR).await.unwrap();
+    let waited_for = broker.json(&["ls", "--waiting"]);
+    assert_eq!(waited_for["resources"].as_array().unwrap().len(), 1, "{waited_for}");
+    assert_eq!(waited_for["resources"][0]["name"], "deploy");
+    assert!(broker.ask(&["ls", "--waiting"]).stdout.contains("LONGEST WAIT"));
+    assert_eq!(broker.ask(&["ls", "--waiting", "stage"]).stdout, "");
+    let idle = session(&broker, "idle").await;
+    let waiters = broker.json(&["sessions", "--waiting"]);
+    let waiters: Vec<&str> =
+        waiters["sessions"].as_array().unwrap().iter().map(|session| session["session"].as_str().unwrap()).collect();
+    assert!(sessions.iter().all(|session| waiters.contains(&session.id())) && !waiters.contains(&idle.id()));
+
     let said = broker.ask(&["show", "deploy"]);
     let lines: Vec<&str> = said.stdout.lines().collect();
     assert!(lines[0].starts_with("deploy in lockspace default, version "), "{said:?}");
@@ -85,6 +103,61 @@ async fn show_shows_the_queues_in_order() {
     assert_eq!(state["claims"][0]["session"], sessions[0].id());
     assert_eq!(state["value_block"]["text"], "v42");
     assert_eq!(state["value_block"]["invalid"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_says_whose_a_claim_is_and_where() {
+    let broker = Broker::alone(Reason::OwnReport, &["--name", "north"]);
+    let session = session(&broker, "alice@web1:1").await;
+    let _guard = session.lock("r", Mode::EX).await.unwrap();
+    let said = broker.ask(&["show", "r"]);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+    for word in ["alice@web1:1", "127.0.0.1:", "north", session.id()] {
+        assert!(said.stdout.contains(word), "`{word}` is missing: {}", said.stdout);
+    }
+    let claim = &broker.json(&["show", "r"])["claims"][0];
+    assert_eq!((&claim["label"], &claim["session_label"]), (&"alice@web1:1".into(), &"alice@web1:1".into()));
+    assert_eq!(claim["broker"], "north");
+    assert!(claim["client_address"].as_str().unwrap().starts_with("127.0.0.1:"), "{claim}");
+    let unlock = broker.ask(&["unlock", "r"]);
+    assert!(unlock.stderr.contains("alice@web1:1") && unlock.stderr.contains("north"), "{unlock:?}");
+    let sessions = broker.ask(&["sessions"]).stdout;
+    assert!(sessions.contains("CLIENT") && sessions.contains("127.0.0.1:"), "{sessions}");
+}
+
+/// A broker that is frozen takes connections and answers nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_does_not_answer_is_named_and_the_rest_is_shown() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let advertised = format!("advertise = \"{}\"\n", nobody.local_addr().unwrap());
+    let place = Place::new();
+    let near = support::Broker::on(&place, "").await;
+    let far = support::Broker::on(&place, &advertised).await;
+    let (mut one, mut other) = (near.session().await, far.session().await);
+    one.lock(support::wait_lock(1, "r", v1::Mode::Pr)).await;
+    other.lock(support::wait_lock(1, "r", v1::Mode::Pr)).await;
+    let address = near.server.address.to_string();
+    let ask = move |arguments: &'static [&'static str]| {
+        let address = address.clone();
+        tokio::task::spawn_blocking(move || {
+            Said::from(program().args(arguments).env("SIXPIN_ENDPOINTS", address).output().unwrap())
+        })
+    };
+    while ask(&["brokers"]).await.unwrap().stdout.lines().count() < 3 {}
+
+    let said = ask(&["show", "r"]).await.unwrap();
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!([&one, &other].iter().all(|session| said.stdout.contains(&session.opened.session)), "{said:?}");
+    assert!(said.stdout.contains("127.0.0.1:") && said.stdout.contains("test (no answer)"), "{said:?}");
+    assert!(said.stderr.contains("no answer from test"), "{said:?}");
+    let said = ask(&["sessions"]).await.unwrap();
+    assert_eq!(said.status, Some(69), "what is not complete is a failure: {said:?}");
+    assert!(said.stdout.contains(&one.opened.session), "{said:?}");
+    assert!(said.stderr.contains("the list is not complete: no answer from test"), "{said:?}");
+    for arguments in [&["ls"], &["status"], &["brokers"]] {
+        let said = ask(arguments).await.unwrap();
+        assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    }
 }
 
 #[test]

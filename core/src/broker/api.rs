@@ -200,8 +200,19 @@ pub struct ResumeRequest {
     pub claims: Vec<LiveClaim>,
     /// Lock requests given up; at most [`crate::limits::VOID_CLAIMS_MAX`].
     pub void: Vec<ClaimNumber>,
+    /// For people. An empty label changes nothing.
+    pub client: ClientInfo,
     /// Answers and events go to this connection from now on. False for unary clients.
     pub attach: bool,
+}
+
+/// What people are told of a session's client. Nothing is decided by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// What it calls itself. Claims without a label of their own have it.
+    pub label: Label,
+    /// Where it is, as far as the shell knows: that of a balancer in between.
+    pub address: Label,
 }
 
 /// What a client or an administrator asks.
@@ -212,7 +223,7 @@ pub enum Request {
         /// Absent: the configured default. Checked against the limits.
         ttl: Option<Duration>,
         /// For people.
-        label: Label,
+        client: ClientInfo,
         /// The session ends with its connection, and cannot move.
         bound: bool,
         /// Events go to this connection. False for unary clients.
@@ -310,6 +321,11 @@ pub enum Query {
         after: Option<SessionId>,
         /// At most this many.
         limit: usize,
+    },
+    /// Those of these sessions that this broker vouches for: [`crate::limits::PAGE_MAX`] at most.
+    SessionsNamed {
+        /// Which.
+        sessions: Vec<SessionId>,
     },
     /// Claims of one session that this broker knows.
     Claims {
@@ -645,8 +661,10 @@ pub enum CancelResult {
 pub struct SessionView {
     /// Its name.
     pub session: SessionId,
-    /// Its label.
-    pub label: Label,
+    /// Its client.
+    pub client: ClientInfo,
+    /// Since it was opened or came to this broker.
+    pub age: Duration,
     /// Since the client was heard.
     pub silence: Duration,
     /// Claims granted.

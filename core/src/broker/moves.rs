@@ -20,7 +20,7 @@ use super::timers::Timer;
 use super::{Broker, Phase};
 use crate::backend::Slot;
 use crate::limits::{VOID_CLAIMS_MAX, with_tolerance};
-use crate::name::{ClaimId, ClaimNumber, Label, ResourceId, SessionId, Version};
+use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
 use crate::planted::Bug;
 
 impl Broker {
@@ -77,6 +77,7 @@ impl Broker {
         self.give_up(id, &void);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard = now;
+        session.meet(&resume.client);
         session.move_number = resume.move_number;
         if !void.is_empty() {
             session.note_void(void);
@@ -106,7 +107,7 @@ impl Broker {
         if self.sessions.len() >= self.config.limits.sessions_per_broker {
             return Err(RequestError::Limit(format!("{} sessions at this broker", self.sessions.len())));
         }
-        let mut session = Session::new(Label::default(), false, Life::Moving, self.now.mono);
+        let mut session = Session::new(resume.client.clone(), false, Life::Moving, self.now.mono);
         session.move_number = resume.move_number;
         session.from_elsewhere = true;
         session.numbers = Numbers::starting_at(resume.next_claim);

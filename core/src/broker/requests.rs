@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    CancelResult, ConnectionId, ConvertRequest, Done, DoneStatus, LockRequest, LostReason, Reply, ReplyTo, Request,
-    RequestError, SessionRef, UnlockRequest,
+    CancelResult, ClientInfo, ConnectionId, ConvertRequest, Done, DoneStatus, LockRequest, LostReason, Reply, ReplyTo,
+    Request, RequestError, SessionRef, UnlockRequest,
 };
 use super::secret::{is_secret_of, secret_of};
 use super::shard::{Pending, Purpose};
@@ -32,7 +32,7 @@ pub(super) struct Gathering {
 impl Broker {
     pub(super) fn request(&mut self, from: ReplyTo, session: SessionRef, request: Request) {
         let result = match request {
-            Request::Open { ttl, label, bound, attach } => self.open(from, ttl, label, bound, attach),
+            Request::Open { ttl, client, bound, attach } => self.open(from, ttl, client, bound, attach),
             Request::Resume(resume) => self.resume(from, resume),
             other => self.session_of(from.connection, session).and_then(|id| self.session_request(from, id, other)),
         };
@@ -103,7 +103,7 @@ impl Broker {
         &mut self,
         from: ReplyTo,
         ttl: Option<Duration>,
-        label: Label,
+        client: ClientInfo,
         bound: bool,
         attach: bool,
     ) -> Result<(), RequestError> {
@@ -120,7 +120,7 @@ impl Broker {
         self.next_serial += 1;
         let id =
             SessionId { opener: self.config.incarnation, serial: self.next_serial, ttl_ms: ttl.as_millis() as u32 };
-        let session = Session::new(label, bound, Life::Vouching, self.now.mono);
+        let session = Session::new(client, bound, Life::Vouching, self.now.mono);
         self.sessions.insert(id, session);
         self.arm_session(id);
         if attach {
@@ -205,6 +205,10 @@ impl Broker {
         }
         self.check_requests()?;
         if let Some(session) = self.sessions.get_mut(&id) {
+            // Who looks at the resource, at whatever broker, then sees whose claim it is.
+            if lock.label.is_empty() {
+                lock.label = session.client.label.clone();
+            }
             let new = || Box::new(Claim::new(lock.resource.clone(), lock.operation));
             session.claims.entry(lock.claim).or_insert_with(new);
         }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::api::{ConnectionId, Done, Event, LiveClaim, LostReason, ReplyTo};
+use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, LostReason, ReplyTo};
 use crate::limits::{CLAIM_NUMBER_GAP_MAX, VOID_CLAIMS_MAX};
 use crate::mode::Mode;
-use crate::name::{ClaimNumber, Fence, Label, OperationNumber, ResourceId, Version};
+use crate::name::{ClaimNumber, Fence, OperationNumber, ResourceId, Version};
 
 /// Void claims that a session remembers: those of its last sixteen moves at least.
 const VOID_KEPT: usize = 16 * VOID_CLAIMS_MAX;
@@ -34,7 +34,9 @@ pub(super) enum Life {
 /// One session.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) label: Label,
+    pub(super) client: ClientInfo,
+    /// When it was opened or came here, monotonic.
+    pub(super) since: Duration,
     pub(super) bound: bool,
     pub(super) life: Life,
     /// The client's newest move number; 0 before the first.
@@ -79,9 +81,10 @@ pub(super) struct Resuming {
 }
 
 impl Session {
-    pub(super) fn new(label: Label, bound: bool, life: Life, heard: Duration) -> Self {
+    pub(super) fn new(client: ClientInfo, bound: bool, life: Life, heard: Duration) -> Self {
         Self {
-            label,
+            client,
+            since: heard,
             bound,
             life,
             move_number: 0,
@@ -113,6 +116,14 @@ impl Session {
             self.finished.push(done);
         }
         Some(*claim)
+    }
+
+    /// Notes what people are told of the client that resumes. One that names no label keeps the one it had.
+    pub(super) fn meet(&mut self, client: &ClientInfo) {
+        self.client.address = client.address.clone();
+        if !client.label.is_empty() {
+            self.client.label = client.label.clone();
+        }
     }
 
     /// Claims that were given up. The oldest are forgotten in time: sweeps have removed them long since.
@@ -287,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_session_forgets_its_oldest_void_claims() {
-        let mut session = Session::new(Label::default(), false, Life::Vouching, Duration::ZERO);
+        let mut session = Session::new(ClientInfo::default(), false, Life::Vouching, Duration::ZERO);
         session.note_void((1..=VOID_KEPT as u64 + 1).map(ClaimNumber));
         assert_eq!(session.void.len(), VOID_KEPT);
         assert_eq!(session.void.first(), Some(&ClaimNumber(2)));

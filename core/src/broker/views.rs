@@ -13,6 +13,7 @@ impl Broker {
     pub(super) fn query(&mut self, from: ReplyTo, query: Query) {
         let reply = match query {
             Query::Sessions { after, limit } => self.view_sessions(after, limit),
+            Query::SessionsNamed { sessions } => self.view_named(&sessions),
             Query::Claims { session } => self.view_claims(session),
             Query::Brokers => Reply::Brokers(self.view_brokers()),
             Query::Status => Reply::Status(self.view_status()),
@@ -29,10 +30,16 @@ impl Broker {
         Reply::Sessions { sessions, more: page.next().is_some(), total: self.sessions.len() }
     }
 
+    fn view_named(&self, ids: &[SessionId]) -> Reply {
+        let known = ids.iter().take(PAGE_MAX).filter_map(|id| Some(self.view_session(*id, self.sessions.get(id)?)));
+        Reply::Sessions { sessions: known.collect(), more: false, total: self.sessions.len() }
+    }
+
     fn view_session(&self, id: SessionId, session: &Session) -> SessionView {
         SessionView {
             session: id,
-            label: session.label.clone(),
+            client: session.client.clone(),
+            age: self.now.mono.saturating_sub(session.since),
             silence: self.now.mono.saturating_sub(session.heard),
             held: session.held(),
             waiting: session.waiting,

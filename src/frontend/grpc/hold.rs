@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use futures::Stream;
 use sixpin_core::broker::api::{Done, DoneStatus, Event, Input, LockRequest, Reply, Request, RequestError, Secret};
 use sixpin_core::command;
-use sixpin_core::name::SessionId;
+use sixpin_core::name::{Label, SessionId};
 use sixpin_proto::v1;
 use tokio::time::{Interval, MissedTickBehavior};
 use tonic::Status;
@@ -64,9 +64,9 @@ enum Step {
 
 impl HoldStream {
     /// Checks the request and asks for a session.
-    pub(super) fn new(runtime: &Runtime, hold: v1::HoldRequest) -> Result<Self, RequestError> {
+    pub(super) fn new(runtime: &Runtime, hold: v1::HoldRequest, address: &Label) -> Result<Self, RequestError> {
         let ttl = requests::session_ttl(hold.ttl_ms)?;
-        let label = requests::label("label", &hold.label)?;
+        let client = requests::client(&hold.label, address)?;
         let lock = lock_request(hold)?;
         let connection = runtime.engine(&lock.resource.lockspace).connect();
         let mut stream = Self {
@@ -78,7 +78,7 @@ impl HoldStream {
             keepalive: None,
             end: None,
         };
-        stream.ask(Request::Open { ttl, label, bound: true, attach: true });
+        stream.ask(Request::Open { ttl, client, bound: true, attach: true });
         Ok(stream)
     }
 

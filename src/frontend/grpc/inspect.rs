@@ -82,6 +82,9 @@ impl Inspect {
     }
 
     async fn sessions(&self, list: v1::ListSessionsRequest) -> Result<v1::ListSessionsReply, RequestError> {
+        if !list.sessions.is_empty() {
+            return self.sessions_named(&list.sessions).await;
+        }
         let mut room = lookup::page_limit(list.limit)?;
         let mut place = Place::parse(&list.after)?;
         let mut reply = v1::ListSessionsReply::default();
@@ -103,6 +106,22 @@ impl Inspect {
                 room = 0;
                 reply.next = format!("{number}:{}", last.session);
             }
+            reply.sessions.extend(sessions.iter().map(views::session));
+        }
+        Ok(reply)
+    }
+
+    async fn sessions_named(&self, names: &[String]) -> Result<v1::ListSessionsReply, RequestError> {
+        if names.len() > limits::PAGE_MAX {
+            return Err(invalid(format!("`sessions` has {} entries: at most {}", names.len(), limits::PAGE_MAX)));
+        }
+        let sessions: Vec<SessionId> =
+            names.iter().map(|name| requests::session_id("sessions", name)).collect::<Result<_, _>>()?;
+        let mut reply = v1::ListSessionsReply::default();
+        for engine in self.runtime.engines() {
+            let query = Query::SessionsNamed { sessions: sessions.clone() };
+            let Reply::Sessions { sessions, total, .. } = engine.query(query).await? else { continue };
+            reply.total += total as u64;
             reply.sessions.extend(sessions.iter().map(views::session));
         }
         Ok(reply)

@@ -3,11 +3,13 @@
 //! What depends on the state of a claim or a resource, and which options contradict each other, is the machine's to
 //! judge.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sixpin_core::broker::api::{
-    ConvertRequest, LiveClaim, LockRequest, Request, RequestError, ResumeRequest, Secret, SessionRef, UnlockRequest,
+    ClientInfo, ConvertRequest, LiveClaim, LockRequest, Request, RequestError, ResumeRequest, Secret, SessionRef,
+    UnlockRequest,
 };
 use sixpin_core::command::{ConversionDeadlock, Options};
 use sixpin_core::limits::{self, Limits};
@@ -21,13 +23,24 @@ use super::names::Names;
 type Checked<T> = Result<T, RequestError>;
 
 /// A request to open a session.
-pub(super) fn open(open: &v1::OpenRequest, attach: bool) -> Checked<Request> {
+pub(super) fn open(open: &v1::OpenRequest, address: &Label, attach: bool) -> Checked<Request> {
     Ok(Request::Open {
         ttl: session_ttl(open.ttl_ms)?,
-        label: label("label", &open.label)?,
+        client: client(&open.label, address)?,
         bound: open.connection_bound,
         attach,
     })
+}
+
+/// What people are told of a session's client.
+pub(super) fn client(label: &str, address: &Label) -> Checked<ClientInfo> {
+    Ok(ClientInfo { label: self::label("label", label)?, address: address.clone() })
+}
+
+/// Where a call comes from.
+pub(super) fn address<T>(request: &tonic::Request<T>) -> Label {
+    let address = request.remote_addr().map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
+    address.and_then(|address| Label::new(&address.to_string()).ok()).unwrap_or_default()
 }
 
 /// The TTL of a session, if one is asked for.
@@ -46,7 +59,13 @@ pub(super) fn session_ttl(ttl_ms: Option<u32>) -> Checked<Option<Duration>> {
 }
 
 /// A request to resume a session.
-pub(super) fn resume(resume: v1::ResumeRequest, names: &mut Names, limits: &Limits, attach: bool) -> Checked<Request> {
+pub(super) fn resume(
+    resume: v1::ResumeRequest,
+    names: &mut Names,
+    limits: &Limits,
+    address: &Label,
+    attach: bool,
+) -> Checked<Request> {
     if resume.move_number == 0 {
         return Err(invalid("`move_number` is 0: moves are counted from 1"));
     }
@@ -66,6 +85,7 @@ pub(super) fn resume(resume: v1::ResumeRequest, names: &mut Names, limits: &Limi
         next_claim: number("next_claim", resume.next_claim).map(ClaimNumber)?,
         claims: resume.claims.into_iter().map(|claim| live_claim(claim, names)).collect::<Checked<_>>()?,
         void: resume.void_claims.into_iter().map(claim_number).collect::<Checked<_>>()?,
+        client: client(&resume.label, address)?,
         attach,
     }))
 }

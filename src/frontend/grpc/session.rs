@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use sixpin_core::broker::api::{Input, Reply, Request, RequestError};
-use sixpin_core::name::Lockspace;
+use sixpin_core::name::{Label, Lockspace};
 use sixpin_proto::v1;
 use tokio::time::{Sleep, sleep};
 use tonic::{Status, Streaming};
@@ -56,6 +56,8 @@ pub struct SessionStream {
     names: Names,
     /// Absent once the client has closed its side, or lost the right to be heard.
     inbound: Option<Streaming<v1::ClientMessage>>,
+    /// Where the client is.
+    address: Label,
     engine: Option<(EngineHandle, Connection)>,
     /// The lockspace that the session was opened for.
     lockspace: Lockspace,
@@ -90,12 +92,13 @@ enum Opening {
 
 impl SessionStream {
     /// Answers the messages of `inbound`.
-    pub(super) fn new(runtime: Runtime, inbound: Streaming<v1::ClientMessage>) -> Self {
+    pub(super) fn new(runtime: Runtime, inbound: Streaming<v1::ClientMessage>, address: Label) -> Self {
         Self {
             replies: Replies::new(runtime.clone()),
             runtime,
             names: Names::default(),
             inbound: Some(inbound),
+            address,
             engine: None,
             lockspace: Lockspace::default(),
             opening: Opening::Nothing,
@@ -181,14 +184,14 @@ impl SessionStream {
     fn request_of(&mut self, request: u64, body: Body) -> Result<Option<Request>, RequestError> {
         match body {
             Body::Open(open) => {
-                let checked = requests::open(&open, true)?;
+                let checked = requests::open(&open, &self.address, true)?;
                 self.begin(request, &open.lockspace)?;
                 return Ok(Some(checked));
             }
             Body::Resume(part) => {
                 let Some(resume) = self.parts.add(part, self.runtime.limits())? else { return Ok(None) };
                 let lockspace = resume.lockspace.clone();
-                let checked = requests::resume(resume, &mut self.names, self.runtime.limits(), true)?;
+                let checked = requests::resume(resume, &mut self.names, self.runtime.limits(), &self.address, true)?;
                 self.begin(request, &lockspace)?;
                 return Ok(Some(checked));
             }

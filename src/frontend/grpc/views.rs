@@ -52,7 +52,19 @@ pub(super) fn summary(id: &ResourceId, version: Version, resource: &Resource) ->
         converting: resource.converting().count() as u32,
         waiting: resource.waiting().count() as u32,
         modes: modes.into_iter().map(|held| mode(Some(held))).collect(),
+        held_ms: oldest(resource.granted()),
+        waiting_ms: oldest(resource.converting().chain(resource.waiting())),
     }
+}
+
+/// The age of the claim that came first to these queues.
+fn oldest<'a>(claims: impl Iterator<Item = ClaimView<'a>>) -> u64 {
+    claims.map(|view| age_ms(&view)).max().unwrap_or_default()
+}
+
+/// Milliseconds since a claim came to its queue, by wall clocks, of which that of another broker may be ahead.
+fn age_ms(view: &ClaimView<'_>) -> u64 {
+    clock::wall_ms().saturating_sub(view.since_ms)
 }
 
 /// One claim, without its resource.
@@ -73,7 +85,7 @@ pub(super) fn claim(view: &ClaimView<'_>) -> v1::ClaimInfo {
         grant_seq: view.grant_seq,
         owner: view.owner.as_str().into(),
         label: view.label.as_str().into(),
-        age_ms: clock::wall_ms().saturating_sub(view.since_ms),
+        age_ms: age_ms(view),
         persistent: view.persistent,
         orphan: view.orphan,
         demoted: view.demoted,
@@ -92,7 +104,7 @@ pub(super) fn resource_id(id: &ResourceId) -> v1::Resource {
 pub(super) fn session(view: &SessionView) -> v1::SessionInfo {
     v1::SessionInfo {
         session: view.session.to_string(),
-        label: view.label.as_str().into(),
+        label: view.client.label.as_str().into(),
         ttl_ms: view.session.ttl_ms,
         silence_ms: view.silence.as_millis() as u64,
         held: view.held as u32,
@@ -101,6 +113,8 @@ pub(super) fn session(view: &SessionView) -> v1::SessionInfo {
         connection_bound: view.bound,
         connected: view.connected,
         move_number: view.move_number,
+        client_address: view.client.address.as_str().into(),
+        age_ms: view.age.as_millis() as u64,
     }
 }
 

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tonic::service::Routes;
+use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
@@ -45,7 +46,9 @@ const PENDING_RESETS_MAX: usize = 20;
 /// Serves one connection until either side ends it.
 pub(super) async fn serve(stream: TcpStream, routes: Routes, mut stop: watch::Receiver<bool>) {
     let asked = Arc::new(AtomicBool::new(false));
-    let door = Door { routes, asked: asked.clone() };
+    // Services find it where tonic's own server puts it.
+    let from = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: stream.peer_addr().ok() };
+    let door = Door { routes, asked: asked.clone(), from };
     let mut connection = Box::pin(settings().serve_connection(TokioIo::new(stream), door));
     let mut first = Box::pin(tokio::time::sleep(FIRST_REQUEST_TIMEOUT));
     let mut age = Box::pin(tokio::time::sleep(jittered(AGE_MAX)));
@@ -109,6 +112,7 @@ fn jittered(time: Duration) -> Duration {
 struct Door {
     routes: Routes,
     asked: Arc<AtomicBool>,
+    from: TcpConnectInfo,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Door {
@@ -120,7 +124,9 @@ impl hyper::service::Service<Request<Incoming>> for Door {
         self.asked.store(true, Ordering::Relaxed);
         let (parts, body) = request.into_parts();
         let body = TimelyBody::new(body, parts.uri.path());
-        let answer = self.routes.clone().call(Request::from_parts(parts, body));
+        let mut request = Request::from_parts(parts, body);
+        request.extensions_mut().insert(self.from.clone());
+        let answer = self.routes.clone().call(request);
         Box::pin(async move { answer.await.map(in_our_words) })
     }
 }

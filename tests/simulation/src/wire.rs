@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use sixpin_core::broker::api::{
-    CancelResult, ConvertRequest, Done, DoneStatus, Event, LiveClaim, LockRequest, LostReason, Reply, Request,
-    RequestError, ResumeRequest, Secret, UnlockRequest,
+    CancelResult, ClientInfo, ConvertRequest, Done, DoneStatus, Event, LiveClaim, LockRequest, LostReason, Reply,
+    Request, RequestError, ResumeRequest, Secret, UnlockRequest,
 };
 use sixpin_core::command::{ConversionDeadlock, Options, Status};
 use sixpin_core::mode::Mode;
@@ -20,7 +20,7 @@ pub(crate) fn request(body: Up) -> Option<Request> {
     Some(match body {
         Up::Open(open) => Request::Open {
             ttl: open.ttl_ms.map(|ms| Duration::from_millis(ms.into())),
-            label: Label::new(&open.label).ok()?,
+            client: ClientInfo { label: Label::new(&open.label).ok()?, ..ClientInfo::default() },
             bound: open.connection_bound,
             attach: true,
         },
@@ -92,6 +92,7 @@ fn resume(resume: v1::ResumeRequest) -> Option<ResumeRequest> {
         next_claim: ClaimNumber(resume.next_claim),
         claims: claims.collect::<Option<Vec<_>>>()?,
         void: resume.void_claims.into_iter().map(ClaimNumber).collect(),
+        client: ClientInfo { label: Label::new(&resume.label).ok()?, ..ClientInfo::default() },
         attach: true,
     })
 }

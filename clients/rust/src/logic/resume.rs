@@ -117,6 +117,7 @@ impl Machine {
             void_claims: self.void.keys().copied().collect(),
             lockspace: self.config.lockspace.clone(),
             more: false,
+            label: self.config.label.clone(),
         })
     }
 
