@@ -77,18 +77,21 @@ impl std::fmt::Display for Mode {
 
 /// A text that is no lock mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a lock mode: use nl, cr, cw, pr, pw or ex")]
+#[error("`{0}` is not a lock mode: use nl, cr, cw, pr (or shared), pw, ex (or exclusive)")]
 pub struct UnknownMode(String);
 
 impl std::str::FromStr for Mode {
     type Err = UnknownMode;
 
-    /// Upper or lower case.
+    /// Upper or lower case; `shared` is PR and `exclusive` is EX.
     fn from_str(text: &str) -> Result<Self, UnknownMode> {
-        Self::ALL
-            .into_iter()
-            .find(|mode| mode.as_str().eq_ignore_ascii_case(text))
-            .ok_or_else(|| UnknownMode(text.to_owned()))
+        let is = |name: &str| name.eq_ignore_ascii_case(text);
+        match Self::ALL.into_iter().find(|mode| is(mode.as_str())) {
+            Some(mode) => Ok(mode),
+            None if is("shared") => Ok(Self::PR),
+            None if is("exclusive") => Ok(Self::EX),
+            None => Err(UnknownMode(text.to_owned())),
+        }
     }
 }
 

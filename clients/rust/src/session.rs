@@ -184,6 +184,12 @@ impl Session {
         if self.is_valid() { self.handle.shared.valid_until().saturating_sub(clock::now()) } else { Duration::ZERO }
     }
 
+    /// How long a keepalive has been on its way without an acknowledgement; absent if none is. It shows that something is
+    /// wrong long before [`State::Uncertain`] and the deadline do.
+    pub fn unanswered_for(&self) -> Option<Duration> {
+        self.handle.shared.unanswered_since().map(|since| clock::now().saturating_sub(since))
+    }
+
     /// How sure the session is of its life, to watch.
     pub fn state(&self) -> StateWatch {
         StateWatch::new(&self.handle.shared)

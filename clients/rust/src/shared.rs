@@ -91,6 +91,8 @@ impl Handle {
 pub(crate) struct Shared {
     /// Nanoseconds on the clock of [`clock::now`]; 0 when the session is over, for ever.
     valid_until: AtomicU64,
+    /// When the first keepalive was sent that is not acknowledged; 0 if all are.
+    unanswered_since: AtomicU64,
     pub(crate) state: watch::Sender<State>,
     pub(crate) events: broadcast::Sender<SessionEvent>,
     pub(crate) opened: OnceLock<Opened>,
@@ -114,6 +116,7 @@ impl Shared {
     pub(crate) fn new(queued_max: usize) -> Self {
         Self {
             valid_until: AtomicU64::new(0),
+            unanswered_since: AtomicU64::new(0),
             state: watch::Sender::new(State::Opening),
             events: broadcast::Sender::new(EVENTS_KEPT),
             opened: OnceLock::new(),
@@ -130,6 +133,15 @@ impl Shared {
 
     pub(crate) fn valid_until(&self) -> Duration {
         Duration::from_nanos(self.valid_until.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn unanswered_since(&self) -> Option<Duration> {
+        let since = self.unanswered_since.load(Ordering::Relaxed);
+        (since != 0).then(|| Duration::from_nanos(since))
+    }
+
+    pub(crate) fn set_unanswered(&self, since: Option<Duration>) {
+        self.unanswered_since.store(since.map_or(0, nanoseconds), Ordering::Relaxed);
     }
 
     pub(crate) fn check(&self, now: Duration) -> Check {

@@ -105,6 +105,7 @@ impl Task {
     pub(crate) async fn run(mut self) {
         self.tick();
         while !self.over {
+            self.shared.set_unanswered(self.machine.unanswered_since());
             self.set_alarm();
             std::future::poll_fn(|context| self.poll_inputs(context)).await;
             self.tick();

@@ -249,6 +249,11 @@ impl Machine {
             .map_or_else(|| Duration::from_millis(u64::from(self.config.ttl_ms.unwrap_or(10_000))), |life| life.ttl)
     }
 
+    /// Since when a keepalive is not acknowledged; absent if none is on its way.
+    pub fn unanswered_since(&self) -> Option<Duration> {
+        self.life().and_then(|life| life.unanswered_since)
+    }
+
     fn tell_state(&mut self, now: Duration, out: &mut Vec<Output>) {
         let state = match &self.phase {
             Phase::Opening { .. } => State::Opening,
