@@ -11,6 +11,7 @@
 //! * [`frontend`]: how clients reach it;
 //! * [`drain`]: how a broker ends;
 //! * [`log`]: log lines;
+//! * `signals`: which ones are ignored;
 //! * [`serve`]: all of that together.
 
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod runtime;
 pub mod frontend;
 pub mod drain;
 pub mod log;
+mod signals;
 pub mod serve;
 
 /// What other brokers and people are told about this program.

@@ -107,21 +107,79 @@ async fn it_listens_says_where_and_ends_when_told() {
     assert!(listening.unwrap()["message"].as_str().unwrap().contains(&address.to_string()), "{log}");
 }
 
-#[tokio::test]
-async fn a_second_signal_stops_it_at_once() {
-    let mut program = Program::start("twice", &[]);
+/// A broker with a holder, for whom the drain waits on memory.
+async fn held(name: &str) -> Program {
+    held_by(name, &mut Command::new(env!("CARGO_BIN_EXE_sixpin"))).await
+}
+
+async fn held_by(name: &str, command: &mut Command) -> Program {
+    let mut program = Program::start_by(name, command, &[]);
     let (address, _) = program.addresses();
     let mut locks = LockServiceClient::new(connect(address).await);
     let open = v1::OpenRequest { ttl_ms: Some(600_000), ..Default::default() };
     let opened = locks.open_session(open).await.unwrap().into_inner();
     let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(try_lock(1, "r", v1::Mode::Ex)) };
     locks.lock(call).await.unwrap();
-    // On memory the drain waits for the holder.
-    program.signal(Signal::INT);
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(program.child.try_wait().unwrap().is_none(), "it did not wait for the holder");
+    program
+}
+
+impl Program {
+    /// It still runs a moment later.
+    fn goes_on(&mut self) {
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(self.child.try_wait().unwrap().is_none(), "it ended");
+    }
+}
+
+#[tokio::test]
+async fn a_second_interrupt_stops_it_at_once() {
+    for first in [Signal::INT, Signal::TERM] {
+        let mut program = held("twice").await;
+        program.signal(first);
+        program.goes_on();
+        program.signal(Signal::INT);
+        assert_eq!(program.wait().code(), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn a_second_termination_stops_it_only_if_it_is_meant() {
+    let mut program = held("terminated").await;
+    program.signal(Signal::TERM);
+    program.goes_on();
+    // As supervisors do that send it twice.
+    program.signal(Signal::TERM);
+    program.goes_on();
+    std::thread::sleep(Duration::from_secs(5));
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().code(), Some(1));
+}
+
+#[tokio::test]
+async fn the_end_of_a_terminal_does_not_end_it() {
+    let mut program = held("terminal").await;
+    program.signal(Signal::HUP);
+    program.goes_on();
+    program.signal(Signal::TERM);
+    program.goes_on();
+    program.signal(Signal::HUP);
+    program.goes_on();
     program.signal(Signal::INT);
     assert_eq!(program.wait().code(), Some(1));
+    assert!(program.log().contains("SIGHUP: the broker goes on"));
+}
+
+/// As in the background of a script, where Ctrl-C is for the script.
+#[tokio::test]
+async fn an_interrupt_that_is_ignored_stays_so() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' INT && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_sixpin")]);
+    let mut program = held_by("ignoring", &mut shell).await;
+    program.signal(Signal::INT);
+    program.signal(Signal::INT);
+    program.goes_on();
+    let _ = program.child.kill();
+    assert!(!program.log().contains("draining"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`serve`]: runs a broker; [`check`]: only checks its configuration;
+//! * [`serve`]: runs a broker, and `stop` when it ends; [`check`]: only checks its configuration;
 //! * `run`: runs a command under a lock (on Linux);
 //! * [`ls`], [`show`], [`watch`], [`sessions`], [`brokers`], [`status`]: look;
 //! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
@@ -19,6 +19,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub mod serve;
 pub mod check;
+mod stop;
 
 #[cfg(target_os = "linux")]
 pub mod run;

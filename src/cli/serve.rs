@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::failure::Failure;
+use super::stop::Stop;
 use super::{check, output};
 use crate::backends::{self, Opener};
 use crate::config::sources::Sources;
@@ -133,15 +132,9 @@ pub fn run_with(args: &Args, opener: Opener) -> ExitCode {
 
 async fn serve(args: &Args, config: Config, opener: Opener) -> ExitCode {
     // Signals are caught from the first moment on, so that a stop during the start is not lost.
-    let (mut term, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(term), Ok(interrupt)) => (term, interrupt),
-        (Err(error), _) | (_, Err(error)) => return refuse(&error, 1),
-    };
-    let mut stopping = async || {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    let mut stop = match Stop::listen() {
+        Ok(stop) => stop,
+        Err(error) => return refuse(&error, 1),
     };
     let server = tokio::select! {
         started = Server::start_with(config, opener) => match started {
@@ -154,7 +147,7 @@ async fn serve(args: &Args, config: Config, opener: Opener) -> ExitCode {
                 };
             }
         },
-        () = stopping() => return ExitCode::SUCCESS,
+        () = stop.told() => return ExitCode::SUCCESS,
     };
     if let Some(path) = &args.ready_file
         && let Err(error) = server.write_ready_file(path)
@@ -162,10 +155,10 @@ async fn serve(args: &Args, config: Config, opener: Opener) -> ExitCode {
         return refuse(&error, error.exit_code());
     }
     tokio::select! {
-        () = stopping() => {
+        () = stop.told() => {
             tokio::select! {
                 () = server.drain() => {}
-                () = stopping() => {
+                () = stop.told_again() => {
                     tracing::warn!("told to stop a second time: stopping without having drained");
                     return ExitCode::FAILURE;
                 }
