@@ -76,26 +76,43 @@ impl Failure {
         }
     }
 
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+
+    /// It as lines for people.
+    pub fn lines(&self) -> String {
+        let message = self.message.as_deref().map(|message| line("error", "1;31", message));
+        let hint = self.hint.as_deref().map(|hint| line("hint", "1;36", hint));
+        message.into_iter().chain(hint).collect()
+    }
+
     /// Tells it on standard error.
     pub fn report(self) -> ExitCode {
-        if let Some(message) = self.message {
-            tell("error", "1;31", &message);
-        }
-        if let Some(hint) = self.hint {
-            tell("hint", "1;36", &hint);
-        }
+        tell(&self.lines());
         ExitCode::from(self.status)
     }
 }
 
 /// Tells something on standard error that is no failure yet.
 pub fn warn(message: impl Display) {
-    tell("warning", "1;33", &message.to_string());
+    tell(&warned(message));
 }
 
 /// Tells on standard error what is going on.
 pub fn note(message: impl Display) {
-    tell("sixpin", "1", &message.to_string());
+    tell(&noted(message));
+}
+
+/// Something that is no failure yet, as a line for people.
+pub fn warned(message: impl Display) -> String {
+    line("warning", "1;33", &message.to_string())
+}
+
+/// What is going on, as a line for people.
+pub fn noted(message: impl Display) -> String {
+    line("sixpin", "1", &message.to_string())
 }
 
 /// The broker's own words, where it has any.
@@ -134,8 +151,11 @@ pub fn coloured() -> bool {
     !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && std::io::stderr().is_terminal()
 }
 
-fn tell(word: &str, colour: &str, text: &str) {
-    let line = if coloured() { format!("\x1b[{colour}m{word}:\x1b[0m {text}\n") } else { format!("{word}: {text}\n") };
+fn line(word: &str, colour: &str, text: &str) -> String {
+    if coloured() { format!("\x1b[{colour}m{word}:\x1b[0m {text}\n") } else { format!("{word}: {text}\n") }
+}
+
+fn tell(text: &str) {
     // Nobody can be told that standard error is gone.
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

@@ -69,7 +69,7 @@ pub enum Command {
     /// Keeps the lock for `run`.
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
-    RunKeeper,
+    RunKeeper(run::keeper::Args),
     /// Becomes the command of `run`.
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -108,6 +108,8 @@ pub enum Command {
 impl Cli {
     /// What the arguments of this process say. Ends the process where they make no sense, or ask for help.
     pub fn of_process() -> Self {
+        #[cfg(target_os = "linux")]
+        run::prepare();
         let matches = without_empty_variables(Self::command()).get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
@@ -119,7 +121,7 @@ impl Cli {
             #[cfg(target_os = "linux")]
             Command::Run(args) => run::run(*args),
             #[cfg(target_os = "linux")]
-            Command::RunKeeper => run::keeper::run(),
+            Command::RunKeeper(args) => run::keeper::run(&args),
             #[cfg(target_os = "linux")]
             Command::RunStarter(args) => run::starter::run(&args),
             Command::Ls(args) => client(ls::run(args)),

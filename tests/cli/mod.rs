@@ -6,6 +6,7 @@ mod look;
 mod administer;
 mod run;
 mod run_ends;
+mod run_family;
 mod run_loss;
 mod run_terminal;
 mod bench;

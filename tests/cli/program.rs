@@ -1,6 +1,7 @@
 //! The built program: brokers on ports of their own, and commands that talk to them.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -150,6 +151,11 @@ impl Holder {
     }
 }
 
+/// The status as a shell shows it: of a process that ended of a signal, too.
+pub fn shown(status: ExitStatus) -> Option<i32> {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal))
+}
+
 /// A process that ends with its test.
 pub struct Process(pub Child);
 
@@ -189,7 +195,7 @@ pub struct Said {
 impl From<Output> for Said {
     fn from(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Self { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Self { status: shown(output.status), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use sixpin_client::Mode;
 
 use super::program::{Broker, Process, Said, program, soon};
+use crate::support::store::Reason;
 
 #[test]
 fn the_command_knows_its_lock() {
@@ -178,4 +179,112 @@ fn a_counter_in_a_file_loses_nothing_and_fences_rise() {
     let fences: Vec<u64> = fences.lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(fences.len(), RUNS * ROUNDS);
     assert!(fences.is_sorted_by(|earlier, later| earlier < later), "{fences:?}");
+}
+
+/// As in a job of cron: whatever is said is mailed.
+#[test]
+fn a_quiet_run_says_nothing_of_others() {
+    let broker = Broker::start();
+    let holder = broker.hold(&["r"]);
+    let quiet = ["run", "r", "--quiet", "--conflict-exit-code", "0"];
+    for patience in [vec!["--no-wait"], vec!["--wait", "1s"]] {
+        let said = broker.ask(&[&quiet, patience.as_slice(), &["--", "echo", "ran"]].concat());
+        assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (Some(0), "", ""));
+    }
+    let mut command = broker.sixpin(&["run", "r", "-q", "--", "echo", "ran"]);
+    let waiter = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(holder.release().success());
+    let said = Said::from(waiter.wait_with_output().unwrap());
+    assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (Some(0), "ran\n", ""));
+    // But what is wrong is said.
+    let said = broker.ask(&["run", "r", "--quiet", "--endpoints", "127.0.0.1:1", "--no-wait", "--", "true"]);
+    assert!(said.status == Some(69) && said.stderr.starts_with("error: no broker answered"), "{said:?}");
+}
+
+#[test]
+fn the_status_of_a_conflict_can_be_chosen() {
+    let broker = Broker::start();
+    let holder = broker.hold(&["r"]);
+    let said = broker.ask(&["run", "r", "--no-wait", "-E", "7", "--", "true"]);
+    assert!(said.status == Some(7) && said.stderr.contains("was not granted at once"), "{said:?}");
+    assert!(holder.release().success());
+}
+
+#[test]
+fn a_queue_that_is_full_is_a_conflict() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sixpin.toml");
+    std::fs::write(&config, "[limits]\nqueued_per_resource = 1\n").unwrap();
+    let broker = Broker::alone(Reason::OwnLimits, &["--config", config.to_str().unwrap()]);
+    let holder = broker.hold(&["r"]);
+    let mut waiter = broker.sixpin(&["run", "r", "--", "true"]);
+    let mut waiter = Process(waiter.stderr(Stdio::null()).spawn().unwrap());
+    soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
+    let said = broker.ask(&["run", "r", "--", "true"]);
+    assert!(said.status == Some(75) && said.stderr.contains("queued claims"), "{said:?}");
+    assert!(holder.release().success());
+    assert!(waiter.wait().success());
+}
+
+#[test]
+fn shared_and_exclusive_are_modes() {
+    let broker = Broker::start();
+    let mode = ["--", "sh", "-c", "echo $SIXPIN_MODE"];
+    for (arguments, expected) in [
+        (vec!["run", "r"], "EX\n"),
+        (vec!["run", "r", "--shared"], "PR\n"),
+        (vec!["run", "r", "-s"], "PR\n"),
+        (vec!["run", "r", "--mode", "shared"], "PR\n"),
+        (vec!["run", "r", "--exclusive"], "EX\n"),
+        (vec!["run", "r", "-x"], "EX\n"),
+        (vec!["run", "r", "--mode", "Exclusive"], "EX\n"),
+    ] {
+        assert_eq!(broker.ask(&[arguments.as_slice(), &mode].concat()).stdout, expected, "{arguments:?}");
+    }
+    for both in [["--shared", "--exclusive"], ["--shared", "--mode=ex"], ["--exclusive", "--mode=ex"]] {
+        let said = broker.ask(&[&["run", "r"], &both[..], &["--", "true"]].concat());
+        assert_eq!(said.status, Some(2), "{both:?}: {said:?}");
+    }
+}
+
+#[test]
+fn a_name_may_begin_with_a_dash() {
+    let broker = Broker::start();
+    let command = ["sh", "-c", "echo \"$SIXPIN_RESOURCE\" \"$@\"", "sh", "--", "-x"];
+    let said = broker.ask(&[&["run", "--mode", "pr", "--", "-name", "--"], &command[..]].concat());
+    assert_eq!((said.status, said.stdout.as_str()), (Some(0), "-name -- -x\n"), "{said:?}");
+    assert_eq!(broker.ask(&["show", "--", "-name"]).status, Some(0));
+    for nameless in
+        [vec!["run", "--", "true"], vec!["run", "--", "echo", "a", "--", "b"], vec!["run", "--", "-a", "--"]]
+    {
+        let said = broker.ask(&nameless);
+        assert!(said.status == Some(2) && said.stderr.contains("no resource is named"), "{nameless:?}: {said:?}");
+    }
+}
+
+/// Nobody reads what it says, and it still says that it lives.
+#[test]
+fn a_waiter_whose_words_nobody_reads_keeps_its_place() {
+    let broker = Broker::start();
+    let holder = broker.hold(&["r"]);
+    let (_reader, writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while std::io::Write::write(&mut &writer, b"\n").is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let mut command = broker.sixpin(&["run", "r", "--ttl", "2s", "--", "echo", "ran"]);
+    let waiter = command.stdout(Stdio::piped()).stderr(writer).spawn().unwrap();
+    let place = || {
+        let claims = broker.json(&["show", "r"])["claims"].take();
+        let waiting = claims.as_array().unwrap().iter().find(|claim| claim["queue"] == "waiting").cloned();
+        Some(waiting?["session"].as_str().unwrap().to_owned())
+    };
+    let first = soon("a waiter", place);
+    // Beyond its TTL, and the tolerance.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert_eq!(place(), Some(first));
+    assert!(holder.release().success());
+    let said = Said::from(waiter.wait_with_output().unwrap());
+    assert_eq!((said.status, said.stdout.as_str()), (Some(0), "ran\n"));
 }

@@ -1,7 +1,8 @@
 //! How `sixpin run` ends: signals, and the death of each of its processes.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -11,7 +12,10 @@ use super::program::{Broker, Process, child_of, is_running, soon};
 
 /// A run whose command has said a line.
 fn started(broker: &Broker, arguments: &[&str]) -> (Process, String) {
-    let mut command = broker.sixpin(arguments);
+    started_by(broker.sixpin(arguments))
+}
+
+fn started_by(mut command: Command) -> (Process, String) {
     let mut run = Process(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(run.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -40,7 +44,7 @@ fn a_signal_that_the_command_does_not_catch_shows_in_the_status() {
     let broker = Broker::start();
     let (mut run, _) = started(&broker, &["run", "r", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
     run.signal(Signal::SIGINT);
-    assert_eq!(run.wait().code(), Some(128 + 2));
+    assert_eq!(run.wait().signal(), Some(2), "a shell would not end its loop");
 }
 
 #[test]
@@ -56,7 +60,7 @@ fn a_signal_that_comes_with_the_lock_is_not_lost() {
     soon("the grant", || (broker.json(&["ls"])["resources"][0]["granted"] == 1).then_some(()));
     run.signal(Signal::SIGINT);
     run.signal(Signal::SIGCONT);
-    assert_eq!(run.wait().code(), Some(130));
+    assert_eq!(run.wait().signal(), Some(2));
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn a_wait_can_be_interrupted_and_leaves_nobody_in_the_queue() {
     let mut waiter = Process(command.stderr(Stdio::null()).spawn().unwrap());
     soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
     waiter.signal(Signal::SIGINT);
-    assert_eq!(waiter.wait().code(), Some(130));
+    assert_eq!(waiter.wait().signal(), Some(2));
     assert_eq!(broker.json(&["ls"])["resources"][0]["waiting"], 0);
     assert!(holder.release().success());
 }
@@ -148,4 +152,99 @@ fn what_a_command_leaves_in_the_background_lives_on() {
     let left = line.parse().unwrap();
     assert!(is_running(left));
     kill(Pid::from_raw(left), Signal::SIGKILL).unwrap();
+}
+
+/// One that waits, started by a shell that ignores a signal, as `nohup` and shells for their background jobs do.
+fn waiter_that_ignores(broker: &Broker, signals: &str) -> Process {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("trap '' {signals}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_sixpin")]);
+    command.args(["run", "r", "--", "sh", "-c", "grep SigIgn /proc/self/status; exit 5"]);
+    command.env("SIXPIN_ENDPOINTS", &broker.address).stderr(Stdio::null()).stdout(Stdio::piped());
+    let waiter = Process(command.spawn().unwrap());
+    soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
+    waiter
+}
+
+#[test]
+fn a_signal_that_is_ignored_ends_nothing() {
+    let broker = Broker::start();
+    let holder = broker.hold(&["r"]);
+    let mut waiter = waiter_that_ignores(&broker, "HUP INT QUIT");
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        waiter.signal(signal);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(waiter.ended().is_none());
+    assert!(holder.release().success());
+    let mut line = String::new();
+    BufReader::new(waiter.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mask = u64::from_str_radix(line.trim().rsplit('\t').next().unwrap(), 16).unwrap();
+    assert_eq!(mask & 0b111, 0b111, "the command does not ignore them: {line}");
+    assert_eq!(waiter.wait().code(), Some(5));
+}
+
+#[test]
+fn a_signal_that_is_not_ignored_ends_a_wait() {
+    let broker = Broker::start();
+    let holder = broker.hold(&["r"]);
+    for (signal, number) in [(Signal::SIGHUP, 1), (Signal::SIGQUIT, 3), (Signal::SIGTERM, 15)] {
+        let mut waiter = waiter_that_ignores(&broker, "USR1");
+        waiter.signal(signal);
+        assert_eq!(waiter.wait().signal(), Some(number));
+    }
+    assert!(holder.release().success());
+}
+
+#[test]
+fn the_lock_is_held_until_everything_has_ended() {
+    let broker = Broker::start();
+    let script = "setsid env -i sh -c 'echo $$; exec sleep 1000' & exit 4";
+    let (mut run, line) = started(&broker, &["run", "r", "--hold-until-all-exit", "--", "sh", "-c", script]);
+    let left: i32 = line.parse().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(run.ended().is_none());
+    assert_eq!(broker.ask(&["run", "r", "--no-wait", "--", "true"]).status, Some(75));
+    // Signals reach what is left.
+    run.signal(Signal::SIGTERM);
+    soon("the end of what was left", || (!is_running(left)).then_some(()));
+    assert_eq!(run.wait().code(), Some(4));
+    waits_until_free(&broker, "r");
+}
+
+#[test]
+fn the_lock_is_held_at_least_as_long_as_it_is_to_be() {
+    let broker = Broker::start();
+    let begun = std::time::Instant::now();
+    let (mut run, _) = started(&broker, &["run", "r", "--at-least", "3s", "--", "sh", "-c", "echo done; exit 4"]);
+    assert_eq!(broker.ask(&["run", "r", "--no-wait", "--", "true"]).status, Some(75));
+    assert_eq!(run.wait().code(), Some(4));
+    assert!(begun.elapsed() >= Duration::from_secs(3));
+    // Who does not want to wait for that says so.
+    let (mut run, _) = started(&broker, &["run", "r", "--at-least", "1h", "--", "echo", "done"]);
+    std::thread::sleep(Duration::from_millis(200));
+    run.signal(Signal::SIGINT);
+    assert_eq!(run.wait().signal(), Some(2));
+    waits_until_free(&broker, "r");
+}
+
+/// As process 1 of a container. Needs the right to make namespaces.
+#[test]
+fn process_1_leaves_no_zombies_and_hears_signals() {
+    let broker = Broker::start();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", env!("CARGO_BIN_EXE_sixpin"), "run", "r", "--"]);
+    let script = "echo ready; read line; cat /proc/[0-9]*/status | grep -c '^State:.Z'; exec sleep 1000";
+    command.args(["sh", "-c", script]).env("SIXPIN_ENDPOINTS", &broker.address);
+    let mut run = Process(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(run.0.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    assert_eq!(lines.next().as_deref(), Some("ready"), "no right to make namespaces: run this as root");
+    let first = child_of(run.pid(), "run");
+    // An orphan that is none of the command's, as of `docker exec`.
+    let namespace = format!("--pid=/proc/{first}/ns/pid");
+    assert!(Command::new("nsenter").args([&namespace, "sh", "-c", "(sleep 0.1 &)"]).status().unwrap().success());
+    std::thread::sleep(Duration::from_secs(1));
+    writeln!(run.0.stdin.take().unwrap(), "go on").unwrap();
+    assert_eq!(lines.next().as_deref(), Some("0"), "zombies");
+    kill(Pid::from_raw(first), Signal::SIGTERM).unwrap();
+    assert_eq!(run.wait().code(), Some(128 + 15));
 }

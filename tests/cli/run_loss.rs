@@ -111,6 +111,24 @@ fn a_command_that_listens_ends_by_itself() {
 }
 
 #[test]
+fn a_missing_acknowledgement_is_told_long_before_the_loss() {
+    let broker = Broker::start();
+    let errors = broker.folder().join("errors");
+    let mut command = broker.sixpin(&["run", "r", "--ttl", "20s", "--", "sh", "-c", "echo ready; exec cat"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(&errors).unwrap());
+    let mut run = Process(command.spawn().unwrap());
+    soon("the lock", || (broker.json(&["ls"])["resources"][0]["granted"] == 1).then_some(()));
+    broker.signal(Signal::SIGSTOP);
+    let said = || std::fs::read_to_string(&errors).unwrap();
+    soon("a word", || said().contains("no broker acknowledges").then_some(()));
+    assert!(!said().contains("is being lost"), "{}", said());
+    broker.signal(Signal::SIGCONT);
+    soon("another word", || said().contains("a broker acknowledges again that the lock on `r` is held").then_some(()));
+    drop(run.0.stdin.take());
+    assert!(run.wait().success());
+}
+
+#[test]
 fn a_dead_holder_keeps_its_lock_for_its_ttl() {
     let ttl = Duration::from_secs(10);
     let broker = Broker::start();

@@ -102,6 +102,31 @@ fn ctrl_c_ends_the_command() {
 }
 
 #[test]
+fn ctrl_c_ends_the_loop_around_it() {
+    let broker = Broker::start();
+    let mut shell = Shell::start(&broker);
+    // A script that is no interactive shell: it ends only if it gets the signal itself.
+    let script =
+        "for i in 1 2 3; do $SIXPIN run r -- sh -c \"echo round:\\$((\\$1 + 6)); exec sleep 1000\" sh $i; done";
+    for shell_of_script in ["bash", "sh"] {
+        shell.types(&format!("{shell_of_script} -c '{script}'\n"));
+        shell.shows("round:7");
+        shell.types("\x03");
+        shell.types("echo loop:$((6 * 7)):$?\n");
+        shell.shows("loop:42:130");
+        assert!(!shell.screen.lock().unwrap().contains("round:8"));
+    }
+    // And while it waits.
+    let holder = broker.hold(&["r"]);
+    shell.types("stty cols 200; for i in 1 2 3; do $SIXPIN run r -- true; done\n");
+    shell.shows("waiting for EX on `r`");
+    shell.types("\x03");
+    shell.types("echo loop:$((6 * 7)):$?\n");
+    shell.shows("loop:42:130");
+    assert!(holder.release().success());
+}
+
+#[test]
 fn ctrl_z_stops_the_job_and_keeps_the_lock() {
     let broker = Broker::start();
     let mut shell = Shell::start(&broker);

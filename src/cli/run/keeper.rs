@@ -1,20 +1,21 @@
-//! The keeper: has the session, and with it the lock.
+//! The keeper: has the session, and with it the lock, and is the parent of the command.
 
+use std::os::fd::RawFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use sixpin_client::{Client, Error, Guard, Loss, NotGranted, Refusal, Session};
+use sixpin_client::{Client, Error, Guard, NotGranted, Refusal, Session};
 use sixpin_core::name::{Lockspace, ResourceName};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::net::unix::pipe;
 
-use super::family::Family;
+use super::command::{Command, Lock};
+use super::front_pipe::Front;
+use super::held::Held;
+use super::voice::Voice;
 use super::waiting;
-use super::words::{FromKeeper, Order, ToKeeper};
+use super::words::{FromKeeper, Order};
 use crate::cli::connect::Space;
 use crate::cli::exit;
-use crate::cli::failure::{Failure, note, warn};
-use crate::runtime::clock;
+use crate::cli::failure::Failure;
 
 /// Its subcommand, which nobody types.
 pub(super) const NAME: &str = "run-keeper";
@@ -23,46 +24,42 @@ pub(super) const NAME: &str = "run-keeper";
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take for those who do not want to wait.
 const OPEN_WITHIN_MIN: Duration = Duration::from_secs(3);
-/// How long a release may take.
-const RELEASE_WITHIN: Duration = Duration::from_secs(3);
 /// How long the end of the session may take, with the word that nothing uses what was lost: without it others wait for
 /// the TTL.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// How long killed processes may take to be gone.
-const GONE_WITHIN: Duration = Duration::from_secs(2);
 /// A wait that is worth a word when it is over.
 const WORTH_A_WORD: Duration = Duration::from_secs(1);
 
+/// What the keeper takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where it hears the front.
+    input: RawFd,
+    /// Where it answers.
+    output: RawFd,
+}
+
 /// Keeps a lock for the front that started this process.
-pub fn run() -> ExitCode {
+pub fn run(args: &Args) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let kept = match runtime {
-        Ok(runtime) => runtime.block_on(keep()),
+        Ok(runtime) => runtime.block_on(keep(args)),
         Err(error) => Err(Failure::new(exit::FAILURE, format_args!("the runtime can not be started: {error}"))),
     };
     kept.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }
 
-async fn keep() -> Result<(), Failure> {
-    let mut front = Front::new()
-        .map_err(|error| Failure::usage(format_args!("this subcommand is only for `sixpin run` itself: {error}")))?;
-    let order = front.order().await?;
-    let client = Client::builder(order.endpoints.iter().cloned())
-        .open_timeout(order.patience.map_or(OPEN_WITHIN, |patience| patience.clamp(OPEN_WITHIN_MIN, OPEN_WITHIN)))
-        .build()
-        .map_err(Failure::usage)?;
+async fn keep(args: &Args) -> Result<(), Failure> {
+    let misused = |error| Failure::usage(format_args!("this subcommand is only for `sixpin run` itself: {error}"));
+    let mut front = Front::take(args.input, args.output).map_err(misused)?;
+    let order = front.order().await.map_err(misused)?;
+    let voice = Voice::new(order.quiet);
     let mut session = None;
-    let granted = tokio::select! {
-        granted = acquire(&order, &client, &mut session) => granted.map(Some),
-        () = front.until_gone() => Ok(None),
-    };
-    let kept = match granted {
-        Ok(Some(guard)) => {
-            let name = session.as_ref().map(|session| session.id().to_owned()).unwrap_or_default();
-            Held::new(guard, name, &order).keep(&mut front).await;
-            Ok(())
-        }
-        other => other.map(drop),
+    let refused = match hold(&order, &voice, &mut front, &mut session).await {
+        Ok(true) => None,
+        // The session is left to its TTL.
+        Ok(false) => return Ok(()),
+        Err(failure) => Some(failure),
     };
     // Also if nothing was granted: a session that is left alone lives on for its TTL.
     if let Some(session) = session {
@@ -72,11 +69,57 @@ async fn keep() -> Result<(), Failure> {
         };
         let _ = tokio::time::timeout(CLOSE_WITHIN, end).await;
     }
-    kept
+    let status = match refused {
+        None => return Ok(()),
+        Some(Refused::ByOthers(failure)) if order.quiet => failure.status(),
+        Some(Refused::ByOthers(failure) | Refused::Otherwise(failure)) => voice.fail(&failure),
+    };
+    // Said before the front ends.
+    drop(voice);
+    front.tell(&FromKeeper::Refused { status });
+    Ok(())
+}
+
+/// Why there is no lock.
+enum Refused {
+    /// Others have it, or come first.
+    ByOthers(Failure),
+    /// Something is wrong.
+    Otherwise(Failure),
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Otherwise(failure)
+    }
+}
+
+/// Takes the lock and keeps it as long as it is needed. False if something of the command runs on without it.
+async fn hold(order: &Order, voice: &Voice, front: &mut Front, session: &mut Option<Session>) -> Result<bool, Refused> {
+    let client = Client::builder(order.endpoints.iter().cloned())
+        .open_timeout(order.patience.map_or(OPEN_WITHIN, |patience| patience.clamp(OPEN_WITHIN_MIN, OPEN_WITHIN)))
+        .build()
+        .map_err(Failure::usage)?;
+    let guard = tokio::select! {
+        granted = acquire(order, voice, &client, session) => granted?,
+        () = front.until_gone() => return Ok(true),
+    };
+    let Some(session) = session else { return Ok(true) };
+    voice.settle();
+    let mode = guard.mode();
+    let lock = Lock { mode: mode.as_str(), fence: guard.fence(), session: session.id() };
+    let command = Command::start(order, &lock)
+        .map_err(|error| Failure::new(exit::FAILURE, format_args!("the command can not be started: {error}")))?;
+    Ok(Held::new(order, voice, session, guard, command).keep(front).await)
 }
 
 /// Takes the lock. A session that is lost while it waits is replaced: its place in the queue is lost with it.
-async fn acquire(order: &Order, client: &Client, session: &mut Option<Session>) -> Result<Guard, Failure> {
+async fn acquire(
+    order: &Order,
+    voice: &Voice,
+    client: &Client,
+    session: &mut Option<Session>,
+) -> Result<Guard, Refused> {
     let broken = |error: &dyn std::fmt::Display| Failure::usage(error);
     let resource = ResourceName::new(&order.resource).map_err(|error| broken(&error))?;
     let lockspace = Lockspace::new(&order.lockspace).map_err(|error| broken(&error))?;
@@ -92,39 +135,44 @@ async fn acquire(order: &Order, client: &Client, session: &mut Option<Session>) 
         }
         let answer = tokio::select! {
             answer = request.into_future() => answer,
-            () = waiting::show_waiting(order, session.id(), &resource, &space) => continue,
+            () = waiting::show_waiting(order, voice, session.id(), &resource, &space) => {
+                return Err(waits_for_itself(order).into());
+            }
         };
         match answer {
             Ok(guard) => {
                 if started.elapsed() >= WORTH_A_WORD {
                     let waited = humantime::format_duration(Duration::from_secs(started.elapsed().as_secs()));
-                    note(format_args!("got {mode} on `{resource}` after {waited}"));
+                    voice.note(format_args!("got {mode} on `{resource}` after {waited}"));
                 }
                 return Ok(guard);
             }
-            Err(Error::Lost(loss)) => warn(format_args!("the place in the queue is lost ({loss}), asking again")),
+            Err(Error::Lost(loss)) => voice.warn(format_args!("the place in the queue is lost ({loss}), asking again")),
+            // The queue is full: so many others wait that this one may not.
+            Err(Error::Limit(refused)) => return Err(conflict(order, format_args!("at once: {refused}"))),
             Err(error) => return Err(failed(order, error)),
         }
     }
 }
 
 /// Why there is no lock, in the words of `sixpin run`.
-fn failed(order: &Order, error: Error) -> Failure {
-    match error {
-        Error::NotGranted(refusal) => not_granted(order, &refusal),
+fn failed(order: &Order, error: Error) -> Refused {
+    let failure = match error {
+        Error::NotGranted(refusal) => return not_granted(order, &refusal),
         Error::Unreachable { endpoints, detail } => {
             // Where there is one address, it need not be said twice.
             let detail = detail.strip_prefix(&format!("{endpoints}: ")).unwrap_or(&detail);
             Failure::new(exit::UNREACHABLE, format_args!("no broker answered at `{endpoints}`: {detail}"))
                 .hint("start a broker with `sixpin serve`, or name one with `--endpoints` or SIXPIN_ENDPOINTS")
         }
-        Error::Unavailable(_) | Error::Unknown(_) => Failure::new(exit::UNREACHABLE, error),
+        Error::Unavailable(_) | Error::Unknown(_) | Error::Limit(_) => Failure::new(exit::UNREACHABLE, error),
         Error::Invalid(_) | Error::Setting(_) => Failure::usage(error),
         _ => Failure::new(exit::FAILURE, error),
-    }
+    };
+    failure.into()
 }
 
-fn not_granted(order: &Order, refusal: &NotGranted) -> Failure {
+fn not_granted(order: &Order, refusal: &NotGranted) -> Refused {
     let why = match (refusal.why, order.patience) {
         (Refusal::TimedOut, Some(patience)) => format!("within {}", humantime::format_duration(patience)),
         (Refusal::WouldWait | Refusal::TimedOut, _) => "at once".to_owned(),
@@ -135,186 +183,21 @@ fn not_granted(order: &Order, refusal: &NotGranted) -> Failure {
         blockers.push("others".to_owned());
     }
     let met = if blockers.is_empty() { String::new() } else { format!(": {}", blockers.join(", ")) };
+    conflict(order, format_args!("{why}{met}"))
+}
+
+/// Others have the lock, or come first.
+fn conflict(order: &Order, why: impl std::fmt::Display) -> Refused {
     let (mode, resource) = (&order.mode, &order.resource);
-    Failure::new(exit::NOT_GRANTED, format_args!("{mode} on `{resource}` was not granted {why}{met}"))
-        .hint(format_args!("see who holds it with `sixpin show '{resource}'`"))
+    let failure = Failure::new(order.conflict_status, format_args!("{mode} on `{resource}` was not granted {why}"))
+        .hint(format_args!("see who holds it with `sixpin show '{resource}'`"));
+    Refused::ByOthers(failure)
 }
 
-/// The lock, while it is held.
-struct Held {
-    session: String,
-    /// Absent once it was released.
-    guard: Option<Guard>,
-    kill_after: Duration,
-    check_every: Duration,
-    family: Option<Family>,
-    /// The front reads nothing.
-    paused: bool,
-    /// The newest deadline that the session had.
-    deadline: Duration,
-    /// Why it is lost, and since when.
-    lost: Option<(Loss, Duration)>,
-    killed: bool,
-}
-
-impl Held {
-    fn new(guard: Guard, session: String, order: &Order) -> Self {
-        let check_every = (order.ttl / 12).clamp(Duration::from_millis(50), Duration::from_millis(500));
-        Self {
-            deadline: clock::now().boot + guard.valid_for(),
-            session,
-            guard: Some(guard),
-            kill_after: order.kill_after,
-            check_every,
-            family: None,
-            paused: false,
-            lost: None,
-            killed: false,
-        }
-    }
-
-    /// Until the command has ended, or the front is gone.
-    async fn keep(mut self, front: &mut Front) {
-        front.tell(&FromKeeper::Deadline { at: self.deadline });
-        if let Some(guard) = &self.guard {
-            let (mode, session) = (guard.mode().to_string(), self.session.clone());
-            front.tell(&FromKeeper::Granted { fence: guard.fence(), mode, session });
-        }
-        let mut check = tokio::time::interval(self.check_every);
-        loop {
-            tokio::select! {
-                biased;
-                loss = lost(self.guard.as_ref(), self.lost.is_none()) => self.lose(loss, front),
-                _ = check.tick() => self.tell_deadline(front),
-                word = front.hear() => match word {
-                    Some(ToKeeper::Started { pid }) => self.family = Some(Family::of(pid, &self.session)),
-                    Some(ToKeeper::Paused) => self.paused = true,
-                    Some(ToKeeper::Resumed) => {
-                        self.paused = false;
-                        front.tell(&FromKeeper::Resumed { at: Some(self.deadline) });
-                    }
-                    Some(ToKeeper::Ended) => break,
-                    None => {
-                        self.kill();
-                        break;
-                    }
-                },
-            }
-            self.enforce();
-        }
-        self.let_go().await;
-    }
-
-    /// Tells the front when the deadline has moved.
-    fn tell_deadline(&mut self, front: &mut Front) {
-        let valid_for = self.guard.as_ref().map(Guard::valid_for).filter(|valid_for| !valid_for.is_zero());
-        let Some(valid_for) = valid_for else { return };
-        let deadline = clock::now().boot + valid_for;
-        if deadline > self.deadline + self.check_every / 2 {
-            self.deadline = deadline;
-            if !self.paused {
-                front.tell(&FromKeeper::Deadline { at: deadline });
-            }
-        }
-    }
-
-    fn lose(&mut self, loss: Loss, front: &mut Front) {
-        self.lost = Some((loss, clock::now().boot));
-        front.tell(&FromKeeper::Lost { why: loss.to_string() });
-    }
-
-    /// Kills the command when it must not run any more. If the front can, it has done so before.
-    fn enforce(&mut self) {
-        let now = clock::now().boot;
-        let end = match self.lost {
-            Some((_, since)) => self.deadline.min(since + self.kill_after),
-            None => self.deadline,
-        };
-        if !self.killed && now >= end {
-            self.kill();
-        }
-    }
-
-    fn kill(&mut self) {
-        if let Some(family) = &mut self.family {
-            family.kill();
-            self.killed = true;
-        }
-    }
-
-    /// Releases the lock, or confirms its loss, when nothing of the command runs any more.
-    async fn let_go(&mut self) {
-        if self.killed {
-            let since = Instant::now();
-            while self.family.as_ref().is_some_and(|family| !family.is_gone()) && since.elapsed() < GONE_WITHIN {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
-        let Some(guard) = self.guard.take() else { return };
-        let near_its_end = clock::now().boot + self.kill_after >= self.deadline;
-        let released = tokio::time::timeout(RELEASE_WITHIN, guard.release().into_future()).await;
-        match released {
-            Ok(Ok(())) => {}
-            // The front tells what a loss means. The session confirms it before it ends.
-            Ok(Err(_)) if self.lost.is_some() || near_its_end => {}
-            Ok(Err(error)) => warn(format_args!("when the command had ended, {error}")),
-            Err(_) => warn("no broker acknowledges the release: the lock is free when its TTL has passed"),
-        }
-    }
-}
-
-/// When the lock is lost; never if that is known.
-async fn lost(guard: Option<&Guard>, unknown: bool) -> Loss {
-    match guard {
-        Some(guard) if unknown => guard.lost().await,
-        _ => std::future::pending().await,
-    }
-}
-
-/// The keeper's end of the pipes to the front.
-struct Front {
-    input: Lines<BufReader<pipe::Receiver>>,
-    output: pipe::Sender,
-}
-
-impl Front {
-    fn new() -> std::io::Result<Self> {
-        let input = rustix::io::dup(std::io::stdin())?;
-        let output = rustix::io::dup(std::io::stdout())?;
-        Ok(Self {
-            input: BufReader::new(pipe::Receiver::from_owned_fd(input)?).lines(),
-            output: pipe::Sender::from_owned_fd(output)?,
-        })
-    }
-
-    /// What is to be locked.
-    async fn order(&mut self) -> Result<Order, Failure> {
-        let line = self.input.next_line().await.ok().flatten().unwrap_or_default();
-        serde_json::from_str(&line)
-            .map_err(|error| Failure::usage(format_args!("this subcommand is only for `sixpin run` itself: {error}")))
-    }
-
-    /// The next word; absent when the front is gone.
-    async fn hear(&mut self) -> Option<ToKeeper> {
-        let line = self.input.next_line().await.ok().flatten()?;
-        serde_json::from_str(&line).ok()
-    }
-
-    /// Resolves when the front is gone. Before there is a lock it has nothing else to say.
-    async fn until_gone(&mut self) {
-        while let Some(word) = self.hear().await {
-            if matches!(word, ToKeeper::Resumed) {
-                self.tell(&FromKeeper::Resumed { at: None });
-            }
-        }
-    }
-
-    /// Tells it something. A front that stands still reads nothing, and must not hold up the keeper: what does not fit
-    /// into the pipe is not said. A line is short enough to be written whole or not at all.
-    fn tell(&mut self, word: &FromKeeper) {
-        if let Ok(mut line) = serde_json::to_vec(word) {
-            line.push(b'\n');
-            let _ = self.output.try_write(&line);
-        }
-    }
+fn waits_for_itself(order: &Order) -> Failure {
+    let (mode, resource) = (&order.mode, &order.resource);
+    let text = format_args!(
+        "{mode} on `{resource}` waits for itself: the `sixpin run` around this one holds the lock until this one ends"
+    );
+    Failure::usage(text).hint("leave the inner `sixpin run` out, or take modes that go together")
 }

@@ -1,14 +1,16 @@
 //! The front's end of the pipes to the keeper.
+//!
+//! The keeper starts the command, so it has the user's standard input, output and error, and the pipes come beside them.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Write as _, pipe};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
 
+use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
 use serde::Serialize;
 
 use super::words::{FromKeeper, Order};
-use crate::cli::exit;
 
 /// This program, also when its file was replaced or deleted since it started.
 pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -18,8 +20,8 @@ pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
 pub(super) struct Keeper {
     process: Child,
     /// Absent once it was closed.
-    input: Option<ChildStdin>,
-    output: ChildStdout,
+    input: Option<PipeWriter>,
+    output: PipeReader,
     /// What was read of a line that is not complete.
     partial: Vec<u8>,
 }
@@ -36,20 +38,27 @@ pub(super) enum Heard {
 impl Keeper {
     /// Starts a keeper. It is in a group of its own, so that Ctrl-C does not reach it.
     pub(super) fn start(order: &Order) -> std::io::Result<Self> {
-        let mut process = Command::new(THIS_PROGRAM)
+        let (its_input, input) = pipe()?;
+        let (output, its_output) = pipe()?;
+        for end in [its_input.as_fd(), its_output.as_fd()] {
+            fcntl_setfd(end, FdFlags::empty())?;
+        }
+        let numbers = [&its_input.as_raw_fd(), &its_output.as_raw_fd()].map(ToString::to_string);
+        let process = Command::new(THIS_PROGRAM)
             .arg0("sixpin")
             .arg(super::keeper::NAME)
+            .args(numbers)
             .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
             .spawn()?;
-        let (Some(input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err(ErrorKind::BrokenPipe.into());
-        };
-        rustix::io::ioctl_fionbio(&output, true)?;
+        ioctl_fionbio(&output, true)?;
         let mut keeper = Self { process, input: Some(input), output, partial: Vec::new() };
         keeper.tell(order);
         Ok(keeper)
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> i32 {
+        self.process.id().cast_signed()
     }
 
     /// Tells it something. If it is gone, its end of the other pipe says so.
@@ -87,16 +96,6 @@ impl Keeper {
         let complete = self.partial.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let lines: Vec<u8> = self.partial.drain(..complete).collect();
         lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
-    }
-
-    /// Waits for its end, which must be near. Its status says why nothing was granted.
-    pub(super) fn status(&mut self) -> u8 {
-        self.hang_up();
-        match self.process.wait().map(|status| (status.code(), status.signal())) {
-            Ok((Some(code), _)) => u8::try_from(code).unwrap_or(exit::FAILURE),
-            Ok((None, Some(signal))) => u8::try_from(128 + signal).unwrap_or(exit::FAILURE),
-            _ => exit::FAILURE,
-        }
     }
 
     /// Ends it, whatever it does.

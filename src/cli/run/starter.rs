@@ -9,7 +9,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::{Pid, getppid};
 
-use super::front;
+use super::signals;
 use crate::cli::failure::Failure;
 
 /// Exit statuses of a command that could not be started, as shells have them.
@@ -22,9 +22,12 @@ pub(super) const NAME: &str = "run-starter";
 /// What the starter takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The process of the front.
+    /// The process of the keeper.
     #[arg(long)]
     parent: i32,
+    /// Huge pages were off before `run`, and stay so.
+    #[arg(long)]
+    small_pages: bool,
     /// The command and its arguments.
     #[arg(required = true, last = true)]
     command: Vec<OsString>,
@@ -32,17 +35,19 @@ pub struct Args {
 
 /// Waits for the front's word, then becomes the command.
 pub fn run(args: &Args) -> ExitCode {
-    // From here on the kernel kills this process, and then the command, when the front dies; unless it died before.
+    // From here on the kernel kills this process, and then the command, when the keeper dies; unless it died before.
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != Pid::from_raw(args.parent) {
         return ExitCode::from(NOT_EXECUTABLE);
     }
-    // The front sees that this process has stopped, prepares everything, and sends SIGCONT.
+    // The keeper sees that this process has stopped, prepares everything, and lets the front send SIGCONT.
     if raise(Signal::SIGSTOP).is_err() || getppid() != Pid::from_raw(args.parent) {
         return ExitCode::from(NOT_EXECUTABLE);
     }
-    if let Err(errno) = front::signals().thread_unblock() {
+    if let Err(errno) = signals::all().thread_unblock() {
         return Failure::new(NOT_EXECUTABLE, format_args!("signals can not be let through: {}", errno.desc())).report();
     }
+    // On a kernel without this there is nothing to set back.
+    let _ = prctl::set_thp_disable(args.small_pages);
     let [program, arguments @ ..] = args.command.as_slice() else {
         return ExitCode::from(NOT_FOUND);
     };

@@ -1,43 +1,65 @@
-//! What a person sees who waits for a lock: for whom.
+//! What a person sees who waits for a lock: for whom. And that nobody waits for himself.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use nix::unistd::{Pid, tcgetpgrp};
+use sixpin_client::Mode;
 use sixpin_core::name::ResourceName;
 use sixpin_proto::v1;
 
+use super::command;
+use super::voice::Voice;
 use super::words::Order;
 use crate::cli::connect::{Address, Brokers, Space};
-use crate::cli::failure::note;
 use crate::cli::{show, view};
 
 /// Waits shorter than this are not worth a word.
 const SILENT_FOR: Duration = Duration::from_millis(300);
 /// How often a terminal is brought up to date.
 const UPDATE_EVERY: Duration = Duration::from_secs(1);
-/// How long the end of the display may take.
-const CLEAR_WITHIN: Duration = Duration::from_millis(100);
+/// Columns of a terminal that does not say how many it has.
+const WIDTH_UNKNOWN: usize = 80;
 /// Holders that are named; the rest is counted.
 const NAMED_MAX: usize = 3;
 
-/// Shows that the lock is waited for, until it is dropped. It never ends by itself.
-pub(super) async fn show_waiting(order: &Order, session: &str, resource: &ResourceName, space: &Space) {
+/// Shows that the lock is waited for, until it is dropped. It ends by itself only if the wait never would: what is waited
+/// for is held by a `run` around this one.
+pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, resource: &ResourceName, space: &Space) {
+    let around = std::env::var(command::SESSIONS).unwrap_or_default();
     let addresses: Vec<Address> = order.endpoints.iter().filter_map(|address| address.parse().ok()).collect();
     let brokers = Brokers::among(addresses);
     tokio::time::sleep(SILENT_FOR).await;
-    let mut line = Line::new(Pid::from_raw(order.front_group));
+    let line = Line::new(voice, Pid::from_raw(order.front_group));
     loop {
-        // Reads are hints, and this is only for people: what can not be read now is shown a second later.
+        // Reads are hints: what can not be read now is shown a second later.
         if let Ok(state) = show::state(&brokers, space, resource).await {
+            if waits_for(&around, &state, session) {
+                return;
+            }
             line.draw(describe(&state, order, session));
-        }
-        if !line.is_terminal {
-            return std::future::pending().await;
+            let queued = state.claims.iter().any(|claim| claim.session == session);
+            if !line.is_terminal && (queued || around.is_empty()) {
+                return std::future::pending().await;
+            }
         }
         tokio::time::sleep(UPDATE_EVERY).await;
     }
+}
+
+/// Whether a claim that waits can only be granted after one of `around`, the sessions that end after it: because they
+/// exclude each other, or because somebody ahead of it waits for that one.
+fn waits_for(around: &str, state: &v1::ResourceState, session: &str) -> bool {
+    let mode = |mode: v1::Mode| Mode::from_proto(mode.into());
+    let queued = || state.claims.iter().filter(|claim| claim.queue() != v1::Queue::Granted);
+    if !queued().any(|claim| claim.session == session) {
+        return false;
+    }
+    let ahead = queued().take_while(|claim| claim.session != session);
+    let own = queued().filter(|claim| claim.session == session);
+    let wanted: Vec<Mode> = ahead.chain(own).filter_map(|claim| mode(claim.requested())).collect();
+    let held = state.claims.iter().filter(|claim| around.split(' ').any(|outer| outer == claim.session));
+    held.filter_map(|claim| mode(claim.granted())).any(|held| wanted.iter().any(|wanted| !held.compatible(*wanted)))
 }
 
 /// For whom a session waits, in one line.
@@ -61,59 +83,42 @@ fn held(claim: &v1::ClaimInfo) -> String {
 }
 
 /// One line of standard error: on a terminal it is drawn again and again, elsewhere written once.
-///
-/// A thread writes it, because a terminal that stands still (Ctrl-S) must not hold up keepalives.
-struct Line {
+struct Line<'a> {
+    voice: &'a Voice,
     is_terminal: bool,
-    /// Absent once it was closed.
-    writer: Option<SyncSender<String>>,
-    written: Receiver<()>,
     front: Pid,
 }
 
-impl Line {
-    fn new(front: Pid) -> Self {
-        let (writer, lines) = sync_channel::<String>(1);
-        let (done, written) = sync_channel(1);
-        std::thread::spawn(move || {
-            for line in lines {
-                // Nobody can be told that standard error is gone.
-                let _ = std::io::stderr().lock().write_all(line.as_bytes());
-            }
-            let _ = done.send(());
-        });
-        Self { is_terminal: std::io::stderr().is_terminal(), writer: Some(writer), written, front }
+impl<'a> Line<'a> {
+    fn new(voice: &'a Voice, front: Pid) -> Self {
+        Self { voice, is_terminal: std::io::stderr().is_terminal() && !voice.is_quiet(), front }
     }
 
-    fn draw(&mut self, text: String) {
+    fn draw(&self, text: String) {
         if !self.is_terminal {
-            note(text);
+            self.voice.note(text);
         } else if tcgetpgrp(std::io::stderr()) == Ok(self.front) {
-            let width = usize::from(rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col));
+            let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+            let width = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH_UNKNOWN);
             let shown: String = format!("sixpin: {text}").chars().take(width.saturating_sub(1)).collect();
-            self.write(format!("\r\x1b[2K{shown}"));
+            self.voice.write(format!("\r\x1b[2K{shown}"));
         }
-    }
-
-    fn write(&self, text: String) {
-        // A terminal that stands still will be drawn again.
-        let _ = self.writer.as_ref().map(|writer| writer.try_send(text));
     }
 }
 
-impl Drop for Line {
+impl Drop for Line<'_> {
     fn drop(&mut self) {
         if self.is_terminal && tcgetpgrp(std::io::stderr()) == Ok(self.front) {
-            self.write("\r\x1b[2K".to_owned());
+            self.voice.write("\r\x1b[2K".to_owned());
         }
-        self.writer = None;
-        // What is written next must come after it, unless the terminal stands still.
-        let _ = self.written.recv_timeout(CLEAR_WITHIN);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use v1::Mode::{Ex, Pr};
+    use v1::Queue::{Granted, Waiting};
+
     use super::*;
 
     #[test]
@@ -133,21 +138,34 @@ mod tests {
             ],
             ..Default::default()
         };
-        let order = Order {
-            endpoints: vec![],
-            lockspace: "default".into(),
-            resource: "deploy".into(),
-            mode: "EX".into(),
-            patience: None,
-            ttl: Duration::from_secs(10),
-            kill_after: Duration::from_secs(2),
-            label: String::new(),
-            owner: String::new(),
-            front_group: 1,
-        };
+        let order = Order { resource: "deploy".into(), mode: "EX".into(), ..Order::default() };
         assert_eq!(
             describe(&state, &order, "me"),
             "waiting for EX on `deploy`, held by a@web1:1 (PR for 12s), 1 ahead in the queue"
         );
+    }
+
+    #[test]
+    fn a_wait_for_a_session_around_is_found() {
+        let claim = |session: &str, queue: v1::Queue, mode: v1::Mode| {
+            let mut claim = v1::ClaimInfo { session: session.to_owned(), ..Default::default() };
+            claim.set_queue(queue);
+            match queue {
+                Granted => claim.set_granted(mode),
+                _ => claim.set_requested(mode),
+            }
+            claim
+        };
+        let found = |around: &str, claims: &[(&str, v1::Queue, v1::Mode)]| {
+            let claims = claims.iter().map(|(session, queue, mode)| claim(session, *queue, *mode)).collect();
+            waits_for(around, &v1::ResourceState { claims, ..Default::default() }, "me")
+        };
+        assert!(found("b a", &[("a", Granted, Ex), ("me", Waiting, Ex)]));
+        assert!(!found("b", &[("a", Granted, Ex), ("me", Waiting, Ex)]), "by somebody else");
+        assert!(!found("", &[("a", Granted, Ex), ("me", Waiting, Ex)]));
+        assert!(!found("a", &[("a", Granted, Ex)]), "not queued yet");
+        assert!(!found("a", &[("a", Granted, Pr), ("c", Granted, Ex), ("me", Waiting, Pr)]), "they go together");
+        assert!(found("a", &[("a", Granted, Pr), ("c", Waiting, Ex), ("me", Waiting, Pr)]), "one ahead waits for it");
+        assert!(!found("a", &[("a", Granted, Pr), ("me", Waiting, Pr), ("c", Waiting, Ex)]), "that one comes later");
     }
 }
