@@ -115,11 +115,13 @@ mod tests {
         ] {
             assert_eq!(Url::parse(url).short().unwrap(), short);
         }
-        for url in
-            ["nats://a,nats://u:p@b", "nats://u:p@a,nats://v:p@b", "redis+sentinel://a/m/0,redis+sentinel://b/m/0"]
-        {
+        for url in [
+            "nats://a,nats://u:hunter2@b",
+            "nats://u:hunter2@a,nats://v:hunter2@b",
+            "redis+sentinel://a/m/0,redis+sentinel://b/m/0",
+        ] {
             let error = Url::parse(url).short().unwrap_err().to_string();
-            assert!(!error.contains('p'), "{url}: {error}");
+            assert!(!error.contains("hunter2"), "{url}: {error}");
         }
         // Another scheme is none of ours to put together: the store refuses it.
         assert_eq!(Url::parse("etcd://a,http://b").short().unwrap(), "etcd://a,http://b");

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use prost::Message as _;
@@ -71,6 +72,13 @@ impl Failure {
             _ => Self::new(exit::FAILURE, text),
         };
         match address {
+            // It was gone to, and is another one's seen from here.
+            Some(address) if is_of_one_host(&address) && said(status).is_some_and(|error| error.reason() == v1::Reason::NotHere) => {
+                failure.hint(
+                    "the broker of the session listens only on its own host: see which it is with `sixpin sessions` and ask \
+                     there, or give it a `--admin-listen` that the others reach",
+                )
+            }
             Some(address) => failure.hint(format_args!("ask the broker at `{address}`")),
             None => failure,
         }
@@ -130,6 +138,11 @@ pub fn directions(status: &Status) -> Option<String> {
     Some(error.address).filter(|address| !address.is_empty())
 }
 
+/// Whether only programs of the same host can mean this address.
+fn is_of_one_host(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+}
+
 /// What a broker said machine-readably.
 fn said(status: &Status) -> Option<v1::Error> {
     let bytes = status.metadata().get_bin(ERROR_METADATA)?.to_bytes().ok()?;
@@ -158,4 +171,36 @@ fn line(word: &str, colour: &str, text: &str) -> String {
 fn tell(text: &str) {
     // Nobody can be told that standard error is gone.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::metadata::MetadataValue;
+
+    use super::*;
+
+    fn elsewhere(address: &str) -> Status {
+        let error =
+            v1::Error { reason: v1::Reason::NotHere.into(), message: "not here".into(), address: address.into() };
+        let mut status = Status::failed_precondition("not here");
+        status.metadata_mut().insert_bin(ERROR_METADATA, MetadataValue::from_bytes(&error.encode_to_vec()));
+        status
+    }
+
+    #[test]
+    fn a_broker_that_only_its_host_reaches_is_not_named_by_an_address() {
+        let hint = |address: &str| Failure::refused(&elsewhere(address)).hint.unwrap_or_default();
+        assert_eq!(hint("north:6617"), "ask the broker at `north:6617`");
+        assert_eq!(hint("10.0.0.1:6617"), "ask the broker at `10.0.0.1:6617`");
+        for address in ["127.0.0.1:6617", "[::1]:6617"] {
+            assert!(hint(address).contains("only on its own host"), "{}", hint(address));
+        }
+    }
+
+    #[test]
+    fn where_one_is_an_answer_no_failure_is_one() {
+        let statuses =
+            [exit::FAILURE, exit::USAGE, exit::UNREACHABLE].map(|status| Failure::told(status).unsure().status);
+        assert_eq!(statuses, [exit::UNSURE, exit::USAGE, exit::UNREACHABLE]);
+    }
 }
