@@ -22,12 +22,13 @@ use crate::config::{Config, DEFAULT_BACKEND};
 use crate::drain::Drain;
 use crate::frontend::grpc::{self, health::Health};
 use crate::frontend::listener::gate::{ConnectionLimits, Gate};
+use crate::frontend::listener::share::Lane;
 use crate::frontend::listener::{self, descriptors};
 use crate::runtime::incarnation::EngineConfig;
 use crate::runtime::{EngineHandle, Runtime, engine};
 
 /// Connections of administrators: few, and never crowded out by clients.
-const ADMIN_CONNECTIONS: ConnectionLimits = ConnectionLimits { total: 100, per_address: 100 };
+const ADMIN_CONNECTIONS: usize = 100;
 /// How long the start waits for the engines to serve before it says so; it goes on all the same.
 const SERVING_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -40,6 +41,9 @@ pub enum StartError {
     /// An address could not be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
+    /// The thread for inspection could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
     /// The ready file could not be written.
     #[error("cannot write the ready file `{0}`: {1}")]
     ReadyFile(String, #[source] io::Error),
@@ -53,7 +57,7 @@ impl StartError {
             Self::Open(_, OpenError::Unreachable(_)) => exit::UNREACHABLE,
             Self::Open(_, OpenError::Login(_)) => exit::LOGIN,
             Self::Open(_, OpenError::Unsafe(_)) => exit::UNSAFE,
-            Self::Listen(..) | Self::ReadyFile(..) => 1,
+            Self::Listen(..) | Self::Thread(_) | Self::ReadyFile(..) => 1,
         }
     }
 
@@ -121,12 +125,24 @@ impl Server {
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         let stop = watch::Sender::new(false);
         let mut listeners = JoinSet::new();
+        let (lane, unread) = (Lane::start().map_err(StartError::Thread)?, Arc::default());
         let limits = connection_limits(config.connections);
+        let admin_limits = ConnectionLimits {
+            total: ADMIN_CONNECTIONS,
+            per_address: ADMIN_CONNECTIONS,
+            per_trusted: ADMIN_CONNECTIONS,
+            ..limits.clone()
+        };
         let routes = grpc::client_routes(&runtime, &health);
-        listeners.spawn(listener::serve(socket, routes, Gate::new(limits), stop.subscribe()));
+        listeners.spawn(listener::serve(
+            socket,
+            routes,
+            Gate::new(limits, lane.clone(), Arc::clone(&unread)),
+            stop.subscribe(),
+        ));
         if let Some(socket) = admin_socket {
             let routes = grpc::admin_routes(&runtime, &health, drain.clone());
-            listeners.spawn(listener::serve(socket, routes, Gate::new(ADMIN_CONNECTIONS), stop.subscribe()));
+            listeners.spawn(listener::serve(socket, routes, Gate::new(admin_limits, lane, unread), stop.subscribe()));
         }
         wait_until_serving(&runtime).await;
         let mut reporters = JoinSet::new();

@@ -226,3 +226,14 @@ fn a_file_that_is_not_there_is_named() {
     let args = Args { config: Some("/nowhere/sixpin.toml".into()), ..Args::default() };
     assert!(args.load([]).unwrap_err().to_string().contains("/nowhere/sixpin.toml"));
 }
+
+#[test]
+fn trusted_networks_are_a_list_or_a_text_with_commas() {
+    let listed = parse("[connections]\ntrusted = [\"10.0.0.0/8\", \"::1\"]").unwrap();
+    let named = environment(&[("SIXPIN_SERVE_CONNECTIONS__TRUSTED", "10.0.0.0/8, ::1")]).unwrap();
+    assert_eq!(listed.connections.trusted, named.connections.trusted);
+    assert_eq!(listed.connections.trusted.len(), 2);
+    assert!(parse("[connections]\ntrusted = \"\"").unwrap().connections.trusted.is_empty());
+    let refused = parse("[connections]\ntrusted = [\"10.0.0.0/40\"]").unwrap_err();
+    assert!(refused.contains("10.0.0.0/40"), "{refused}");
+}

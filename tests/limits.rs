@@ -1,14 +1,15 @@
 //! Limits: what goes beyond is refused with the name of the limit, and nothing changes.
 
+use sixpin_core::limits::{OPENING_PER_CONNECTION_MAX, WATCHES_PER_CONNECTION_MAX};
 use sixpin_proto::v1;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
 use v1::client_message::Body as Ask;
 use v1::server_message::Body;
 
 use crate::support::store::Reason;
-use crate::support::{Broker, reason, soon, try_lock, unlock, wait_lock};
+use crate::support::{Broker, credential, reason, resource, soon, try_lock, unlock, until, wait_lock};
 
 #[tokio::test]
 async fn claims_of_a_session() {
@@ -170,4 +171,96 @@ async fn a_value_block_is_as_long_as_its_lockspace_says() {
     session.lock(v1::LockRequest { resource: Some(wide), ..wait_lock(1, "", v1::Mode::Ex) }).await;
     let write = v1::UnlockRequest { value_block: true, value: vec![7; 1_024].into(), ..unlock(1, 2) };
     assert_eq!(session.complete(Ask::Unlock(write)).await.status(), v1::Status::Released);
+}
+
+#[tokio::test]
+async fn sessions_of_a_client() {
+    // What comes from this host is trusted.
+    let broker = Broker::alone(Reason::OwnLimits, "[limits]\nsessions_per_trusted = 2").await;
+    let (_first, _second) = (broker.session().await, broker.session().await);
+    let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::ResourceExhausted, v1::Reason::Limit));
+    assert!(status.message().contains("limits.sessions_per_trusted"), "{}", status.message());
+}
+
+#[tokio::test]
+async fn sessions_of_a_stranger() {
+    let settings = "[limits]\nsessions_per_client = 1\n[connections]\ntrusted = []";
+    let broker = Broker::alone(Reason::OwnLimits, settings).await;
+    let _first = broker.session().await;
+    let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
+    assert!(status.message().contains("limits.sessions_per_client"), "{}", status.message());
+}
+
+#[tokio::test]
+async fn a_session_whose_client_does_not_come_back_does_not_live_for_its_ttl() {
+    let broker = Broker::configured("[limits]\nfirst_life = \"1s\"").await;
+    let open = || v1::OpenRequest { ttl_ms: Some(600_000), ..Default::default() };
+    let mut locks = broker.locks().await;
+    let left = locks.open_session(open()).await.unwrap().into_inner();
+    assert_eq!(left.keepalive_ms, 333);
+    let kept = locks.open_session(open()).await.unwrap().into_inner();
+    let call = v1::KeepAliveCall { credential: Some(credential(&kept)), move_number: 0 };
+    locks.keep_alive(call.clone()).await.unwrap();
+    until("the end of the session that was left", async || broker.sessions().await == 1).await;
+    let call_of_left = v1::KeepAliveCall { credential: Some(credential(&left)), move_number: 0 };
+    assert!(locks.keep_alive(call_of_left).await.is_err());
+    locks.keep_alive(call).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_without_a_session_wait_for_each_other_and_are_refused_in_the_end() {
+    let broker = Broker::start().await;
+    let channel = broker.channel().await;
+    let mut hoard = Vec::new();
+    for _ in 0..OPENING_PER_CONNECTION_MAX {
+        let (outgoing, requests) = tokio::sync::mpsc::channel(1);
+        let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+        let mut locks = v1::lock_service_client::LockServiceClient::new(channel.clone());
+        hoard.push((outgoing, locks.session(requests).await.unwrap().into_inner()));
+    }
+    // One more has its turn when one of these has a session.
+    let mut locks = v1::lock_service_client::LockServiceClient::new(channel.clone());
+    let next = tokio::spawn(async move { locks.session(tokio_stream::pending()).await.map(drop) });
+    let (outgoing, answers) = &mut hoard[0];
+    let open = v1::ClientMessage { request: 1, body: Some(Ask::Open(v1::OpenRequest::default())) };
+    outgoing.send(open).await.unwrap();
+    assert!(matches!(soon("a session", answers.message()).await.unwrap().unwrap().body, Some(Body::Opened(_))));
+    soon("the turn of the next one", next).await.unwrap().unwrap();
+    // Others on the connection do not notice.
+    let mut locks = v1::lock_service_client::LockServiceClient::new(channel);
+    locks.open_session(v1::OpenRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_that_watch() {
+    let broker = Broker::start().await;
+    let mut inspect = broker.inspect().await;
+    let watch = || v1::GetResourceRequest { resource: Some(resource("watched")) };
+    let mut watches = Vec::new();
+    for _ in 0..WATCHES_PER_CONNECTION_MAX {
+        watches.push(inspect.watch_resource(watch()).await.unwrap().into_inner());
+    }
+    let status = inspect.watch_resource(watch()).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::ResourceExhausted, v1::Reason::Limit));
+    assert!(status.message().contains("streams that watch on this connection"), "{}", status.message());
+    watches.pop();
+    until("a place", async || inspect.watch_resource(watch()).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_goes_on_is_closed_and_one_with_a_stream_is_not() {
+    let broker = Broker::alone(Reason::OwnLimits, "[connections]\nidle = \"1s\"").await;
+    let session = broker.session().await;
+    let mut idle = TcpStream::connect(broker.server.address).await.unwrap();
+    idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    // SETTINGS, and a call to a method that does not exist: `:method: POST`, `:scheme: http`, `:path: /`.
+    idle.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    idle.write_all(&[0, 0, 3, 1, 5, 0, 0, 0, 1, 0x83, 0x86, 0x84]).await.unwrap();
+    let mut bytes = Vec::new();
+    let patience = std::time::Duration::from_secs(9);
+    let closed = tokio::time::timeout(patience, idle.read_to_end(&mut bytes)).await;
+    assert!(closed.is_ok(), "still open after {patience:?}");
+    let mut session = session;
+    session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
 }

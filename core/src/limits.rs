@@ -39,6 +39,43 @@ pub const PAGE_MAX: usize = 1_000;
 /// Longest wait that a request may ask for. Longer is refused; absent means for ever.
 pub const WAIT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
+// What connections may have at once. A client is an address (an IPv6 /64), as `src/frontend/client.rs` says.
+
+/// Streams of one connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Session streams of one connection that have no session yet; more wait their turn.
+pub const OPENING_PER_CONNECTION_MAX: usize = 16;
+/// The same of one client; more are refused.
+pub const OPENING_PER_CLIENT_MAX: usize = 512;
+/// Streams of one connection that watch something; more are refused.
+pub const WATCHES_PER_CONNECTION_MAX: usize = 32;
+/// The same of one client.
+pub const WATCHES_PER_CLIENT_MAX: usize = 512;
+/// Calls of one client that are not answered yet, streams without a session among them; more are refused.
+pub const CALLS_PER_CLIENT_MAX: usize = 8_192;
+/// How many times as many of these a client has that is trusted.
+pub const TRUSTED_FACTOR: usize = 8;
+/// Inspections of one connection that are at work or whose answer is not read; more wait their turn.
+pub const INSPECTIONS_PER_CONNECTION_MAX: usize = 8;
+/// Inspections of one client at work or next in line; more wait their turn.
+pub const INSPECTIONS_PER_CLIENT_MAX: usize = 4;
+/// Inspections of all clients at work.
+pub const INSPECTIONS_AT_ONCE_MAX: usize = 4;
+/// Answers from this length on count as large.
+pub const LARGE_ANSWER_BYTES: usize = 32 * 1024;
+/// Bytes of one stream that were handed to HTTP/2 and are not written; the stream waits then.
+pub const UNREAD_BYTES_PER_STREAM_MAX: usize = 64 * 1024;
+/// The same of one connection: all its streams wait then.
+pub const UNREAD_BYTES_PER_CONNECTION_MAX: usize = 1024 * 1024;
+/// Bytes of large answers to one client that are not read; further inspections are refused then.
+pub const UNREAD_BYTES_PER_CLIENT_MAX: usize = 32 * 1024 * 1024;
+/// The same of all clients.
+pub const UNREAD_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// HTTP/2 frames without a request that a connection may send at once, and a second. Beyond that it is closed.
+pub const FRAMES_IDLE_BURST_MAX: u32 = 1_000;
+/// See [`FRAMES_IDLE_BURST_MAX`].
+pub const FRAMES_IDLE_PER_SECOND_MAX: u32 = 100;
+
 /// The limits that an operator may lower. Raising one beyond its default is refused at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -52,6 +89,12 @@ pub struct Limits {
     pub requests_per_stream: usize,
     /// Sessions per broker.
     pub sessions_per_broker: usize,
+    /// Sessions of one client at one broker.
+    pub sessions_per_client: usize,
+    /// The same of a client that is trusted.
+    pub sessions_per_trusted: usize,
+    /// How long a session lives whose client is not heard again after it was opened. Its TTL if that is shorter.
+    pub first_life: Duration,
     /// Bytes of one record.
     pub record_bytes: usize,
     /// Requests that wait inside the broker for the store, over all sessions.
@@ -66,9 +109,20 @@ impl Default for Limits {
             queued_per_resource: 1_000,
             requests_per_stream: 256,
             sessions_per_broker: 200_000,
+            sessions_per_client: 20_000,
+            sessions_per_trusted: 150_000,
+            first_life: Duration::from_secs(30),
             record_bytes: RECORD_BYTES_MAX,
             requests_per_broker: 100_000,
         }
+    }
+}
+
+impl Limits {
+    /// When the client of a session with this TTL should be heard for the first time after the opening; from then on a
+    /// third of the TTL is enough.
+    pub fn first_keepalive(&self, ttl: Duration) -> Duration {
+        ttl.min(self.first_life) / 3
     }
 }
 

@@ -13,6 +13,7 @@ use sixpin_core::name::{Lockspace, NameError};
 
 use super::file::{self, AdminListen, File};
 use super::{BackendConfig, Config, DEFAULT_BACKEND, LockspaceSettings, LogConfig};
+use crate::frontend::client;
 use crate::frontend::listener::gate::ConnectionLimits;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -90,6 +91,14 @@ pub(super) fn check(file: File) -> Checked<Config> {
                 200,
                 1..=1_000_000,
             )?,
+            per_trusted: number(
+                Key::of(&["connections", "per_trusted"]),
+                file.connections.per_trusted,
+                8_000,
+                1..=1_000_000,
+            )?,
+            trusted: file.connections.trusted.map_or_else(client::this_host, |networks| networks.0),
+            idle: duration(Key::of(&["connections", "idle"]), file.connections.idle, MINUTE * 2, SECOND..=HOUR * 24)?,
         },
         backends,
         lockspaces,
@@ -154,12 +163,19 @@ fn lowered(given: &file::Limits) -> Checked<Limits> {
     let lower = |key: &str, value: Option<usize>, max: usize, min: usize| {
         number(Key::of(&["limits", key]), value, max, min..=max)
     };
+    // Shares may be anything up to the whole.
+    let share = |key: &str, value: Option<usize>, default: usize| {
+        number(Key::of(&["limits", key]), value, default, 1..=max.sessions_per_broker)
+    };
     Ok(Limits {
         claims_per_session: lower("claims_per_session", given.claims_per_session, max.claims_per_session, 1)?,
         waiting_per_session: lower("waiting_per_session", given.waiting_per_session, max.waiting_per_session, 1)?,
         queued_per_resource: lower("queued_per_resource", given.queued_per_resource, max.queued_per_resource, 1)?,
         requests_per_stream: lower("requests_per_stream", given.requests_per_stream, max.requests_per_stream, 1)?,
         sessions_per_broker: lower("sessions_per_broker", given.sessions_per_broker, max.sessions_per_broker, 1)?,
+        sessions_per_client: share("sessions_per_client", given.sessions_per_client, max.sessions_per_client)?,
+        sessions_per_trusted: share("sessions_per_trusted", given.sessions_per_trusted, max.sessions_per_trusted)?,
+        first_life: duration(Key::of(&["limits", "first_life"]), given.first_life, max.first_life, SECOND..=HOUR)?,
         record_bytes: lower("record_bytes", given.record_bytes, max.record_bytes, RECORD_BYTES_MIN)?,
         requests_per_broker: lower("requests_per_broker", given.requests_per_broker, max.requests_per_broker, 1)?,
     })

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::frontend::client::Network;
+
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -63,6 +65,10 @@ pub(super) struct Limits {
     pub(super) queued_per_resource: Option<usize>,
     pub(super) requests_per_stream: Option<usize>,
     pub(super) sessions_per_broker: Option<usize>,
+    pub(super) sessions_per_client: Option<usize>,
+    pub(super) sessions_per_trusted: Option<usize>,
+    #[serde(with = "humantime_serde")]
+    pub(super) first_life: Option<Duration>,
     pub(super) record_bytes: Option<usize>,
     pub(super) requests_per_broker: Option<usize>,
 }
@@ -73,6 +79,10 @@ pub(super) struct Limits {
 pub(super) struct Connections {
     pub(super) total: Option<usize>,
     pub(super) per_address: Option<usize>,
+    pub(super) per_trusted: Option<usize>,
+    pub(super) trusted: Option<Networks>,
+    #[serde(with = "humantime_serde")]
+    pub(super) idle: Option<Duration>,
 }
 
 /// One store. What stands beside the URL is for the store's own crate to judge.
@@ -122,5 +132,28 @@ impl<'de> Deserialize<'de> for AdminListen {
                 serde::de::Error::custom(format!("`{text}` is neither an address such as 127.0.0.1:6617 nor \"off\""))
             }),
         }
+    }
+}
+
+/// Ranges of addresses: a list, or, as in a variable of the environment, one text with commas.
+#[derive(Debug, Clone)]
+pub(super) struct Networks(pub(super) Vec<Network>);
+
+impl<'de> Deserialize<'de> for Networks {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            One(String),
+            Many(Vec<String>),
+        }
+        let texts = match Given::deserialize(deserializer)? {
+            Given::One(text) => {
+                text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(Into::into).collect()
+            }
+            Given::Many(texts) => texts,
+        };
+        let networks: Result<Vec<Network>, _> = texts.iter().map(|text| text.parse()).collect();
+        networks.map(Self).map_err(serde::de::Error::custom)
     }
 }

@@ -3,8 +3,10 @@
 //!
 //! # Layout
 //!
+//! * [`client`]: who a request comes from;
 //! * [`listener`]: sockets and connections, for every front end;
 //! * [`grpc`]: the gRPC services.
 
+pub mod client;
 pub mod listener;
 pub mod grpc;

@@ -206,13 +206,24 @@ pub struct ResumeRequest {
     pub attach: bool,
 }
 
-/// What people are told of a session's client. Nothing is decided by it.
+/// Who asks, as far as shares are concerned. Which requests come from the same client is the shell's to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Client {
+    /// Tells it from others.
+    pub id: u128,
+    /// It has a larger share.
+    pub trusted: bool,
+}
+
+/// What is known of a session's client. By label and address nothing is decided: people are told of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientInfo {
     /// What it calls itself. Claims without a label of their own have it.
     pub label: Label,
     /// Where it is, as far as the shell knows: that of a balancer in between.
     pub address: Label,
+    /// In whose share its sessions count.
+    pub shares: Client,
 }
 
 /// What a client or an administrator asks.
@@ -331,6 +342,10 @@ pub enum Query {
     Claims {
         /// The session.
         session: SessionId,
+        /// Those with larger numbers than this.
+        after: ClaimNumber,
+        /// At most this many.
+        limit: usize,
     },
     /// Brokers on this store.
     Brokers,

@@ -4,6 +4,8 @@
 //! may have been sent; its claims are removed only after the mark is known to be written; a session leaves the table only
 //! when its last claim has left its resource, or when a compare-and-swap showed it elsewhere.
 
+use std::time::Duration;
+
 use super::api::{Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
 use super::mark::Mark;
 use super::shard::{MarkJob, MarkPurpose, Purpose};
@@ -20,14 +22,20 @@ impl Broker {
     /// Sets the timer that looks whether the session was silent for its TTL.
     pub(super) fn arm_session(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get(&id) {
-            self.timers.set(session.heard + with_tolerance(id.ttl()), Timer::Session(id));
+            self.timers.set(session.heard + self.silence_allowed(id, session), Timer::Session(id));
         }
+    }
+
+    /// How long the client may be silent. Until it came back after the opening that is not long, so that who opens
+    /// sessions and leaves them does not fill the table for their TTL. Such a session has never held anything.
+    fn silence_allowed(&self, id: SessionId, session: &Session) -> Duration {
+        with_tolerance(if session.came_back { id.ttl() } else { id.ttl().min(self.config.limits.first_life) })
     }
 
     pub(super) fn session_timer(&mut self, id: SessionId) {
         let now = self.now.mono;
         let Some(session) = self.sessions.get(&id) else { return };
-        let due = session.heard + with_tolerance(id.ttl());
+        let due = session.heard + self.silence_allowed(id, session);
         match session.life {
             Life::Vouching if due <= now => self.expire(id, LostReason::Expired),
             Life::Vouching => self.timers.set(due, Timer::Session(id)),
@@ -139,7 +147,7 @@ impl Broker {
 
     /// The session has no claim left: it leaves the table.
     fn session_over(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.remove(&id) else { return };
+        let Some(session) = self.remove_session(id) else { return };
         let dead = matches!(session.life, Life::Burying(_));
         self.let_go(id, &session);
         for to in session.closers {
@@ -211,7 +219,7 @@ impl Broker {
             }
             self.drop_claim(claim, None);
         }
-        let Some(session) = self.sessions.remove(&id) else { return };
+        let Some(session) = self.remove_session(id) else { return };
         if let Some(connection) = session.connection {
             let event = Event::Lost { reason: LostReason::Moved, claims: Vec::new() };
             self.out.push(Effect::Event { connection, event });

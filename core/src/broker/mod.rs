@@ -12,7 +12,7 @@
 //! # Layout, in reading order
 //!
 //! * [`api`]: the words between machine and shell;
-//! * `table`: sessions of this broker, and what it knows of their claims;
+//! * `table`: sessions of this broker, and what it knows of their claims; `shares`: how many each client has;
 //! * `shard`: resources and marks of one lane, and its batch; `entries`: how a resource is found in it;
 //! * `requests`: what clients ask becomes commands;
 //! * `commit`: commands become a batch, and what its outcomes mean;
@@ -40,6 +40,7 @@ mod moves;
 mod requests;
 mod secret;
 mod shard;
+mod shares;
 mod strangers;
 mod sweep;
 mod table;
@@ -95,6 +96,7 @@ pub struct Broker {
     phase: Phase,
     shards: Vec<Shard>,
     sessions: BTreeMap<SessionId, table::Session>,
+    shares: shares::Shares,
     connections: BTreeMap<ConnectionId, Attached>,
     /// Unary calls that wait, and for which claim.
     calls: BTreeMap<ConnectionId, ClaimId>,
@@ -134,6 +136,7 @@ impl Broker {
             phase: Phase::Starting,
             shards: (0..lanes).map(|lane| Shard::new(Lane(lane))).collect(),
             sessions: BTreeMap::new(),
+            shares: shares::Shares::default(),
             connections: BTreeMap::new(),
             calls: BTreeMap::new(),
             gatherings: BTreeMap::new(),

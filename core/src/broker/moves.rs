@@ -78,6 +78,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard = now;
         session.meet(&resume.client);
+        session.came_back = true;
         session.move_number = resume.move_number;
         if !void.is_empty() {
             session.note_void(void);
@@ -104,10 +105,9 @@ impl Broker {
         if !self.config.profile.shared || self.strangers.is_dead(id) {
             return Err(RequestError::SessionGone(id));
         }
-        if self.sessions.len() >= self.config.limits.sessions_per_broker {
-            return Err(RequestError::Limit(format!("{} sessions at this broker", self.sessions.len())));
-        }
+        self.check_room(resume.client.shares)?;
         let mut session = Session::new(resume.client.clone(), false, Life::Moving, self.now.mono);
+        session.came_back = true;
         session.move_number = resume.move_number;
         session.from_elsewhere = true;
         session.numbers = Numbers::starting_at(resume.next_claim);
@@ -115,7 +115,7 @@ impl Broker {
         if !session.void.is_empty() {
             self.void_sessions.insert(id);
         }
-        self.sessions.insert(id, session);
+        self.insert_session(id, session);
         self.arm_session(id);
         self.expect_answer(from, &resume);
         self.write_move(id);
@@ -265,7 +265,7 @@ impl Broker {
         for number in claims {
             self.drop_claim(ClaimId { session: id, number }, None);
         }
-        self.sessions.remove(&id);
+        self.remove_session(id);
         self.void_sessions.remove(&id);
         if let Some(connection) = connection {
             self.connections.remove(&connection);

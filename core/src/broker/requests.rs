@@ -45,6 +45,7 @@ impl Broker {
         let now = self.now.mono;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.heard = now;
+            session.came_back = true;
         }
         match request {
             Request::KeepAlive { move_number } => self.keep_alive(from, id, move_number),
@@ -113,15 +114,13 @@ impl Broker {
             return Err(RequestError::Invalid(text));
         }
         self.check_may_vouch()?;
-        if self.sessions.len() >= self.config.limits.sessions_per_broker {
-            return Err(RequestError::Limit(format!("{} sessions at this broker", self.sessions.len())));
-        }
+        self.check_room(client.shares)?;
         self.check_free(from.connection, attach)?;
         self.next_serial += 1;
         let id =
             SessionId { opener: self.config.incarnation, serial: self.next_serial, ttl_ms: ttl.as_millis() as u32 };
         let session = Session::new(client, bound, Life::Vouching, self.now.mono);
-        self.sessions.insert(id, session);
+        self.insert_session(id, session);
         self.arm_session(id);
         if attach {
             self.attach(id, from.connection);

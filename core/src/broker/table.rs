@@ -39,6 +39,8 @@ pub(super) struct Session {
     pub(super) since: Duration,
     pub(super) bound: bool,
     pub(super) life: Life,
+    /// The client was heard since it opened the session.
+    pub(super) came_back: bool,
     /// The client's newest move number; 0 before the first.
     pub(super) move_number: u32,
     /// Another broker vouched for it before.
@@ -87,6 +89,7 @@ impl Session {
             since: heard,
             bound,
             life,
+            came_back: false,
             move_number: 0,
             from_elsewhere: false,
             mark: Version::ABSENT,

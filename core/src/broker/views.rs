@@ -7,14 +7,14 @@ use super::liveness::Observed;
 use super::table::{Life, Session};
 use crate::backend::Pulse;
 use crate::limits::PAGE_MAX;
-use crate::name::{SessionId, Version};
+use crate::name::{ClaimNumber, SessionId, Version};
 
 impl Broker {
     pub(super) fn query(&mut self, from: ReplyTo, query: Query) {
         let reply = match query {
             Query::Sessions { after, limit } => self.view_sessions(after, limit),
             Query::SessionsNamed { sessions } => self.view_named(&sessions),
-            Query::Claims { session } => self.view_claims(session),
+            Query::Claims { session, after, limit } => self.view_claims(session, after, limit),
             Query::Brokers => Reply::Brokers(self.view_brokers()),
             Query::Status => Reply::Status(self.view_status()),
         };
@@ -55,11 +55,12 @@ impl Broker {
         }
     }
 
-    fn view_claims(&self, id: SessionId) -> Reply {
-        let claims = self
-            .sessions
-            .get(&id)
-            .map(|session| session.claims.iter().map(|(number, claim)| (*number, claim.resource.clone())).collect());
+    fn view_claims(&self, id: SessionId, after: ClaimNumber, limit: usize) -> Reply {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let claims = self.sessions.get(&id).map(|session| {
+            let page = session.claims.range((Excluded(after), Unbounded)).take(limit);
+            page.map(|(number, claim)| (*number, claim.resource.clone())).collect()
+        });
         Reply::Claims(claims.unwrap_or_default())
     }
 

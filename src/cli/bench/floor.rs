@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -9,7 +11,7 @@ use tokio::sync::watch;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::frontend::grpc;
-use crate::frontend::listener::{self, gate::ConnectionLimits, gate::Gate};
+use crate::frontend::listener::{self, gate::ConnectionLimits, gate::Gate, share::Lane};
 
 /// Its subcommand, which nobody types.
 pub(super) const NAME: &str = "bench-floor";
@@ -37,8 +39,11 @@ async fn serve(args: &Args) -> std::io::Result<()> {
     let unfinished = args.ready_file.with_extension("unfinished");
     std::fs::write(&unfinished, format!("{}\n", socket.local_addr()?))?;
     std::fs::rename(&unfinished, &args.ready_file)?;
-    let limits = ConnectionLimits { total: 10_000, per_address: 10_000 };
+    let all = 10_000;
+    let idle = Duration::from_secs(3600);
+    let limits = ConnectionLimits { total: all, per_address: all, per_trusted: all, trusted: Vec::new(), idle };
+    let gate = Gate::new(limits, Lane::start()?, Arc::default());
     let stop = watch::Sender::new(false);
-    listener::serve(socket, grpc::echo_routes(), Gate::new(limits), stop.subscribe()).await;
+    listener::serve(socket, grpc::echo_routes(), gate, stop.subscribe()).await;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What went wrong, as gRPC says it: a code for every program, and our own reason for those that know sixpin.
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use prost::Message as _;
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::name::NameError;
@@ -82,6 +83,20 @@ pub(crate) fn unreadable(status: &Status) -> Status {
 pub(super) fn too_long() -> RequestError {
     let max = sixpin_core::limits::MESSAGE_BYTES_MAX;
     RequestError::Limit(format!("a message is at most {max} bytes; nothing changed"))
+}
+
+/// More than one connection or client may have at once.
+pub(crate) fn over_limit(limit: &str) -> Status {
+    status(&RequestError::Limit(format!("{limit}: nothing changed; try again later")))
+}
+
+/// A status as the end of an answer that has begun.
+pub(crate) fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
+    }
+    trailers
 }
 
 /// A message that is not what the proto files say.

@@ -19,9 +19,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures::Stream;
-use sixpin_core::broker::api::{Done, DoneStatus, Event, Input, LockRequest, Reply, Request, RequestError, Secret};
+use sixpin_core::broker::api::{
+    ClientInfo, Done, DoneStatus, Event, Input, LockRequest, Reply, Request, RequestError, Secret,
+};
 use sixpin_core::command;
-use sixpin_core::name::{Label, SessionId};
+use sixpin_core::name::SessionId;
 use sixpin_proto::v1;
 use tokio::time::{Interval, MissedTickBehavior};
 use tonic::Status;
@@ -64,9 +66,9 @@ enum Step {
 
 impl HoldStream {
     /// Checks the request and asks for a session.
-    pub(super) fn new(runtime: &Runtime, hold: v1::HoldRequest, address: &Label) -> Result<Self, RequestError> {
+    pub(super) fn new(runtime: &Runtime, hold: v1::HoldRequest, from: &ClientInfo) -> Result<Self, RequestError> {
         let ttl = requests::session_ttl(hold.ttl_ms)?;
-        let client = requests::client(&hold.label, address)?;
+        let client = requests::client(&hold.label, from)?;
         let lock = lock_request(hold)?;
         let connection = runtime.engine(&lock.resource.lockspace).connect();
         let mut stream = Self {

@@ -177,13 +177,11 @@ async fn claims_of_session(
         "" => 0,
         number => number.parse().map_err(|_| lookup::bad_after())?,
     };
-    let mut places = match engine.query(Query::Claims { session }).await? {
+    let query = Query::Claims { session, after: ClaimNumber(after), limit: limit + 1 };
+    let mut page: Vec<(ClaimNumber, ResourceId)> = match engine.query(query).await? {
         Reply::Claims(places) => places,
         other => return Err(unexpected(&other)),
     };
-    places.sort_unstable();
-    let mut page: Vec<(ClaimNumber, ResourceId)> =
-        places.into_iter().filter(|(number, _)| number.0 > after).take(limit + 1).collect();
     let next =
         if page.len() > limit { page.pop().and(page.last()).map(|(number, _)| number.to_string()) } else { None };
     let (numbers, ids): (Vec<_>, Vec<_>) = page.into_iter().unzip();

@@ -33,7 +33,7 @@ impl Replies {
             session: session.to_string(),
             secret: secret.to_vec().into(),
             ttl_ms: session.ttl_ms,
-            keepalive_ms: keepalive_ms(session),
+            keepalive_ms: self.runtime.limits().first_keepalive(session.ttl()).as_millis() as u32,
             broker: self.runtime.name().into(),
             value_block_bytes: config.value_block_bytes as u32,
             requests_max: self.requests_max(),

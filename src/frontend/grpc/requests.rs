@@ -23,24 +23,26 @@ use super::names::Names;
 type Checked<T> = Result<T, RequestError>;
 
 /// A request to open a session.
-pub(super) fn open(open: &v1::OpenRequest, address: &Label, attach: bool) -> Checked<Request> {
+pub(super) fn open(open: &v1::OpenRequest, from: &ClientInfo, attach: bool) -> Checked<Request> {
     Ok(Request::Open {
         ttl: session_ttl(open.ttl_ms)?,
-        client: client(&open.label, address)?,
+        client: client(&open.label, from)?,
         bound: open.connection_bound,
         attach,
     })
 }
 
 /// What people are told of a session's client.
-pub(super) fn client(label: &str, address: &Label) -> Checked<ClientInfo> {
-    Ok(ClientInfo { label: self::label("label", label)?, address: address.clone() })
+pub(super) fn client(label: &str, from: &ClientInfo) -> Checked<ClientInfo> {
+    Ok(ClientInfo { label: self::label("label", label)?, ..from.clone() })
 }
 
-/// Where a call comes from.
-pub(super) fn address<T>(request: &tonic::Request<T>) -> Label {
+/// Who calls, as the listener says it of every request. The label is for the request to say.
+pub(super) fn caller<T>(request: &tonic::Request<T>) -> ClientInfo {
     let address = request.remote_addr().map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
-    address.and_then(|address| Label::new(&address.to_string()).ok()).unwrap_or_default()
+    let address = address.and_then(|address| Label::new(&address.to_string()).ok()).unwrap_or_default();
+    let shares = request.extensions().get().copied().unwrap_or_default();
+    ClientInfo { label: Label::default(), address, shares }
 }
 
 /// The TTL of a session, if one is asked for.
@@ -63,7 +65,7 @@ pub(super) fn resume(
     resume: v1::ResumeRequest,
     names: &mut Names,
     limits: &Limits,
-    address: &Label,
+    from: &ClientInfo,
     attach: bool,
 ) -> Checked<Request> {
     if resume.move_number == 0 {
@@ -85,7 +87,7 @@ pub(super) fn resume(
         next_claim: number("next_claim", resume.next_claim).map(ClaimNumber)?,
         claims: resume.claims.into_iter().map(|claim| live_claim(claim, names)).collect::<Checked<_>>()?,
         void: resume.void_claims.into_iter().map(claim_number).collect::<Checked<_>>()?,
-        client: client(&resume.label, address)?,
+        client: client(&resume.label, from)?,
         attach,
     }))
 }

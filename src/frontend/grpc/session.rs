@@ -27,8 +27,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
-use sixpin_core::broker::api::{Input, Reply, Request, RequestError};
-use sixpin_core::name::{Label, Lockspace};
+use sixpin_core::broker::api::{ClientInfo, Input, Reply, Request, RequestError};
+use sixpin_core::name::Lockspace;
 use sixpin_proto::v1;
 use tokio::time::{Sleep, sleep};
 use tonic::{Status, Streaming};
@@ -39,6 +39,7 @@ use super::names::Names;
 use super::parts::Parts;
 use super::replies::{self, Replies};
 use super::requests;
+use crate::frontend::listener::OpeningPlace;
 use crate::runtime::outbox::{End, Outgoing};
 use crate::runtime::{Connection, EngineHandle, Runtime};
 
@@ -52,12 +53,15 @@ const VITAL_RESERVE: usize = 16;
 /// The stream that answers one `Session` call.
 pub struct SessionStream {
     runtime: Runtime,
+    /// Its place among streams without a session; given back once it has one.
+    place: Option<OpeningPlace>,
     replies: Replies,
     names: Names,
     /// Absent once the client has closed its side, or lost the right to be heard.
     inbound: Option<Streaming<v1::ClientMessage>>,
     /// Where the client is.
-    address: Label,
+    /// Who calls.
+    from: ClientInfo,
     engine: Option<(EngineHandle, Connection)>,
     /// The lockspace that the session was opened for.
     lockspace: Lockspace,
@@ -91,14 +95,18 @@ enum Opening {
 }
 
 impl SessionStream {
-    /// Answers the messages of `inbound`.
-    pub(super) fn new(runtime: Runtime, inbound: Streaming<v1::ClientMessage>, address: Label) -> Self {
+    /// Answers the messages of `request`.
+    pub(super) fn new(runtime: Runtime, mut request: tonic::Request<Streaming<v1::ClientMessage>>) -> Self {
+        let place = request.extensions_mut().remove();
+        let from = requests::caller(&request);
+        let inbound = request.into_inner();
         Self {
+            place,
             replies: Replies::new(runtime.clone()),
             runtime,
             names: Names::default(),
             inbound: Some(inbound),
-            address,
+            from,
             engine: None,
             lockspace: Lockspace::default(),
             opening: Opening::Nothing,
@@ -184,14 +192,14 @@ impl SessionStream {
     fn request_of(&mut self, request: u64, body: Body) -> Result<Option<Request>, RequestError> {
         match body {
             Body::Open(open) => {
-                let checked = requests::open(&open, &self.address, true)?;
+                let checked = requests::open(&open, &self.from, true)?;
                 self.begin(request, &open.lockspace)?;
                 return Ok(Some(checked));
             }
             Body::Resume(part) => {
                 let Some(resume) = self.parts.add(part, self.runtime.limits())? else { return Ok(None) };
                 let lockspace = resume.lockspace.clone();
-                let checked = requests::resume(resume, &mut self.names, self.runtime.limits(), &self.address, true)?;
+                let checked = requests::resume(resume, &mut self.names, self.runtime.limits(), &self.from, true)?;
                 self.begin(request, &lockspace)?;
                 return Ok(Some(checked));
             }
@@ -273,6 +281,7 @@ impl SessionStream {
                     let open = matches!(reply, Reply::Opened { .. } | Reply::Resumed { .. });
                     self.opening = if open { Opening::Open } else { Opening::Nothing };
                     self.patience.take_if(|_| open);
+                    self.place.take_if(|_| open);
                 }
                 if matches!(reply, Reply::Closed) {
                     self.inbound = None;

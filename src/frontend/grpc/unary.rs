@@ -3,8 +3,8 @@
 //! A call names its session and proves the right to use it. Repeating any of them is safe. A call that is given up by
 //! its client is given up by the machine: a lock that still waits is cancelled.
 
-use sixpin_core::broker::api::{Reply, Request, RequestError, SessionRef};
-use sixpin_core::name::{Label, Lockspace};
+use sixpin_core::broker::api::{ClientInfo, Reply, Request, RequestError, SessionRef};
+use sixpin_core::name::Lockspace;
 use sixpin_proto::v1;
 use tonic::{Response, Status, Streaming};
 use v1::lock_service_server::LockService;
@@ -40,12 +40,12 @@ impl Locks {
         Ok(Caller { session, engine: self.runtime.engine(&lockspace).clone() })
     }
 
-    async fn open(&self, open: v1::OpenRequest, address: &Label) -> Result<v1::Opened, RequestError> {
+    async fn open(&self, open: v1::OpenRequest, from: &ClientInfo) -> Result<v1::Opened, RequestError> {
         if open.connection_bound {
             return Err(invalid("`connection_bound` needs a connection: open the session on a stream"));
         }
         let lockspace = Names::default().lockspace(&open.lockspace)?;
-        let request = requests::open(&open, address, false)?;
+        let request = requests::open(&open, from, false)?;
         let anybody = SessionRef::Attached;
         match self.runtime.engine(&lockspace).request(anybody, request).await? {
             Reply::Opened { session, secret } => Ok(self.replies.opened(session, &secret, &lockspace)),
@@ -53,10 +53,10 @@ impl Locks {
         }
     }
 
-    async fn resume(&self, resume: v1::ResumeRequest, address: &Label) -> Result<v1::Resumed, RequestError> {
+    async fn resume(&self, resume: v1::ResumeRequest, from: &ClientInfo) -> Result<v1::Resumed, RequestError> {
         let mut names = Names::default();
         let lockspace: Lockspace = names.lockspace(&resume.lockspace)?;
-        let request = requests::resume(resume, &mut names, self.runtime.limits(), address, false)?;
+        let request = requests::resume(resume, &mut names, self.runtime.limits(), from, false)?;
         match self.runtime.engine(&lockspace).request(SessionRef::Attached, request).await? {
             Reply::Resumed { session, move_number, claims } => Ok(self.replies.resumed(session, move_number, claims)),
             other => Err(unexpected(&other)),
@@ -146,18 +146,17 @@ impl LockService for Locks {
     type HoldStream = HoldStream;
 
     async fn session(&self, request: tonic::Request<Streaming<v1::ClientMessage>>) -> Answer<SessionStream> {
-        let address = requests::address(&request);
-        Ok(Response::new(SessionStream::new(self.runtime.clone(), request.into_inner(), address)))
+        Ok(Response::new(SessionStream::new(self.runtime.clone(), request)))
     }
 
     async fn hold(&self, request: tonic::Request<v1::HoldRequest>) -> Answer<HoldStream> {
-        let address = requests::address(&request);
-        answer(HoldStream::new(&self.runtime, request.into_inner(), &address))
+        let from = requests::caller(&request);
+        answer(HoldStream::new(&self.runtime, request.into_inner(), &from))
     }
 
     async fn open_session(&self, request: tonic::Request<v1::OpenRequest>) -> Answer<v1::Opened> {
-        let address = requests::address(&request);
-        answer(self.open(request.into_inner(), &address).await)
+        let from = requests::caller(&request);
+        answer(self.open(request.into_inner(), &from).await)
     }
 
     async fn keep_alive(&self, request: tonic::Request<v1::KeepAliveCall>) -> Answer<v1::KeptAlive> {
@@ -189,7 +188,7 @@ impl LockService for Locks {
     }
 
     async fn resume_session(&self, request: tonic::Request<v1::ResumeRequest>) -> Answer<v1::Resumed> {
-        let address = requests::address(&request);
-        answer(self.resume(request.into_inner(), &address).await)
+        let from = requests::caller(&request);
+        answer(self.resume(request.into_inner(), &from).await)
     }
 }

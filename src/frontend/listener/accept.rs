@@ -109,7 +109,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::frontend::listener::gate::ConnectionLimits;
+    use crate::frontend::listener::gate::tests::gate;
 
     /// Fails as a process without descriptors does, `failures` times; then one connection comes, then none.
     struct Exhausted {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     async fn run_for(source: &Exhausted, time: Duration) -> usize {
-        let gate = Gate::new(ConnectionLimits { total: 10, per_address: 10 });
+        let gate = gate(10, 10, 10);
         let (_keep, stop) = watch::channel(false);
         let mut started = 0;
         let _ = tokio::time::timeout(time, run(source, &gate, stop, |(), _| started += 1)).await;

@@ -1,19 +1,29 @@
-//! How many connections there may be, in all and from one address.
+//! How many connections there may be, in all and of one client, and what else a client has a share of.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sixpin_core::broker::api::Client;
 use tokio::sync::Notify;
 
+use super::share::{Lane, Share, UnreadTotal};
+use crate::frontend::client::{self, Network};
+
 /// Limits on connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// In all.
     pub total: usize,
-    /// From one address. Connections from this very host do not count: a sidecar has all its clients there.
+    /// Of one client.
     pub per_address: usize,
+    /// Of one client that is trusted.
+    pub per_trusted: usize,
+    /// Where trusted clients are.
+    pub trusted: Vec<Network>,
+    /// How long a connection may be open on which nothing goes on.
+    pub idle: Duration,
 }
 
 /// Why a connection is refused.
@@ -22,53 +32,70 @@ pub enum Refused {
     /// Too many in all.
     #[error("{0} connections are open, which is the limit `connections.total`")]
     Total(usize),
-    /// Too many from one address.
+    /// Too many of one client.
     #[error("{0} connections from this address are open, which is the limit `connections.per_address`")]
     Address(usize),
+    /// Too many of one client that is trusted.
+    #[error("{0} connections from this address are open, which is the limit `connections.per_trusted`")]
+    Trusted(usize),
 }
 
 /// Counts connections.
-#[derive(Debug)]
 pub struct Gate {
     limits: ConnectionLimits,
+    lane: Lane,
+    unread: Arc<UnreadTotal>,
     state: Mutex<State>,
     left: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     total: usize,
-    addresses: HashMap<IpAddr, usize>,
+    clients: HashMap<Client, Present>,
+}
+
+/// A client that has connections.
+struct Present {
+    connections: usize,
+    share: Arc<Share>,
 }
 
 /// The right of one connection to be open. Given back when dropped.
-#[derive(Debug)]
 pub struct Pass {
     gate: Arc<Gate>,
-    address: IpAddr,
+    client: Client,
+    share: Arc<Share>,
 }
 
 impl Gate {
-    /// Nobody is in yet.
-    pub fn new(limits: ConnectionLimits) -> Arc<Self> {
-        Arc::new(Self { limits, state: Mutex::default(), left: Notify::new() })
+    /// Nobody is in yet. Who is let in inspects on `lane`.
+    pub fn new(limits: ConnectionLimits, lane: Lane, unread: Arc<UnreadTotal>) -> Arc<Self> {
+        Arc::new(Self { limits, lane, unread, state: Mutex::default(), left: Notify::new() })
     }
 
     /// Lets a connection in, or says why not.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Pass, Refused> {
+        let client = client::at(address, &self.limits.trusted);
         let mut state = self.lock();
         if state.total >= self.limits.total {
             return Err(Refused::Total(self.limits.total));
         }
-        if !address.is_loopback() {
-            let count = state.addresses.entry(address).or_default();
-            if *count >= self.limits.per_address {
-                return Err(Refused::Address(self.limits.per_address));
-            }
-            *count += 1;
+        let open = state.clients.get(&client).map_or(0, |present| present.connections);
+        if client.trusted && open >= self.limits.per_trusted {
+            return Err(Refused::Trusted(open));
         }
+        if !client.trusted && open >= self.limits.per_address {
+            return Err(Refused::Address(open));
+        }
+        let present = state
+            .clients
+            .entry(client)
+            .or_insert_with(|| Present { connections: 0, share: Arc::new(Share::new(client, self.unread.clone())) });
+        present.connections += 1;
+        let share = present.share.clone();
         state.total += 1;
-        Ok(Pass { gate: self.clone(), address })
+        Ok(Pass { gate: self.clone(), client, share })
     }
 
     /// How many are in.
@@ -97,14 +124,31 @@ impl Gate {
     }
 }
 
+impl Pass {
+    /// What the connection's client has a share of.
+    pub(super) fn share(&self) -> &Arc<Share> {
+        &self.share
+    }
+
+    /// Where it inspects.
+    pub(super) fn lane(&self) -> &Lane {
+        &self.gate.lane
+    }
+
+    /// How long it may be open while nothing goes on.
+    pub(super) fn idle(&self) -> Duration {
+        self.gate.limits.idle
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         state.total -= 1;
-        if let Some(count) = state.addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                state.addresses.remove(&self.address);
+        if let Some(present) = state.clients.get_mut(&self.client) {
+            present.connections -= 1;
+            if present.connections == 0 {
+                state.clients.remove(&self.client);
             }
         }
         drop(state);
@@ -113,29 +157,38 @@ impl Drop for Pass {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const LIMITS: ConnectionLimits = ConnectionLimits { total: 3, per_address: 2 };
+    /// A gate with these limits.
+    pub(in super::super) fn gate(total: usize, per_address: usize, per_trusted: usize) -> Arc<Gate> {
+        let trusted = vec!["127.0.0.0/8".parse().unwrap()];
+        let limits = ConnectionLimits { total, per_address, per_trusted, trusted, idle: Duration::from_secs(60) };
+        Gate::new(limits, Lane::start().unwrap(), Arc::default())
+    }
 
-    #[test]
-    fn one_address_cannot_take_all_places_and_a_place_is_given_back() {
-        let gate = Gate::new(LIMITS);
-        let (a, b): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-        let first = gate.enter(a).unwrap();
-        let _second = gate.enter(a).unwrap();
-        assert_eq!(gate.enter(a).unwrap_err(), Refused::Address(2));
-        let _third = gate.enter(b).unwrap();
-        assert_eq!(gate.enter(b).unwrap_err(), Refused::Total(3));
-        drop(first);
-        assert!(gate.enter(a).is_ok());
+    fn enter(gate: &Arc<Gate>, address: &str) -> Result<Pass, Refused> {
+        gate.enter(address.parse().unwrap())
     }
 
     #[test]
-    fn this_host_is_limited_in_all_only() {
-        let gate = Gate::new(LIMITS);
-        let passes: Vec<_> = (0..3).map(|_| gate.enter([127, 0, 0, 1].into()).unwrap()).collect();
-        assert_eq!(gate.enter([127, 0, 0, 1].into()).unwrap_err(), Refused::Total(3));
+    fn one_client_cannot_take_all_places_and_a_place_is_given_back() {
+        let gate = gate(3, 2, 3);
+        let first = enter(&gate, "2001:db8::1").unwrap();
+        let _second = enter(&gate, "2001:db8::2").unwrap();
+        assert_eq!(enter(&gate, "2001:db8::3").err(), Some(Refused::Address(2)));
+        let _third = enter(&gate, "192.0.2.1").unwrap();
+        assert_eq!(enter(&gate, "192.0.2.1").err(), Some(Refused::Total(3)));
+        drop(first);
+        assert!(enter(&gate, "2001:db8::3").is_ok());
+    }
+
+    #[test]
+    fn who_is_trusted_has_a_larger_share_but_not_all() {
+        let gate = gate(4, 1, 3);
+        let passes: Vec<_> = (0..3).map(|_| enter(&gate, "127.0.0.1").unwrap()).collect();
+        assert_eq!(enter(&gate, "127.0.0.1").err(), Some(Refused::Trusted(3)));
+        assert!(enter(&gate, "192.0.2.1").is_ok());
         drop(passes);
         assert_eq!(gate.count(), 0);
     }

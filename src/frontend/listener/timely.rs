@@ -16,10 +16,11 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Methods whose requests are streams, and may go on as long as the client likes. What they may be is seen to where
 /// they are answered.
-const STREAMS: [&str; 3] = [
+const STREAMS: [&str; 4] = [
     "/sixpin.v1.LockService/Session",
     "/sixpin.v1.EchoService/Echo",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
 /// A request's body that must arrive in time.

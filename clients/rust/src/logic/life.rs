@@ -47,6 +47,8 @@ impl Life {
         self.valid_until = self.valid_until.max(valid_until(sent, self.ttl));
         self.outstanding = None;
         self.unanswered_since = None;
+        // The first one may have been wanted earlier, so that the broker knows that somebody is there.
+        self.every = self.ttl / 3;
         self.next_keepalive = sent + self.every;
     }
 

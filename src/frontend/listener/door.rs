@@ -1,0 +1,291 @@
+//! Where requests come in: each gets its place among those of its connection and its client, or is refused with the limit
+//! that it met.
+//!
+//! | request | what it needs |
+//! |---|---|
+//! | a session stream | a place among streams without a session, until it has one. Those of one connection wait their turn |
+//! | a stream that watches | a place among those that watch, until it ends |
+//! | an inspection | its turn among those of its connection, its client and the process; it is done on the inspection lane |
+//! | anything else | a place among calls, until it is answered |
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::{Body as _, Frame, Incoming};
+use sixpin_core::limits::{
+    INSPECTIONS_PER_CONNECTION_MAX, MESSAGE_BYTES_MAX, OPENING_PER_CONNECTION_MAX, WATCHES_PER_CONNECTION_MAX,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::service::Routes;
+use tonic::transport::server::TcpConnectInfo;
+use tonic::{Code, Status};
+use tower_service::Service as _;
+
+use super::answer::Answer;
+use super::share::{Lane, Share};
+use super::timely::TimelyBody;
+use super::unread::Traffic;
+use crate::frontend::grpc::errors;
+
+/// How long a request waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
+
+/// The head of a gRPC message.
+const MESSAGE_HEAD: usize = 5;
+
+/// What a request holds; given back when dropped.
+pub(super) type Places = Vec<OwnedSemaphorePermit>;
+
+/// The place of a stream among those that have no session yet. In the extensions of a request; dropped once it has one.
+#[derive(Clone)]
+pub(crate) struct OpeningPlace {
+    _places: Arc<dyn Any + Send + Sync>,
+}
+
+/// What kind of place a request needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Session,
+    Watch,
+    Inspection,
+    Call,
+}
+
+impl Kind {
+    fn of(path: &str) -> Self {
+        match path {
+            "/sixpin.v1.LockService/Session" => Self::Session,
+            "/sixpin.v1.InspectService/WatchResource"
+            | "/grpc.health.v1.Health/Watch"
+            | "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+            | "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => Self::Watch,
+            path if path.starts_with("/sixpin.v1.InspectService/") => Self::Inspection,
+            _ => Self::Call,
+        }
+    }
+}
+
+/// The door of one connection.
+#[derive(Clone)]
+pub(super) struct Door {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    routes: Routes,
+    traffic: Arc<Traffic>,
+    share: Arc<Share>,
+    lane: Lane,
+    from: TcpConnectInfo,
+    opening: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+    inspections: Arc<Semaphore>,
+}
+
+impl Door {
+    pub(super) fn new(
+        routes: Routes,
+        traffic: Arc<Traffic>,
+        share: Arc<Share>,
+        lane: Lane,
+        from: TcpConnectInfo,
+    ) -> Self {
+        let places = |places| Arc::new(Semaphore::new(places));
+        let inner = Inner {
+            routes,
+            traffic,
+            share,
+            lane,
+            from,
+            opening: places(OPENING_PER_CONNECTION_MAX),
+            watches: places(WATCHES_PER_CONNECTION_MAX),
+            inspections: places(INSPECTIONS_PER_CONNECTION_MAX),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+type Answered = Result<Response<Answer>, Infallible>;
+
+impl hyper::service::Service<Request<Incoming>> for Door {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Answered> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let inner = self.inner.clone();
+        inner.traffic.asked();
+        // Named before anything waits, so that what waits is counted.
+        let call = place(&inner.share.calls);
+        Box::pin(async move {
+            let kind = Kind::of(request.uri().path());
+            let answered = match call {
+                Some(call) => inner.answer(kind, request, call).await,
+                None => Err("calls in progress of this client"),
+            };
+            Ok(answered.unwrap_or_else(|limit| inner.refuse(limit)))
+        })
+    }
+}
+
+impl Inner {
+    /// Answers, or says which limit was met.
+    async fn answer(
+        &self,
+        kind: Kind,
+        request: Request<Incoming>,
+        call: OwnedSemaphorePermit,
+    ) -> Result<Response<Answer>, &'static str> {
+        let (mut parts, body) = request.into_parts();
+        let body = TimelyBody::new(body, parts.uri.path());
+        parts.extensions.insert(self.share.client);
+        parts.extensions.insert(self.from.clone());
+        let mut places = Vec::new();
+        match kind {
+            Kind::Session => {
+                let limit = "session streams without a session on this connection: open the sessions first";
+                let own = turn(&self.opening, limit).await?;
+                let opening = place(&self.share.opening).ok_or("session streams without a session of this client")?;
+                // The stream counts as a call until it has a session; from then on the session counts.
+                parts.extensions.insert(OpeningPlace { _places: Arc::new((own, opening, call)) });
+            }
+            Kind::Watch => {
+                places.push(place(&self.watches).ok_or("streams that watch on this connection")?);
+                places.push(place(&self.share.watches).ok_or("streams that watch of this client")?);
+            }
+            Kind::Inspection => {
+                let request = Request::from_parts(parts, body);
+                return self.inspect(request, call).await;
+            }
+            Kind::Call => places.push(call),
+        }
+        let answered = self.routes.clone().call(Request::from_parts(parts, body)).await;
+        let response = in_our_words(answered.unwrap_or_else(|never| match never {}));
+        Ok(response.map(|body| Answer::new(body, self.share.clone(), false, places)))
+    }
+
+    /// Answers on the inspection lane. The answer is whole when it comes back, so that its turn is over by then.
+    async fn inspect(
+        &self,
+        request: Request<TimelyBody>,
+        call: OwnedSemaphorePermit,
+    ) -> Result<Response<Answer>, &'static str> {
+        // Who sends slowly has no turn yet.
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts, arrived(body).await);
+        let own = turn(&self.inspections, "inspections at once on this connection").await?;
+        let at_work = turn(&self.share.inspections, "inspections at once of this client").await?;
+        let mut routes = self.routes.clone();
+        let waiting = tokio::time::timeout(TURN_WITHIN, self.lane.turn());
+        let turn = waiting.await.ok().flatten().ok_or("inspections at once at this broker")?;
+        let work = self.lane.spawn(async move {
+            let answered = routes.call(request).await;
+            let response = in_our_words(answered.unwrap_or_else(|never| match never {}));
+            let (parts, body) = response.into_parts();
+            let body = whole(body).await;
+            drop((turn, at_work));
+            Response::from_parts(parts, body)
+        });
+        match work.await {
+            Ok(response) => {
+                let places = vec![own, call];
+                Ok(response.map(|body| Answer::new(tonic::body::Body::new(body), self.share.clone(), true, places)))
+            }
+            Err(_) => Err("the inspection was given up"),
+        }
+    }
+
+    fn refuse(&self, limit: &str) -> Response<Answer> {
+        let response = errors::over_limit(limit).into_http::<tonic::body::Body>();
+        response.map(|body| Answer::new(body, self.share.clone(), false, Vec::new()))
+    }
+}
+
+/// A place, if there is one.
+fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    places.clone().try_acquire_owned().ok()
+}
+
+/// A place as soon as there is one.
+async fn turn(places: &Arc<Semaphore>, limit: &'static str) -> Result<OwnedSemaphorePermit, &'static str> {
+    let waiting = tokio::time::timeout(TURN_WITHIN, places.clone().acquire_owned());
+    waiting.await.ok().and_then(Result::ok).ok_or(limit)
+}
+
+/// A body that is here.
+struct Whole {
+    data: Option<Bytes>,
+    end: Option<Result<HeaderMap, Status>>,
+}
+
+/// Waits for all of a request with one message, or for enough of it to see that it is too long.
+async fn arrived(mut body: TimelyBody) -> Whole {
+    let (mut data, mut end) = (BytesMut::new(), None);
+    while data.len() <= MESSAGE_BYTES_MAX + MESSAGE_HEAD
+        && let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+    {
+        match frame.map(Frame::into_data) {
+            Ok(Ok(more)) => data.extend_from_slice(&more),
+            Ok(Err(_)) => {}
+            Err(error) => {
+                end = Some(Err(Status::from_error(error)));
+                break;
+            }
+        }
+    }
+    Whole { data: Some(data.freeze()), end }
+}
+
+/// Waits for all of a body that has one message.
+async fn whole(body: tonic::body::Body) -> Whole {
+    let mut body = body;
+    let mut whole = Whole { data: None, end: None };
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => whole.data = Some(data),
+            Ok(Err(frame)) => whole.end = frame.into_trailers().ok().map(Ok),
+            Err(status) => whole.end = Some(Err(status)),
+        }
+    }
+    whole
+}
+
+impl hyper::body::Body for Whole {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = match self.data.take() {
+            Some(data) => Some(Ok(Frame::data(data))),
+            None => self.end.take().map(|end| end.map(Frame::trailers)),
+        };
+        std::task::Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none() && self.end.is_none()
+    }
+}
+
+/// Messages that cannot be read are refused before they come to our services, with codes that say "our mistake".
+/// Says instead what the proto files promise.
+fn in_our_words(mut response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    let refused = Status::from_header_map(response.headers())
+        .filter(|status| matches!(status.code(), Code::Internal | Code::OutOfRange));
+    if let Some(status) = refused {
+        let headers = response.headers_mut();
+        headers.remove(Status::GRPC_MESSAGE);
+        if errors::unreadable(&status).add_header(headers).is_err() {
+            headers.insert(Status::GRPC_STATUS, HeaderValue::from_static("3"));
+        }
+    }
+    response
+}

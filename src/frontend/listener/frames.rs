@@ -1,0 +1,256 @@
+//! The frames that a peer sends, counted.
+//!
+//! HTTP/2 has frames that ask for nothing and cost their sender nothing: SETTINGS, PING, `WINDOW_UPDATE`, PRIORITY, resets,
+//! headers without end, data without a byte. A peer that sends many of them beside requests is a peer at work; one that
+//! sends little else is cut. So each of them costs a bit of an allowance that fills up with time, with requests and with
+//! what was answered.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use sixpin_core::limits::{FRAMES_IDLE_BURST_MAX, FRAMES_IDLE_PER_SECOND_MAX};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::unread::Traffic;
+
+/// Length of what a client says before its first frame.
+const PREFACE: usize = 24;
+/// Length of the head of a frame.
+const HEAD: usize = 9;
+/// The head of a gRPC message: data that is shorter than this brings none.
+const MESSAGE_HEAD: usize = 5;
+/// Frames that a request and its answer may bring along: window updates for stream and connection, a probe of the
+/// bandwidth, a reset.
+const FRAMES_PER_STEP: u32 = 4;
+
+/// What a frame is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    /// It asks for something.
+    Step,
+    /// It does not.
+    Idle,
+}
+
+/// Where in the stream of bytes the reader is.
+#[derive(Debug)]
+enum Place {
+    /// So much of the preface is missing, or of a frame's contents.
+    Skip(usize),
+    /// So much of a frame's head has come.
+    Head([u8; HEAD], usize),
+}
+
+impl Place {
+    /// Goes on with these bytes and shows each frame that begins in them.
+    fn take(&mut self, mut bytes: &[u8], mut show: impl FnMut(Frame)) {
+        while !bytes.is_empty() {
+            match self {
+                Self::Skip(missing) => {
+                    let skipped = bytes.len().min(*missing);
+                    *missing -= skipped;
+                    bytes = &bytes[skipped..];
+                    if *missing == 0 {
+                        *self = Self::Head([0; HEAD], 0);
+                    }
+                }
+                Self::Head(head, come) => {
+                    let taken = bytes.len().min(HEAD - *come);
+                    head[*come..*come + taken].copy_from_slice(&bytes[..taken]);
+                    *come += taken;
+                    bytes = &bytes[taken..];
+                    if *come == HEAD {
+                        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+                        show(kind(head[3], length));
+                        *self = match length {
+                            0 => Self::Head([0; HEAD], 0),
+                            length => Self::Skip(length),
+                        };
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn kind(kind: u8, length: usize) -> Frame {
+    match kind {
+        // DATA and HEADERS.
+        0 if length >= MESSAGE_HEAD => Frame::Step,
+        1 => Frame::Step,
+        _ => Frame::Idle,
+    }
+}
+
+/// How many idle frames may still come.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    filled: Instant,
+}
+
+impl Allowance {
+    fn new() -> Self {
+        Self { left: FRAMES_IDLE_BURST_MAX, filled: Instant::now() }
+    }
+
+    fn earn(&mut self, frames: u32) {
+        self.left = self.left.saturating_add(frames).min(FRAMES_IDLE_BURST_MAX);
+    }
+
+    /// False if there is no more.
+    fn spend(&mut self, frames: u32) -> bool {
+        if self.left < frames {
+            let earned = self.filled.elapsed().as_millis() * u128::from(FRAMES_IDLE_PER_SECOND_MAX) / 1_000;
+            // What is less than a frame is not lost for who asks often.
+            if earned > 0 {
+                self.filled = Instant::now();
+                self.earn(u32::try_from(earned).unwrap_or(u32::MAX));
+            }
+        }
+        let enough = self.left >= frames;
+        self.left = self.left.saturating_sub(frames);
+        enough
+    }
+}
+
+/// A socket whose frames are counted, and on which it is noted when the peer takes nothing.
+pub(super) struct Counting<S> {
+    socket: S,
+    place: Place,
+    allowance: Allowance,
+    traffic: Arc<Traffic>,
+}
+
+impl<S> Counting<S> {
+    pub(super) fn new(socket: S, traffic: Arc<Traffic>) -> Self {
+        Self { socket, place: Place::Skip(PREFACE), allowance: Allowance::new(), traffic }
+    }
+
+    /// Counts what came. An error cuts the connection.
+    fn count(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (mut idle, mut steps) = (0, 0);
+        self.place.take(bytes, |frame| match frame {
+            Frame::Step => steps += 1,
+            Frame::Idle => idle += 1,
+        });
+        self.allowance.earn(FRAMES_PER_STEP.saturating_mul(steps + self.traffic.take_answered()));
+        if idle > 0 && !self.allowance.spend(idle) {
+            return Err(io::Error::other(Flood));
+        }
+        Ok(())
+    }
+}
+
+/// A peer sent too many frames that ask for nothing.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "more frames without a request than the limit allows: {FRAMES_IDLE_BURST_MAX} at once, \
+     {FRAMES_IDLE_PER_SECOND_MAX} a second"
+)]
+pub(super) struct Flood;
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counting<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
+        Poll::Ready(this.count(&buffer.filled()[before..]))
+    }
+}
+
+impl<S> Counting<S> {
+    fn note(&self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Ready(_) => self.traffic.wrote(true),
+            Poll::Pending => self.traffic.wrote(false),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counting<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.note(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.note(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn frame(kind: u8, length: usize) -> Vec<u8> {
+        let mut bytes = (length as u32).to_be_bytes()[1..].to_vec();
+        bytes.push(kind);
+        bytes.resize(HEAD + length, 0);
+        bytes
+    }
+
+    fn counting() -> Counting<()> {
+        let mut counting = Counting::new((), Traffic::new());
+        counting.count(&[0; PREFACE]).unwrap();
+        counting
+    }
+
+    #[test]
+    fn frames_are_told_apart_wherever_the_bytes_are_split() {
+        let bytes: Vec<u8> =
+            [vec![0; PREFACE], frame(4, 6), frame(1, 300), frame(0, 4), frame(0, 5), frame(6, 8), frame(4, 0)].concat();
+        let expected = [Frame::Idle, Frame::Step, Frame::Idle, Frame::Step, Frame::Idle, Frame::Idle];
+        for size in [1, 2, 7, 9, 10, 64, bytes.len()] {
+            let (mut place, mut seen) = (Place::Skip(PREFACE), Vec::new());
+            bytes.chunks(size).for_each(|bytes| place.take(bytes, |frame| seen.push(frame)));
+            assert_eq!(seen, expected, "in pieces of {size} bytes");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_cut_and_a_slow_trickle_is_not() {
+        for (kind, length) in [(0, 0), (2, 5), (3, 4), (4, 6), (6, 8), (8, 4), (9, 10)] {
+            let mut counting = counting();
+            let flood = (0..=FRAMES_IDLE_BURST_MAX).map(|_| counting.count(&frame(kind, length)));
+            assert!(flood.last().unwrap().is_err(), "frames of type {kind}");
+        }
+        let mut counting = counting();
+        for _ in 0..10 * FRAMES_IDLE_BURST_MAX {
+            tokio::time::sleep(Duration::from_secs(1) / FRAMES_IDLE_PER_SECOND_MAX).await;
+            counting.count(&frame(6, 8)).unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_may_send_the_frames_that_go_with_it() {
+        let mut counting = counting();
+        for _ in 0..10 * FRAMES_IDLE_BURST_MAX {
+            counting.count(&[frame(0, 20), frame(8, 4), frame(8, 4), frame(6, 8)].concat()).unwrap();
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What one client may have at once, over all its connections, and what all clients together may.
+//!
+//! A share that is used up refuses what goes beyond, and the refusal names it. Nobody else is refused anything for it.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sixpin_core::broker::api::Client;
+use sixpin_core::limits::{
+    CALLS_PER_CLIENT_MAX, INSPECTIONS_AT_ONCE_MAX, INSPECTIONS_PER_CLIENT_MAX, OPENING_PER_CLIENT_MAX, TRUSTED_FACTOR,
+    UNREAD_BYTES_MAX, UNREAD_BYTES_PER_CLIENT_MAX, WATCHES_PER_CLIENT_MAX,
+};
+use tokio::runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+/// How much less the kernel gives the inspection thread, so that locks come first where processors are scarce.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
+/// The share of one client.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) client: Client,
+    /// Calls that go on, and streams that have no session yet.
+    pub(super) calls: Arc<Semaphore>,
+    /// Session streams that have no session yet.
+    pub(super) opening: Arc<Semaphore>,
+    /// Streams that watch.
+    pub(super) watches: Arc<Semaphore>,
+    /// Inspections at work or next in line.
+    pub(super) inspections: Arc<Semaphore>,
+    unread: AtomicUsize,
+    total: Arc<UnreadTotal>,
+}
+
+/// Bytes of large answers that nobody has read yet, of all clients.
+#[derive(Debug, Default)]
+pub struct UnreadTotal(AtomicUsize);
+
+impl Share {
+    pub(super) fn new(client: Client, total: Arc<UnreadTotal>) -> Self {
+        let factor = if client.trusted { TRUSTED_FACTOR } else { 1 };
+        let places = |places: usize| Arc::new(Semaphore::new(places * factor));
+        Self {
+            client,
+            calls: places(CALLS_PER_CLIENT_MAX),
+            opening: places(OPENING_PER_CLIENT_MAX),
+            watches: places(WATCHES_PER_CLIENT_MAX),
+            inspections: Arc::new(Semaphore::new(INSPECTIONS_PER_CLIENT_MAX)),
+            unread: AtomicUsize::new(0),
+            total,
+        }
+    }
+
+    /// Counts a large answer until it is read. Absent if it would be too much, with the limit.
+    pub(super) fn large(self: &Arc<Self>, bytes: usize, may_refuse: bool) -> Result<Large, &'static str> {
+        let large = Large { share: self.clone(), bytes };
+        let mine = self.unread.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = self.total.0.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if may_refuse && mine > UNREAD_BYTES_PER_CLIENT_MAX {
+            return Err("32 MiB of answers to this client are unread");
+        }
+        if may_refuse && all > UNREAD_BYTES_MAX {
+            return Err("128 MiB of answers of this broker are unread");
+        }
+        Ok(large)
+    }
+}
+
+/// A large answer that is not read yet.
+#[derive(Debug)]
+pub(super) struct Large {
+    share: Arc<Share>,
+    bytes: usize,
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.share.unread.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.share.total.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Where inspection is done: on one thread of its own, a few at once, so that whoever looks does not hold up those who
+/// lock.
+#[derive(Clone)]
+pub struct Lane {
+    thread: runtime::Handle,
+    at_once: Arc<Semaphore>,
+    /// Ends the thread when the last one is dropped.
+    _stop: Arc<oneshot::Sender<()>>,
+}
+
+impl Lane {
+    /// Starts the thread.
+    pub fn start() -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("inspection".into()).spawn(move || {
+            yield_to_others();
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { thread, at_once: Arc::new(Semaphore::new(INSPECTIONS_AT_ONCE_MAX)), _stop: Arc::new(stop) })
+    }
+
+    /// Waits for a turn.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.at_once.clone().acquire_owned().await.ok()
+    }
+
+    /// Does it there.
+    pub(super) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.thread.spawn(work)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn yield_to_others() {
+    // On Linux this is of the calling thread alone. Where it is not allowed, nothing is lost but the precedence.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn yield_to_others() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_answers_are_counted_until_they_are_dropped() {
+        let share = Arc::new(Share::new(Client::default(), Arc::default()));
+        let held = share.large(UNREAD_BYTES_PER_CLIENT_MAX, true).unwrap();
+        assert!(share.large(1, true).is_err());
+        assert!(share.large(1, false).is_ok());
+        drop(held);
+        assert!(share.large(1, true).is_ok());
+        assert_eq!(share.unread.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn one_client_cannot_use_up_what_all_have() {
+        let total = Arc::new(UnreadTotal::default());
+        let share = || Arc::new(Share::new(Client::default(), total.clone()));
+        let held: Vec<_> = (0..4).map(|_| share().large(UNREAD_BYTES_PER_CLIENT_MAX, true).unwrap()).collect();
+        assert!(share().large(1, true).is_err());
+        drop(held);
+        assert!(share().large(1, true).is_ok());
+    }
+}
