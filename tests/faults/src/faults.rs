@@ -110,17 +110,25 @@ pub async fn strike(running: &mut Running, fault: Fault, number: usize) {
         }
         Fault::KillStore => {
             let servers = running.world.store.processes();
-            servers.iter().for_each(|server| server.kill());
+            for server in &servers {
+                server.kill();
+            }
             sleep(SHORT).await;
             // Together, because members are ready only when most are.
             let restarts = futures::future::join_all(servers.into_iter().map(ServerProcess::restart)).await;
-            restarts.into_iter().for_each(|restart| restart.expect("the store starts again"));
+            for restart in restarts {
+                restart.expect("the store starts again");
+            }
         }
         Fault::FreezeStore => {
             let servers = running.world.store.processes();
-            servers.iter().for_each(|server| server.freeze());
+            for server in &servers {
+                server.freeze();
+            }
             sleep(LONG).await;
-            servers.iter().for_each(|server| server.resume());
+            for server in &servers {
+                server.resume();
+            }
         }
         Fault::KillLeader
         | Fault::FreezeLeader

@@ -4,6 +4,7 @@
 //! and every broker grants again as soon as the others have a leader; how soon that is, is told and not asserted, because
 //! a busy machine would break any bound.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use sixpin_client::{Client, Mode as LockMode};
@@ -35,7 +36,7 @@ pub(crate) async fn strike(running: &mut Running, fault: Fault, number: usize) {
         _ => vec![(leader + 1 + number % (members.count() - 1)) % members.count()],
     };
     let leads_not = Some(leader).filter(|leader| struck.contains(leader));
-    let brokers: Vec<String> = running.world.brokers.iter().map(|broker| broker.endpoint()).collect();
+    let brokers: Vec<String> = running.world.brokers.iter().map(super::world::Broker::endpoint).collect();
     let probes = brokers.into_iter().map(|broker| tokio::spawn(open_probe(broker)));
     let probes = futures::future::join_all(probes).await.into_iter().map(|probe| probe.expect("it does not panic"));
 
@@ -45,7 +46,7 @@ pub(crate) async fn strike(running: &mut Running, fault: Fault, number: usize) {
             Fault::KillLeader | Fault::KillMember | Fault::KillMajority => members.kill(member),
             Fault::FreezeLeader | Fault::FreezeMember | Fault::FreezeMajority => members.freeze(member),
             // In turn: what breaks, and what stays silent.
-            _ => members.cut_off(member, if number % 2 == 0 { Mode::Cut } else { Mode::BlackHole }),
+            _ => members.cut_off(member, if number.is_multiple_of(2) { Mode::Cut } else { Mode::BlackHole }),
         }
     }
     let granting = probes.map(|probe| tokio::spawn(granted(probe, begun))).collect::<Vec<_>>();
@@ -54,26 +55,32 @@ pub(crate) async fn strike(running: &mut Running, fault: Fault, number: usize) {
     match fault {
         Fault::KillLeader | Fault::KillMember | Fault::KillMajority => {
             let restarts = futures::future::join_all(struck.iter().map(|member| members.restart(*member))).await;
-            restarts.into_iter().for_each(|restart| restart.expect("a member starts again"));
+            for restart in restarts {
+                restart.expect("a member starts again");
+            }
         }
         Fault::FreezeLeader | Fault::FreezeMember | Fault::FreezeMajority => {
-            struck.iter().for_each(|member| members.resume(*member));
+            for member in &struck {
+                members.resume(*member);
+            }
         }
         _ => members.heal(),
     }
     let whole = members.become_whole().await;
     let mut text = format!("{fault:?} {struck:?}:");
     if let Some(again) = again.filter(|_| leads_not.is_some()) {
-        text += &format!(" another leads after {:.1} s,", again.as_secs_f64());
+        let _ = write!(text, " another leads after {:.1} s,", again.as_secs_f64());
     }
     text += " brokers granted again after";
     for granting in granting {
         match granting.await.expect("it does not panic") {
-            Some(time) => text += &format!(" {:.1}", time.as_secs_f64()),
+            Some(time) => {
+                let _ = write!(text, " {:.1}", time.as_secs_f64());
+            }
             None => text += " (never)",
         }
     }
-    text += &format!(" s, whole after {:.1} s", begun.elapsed().as_secs_f64());
+    let _ = write!(text, " s, whole after {:.1} s", begun.elapsed().as_secs_f64());
     running.struck(text, most.then_some((begun_at, now())));
     whole.expect("the store becomes whole again");
 }

@@ -89,8 +89,8 @@ pub(super) async fn make_cluster(members: &Members) {
         let [clients, bus] = &member.doors;
         order(0, format!("CLUSTER MEET 127.0.0.1 {} {}", clients.address().port(), bus.address().port())).await;
     }
-    for server in 0..3 {
-        let name = command(addresses[server], "CLUSTER MYID").await.unwrap_or_default();
+    for (server, address) in addresses.iter().take(3).enumerate() {
+        let name = command(*address, "CLUSTER MYID").await.unwrap_or_default();
         let name = name.lines().nth(1).unwrap_or_default();
         // Refused until it has heard of that one.
         order(server + 3, format!("CLUSTER REPLICATE {name}")).await;
