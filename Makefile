@@ -8,7 +8,7 @@ BUG ?=
 LEDGER ?= target/simulation.ledger
 ARGS ?=
 
-.PHONY: run test test-long gate pictures simulate simulate-long simulate-one hunt torture times crowd bench fuzz-replay
+.PHONY: run test test-long gate pictures simulate simulate-long simulate-one hunt torture times crowd attack bench fuzz-replay
 
 ## Runs a broker in memory on 127.0.0.1:6616.
 run:
@@ -54,6 +54,10 @@ torture:
 ## How long a dead client's lock stays taken, with TTL 10 s and broker_ttl 5 s: make times STORE=etcd
 times:
 	cargo run --release --locked -p sixpin-faults -- times --store $(STORE)
+
+## Every attack that one client could make on a broker, with 200 honest sessions beside it: make attack TIME=1m
+attack:
+	cargo run --release --locked -p sixpin-attack -- run --time $(TIME) $(ARGS)
 
 ## 100,000 sessions that keep alive at one broker for three minutes. Needs 20,000 open files.
 crowd:
