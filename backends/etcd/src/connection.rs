@@ -1,19 +1,21 @@
-//! Calls to a cluster: one member at a time, the next one when it fails.
+//! Calls to a cluster: one member at a time, another one when it fails.
 //!
-//! Everything goes to one member until that member does not answer or says that it cannot; then the next endpoint of the
-//! URL is the one. Spreading calls over all members would gain nothing (each goes through the leader anyway) and would
+//! Everything goes to one member until that member does not answer or says that it cannot. Then all are asked side by side
+//! for something that only a member with a leader can answer, the one that failed last, and the first that answers is the
+//! one: a member that stands still, or is cut off from the others, is not gone to again and again. Spreading calls over all members would gain nothing (each goes through the leader anyway) and would
 //! send every third of them to a member that is down.
 //!
 //! Nothing is sent twice, with one exception: a request that was refused because our login was forgotten is sent again
 //! after a new one. Such a request was refused before anything was done.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use sixpin_core::backend::OpenError;
 use sixpin_login::Secret;
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -28,20 +30,28 @@ use crate::wire::watch_client::WatchClient;
 use crate::wire::watch_request::RequestUnion;
 use crate::wire::{
     AlarmRequest, AlarmResponse, AuthenticateRequest, CompactionRequest, MemberListRequest, MemberListResponse,
-    StatusRequest, StatusResponse, TxnRequest, TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
+    RequestOp, StatusRequest, StatusResponse, TxnRequest, TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
 };
 
 /// The largest answer that is read: a full batch of conflicts, each of which tells the largest record. The usual limit
 /// of 4 MiB would turn the answer of a write that happened into an error.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// A key that nobody writes, read to see whether a member works.
+const LOOKED_AT: &str = "sixpin";
+/// When the question is repeated.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 type Token = MetadataValue<Ascii>;
 
 /// Connections to the members of a cluster.
 pub(crate) struct Connection {
     members: Vec<Member>,
-    // Counts up; the member in use is this modulo their number.
+    // The member in use, and whether it failed since it was chosen.
     current: AtomicUsize,
+    failed: AtomicBool,
+    // Held while another one is looked for, so that many calls that failed together look once.
+    search: tokio::sync::Mutex<()>,
     credentials: Option<(String, Secret)>,
     require_leader: bool,
     request_timeout: Duration,
@@ -79,6 +89,8 @@ impl Connection {
         Ok(Self {
             members: config.endpoints.iter().map(member).collect::<Result<_, _>>()?,
             current: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+            search: tokio::sync::Mutex::default(),
             credentials: config.credentials.clone(),
             require_leader,
             request_timeout: config.request_timeout,
@@ -119,7 +131,8 @@ impl Connection {
     /// How the member at one endpoint is.
     pub(crate) async fn status(&self, endpoint: usize) -> Result<StatusResponse, Failure> {
         let send = async |channel: Channel, request| MaintenanceClient::new(channel).status(request).await;
-        self.in_time(&self.members[endpoint], StatusRequest {}, send).await
+        let deadline = Instant::now() + self.request_timeout;
+        self.until(deadline, &self.members[endpoint], StatusRequest {}, send).await
     }
 
     /// Opens a watch. What comes from it is not bounded in time.
@@ -138,7 +151,7 @@ impl Connection {
 
     /// The member in use failed in a way that only its user saw.
     pub(crate) fn go_on(&self) {
-        self.current.fetch_add(1, Ordering::Relaxed);
+        self.failed.store(true, Ordering::Relaxed);
     }
 
     /// Logs in anew before the next call.
@@ -161,18 +174,59 @@ impl Connection {
     where
         Q: Clone,
     {
-        let number = self.current.load(Ordering::Relaxed);
-        let member = &self.members[number % self.members.len()];
-        let answer = self.in_time(member, request, send).await;
-        if answer.as_ref().is_err_and(Failure::blames_the_member) {
-            // Only the first of many calls that fail together moves on.
-            let _ = self.current.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed);
+        let deadline = Instant::now() + self.request_timeout;
+        let nobody = || Failure::Refused("no member of etcd that has a leader answers".into());
+        // So far nothing was sent.
+        let number = timeout_at(deadline, self.member_in_use()).await.map_err(|_| nobody())??;
+        let answer = self.until(deadline, &self.members[number], request, send).await;
+        // Of many calls that fail together the later ones may find another member in use already.
+        if answer.as_ref().is_err_and(Failure::blames_the_member) && self.current.load(Ordering::Relaxed) == number {
+            self.failed.store(true, Ordering::Relaxed);
         }
         answer
     }
 
-    async fn in_time<Q, A>(
+    /// The member that calls go to: if it failed, the first that answers now.
+    async fn member_in_use(&self) -> Result<usize, Failure> {
+        let fine = || !self.failed.load(Ordering::Relaxed) || self.members.len() == 1;
+        if fine() {
+            return Ok(self.current.load(Ordering::Relaxed));
+        }
+        let _one_at_a_time = self.search.lock().await;
+        let (count, last) = (self.members.len(), self.current.load(Ordering::Relaxed));
+        if fine() {
+            return Ok(last);
+        }
+        let order: Vec<usize> = (1..=count).map(|step| (last + step) % count).collect();
+        let attempts = order.iter().map(|&place| self.works(&self.members[place])).collect();
+        let found = sixpin_race::race(attempts).await;
+        let (place, ()) = found.map_err(|errors| {
+            let text = errors.last().map(Failure::to_string);
+            Failure::Refused(format!("no member of etcd can be used: {}", text.unwrap_or_default()))
+        })?;
+        self.current.store(order[place], Ordering::Relaxed);
+        self.failed.store(false, Ordering::Relaxed);
+        Ok(order[place])
+    }
+
+    /// Returns when a member has read something by consensus. A question that comes while there is no leader may never be
+    /// answered, and a repeat of it may be.
+    async fn works(&self, member: &Member) -> Result<(), Failure> {
+        let look = || TxnRequest::default().then(vec![RequestOp::get(LOOKED_AT)]);
+        loop {
+            let send = async |channel, request| KvClient::new(channel).txn(request).await;
+            match timeout(LOOK_AGAIN, self.logged_in(member, look(), send)).await {
+                Ok(Err(failure)) if failure.blames_the_member() => return Err(failure),
+                // Also if this login may not read that key.
+                Ok(_) => return Ok(()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn until<Q, A>(
         &self,
+        deadline: Instant,
         member: &Member,
         request: Q,
         send: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>,
@@ -180,7 +234,7 @@ impl Connection {
     where
         Q: Clone,
     {
-        match tokio::time::timeout(self.request_timeout, self.logged_in(member, request, send)).await {
+        match timeout_at(deadline, self.logged_in(member, request, send)).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure::Doubt(format!("{} did not answer within {:?}", member.url, self.request_timeout))),
         }
