@@ -47,6 +47,10 @@ const REFUSALS: [&str; 17] = [
     "DENIED",
 ];
 
+/// Refusals of a server that is no master any more, or one that is cut off from its replicas: another one may have taken
+/// its place, which a new connection finds out.
+const OUSTED: [&str; 2] = ["READONLY", "NOREPLICAS"];
+
 /// Why a request brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -175,8 +179,8 @@ impl Link {
             other => other?,
         };
         let reply = Reply::parse(value);
-        // A script meets a server that became a replica at its first write.
-        if matches!(&reply, Reply::Refused(text) if text.contains("READONLY")) {
+        // A script meets at its first write that its server became a replica, or lost its replicas.
+        if matches!(&reply, Reply::Refused(text) if OUSTED.iter().any(|code| text.contains(code))) {
             self.discard(number).await;
         }
         Ok(reply)
@@ -194,8 +198,9 @@ impl Link {
             Err(error) => error,
         };
         let failure = Failure::of(&error);
-        // A replica refuses writes, a loading server everything: the next connection finds out what has become of it.
-        let changed = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH"].iter().any(|code| failure.is(code));
+        // A loading server refuses everything: the next connection finds out what has become of it.
+        let mut codes = OUSTED.iter().chain(&["LOADING", "MASTERDOWN", "NOAUTH"]);
+        let changed = codes.any(|code| failure.is(code));
         if changed || error.is_io_error() || error.is_unrecoverable_error() {
             self.discard(number).await;
         }

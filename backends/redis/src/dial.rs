@@ -1,6 +1,7 @@
 //! How a connection is made: where to, who as, and what must be true of the server before it is used.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -31,8 +32,16 @@ pub(crate) enum Way {
     To(Address),
     /// To whatever server the Sentinels call the master, asked each time.
     Master { sentinels: Vec<Address>, name: String },
-    /// To the first of these that answers.
+    /// To one of these, another one each time it fails.
     AnyOf(Vec<Address>),
+}
+
+/// The same in an order that begins with another one each time. One that is cut off from the rest answers as well, and
+/// names a master, or a layout, of the past.
+pub(crate) fn in_turn<T>(mut them: Vec<T>, turn: usize) -> Vec<T> {
+    let first = turn % them.len().max(1);
+    them.rotate_left(first);
+    them
 }
 
 /// Makes connections.
@@ -44,6 +53,8 @@ pub(crate) struct Dialer {
     sentinel_login: Login,
     response_timeout: Duration,
     connect_timeout: Duration,
+    // Counts the attempts that failed.
+    turn: Arc<AtomicUsize>,
 }
 
 impl Dialer {
@@ -62,6 +73,7 @@ impl Dialer {
             sentinel_login: config.sentinel_login()?,
             response_timeout: config.response_timeout,
             connect_timeout: config.connect_timeout,
+            turn: Arc::default(),
         })
     }
 
@@ -79,8 +91,14 @@ impl Dialer {
         push: OnPush,
     ) -> Result<MultiplexedConnection, OpenError> {
         let (mut connection, address) = self.connect(push).await?;
-        self.in_time(&address, self.verify(&mut connection, &address, keys, tags, witness)).await?;
+        let verified = self.in_time(&address, self.verify(&mut connection, &address, keys, tags, witness)).await;
+        verified.inspect_err(|_| self.next_turn())?;
         Ok(connection)
+    }
+
+    /// Whoever led here was wrong, or did not answer.
+    fn next_turn(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A connection on which nothing was asked yet. What the server sends unasked goes to `push`.
@@ -89,17 +107,11 @@ impl Dialer {
             Way::To(address) => address.clone(),
             Way::Master { sentinels, name } => self.ask_sentinels(sentinels, name).await?,
             Way::AnyOf(addresses) => {
-                let mut last = OpenError::Unreachable("no address is given".into());
-                for address in addresses {
-                    match self.connect_to(address, push.clone()).await {
-                        Ok(connection) => return Ok((connection, address.clone())),
-                        Err(error) => last = error,
-                    }
-                }
-                return Err(last);
+                let first = in_turn(addresses.clone(), self.turn.load(Ordering::Relaxed)).into_iter().next();
+                first.ok_or_else(|| OpenError::BadUrl("no node of the cluster is given".into()))?
             }
         };
-        let connection = self.connect_to(&address, push).await?;
+        let connection = self.connect_to(&address, push).await.inspect_err(|_| self.next_turn())?;
         Ok((connection, address))
     }
 
@@ -174,20 +186,14 @@ impl Dialer {
     }
 
     async fn ask_sentinels(&self, sentinels: &[Address], name: &str) -> Result<Address, OpenError> {
-        let mut last = OpenError::Unreachable("no Sentinel is given".into());
-        for sentinel in sentinels {
-            match self.in_time(sentinel, self.ask_sentinel(sentinel, name)).await {
-                Ok(Some(address)) => return Ok(address),
-                Ok(None) => {
-                    last = OpenError::BadUrl(format!("the Sentinel at {sentinel} knows no master called `{name}`"));
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let sentinels = in_turn(sentinels.to_vec(), self.turn.load(Ordering::Relaxed));
+        let attempts = sentinels.iter().map(|sentinel| self.in_time(sentinel, self.ask_sentinel(sentinel, name)));
+        let asked = sixpin_race::race(attempts.collect()).await.map(|(_, address)| address);
+        asked
+            .map_err(|mut errors| errors.pop().unwrap_or_else(|| OpenError::Unreachable("no Sentinel is given".into())))
     }
 
-    async fn ask_sentinel(&self, sentinel: &Address, name: &str) -> Result<Option<Address>, OpenError> {
+    async fn ask_sentinel(&self, sentinel: &Address, name: &str) -> Result<Address, OpenError> {
         let failed = |error: RedisError| refusal(sentinel, &error);
         let client = self.client(sentinel, &self.sentinel_login, 0)?;
         let config = AsyncConnectionConfig::new()
@@ -196,10 +202,12 @@ impl Dialer {
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
         let question = redis::cmd("SENTINEL").arg("get-master-addr-by-name").arg(name).to_owned();
         let answer = connection.send_packed_command(&question).await.and_then(Value::extract_error).map_err(failed)?;
-        let Value::Array(parts) = answer else { return Ok(None) };
+        let unknown = || OpenError::BadUrl(format!("the Sentinel at {sentinel} knows no master called `{name}`"));
+        let Value::Array(parts) = answer else { return Err(unknown()) };
         let text =
             |at: usize| parts.get(at).and_then(bytes_of).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        Ok(text(0).zip(text(1).and_then(|port| port.parse().ok())).map(|(host, port)| Address { host, port }))
+        let found = text(0).zip(text(1).and_then(|port| port.parse().ok()));
+        found.map(|(host, port)| Address { host, port }).ok_or_else(unknown)
     }
 
     /// Gives up after the time for connecting.

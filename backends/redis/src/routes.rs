@@ -4,7 +4,7 @@
 //! leave the outcome open; a second copy of a compare-and-swap then reports a conflict with the first. Sixteen tags
 //! need no more than this table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::config::Address;
 use crate::connection::{Failure, Link};
-use crate::dial::Way;
+use crate::dial::{Way, in_turn};
 use crate::keys::Tag;
 use crate::scripts::bytes_of;
 
@@ -72,6 +72,8 @@ struct Layout {
     owners: BTreeMap<Tag, Address>,
     links: BTreeMap<Address, Arc<Link>>,
     asked: Option<Instant>,
+    // How often it was asked for.
+    turn: usize,
     doubtful: bool,
 }
 
@@ -116,52 +118,54 @@ impl Cluster {
             self.link(tag).await?;
         }
         let layout = self.layout();
-        let owners: std::collections::BTreeSet<&Address> = layout.owners.values().collect();
+        let owners: BTreeSet<&Address> = layout.owners.values().collect();
         Ok(layout.links.iter().filter(|(address, _)| owners.contains(address)).map(|(_, link)| link.clone()).collect())
     }
 
     fn failed(&self, failure: &Failure) {
-        let moved =
-            ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN"].iter().any(|code| failure.is(code));
+        let moved = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "NOREPLICAS", "MASTERDOWN"]
+            .iter()
+            .any(|code| failure.is(code));
         if moved || !matches!(failure, Failure::Refused { .. }) {
             self.layout().doubtful = true;
         }
     }
 
-    /// Asks the nodes, known ones and seeds, until one tells the layout.
+    /// Asks the nodes, known ones and seeds, side by side, until one tells the layout.
     async fn ask(&self) -> Result<(), OpenError> {
         let nodes: Vec<(Address, Arc<Link>)> = {
             let mut layout = self.layout();
             layout.asked = Some(Instant::now());
-            let known: Vec<Address> = layout.owners.values().chain(&self.seeds).cloned().collect();
-            let distinct: std::collections::BTreeSet<Address> = known.into_iter().collect();
-            distinct.into_iter().map(|address| (address.clone(), self.link_to(&mut layout, address))).collect()
+            layout.turn += 1;
+            let known: BTreeSet<Address> = layout.owners.values().chain(&self.seeds).cloned().collect();
+            let known = in_turn(known.into_iter().collect(), layout.turn);
+            known.into_iter().map(|address| (address.clone(), self.link_to(&mut layout, address))).collect()
         };
-        let mut last = OpenError::Unreachable("no node of the cluster is given".into());
-        for (asked, node) in nodes {
-            // Connecting apart from asking, so that a refused login is told as one.
-            if let Err(error) = node.connect().await {
-                last = error;
-                continue;
-            }
-            match node.send(redis::cmd("CLUSTER").arg("SLOTS")).await {
-                Ok(answer) => {
-                    let owners = owners_in(&answer, &asked);
-                    let mut layout = self.layout();
-                    layout.links.retain(|address, _| owners.values().any(|owner| owner == address));
-                    layout.owners = owners;
-                    layout.doubtful = false;
-                    return Ok(());
-                }
-                Err(failure) if failure.to_string().contains("cluster support disabled") => {
-                    return Err(OpenError::BadUrl("this is not a cluster: use redis://host:port".into()));
-                }
-                Err(failure) => {
-                    last = OpenError::Unreachable(format!("the cluster does not tell its layout: {failure}"));
-                }
-            }
+        let asked = sixpin_race::race(nodes.iter().map(ask_node).collect()).await;
+        let (_, owners) = asked.map_err(|errors| {
+            let wrong = errors.iter().find(|error| matches!(error, OpenError::BadUrl(_))).cloned();
+            let last = || errors.last().cloned();
+            let nobody = || OpenError::Unreachable("no node of the cluster is given".into());
+            wrong.or_else(last).unwrap_or_else(nobody)
+        })?;
+        let mut layout = self.layout();
+        layout.links.retain(|address, _| owners.values().any(|owner| owner == address));
+        layout.owners = owners;
+        layout.doubtful = false;
+        Ok(())
+    }
+}
+
+/// The layout as one node tells it.
+async fn ask_node((address, node): &(Address, Arc<Link>)) -> Result<BTreeMap<Tag, Address>, OpenError> {
+    // Connecting apart from asking, so that a refused login is told as one.
+    node.connect().await?;
+    match node.send(redis::cmd("CLUSTER").arg("SLOTS")).await {
+        Ok(answer) => Ok(owners_in(&answer, address)),
+        Err(failure) if failure.to_string().contains("cluster support disabled") => {
+            Err(OpenError::BadUrl("this is not a cluster: use redis://host:port".into()))
         }
-        Err(last)
+        Err(failure) => Err(OpenError::Unreachable(format!("the cluster does not tell its layout: {failure}"))),
     }
 }
 
