@@ -21,6 +21,8 @@ use crate::outcome::{self, Answer, ApiError, code};
 
 /// When a question to the leader of the stream is repeated.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// A server hears from its copies every second.
+const HEARD_LATELY: Duration = Duration::from_secs(4);
 /// Marks a message as the trace of a delete. The same header as in the key-value buckets of NATS, whose tools know it.
 const MARKER_HEADER: &str = "KV-Operation";
 const MARKER_VALUE: &str = "DEL";
@@ -115,6 +117,16 @@ pub(crate) struct Cluster {
     pub(crate) replicas: Vec<Replica>,
 }
 
+impl Cluster {
+    /// Somebody leads, and heard of most lately. A leader that is cut off from the others goes on answering for a while,
+    /// and what it is given to write goes nowhere.
+    fn is_led(&self) -> bool {
+        let lately = |replica: &&Replica| Duration::from_nanos(replica.active.unsigned_abs()) < HEARD_LATELY;
+        let heard = self.replicas.iter().filter(|replica| !replica.offline).filter(lately).count();
+        !self.leader.is_empty() && (heard + 1) * 2 > self.replicas.len() + 1
+    }
+}
+
 /// One copy besides the leader's.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -122,6 +134,8 @@ pub(crate) struct Replica {
     pub(crate) name: String,
     pub(crate) current: bool,
     pub(crate) offline: bool,
+    /// Nanoseconds since the leader heard of it.
+    pub(crate) active: i64,
 }
 
 /// A stored message.
@@ -187,7 +201,7 @@ impl Api {
     pub(crate) async fn info_of_leader(&self, client: &Client) -> Result<StreamInfo, Failure> {
         loop {
             match timeout(ASK_AGAIN, self.info(client, None)).await {
-                Ok(Ok(info)) if info.cluster.as_ref().is_some_and(|cluster| cluster.leader.is_empty()) => {}
+                Ok(Ok(info)) if info.cluster.as_ref().is_some_and(|cluster| !cluster.is_led()) => {}
                 Ok(Err(Failure::Api(error))) if error.err_code == code::NOT_AVAILABLE => {}
                 Ok(answer) => return answer,
                 Err(_) => continue,
@@ -354,4 +368,20 @@ pub(crate) fn places(message: &Message) -> Option<(u64, u64)> {
     let words: Vec<&str> = message.reply.as_ref()?.as_str().split('.').collect();
     let first = if words.len() == 9 { 5 } else { 7 };
     Some((words.get(first)?.parse().ok()?, words.get(first + 1)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_hears_of_most_leads() {
+        let led = |text: &str| serde_json::from_str::<Cluster>(text).unwrap().is_led();
+        assert!(led(r#"{"leader":"a"}"#), "the only copy");
+        assert!(!led(r#"{"replicas":[]}"#), "an election");
+        let replicas = |one: &str, two: &str| led(&format!(r#"{{"leader":"a","replicas":[{one},{two}]}}"#));
+        let (here, silent) = (r#"{"name":"b","current":true,"active":900000000}"#, r#"{"active":5000000000}"#);
+        assert!(replicas(here, silent) && replicas(here, r#"{"offline":true,"active":1}"#));
+        assert!(!replicas(silent, silent) && !replicas(silent, r#"{"offline":true}"#));
+    }
 }
