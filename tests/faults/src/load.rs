@@ -40,6 +40,11 @@ pub struct Lives {
 }
 
 impl Lives {
+    fn lost_one(&mut self, reason: String) {
+        *self.lost.entry(reason).or_default() += 1;
+        self.losses.push(now());
+    }
+
     /// Adds another's.
     pub fn add(&mut self, other: &Self) {
         self.opened += other.opened;
@@ -87,11 +92,9 @@ pub async fn work(load: Load, registers: Access, record: Recorder, mut stop: wat
         lives.moves += u64::from(session.move_number());
         if let Err(Error::Lost(loss)) = session.check() {
             let early = if early { " (before its deadline)" } else { "" };
-            *lives.lost.entry(format!("{loss}{early}")).or_default() += 1;
-            lives.losses.push(now());
+            lives.lost_one(format!("{loss}{early}"));
         } else if let Err(Error::Lost(loss)) = session.close().await {
-            *lives.lost.entry(format!("while it left: {loss}")).or_default() += 1;
-            lives.losses.push(now());
+            lives.lost_one(format!("while it left: {loss}"));
         }
     }
     lives

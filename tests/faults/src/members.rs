@@ -21,6 +21,11 @@ use crate::world::PATIENCE;
 const AWAY: Duration = Duration::from_secs(12);
 /// How long most of them are.
 const MOST_AWAY: Duration = Duration::from_secs(5);
+/// No session of ten seconds can be kept where the others take longer than this to agree on a leader.
+const WITHOUT_LEADER: Duration = Duration::from_secs(8);
+/// Of the sessions that look when brokers grant again. After a loss of memory nothing is granted for the longest TTL, so it
+/// is no longer than that of others.
+const PROBE_TTL: Duration = Duration::from_secs(10);
 /// How often one is looked for who leads.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -40,6 +45,7 @@ pub(crate) async fn strike(running: &mut Running, fault: Fault, number: usize) {
     let probes = brokers.into_iter().map(|broker| tokio::spawn(open_probe(broker)));
     let probes = futures::future::join_all(probes).await.into_iter().map(|probe| probe.expect("it does not panic"));
 
+    let amnesias = running.amnesias();
     let (begun, begun_at) = (Instant::now(), now());
     for &member in &struck {
         match fault {
@@ -68,8 +74,12 @@ pub(crate) async fn strike(running: &mut Running, fault: Fault, number: usize) {
     }
     let whole = members.become_whole().await;
     let mut text = format!("{fault:?} {struck:?}:");
-    if let Some(again) = again.filter(|_| leads_not.is_some()) {
-        let _ = write!(text, " another leads after {:.1} s,", again.as_secs_f64());
+    match again.filter(|_| leads_not.is_some()) {
+        Some(again) => {
+            let _ = write!(text, " another leads after {:.1} s,", again.as_secs_f64());
+        }
+        None if leads_not.is_some() && !most => text += " nobody else leads meanwhile,",
+        None => {}
     }
     text += " brokers granted again after";
     for granting in granting {
@@ -81,7 +91,12 @@ pub(crate) async fn strike(running: &mut Running, fault: Fault, number: usize) {
         }
     }
     let _ = write!(text, " s, whole after {:.1} s", begun.elapsed().as_secs_f64());
-    running.struck(text, most.then_some((begun_at, now())));
+    let leaderless = most || again.is_none_or(|again| again > WITHOUT_LEADER);
+    let forgot = running.amnesias() > amnesias;
+    if forgot {
+        text += ", and the store had lost its last writes";
+    }
+    running.struck(text, (leaderless || forgot).then_some((begun_at, now())));
     whole.expect("the store becomes whole again");
 }
 
@@ -103,7 +118,7 @@ struct Probe {
 
 async fn open_probe(broker: String) -> Probe {
     let client = Client::new([broker.clone()]).expect("an address is good");
-    let session = client.session().ttl(PATIENCE).open().await.ok();
+    let session = client.session().ttl(PROBE_TTL).open().await.ok();
     Probe { broker, session }
 }
 

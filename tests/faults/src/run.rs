@@ -16,6 +16,9 @@ use crate::process::{ClientProcess, Job};
 use crate::register::{Access, Registers};
 use crate::world::{Broker, PATIENCE, Plan, World};
 
+/// What a broker's log says when its store lacks what it acknowledged.
+const FORGOT: &str = "the store lost its memory";
+
 /// How much load, on what.
 #[derive(Debug, Clone)]
 pub struct Shape {
@@ -49,7 +52,7 @@ pub struct Running {
     processes: Vec<ClientProcess>,
     started: usize,
     struck: Vec<String>,
-    // When the store could do nothing.
+    // When the store could do nothing, or forgot.
     excused: Vec<(Time, Time)>,
 }
 
@@ -64,8 +67,6 @@ pub struct Report {
     pub writes: u64,
     /// What was done to members of the store, and how soon brokers granted again.
     pub struck: Vec<String>,
-    /// Brokers found that the store had lost its memory.
-    pub forgot: bool,
     /// What must not have happened.
     pub violations: Vec<String>,
 }
@@ -135,18 +136,25 @@ impl Running {
         self.processes.swap_remove(place)
     }
 
-    /// A member of the store was in trouble; and from when to when the store could do nothing, if so many were.
+    /// Members of the store were in trouble; and from when to when sessions could be lost by that, if they could.
     pub(crate) fn struck(&mut self, what: String, away: Option<(Time, Time)>) {
         self.struck.push(what);
         self.excused.extend(away);
     }
 
-    /// While one member of several is away, no client that lives loses a session of ten seconds or more. Where a member
-    /// that takes over may lack what was acknowledged last, brokers that find that out end all sessions.
-    fn check_sessions(&self, lives: &Lives, forgot: bool, violations: &mut Vec<String>) {
+    /// How often brokers found that a store which may forget its last writes did so.
+    pub(crate) fn amnesias(&self) -> usize {
+        let said = |broker: &Broker| std::fs::read_to_string(broker.process.data_dir().join("server.log"));
+        let counts = self.world.brokers.iter().map(|broker| said(broker).unwrap_or_default().matches(FORGOT).count());
+        if self.shape.plan.store.may_forget() { counts.sum() } else { 0 }
+    }
+
+    /// While one member of several is away, no client that lives loses a session of ten seconds or more; not counting the
+    /// times in which nothing can be promised.
+    fn check_sessions(&self, lives: &Lives, violations: &mut Vec<String>) {
         const PROMISED: Duration = Duration::from_secs(10);
         let plan = &self.shape.plan;
-        if !plan.store.has_members() || self.shape.ttl < PROMISED || (forgot && plan.store.may_forget()) {
+        if !plan.store.has_members() || self.shape.ttl < PROMISED {
             return;
         }
         // What was lost shows when its time has passed.
@@ -156,12 +164,6 @@ impl Running {
         if lost > 0 {
             violations.push(format!("{lost} sessions were lost while at most one member of the store was away"));
         }
-    }
-
-    /// Whether a broker said that the store lost its memory.
-    fn forgot(&self) -> bool {
-        let said = |broker: &Broker| std::fs::read_to_string(broker.process.data_dir().join("server.log"));
-        self.world.brokers.iter().any(|broker| said(broker).is_ok_and(|text| text.contains("lost its memory")))
     }
 
     /// Lets everybody leave, and checks.
@@ -187,12 +189,11 @@ impl Running {
         let (tally, found) = check::check(&self.history.seen());
         violations.extend(found);
         violations.extend(self.registers.violations());
-        let forgot = self.forgot();
-        self.check_sessions(&lives, forgot, &mut violations);
+        self.check_sessions(&lives, &mut violations);
         if !violations.is_empty() || std::env::var_os("SIXPIN_FAULTS_LOGS").is_some() {
             self.show_logs();
         }
-        Report { tally, lives, writes: self.registers.writes(), struck: self.struck, forgot, violations }
+        Report { tally, lives, writes: self.registers.writes(), struck: self.struck, violations }
     }
 
     /// What the processes said goes to the output: when something was found, or when `SIXPIN_FAULTS_LOGS` is set.
@@ -252,9 +253,6 @@ impl fmt::Display for Report {
         )?;
         for struck in &self.struck {
             writeln!(f, "  {struck}")?;
-        }
-        if self.forgot {
-            writeln!(f, "  a broker found that the store had lost its memory")?;
         }
         for (reason, count) in &self.lives.lost {
             writeln!(f, "  {count} sessions lost: {reason}")?;

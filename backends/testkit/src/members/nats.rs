@@ -1,5 +1,8 @@
 //! NATS with three servers.
 
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::Value;
 
 use super::{Members, ask};
@@ -9,6 +12,8 @@ use crate::stores;
 
 /// The stream that brokers make.
 const STREAM: &str = "sixpin";
+/// A leader hears from its copies every second.
+const HEARD_NS: u64 = 4_000_000_000;
 
 pub(super) fn plan(number: usize, doors: &[[Proxy; 2]]) -> ServerPlan {
     let others = (0..doors.len()).filter(|other| *other != number);
@@ -28,10 +33,17 @@ pub(super) async fn can_replicate(members: &Members) -> bool {
     made.is_some_and(|answer| answer["error"].is_null()) && api(members, "STREAM.DELETE.trial", "").await.is_some()
 }
 
-/// The server that leads the stream, as it says itself.
+/// The server that leads the stream. One that is cut off says so of itself for a while, but hears of no other.
 pub(super) async fn leader(members: &Members) -> Option<usize> {
-    let info = api(members, &format!("STREAM.INFO.{STREAM}"), "").await?;
-    info["cluster"]["leader"].as_str()?.strip_prefix('n')?.parse().ok()
+    for address in members.addresses() {
+        let Some(info) = api_at(address, &format!("STREAM.INFO.{STREAM}"), "").await else { continue };
+        let heard = |replica: &Value| replica["offline"] != true && replica["active"].as_u64() < Some(HEARD_NS);
+        let leader = info["cluster"]["leader"].as_str().and_then(|name| name.strip_prefix('n'));
+        if info["cluster"]["replicas"].as_array().is_some_and(|replicas| replicas.iter().any(heard)) {
+            return leader?.parse().ok();
+        }
+    }
+    None
 }
 
 pub(super) async fn is_whole(members: &Members) -> bool {
@@ -44,17 +56,21 @@ pub(super) async fn is_whole(members: &Members) -> bool {
 
 /// The answer to a request of JetStream's API, through the first server that brings one.
 async fn api(members: &Members, what: &str, request: &str) -> Option<Value> {
-    let question = format!(
-        "CONNECT {{\"verbose\":false}}\r\nSUB answer.{0} 1\r\nPUB $JS.API.{what} answer.{0} {1}\r\n{request}\r\n",
-        rand_word(),
-        request.len()
-    );
     for address in members.addresses() {
-        if let Some(answer) = ask(address, &question, |text| payload(text).is_some()).await {
-            return payload(&answer);
+        if let Some(answer) = api_at(address, what, request).await {
+            return Some(answer);
         }
     }
     None
+}
+
+async fn api_at(address: SocketAddr, what: &str, request: &str) -> Option<Value> {
+    let inbox = fresh_subject();
+    let question = format!(
+        "CONNECT {{\"verbose\":false}}\r\nSUB {inbox} 1\r\nPUB $JS.API.{what} {inbox} {}\r\n{request}\r\n",
+        request.len()
+    );
+    payload(&ask(address, &question, |text| payload(text).is_some()).await?)
 }
 
 /// The payload of the first message in what a server said, once it is there whole.
@@ -66,7 +82,7 @@ fn payload(said: &str) -> Option<Value> {
 }
 
 /// A subject that no other question is answered on.
-fn rand_word() -> u128 {
-    use std::time::{SystemTime, UNIX_EPOCH};
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos())
+fn fresh_subject() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("answer.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

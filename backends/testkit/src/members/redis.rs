@@ -34,7 +34,7 @@ pub(super) fn plan_with_sentinels(number: usize, doors: &[[Proxy; 2]]) -> Server
     } else {
         let rules = format!(
             "dir {{dir}}\nsentinel monitor {MASTER} 127.0.0.1 {master} 2\n\
-             sentinel down-after-milliseconds {MASTER} {SILENCE_MS}\nsentinel failover-timeout {MASTER} 10000\n\
+             sentinel down-after-milliseconds {MASTER} {SILENCE_MS}\nsentinel failover-timeout {MASTER} 3000\n\
              sentinel announce-ip 127.0.0.1\nsentinel announce-port {own}\n"
         );
         ("sentinel.conf", rules)
