@@ -27,6 +27,7 @@ mod client_basics;
 mod client_cancel;
 mod client_loss;
 mod client_moves;
+mod client_reach;
 
 #[cfg(target_os = "linux")]
 mod cli;

@@ -1,21 +1,30 @@
 //! How client commands reach a broker: the flags that all of them take, and moving on to the next endpoint.
+//!
+//! Endpoints are tried side by side, as the client library does it: the first broker that answers is asked. One that
+//! answers and then can not do what is asked, because it is full, leaves, or closes the connection, is left for the next.
 
-use std::collections::VecDeque;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sixpin_client::{Error, Reach, Tried, another_may_do_it};
 use sixpin_core::name::{Lockspace, ResourceName};
 use sixpin_proto::v1;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::Status;
+use tonic::transport::Channel;
 
 use super::exit;
-use super::failure::{Failure, deepest, described, directions};
+use super::failure::{Failure, described, directions};
 use super::output::Format;
 
-/// How long one endpoint may take to accept a connection.
+/// What to do when no broker answers.
+pub const NAME_ANOTHER: &str = "start a broker with `sixpin serve`, or name one with `--endpoints` or SIXPIN_ENDPOINTS";
+/// What to do when brokers answer but can not do what is asked.
+pub const LOOK_AT_BROKERS: &str =
+    "see how the broker is with `sixpin status`, or name others with `--endpoints` or SIXPIN_ENDPOINTS";
+
+/// How long one endpoint may take to show that a broker answers there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long one endpoint may take to answer a request that only looks.
+/// How long a broker that answers may take for a request that only looks.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a command lets itself be sent to another broker: a session may move while it is looked for.
 const DIRECTIONS_MAX: usize = 3;
@@ -58,7 +67,7 @@ pub struct CommonArgs {
 /// Where brokers are.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Endpoints {
-    /// Brokers, tried in this order.
+    /// Brokers, tried in this order, each 250ms after the one before it; the first that answers is asked.
     #[arg(
         long = "endpoints",
         env = "SIXPIN_ENDPOINTS",
@@ -88,7 +97,7 @@ pub struct Space {
 /// Where administration is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AdminEndpoints {
-    /// Admin listeners of brokers, tried in this order.
+    /// Admin listeners of brokers, tried in this order, each 250ms after the one before it.
     #[arg(
         long = "admin-endpoint",
         env = "SIXPIN_ADMIN_ENDPOINTS",
@@ -201,72 +210,74 @@ impl Brokers {
         limit: Option<Duration>,
         call: impl AsyncFn(Channel) -> Result<T, Status>,
     ) -> Result<T, Failure> {
-        let mut detail = String::new();
-        let mut addresses: VecDeque<Address> = self.addresses.iter().cloned().collect();
-        let mut directions_left = DIRECTIONS_MAX;
-        while let Some(address) = addresses.pop_front() {
-            let channel = match connect(&address).await {
-                Ok(channel) => channel,
-                Err(failed) => {
-                    detail = failed;
-                    continue;
-                }
-            };
-            let answer = match limit {
-                Some(limit) => tokio::time::timeout(limit, call(channel)).await.unwrap_or_else(|_| {
-                    Err(Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(limit))))
-                }),
-                None => call(channel).await,
-            };
-            match answer {
+        let mut reach = self.reach();
+        while let Some((address, channel)) = reach.next().await {
+            match follow(address, channel, limit, &call).await {
                 Ok(answer) => return Ok(answer),
-                Err(status) if may_pass(&status) => detail = described(&status),
-                Err(status) => match directions(&status).and_then(|address| address.parse().ok()) {
-                    Some(address) if directions_left > 0 => {
-                        directions_left -= 1;
-                        addresses.push_front(address);
-                    }
-                    _ => return Err(Failure::refused(&status)),
-                },
+                Err((address, status)) if another_may_do_it(&status) => reach.failed(address, described(&status)),
+                Err((_, status)) => return Err(Failure::refused(&status)),
             }
         }
-        Err(self.unreachable(&detail))
+        Err(self.unreachable(reach.tried()))
     }
 
-    /// A connection to the first broker that accepts one.
+    /// A connection to the first broker that answers.
     pub async fn channel(&self) -> Result<(Address, Channel), Failure> {
-        let mut detail = String::new();
-        for address in &self.addresses {
-            match connect(address).await {
-                Ok(channel) => return Ok((address.clone(), channel)),
-                Err(failed) => detail = failed,
-            }
+        let mut reach = self.reach();
+        match reach.next().await {
+            Some((address, channel)) => Ok((Address(address), channel)),
+            None => Err(self.unreachable(reach.tried())),
         }
-        Err(self.unreachable(&detail))
     }
 
-    /// No broker answered.
-    pub fn unreachable(&self, detail: &str) -> Failure {
-        let tried: Vec<String> = self.addresses.iter().map(|address| format!("`{address}`")).collect();
+    fn reach(&self) -> Reach {
+        Reach::new(self.addresses.iter().map(Address::as_str), CONNECT_TIMEOUT)
+    }
+
+    /// No broker did what was asked.
+    fn unreachable(&self, tried: Vec<Tried>) -> Failure {
         let hint = if self.admin {
             "administration has a listener of its own: name it with `--admin-endpoint` or SIXPIN_ADMIN_ENDPOINTS"
         } else {
-            "start a broker with `sixpin serve`, or name one with `--endpoints` or SIXPIN_ENDPOINTS"
+            NAME_ANOTHER
         };
-        Failure::new(exit::UNREACHABLE, format_args!("no broker answered at {}: {detail}", tried.join(", "))).hint(hint)
+        Failure::new(exit::UNREACHABLE, Error::Unreachable { tried }).hint(hint)
     }
 }
 
-/// A connection to one address, or why there is none.
-pub async fn connect(address: &Address) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| deepest(&error))?;
-    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
-    endpoint.connect().await.map_err(|error| deepest(&error).to_lowercase())
+/// Asks one broker, and the one that it names if it says that another one has to. A failure names who failed.
+async fn follow<T>(
+    address: String,
+    channel: Channel,
+    limit: Option<Duration>,
+    call: &impl AsyncFn(Channel) -> Result<T, Status>,
+) -> Result<T, (String, Status)> {
+    let (mut address, mut channel) = (address, channel);
+    let mut directions_left = DIRECTIONS_MAX;
+    loop {
+        let status = match within(limit, call(channel)).await {
+            Ok(answer) => return Ok(answer),
+            Err(status) => status,
+        };
+        let there = directions(&status).and_then(|address| address.parse::<Address>().ok());
+        let Some(there) = there.filter(|_| directions_left > 0) else { return Err((address, status)) };
+        directions_left -= 1;
+        let mut reach = Reach::new([there.as_str()], CONNECT_TIMEOUT);
+        let Some(found) = reach.next().await else {
+            let what = reach.tried().pop().map(|tried| tried.what).unwrap_or_default();
+            return Err((there.to_string(), Status::unavailable(what)));
+        };
+        (address, channel) = found;
+    }
 }
 
-/// Whether another broker may answer better.
-fn may_pass(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+async fn within<T>(limit: Option<Duration>, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+            Err(Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(limit))))
+        }),
+        None => call.await,
+    }
 }
 
 #[cfg(test)]

@@ -96,6 +96,11 @@ impl Failure {
         message.into_iter().chain(hint).collect()
     }
 
+    /// What happened, in one sentence.
+    pub fn text(&self) -> &str {
+        self.message.as_deref().unwrap_or_default()
+    }
+
     /// Tells it on standard error.
     pub fn report(self) -> ExitCode {
         tell(&self.lines());
@@ -127,7 +132,9 @@ pub fn noted(message: impl Display) -> String {
 pub fn described(status: &Status) -> String {
     match said(status).map(|error| error.message).filter(|message| !message.is_empty()) {
         Some(message) => message,
-        None if status.message().is_empty() => deepest(status),
+        // What the transport says of itself is less than what it met.
+        None if status.source().is_some() => deepest(status),
+        None if status.message().is_empty() => status.code().description().to_owned(),
         None => status.message().to_owned(),
     }
 }

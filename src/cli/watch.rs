@@ -1,14 +1,14 @@
 //! `sixpin watch`: one line for each change of a resource.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use sixpin_core::name::ResourceName;
 use sixpin_proto::v1;
 use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
-use super::connect::{ANSWER_BYTES_MAX, ClientArgs};
-use super::failure::{Failure, described, warn};
+use super::connect::{ANSWER_BYTES_MAX, Brokers, ClientArgs};
+use super::failure::{Failure, described, note, warn};
 use super::output::{self, Format};
 use super::view::{self, ResourceView};
 
@@ -16,6 +16,10 @@ use super::view::{self, ResourceView};
 const NAMED_MAX: usize = 4;
 /// Rest before a broken stream is opened again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often it is said that no broker answers.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+type Changes = tonic::Streaming<v1::ResourceState>;
 
 /// What `sixpin watch` takes.
 #[derive(Debug, clap::Args)]
@@ -34,20 +38,14 @@ struct Change {
     resource: ResourceView,
 }
 
-/// Watches a resource until it is interrupted, at another broker when one goes.
+/// Watches a resource until it is interrupted, at another broker when one goes. Only at the beginning must there be one.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let brokers = args.client.brokers();
     let resource = args.client.common.space.resource(&args.resource);
     let request = v1::GetResourceRequest { resource: Some(resource) };
+    let mut stream = open(&brokers, &request).await?;
     let mut last: Option<v1::ResourceState> = None;
     loop {
-        let opened = brokers
-            .ask(async |channel| {
-                let mut inspect = InspectServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-                inspect.watch_resource(request.clone()).await
-            })
-            .await?;
-        let mut stream = opened.into_inner();
         let ended = loop {
             match stream.message().await {
                 Ok(Some(state)) => {
@@ -62,7 +60,36 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             }
         };
         warn(format_args!("{ended}, trying again"));
+        stream = open_again(&brokers, &request).await;
+    }
+}
+
+async fn open(brokers: &Brokers, request: &v1::GetResourceRequest) -> Result<Changes, Failure> {
+    let opened = brokers
+        .ask(async |channel| {
+            let mut inspect = InspectServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+            inspect.watch_resource(request.clone()).await
+        })
+        .await?;
+    Ok(opened.into_inner())
+}
+
+/// Tries until a broker answers.
+async fn open_again(brokers: &Brokers, request: &v1::GetResourceRequest) -> Changes {
+    let mut said: Option<Instant> = None;
+    loop {
         tokio::time::sleep(RETRY_AFTER).await;
+        match open(brokers, request).await {
+            Ok(stream) => {
+                note("watching again");
+                return stream;
+            }
+            Err(failure) if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) => {
+                said = Some(Instant::now());
+                warn(format_args!("{}, trying again", failure.text()));
+            }
+            Err(_) => {}
+        }
     }
 }
 

@@ -226,7 +226,7 @@ fn a_variable_that_is_set_to_nothing_is_none() {
     assert_eq!(said.status, Some(69), "{said:?}");
     // A broker may run where one is if nobody names another.
     let said = Said::from(program().env("SIXPIN_ENDPOINTS", "").arg("ls").output().unwrap());
-    assert!(said.status == Some(0) || said.stderr.contains("`127.0.0.1:6616`"), "{said:?}");
+    assert!(said.status == Some(0) || said.stderr.contains("answered at 127.0.0.1:6616 ("), "{said:?}");
     let said = Said::from(program().env("SIXPIN_ENDPOINTS", ",").arg("ls").output().unwrap());
     assert_eq!(said.status, Some(2), "what is no address is refused as ever: {said:?}");
 }
@@ -294,7 +294,7 @@ fn a_failure_is_one_sentence_and_a_hint() {
         assert_eq!((said.status, said.stdout.as_str()), (Some(69), ""), "{command:?}: {said:?}");
         let lines: Vec<&str> = said.stderr.lines().collect();
         assert_eq!(lines.len(), 2, "{said:?}");
-        assert!(lines[0].starts_with("error: no broker answered at `127.0.0.1:1`: ") && !lines[0].ends_with('.'));
+        assert!(lines[0].starts_with("error: no broker answered at 127.0.0.1:1 (") && !lines[0].ends_with('.'));
         assert!(lines[1].starts_with("hint: start a broker with `sixpin serve`"), "{said:?}");
     }
 }

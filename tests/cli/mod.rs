@@ -9,6 +9,7 @@ mod run_ends;
 mod run_family;
 mod run_loss;
 mod run_terminal;
+mod reach;
 mod bench;
 mod described;
 mod serve_check;

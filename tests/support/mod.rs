@@ -1,5 +1,6 @@
 //! Brokers in this process, and a client that speaks the proto files and nothing else.
 
+pub mod endpoints;
 pub mod hints;
 pub mod raw;
 pub mod store;

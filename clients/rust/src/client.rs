@@ -1,7 +1,10 @@
 //! Where brokers are, and how they are reached.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures::FutureExt as _;
 
 use crate::error::Error;
 use crate::session::SessionBuilder;
@@ -11,6 +14,9 @@ use crate::wake::Wake;
 pub const ENDPOINTS_VARIABLE: &str = "SIXPIN_ENDPOINTS";
 /// Where a broker is looked for when nothing names one.
 pub const ENDPOINTS_DEFAULT: &str = "127.0.0.1:6616";
+
+/// How long closing a client may take.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Knows the brokers of one store. Cheap to clone; opens any number of sessions.
 #[derive(Debug, Clone)]
@@ -65,6 +71,38 @@ impl Client {
         &self.settings.endpoints
     }
 
+    /// Runs `work` and closes the client when it has ended: by its end, by an error, or by a panic. What a program does
+    /// in `main` belongs in here, because `main` returns before anything that it dropped is released:
+    ///
+    /// ```no_run
+    /// # use sixpin_client::{Client, Error, Mode};
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Error> {
+    ///     let client = Client::from_env()?;
+    ///     client.run(work(&client)).await
+    /// }
+    ///
+    /// async fn work(client: &Client) -> Result<(), Error> {
+    ///     let session = client.session().open().await?;
+    ///     let guard = session.lock("report", Mode::EX).await?;
+    ///     guard.check()?; // an error here still releases the lock at once
+    ///     guard.release().await
+    /// }
+    /// ```
+    pub async fn run<F: Future>(&self, work: F) -> F::Output {
+        // Nothing of `work` is used after a panic: it goes on when the client is closed.
+        let ended = AssertUnwindSafe(work).catch_unwind().await;
+        self.close().await;
+        ended.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Closes every session that this client and its clones have opened, as [`crate::Session::close`] does, and waits for
+    /// those that were dropped before and are not closed yet: guards that were dropped are released, and brokers hear of
+    /// it. Takes at most 3 s; what no broker has acknowledged by then is free when its TTL has passed.
+    pub async fn close(&self) {
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.wake.close()).await;
+    }
+
     /// Prepares a session. Each session has a connection of its own: for more throughput than one gives, open several.
     pub fn session(&self) -> SessionBuilder {
         SessionBuilder::new(Arc::clone(&self.settings), Arc::clone(&self.wake))
@@ -78,14 +116,15 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How long one address may take to answer before the next one is tried. Default 3 s.
+    /// How long one address may take to answer before it is given up. The next one is tried beside it after 250 ms.
+    /// Default 3 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
     }
 
-    /// How long opening a session may take, over all addresses. Default 10 s.
+    /// How long opening a session may take, over all addresses, unless it says so itself. Default 10 s.
     #[must_use]
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
         self.settings.open_timeout = timeout;

@@ -37,13 +37,11 @@ pub enum Error {
     /// It may have happened. Only calls outside sessions end so: sessions repeat until they know.
     #[error("{0}")]
     Unknown(Refused),
-    /// No broker could be reached in time; nothing is held. Check the addresses, or try again.
-    #[error("no broker answered at {endpoints}: {detail}")]
+    /// No broker took the request in time; nothing is held. Check the addresses, or try again.
+    #[error("no broker answered at {}", listed(tried))]
     Unreachable {
-        /// The addresses that were tried, separated by commas.
-        endpoints: String,
-        /// What the last attempt met.
-        detail: String,
+        /// What was met at each address last.
+        tried: Vec<Tried>,
     },
     /// This program closed the session before. Open a new one.
     #[error("the session was closed by this program: open a new one")]
@@ -62,9 +60,9 @@ impl Error {
         }
     }
 
-    /// The wait ended without a grant.
+    /// The wait ended without a grant, whether somebody is known to be in the way or no broker could say so.
     pub fn is_timed_out(&self) -> bool {
-        self.has(Refusal::TimedOut)
+        self.has(Refusal::TimedOut) || self.has(Refusal::Undecided)
     }
 
     /// A try that could not be granted at once.
@@ -111,6 +109,20 @@ impl Error {
     }
 }
 
+/// What was met at an address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{address} ({what})")]
+pub struct Tried {
+    /// `host:port`.
+    pub address: String,
+    /// For people.
+    pub what: String,
+}
+
+fn listed(tried: &[Tried]) -> String {
+    tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// What a broker said when it refused a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -142,8 +154,10 @@ pub struct NotGranted {
 pub enum Refusal {
     /// A try that could not be granted at once.
     WouldWait,
-    /// The wait ended.
+    /// The wait ended, and somebody was in the way.
     TimedOut,
+    /// The wait ended before any broker could say whether it can be granted: brokers or their store do not answer.
+    Undecided,
     /// It could never have been granted: another conversion waits for this claim's own mode.
     Deadlock,
     /// It was cancelled.
@@ -155,6 +169,7 @@ impl std::fmt::Display for Refusal {
         f.write_str(match self {
             Self::WouldWait => "it would have to wait",
             Self::TimedOut => "the wait timed out",
+            Self::Undecided => "no broker could say in time whether it can be granted",
             Self::Deadlock => "it would deadlock with another conversion: release or convert down first",
             Self::Cancelled => "it was cancelled",
         })

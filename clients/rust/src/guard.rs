@@ -20,6 +20,9 @@ use crate::shared::{Claim, Command, Handle};
 /// One claim that is held. It keeps its session alive, and is released when it is dropped; to know that the release is
 /// done, or to write the value block with it, use [`Guard::release`].
 ///
+/// The release after a drop is made by a task of the runtime, a moment later. A program that ends in that moment does not
+/// release it, and others wait for the TTL: see [`crate::Client::run`].
+///
 /// It can be lost. Call [`Guard::check`] directly before each use of what it protects, or hand [`Guard::fence`] along.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard {
@@ -190,7 +193,9 @@ pub struct Convert<'a> {
 }
 
 impl Convert<'_> {
-    /// Waits at most this long, to the millisecond. Without it, waits for ever; zero is [`Self::no_wait`].
+    /// Waits at most this long, to the millisecond. Without it, waits for ever; zero is [`Self::no_wait`]. Once a broker
+    /// may have heard of it, only a broker can say which mode the claim has: where none answers it ends later than that,
+    /// at the latest with the session.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.request.timeout_ms = Some(milliseconds(wait));
         self

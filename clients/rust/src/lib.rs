@@ -20,6 +20,19 @@
 //! it is lost. Where even a moment between check and use is too long, hand [`Guard::fence`] to what the lock protects
 //! and let it refuse smaller ones.
 //!
+//! # When the program ends
+//!
+//! A guard that is dropped is released by a task of the runtime, a moment later. A program that ends in that moment, by
+//! returning from `main`, by a panic or by [`std::process::exit`], releases nothing: its locks are free when their TTL
+//! has passed. So do the work inside [`Client::run`], which closes the client whatever became of the work, a `?`
+//! included; or await [`Client::close`], [`Session::close`] or [`Guard::release`] before the end.
+//!
+//! # Waits
+//!
+//! [`SessionBuilder::timeout`] and [`LockRequest::wait`] are bounds: what they are given for ends within that time, and
+//! half a second for an answer on its way, whether brokers answer or not. A lock that ends so says whether somebody was
+//! in the way ([`Refusal::TimedOut`]) or no broker could tell ([`Refusal::Undecided`]).
+//!
 //! # Layout
 //!
 //! * [`Client`]: addresses of brokers, and where sessions are opened;
@@ -36,6 +49,7 @@ mod lock;
 pub mod logic;
 mod mode;
 mod operation;
+mod reach;
 mod session;
 mod shared;
 mod task;
@@ -43,11 +57,13 @@ mod unary;
 mod wake;
 
 pub use client::{Client, ClientBuilder, ENDPOINTS_DEFAULT, ENDPOINTS_VARIABLE};
-pub use error::{Blocker, Error, Loss, NotGranted, Refusal, Refused};
+pub use error::{Blocker, Error, Loss, NotGranted, Refusal, Refused, Tried};
 pub use guard::{Convert, Converting, Guard, Release, Releasing};
 pub use lock::{LockRequest, Locking};
 pub use logic::{ClaimEvent, Grant, Opened, State, ValueBlock};
 pub use mode::{Mode, UnknownMode};
+pub use reach::Reach;
 pub use session::{Session, SessionBuilder, SessionEvent, SessionEvents, StateWatch};
 /// The messages of the API, for what this crate does not wrap.
 pub use sixpin_proto::v1 as proto;
+pub use unary::another_may_do_it;

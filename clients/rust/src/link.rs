@@ -13,7 +13,8 @@ use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
 use crate::logic::LinkId;
-use crate::unary::{connect, describe};
+use crate::reach::connect;
+use crate::unary::describe;
 
 /// Longest message of a broker, in bytes: the answer to a resume names every claim of the session.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -32,7 +33,7 @@ type Calling = BoxFuture<'static, Result<Response<Streaming<v1::ServerMessage>>,
 
 enum Stage {
     Connecting(BoxFuture<'static, Result<Channel, String>>, Option<mpsc::UnboundedReceiver<v1::ClientMessage>>),
-    /// The call is made, and messages may be sent; the broker has not answered yet.
+    /// The call is made; the broker has not answered it yet.
     Calling(Calling),
     Open(Box<Streaming<v1::ServerMessage>>),
     Ended,
@@ -40,6 +41,7 @@ enum Stage {
 
 /// What happens on a link.
 pub(crate) enum Happened {
+    /// A broker has answered the call: it is alive, and messages may be sent.
     Connected,
     Received(Box<v1::ServerMessage>),
     /// Nothing comes after this. For people.
@@ -67,12 +69,14 @@ impl Link {
                     Ok(channel) => {
                         let Some(receiver) = receiver.take() else { return Poll::Pending };
                         self.stage = Stage::Calling(call(channel, receiver));
-                        return Poll::Ready(Happened::Connected);
                     }
                     Err(detail) => return self.ended(detail),
                 },
                 Stage::Calling(calling) => match ready!(calling.as_mut().poll(context)) {
-                    Ok(response) => self.stage = Stage::Open(Box::new(response.into_inner())),
+                    Ok(response) => {
+                        self.stage = Stage::Open(Box::new(response.into_inner()));
+                        return Poll::Ready(Happened::Connected);
+                    }
                     Err(status) => return self.ended(describe(&status)),
                 },
                 Stage::Open(stream) => {

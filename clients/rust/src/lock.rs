@@ -18,8 +18,8 @@ use crate::shared::{Command, Handle};
 ///
 /// # Errors
 ///
-/// [`Error::NotGranted`] if a try would have to wait, the wait timed out, or it was cancelled; [`Error::Lost`] if the
-/// session ended while it waited.
+/// [`Error::NotGranted`] if a try would have to wait, the wait timed out, or it was cancelled; [`Error::Unavailable`] if
+/// it timed out while a broker refused it for now; [`Error::Lost`] if the session ended while it waited.
 #[must_use = "nothing is asked for until this is awaited"]
 pub struct LockRequest {
     handle: Arc<Handle>,
@@ -38,7 +38,8 @@ impl LockRequest {
         }
     }
 
-    /// Waits at most this long, to the millisecond. Without it, waits for ever; zero is [`Self::try_lock`].
+    /// Waits at most this long, to the millisecond, whether brokers answer or not: a broker's answer, which says who is
+    /// in the way, may come half a second later. Without it, waits for ever; zero is [`Self::try_lock`].
     pub fn wait(mut self, wait: Duration) -> Self {
         self.request.timeout_ms = Some(milliseconds(wait));
         self
@@ -50,7 +51,8 @@ impl LockRequest {
         self.wait(left)
     }
 
-    /// Does not wait: granted at once or not at all.
+    /// Does not wait: granted at once or not at all. Where no broker says which within 2 s, it ends undecided:
+    /// [`crate::Refusal::Undecided`].
     pub fn try_lock(mut self) -> Self {
         self.request.timeout_ms = Some(0);
         self

@@ -27,11 +27,20 @@ pub struct SessionBuilder {
     label: String,
     lockspace: String,
     connection_bound: bool,
+    timeout: Duration,
 }
 
 impl SessionBuilder {
     pub(crate) fn new(settings: Arc<Settings>, wake: Arc<Wake>) -> Self {
-        Self { settings, wake, ttl: None, label: String::new(), lockspace: String::new(), connection_bound: false }
+        Self {
+            timeout: settings.open_timeout,
+            settings,
+            wake,
+            ttl: None,
+            label: String::new(),
+            lockspace: String::new(),
+            connection_bound: false,
+        }
     }
 
     /// How long the session lives without an acknowledged keepalive: 1 s to 1 h. Default: the broker's, 10 s.
@@ -62,18 +71,28 @@ impl SessionBuilder {
         self
     }
 
-    /// Opens the session at the first address that answers.
+    /// How long opening it may take, over all addresses: until then addresses are tried again and again. Default: the
+    /// client's `open_timeout`, 10 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Opens the session at the first broker that answers. Addresses are tried side by side, each 250 ms after the one
+    /// before it, so that one that hangs holds up nobody.
     ///
     /// # Errors
     ///
-    /// [`Error::Unreachable`] if none answers within the client's `open_timeout`; [`Error::Invalid`] for a TTL or a
+    /// [`Error::Unreachable`] if none opens it in time, with what was met at each address; [`Error::Limit`] if the
+    /// brokers that answered are full; [`Error::Invalid`] for a TTL or a
     /// name outside the limits.
     pub async fn open(self) -> Result<Session, Error> {
         let shared = Arc::new(Shared::new(self.settings.queued_max));
         let (sender, commands) = mpsc::unbounded_channel();
         let (opening, opened) = oneshot::channel();
         let (at_work, finished) = watch::channel(());
-        self.wake.register(sender.downgrade());
+        self.wake.register(sender.downgrade(), finished.clone());
         // The handle is what keeps the task alive, so a caller that gives up waiting ends it.
         let handle = Arc::new(Handle::new(Arc::clone(&shared), sender));
         let connect_timeout = self.settings.connect_timeout;
@@ -92,7 +111,7 @@ impl SessionBuilder {
             label: self.label.clone(),
             connection_bound: self.connection_bound,
             queued_max: self.settings.queued_max,
-            open_timeout: self.settings.open_timeout,
+            open_timeout: self.timeout,
             attempt_timeout: self.settings.connect_timeout,
             seed: RandomState::new().hash_one(0u8),
         }
@@ -216,7 +235,10 @@ impl Session {
     }
 
     /// Closes the session: waits for releases that are on their way, gives up everything else. Guards that are still
-    /// held are lost, as if their holder had died.
+    /// held are lost, as if their holder had died, and others are granted at once.
+    ///
+    /// It may take until the session's deadline if no broker answers: where that is too long, use
+    /// [`crate::Client::close`].
     ///
     /// # Errors
     ///

@@ -25,6 +25,9 @@ use crate::shared::{Claim, Command, Handle, Shared};
 /// How much is taken from one source before the others get their turn.
 const CHUNK: usize = 256;
 
+/// The longest that the timer is set to. A deadline that is later is looked at again then.
+const ALARM_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Who waits for an operation.
 enum Waiter {
     Lock(Arc<Handle>, oneshot::Sender<Result<Guard, Error>>),
@@ -386,7 +389,7 @@ impl Task {
         if self.alarm.is_some_and(|alarm| alarm <= deadline) {
             return;
         }
-        let wait = deadline.saturating_sub(clock::now());
+        let wait = deadline.saturating_sub(clock::now()).min(ALARM_MAX);
         self.sleep.as_mut().reset(Instant::now() + wait);
         self.alarm = Some(deadline);
     }

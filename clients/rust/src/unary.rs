@@ -1,23 +1,24 @@
 //! Calls outside sessions, for tools: the generated clients on a connection to the first broker that answers.
 
-use std::time::Duration;
+use std::error::Error as _;
 
 use prost::Message as _;
 use sixpin_proto::v1;
 use sixpin_proto::v1::admin_service_client::AdminServiceClient;
 use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::client::Client;
 use crate::error::{Error, Refused};
+use crate::reach::{Reach, innermost};
 
 /// The binary metadata that carries a [`v1::Error`].
 const ERROR_METADATA: &str = "sixpin-error-bin";
 
 impl Client {
-    /// Inspection at the first address that accepts a connection.
+    /// Inspection at the first broker that answers.
     ///
     /// # Errors
     ///
@@ -26,7 +27,7 @@ impl Client {
         Ok(InspectServiceClient::new(self.channel().await?).max_decoding_message_size(REPLY_BYTES_MAX))
     }
 
-    /// Administration at the first address that accepts a connection. Brokers serve it on a listener of its own: make a
+    /// Administration at the first broker that answers. Brokers serve it on a listener of its own: make a
     /// client with those addresses.
     ///
     /// # Errors
@@ -36,7 +37,7 @@ impl Client {
         Ok(AdminServiceClient::new(self.channel().await?))
     }
 
-    /// The lock service at the first address that accepts a connection, for `Hold` and the unary calls.
+    /// The lock service at the first broker that answers, for `Hold` and the unary calls.
     ///
     /// # Errors
     ///
@@ -45,24 +46,21 @@ impl Client {
         Ok(LockServiceClient::new(self.channel().await?))
     }
 
-    /// A connection to the first address that accepts one.
+    /// A connection to the first broker that answers. Addresses are tried side by side: see [`Reach`].
     ///
     /// # Errors
     ///
     /// [`Error::Unreachable`] if none does.
     pub async fn channel(&self) -> Result<Channel, Error> {
-        let mut detail = String::new();
-        for address in &self.settings.endpoints {
-            match connect(address, self.settings.connect_timeout).await {
-                Ok(channel) => return Ok(channel),
-                Err(failure) => detail = format!("{address}: {failure}"),
-            }
+        let mut reach = self.reach();
+        match reach.next().await {
+            Some((_, channel)) => Ok(channel),
+            None => Err(Error::Unreachable { tried: reach.tried() }),
         }
-        Err(Error::Unreachable { endpoints: self.settings.endpoints.join(","), detail })
     }
 
-    /// Makes a call at each address in turn until one answers it. Only for calls that may be repeated: an address that
-    /// failed may have carried it out.
+    /// Makes a call at one broker after the other until one can carry it out. Only for calls that may be repeated: a
+    /// broker that failed may have carried it out.
     ///
     /// # Errors
     ///
@@ -72,53 +70,60 @@ impl Client {
         F: Fn(Channel) -> R,
         R: Future<Output = Result<T, Status>>,
     {
-        let mut failure = None;
-        for address in &self.settings.endpoints {
-            let attempt = match connect(address, self.settings.connect_timeout).await {
-                Ok(channel) => call(channel).await.map_err(|status| Error::from(&status)),
-                Err(detail) => Err(Error::Unreachable { endpoints: address.clone(), detail }),
-            };
-            match attempt {
-                Err(error @ (Error::Unavailable(_) | Error::Unreachable { .. } | Error::Unknown(_))) => {
-                    failure = Some(error);
+        let mut reach = self.reach();
+        let mut refused = None;
+        while let Some((address, channel)) = reach.next().await {
+            match call(channel).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) if another_may_do_it(&status) => {
+                    reach.failed(address, describe(&status));
+                    refused = own_error(&status).map(Error::from_proto).or(refused);
                 }
-                other => return other,
+                Err(status) => return Err(Error::from(&status)),
             }
         }
-        Err(failure.unwrap_or_else(|| Error::Setting("no broker address is given".to_owned())))
+        Err(refused.unwrap_or_else(|| Error::Unreachable { tried: reach.tried() }))
+    }
+
+    /// Looks for brokers that answer, one after the other.
+    pub fn reach(&self) -> Reach {
+        Reach::new(self.settings.endpoints.iter().cloned(), self.settings.connect_timeout)
     }
 }
 
 /// Largest reply to an inspection, in bytes.
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Connects to one address.
-pub(crate) async fn connect(address: &str, timeout: Duration) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| error.to_string())?
-        .connect_timeout(timeout)
-        .tcp_nodelay(true);
-    endpoint.connect().await.map_err(|error| innermost(&error))
+/// Whether another broker may carry out what one has answered so: it is going, full, or cannot now, or its connection
+/// was closed, as a limit does.
+pub fn another_may_do_it(status: &Status) -> bool {
+    match own_error(status) {
+        Some(error) => matches!(
+            error.reason(),
+            v1::Reason::Unavailable | v1::Reason::Draining | v1::Reason::Limit | v1::Reason::Unknown
+        ),
+        None => matches!(
+            status.code(),
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::ResourceExhausted
+                | Code::Cancelled
+                | Code::Internal
+                | Code::Unknown
+        ),
+    }
 }
 
-/// The cause at the bottom of an error: what a person wants to read.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
+/// What a broker said machine-readably; absent if the way to it failed.
+fn own_error(status: &Status) -> Option<v1::Error> {
+    let bytes = status.metadata().get_bin(ERROR_METADATA)?.to_bytes().ok()?;
+    v1::Error::decode(bytes).ok()
 }
 
 impl From<&Status> for Error {
     /// A broker's own error if the status carries one; otherwise what the code means.
     fn from(status: &Status) -> Self {
-        let own = status
-            .metadata()
-            .get_bin(ERROR_METADATA)
-            .and_then(|value| value.to_bytes().ok())
-            .and_then(|bytes| v1::Error::decode(bytes).ok());
-        if let Some(error) = own {
+        if let Some(error) = own_error(status) {
             return Self::from_proto(error);
         }
         let refused = |reason| Refused { reason, message: describe(status), address: String::new() };
@@ -133,9 +138,13 @@ impl From<&Status> for Error {
     }
 }
 
-/// A status without an error of ours, for people.
+/// A status for people: what the broker said, or what went wrong on the way to it.
 pub(crate) fn describe(status: &Status) -> String {
-    if status.message().is_empty() { status.code().description().to_owned() } else { status.message().to_owned() }
+    match (status.source(), status.message()) {
+        (Some(cause), _) => innermost(cause),
+        (None, "") => status.code().description().to_owned(),
+        (None, message) => message.to_owned(),
+    }
 }
 
 impl From<Status> for Error {

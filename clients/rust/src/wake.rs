@@ -1,4 +1,5 @@
-//! Notices that the machine was suspended, and has the sessions look at the time at once.
+//! The sessions of a client: wakes them when the machine was suspended, so that they look at the time at once, and ends
+//! them when the program does.
 //!
 //! Timers stand still during suspend, so after it they fire too late by its length. One look at two clocks, four times a
 //! second for all sessions of a client, finds that out; each session then finds for itself whether its deadline passed.
@@ -6,7 +7,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use futures::future::join_all;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock;
@@ -23,21 +25,47 @@ pub(crate) struct Wake {
     watched: Mutex<Watched>,
 }
 
+#[derive(Debug)]
+struct Watch {
+    commands: mpsc::WeakUnboundedSender<Command>,
+    /// Its other end is held by whatever still works for the session.
+    finished: watch::Receiver<()>,
+}
+
 #[derive(Debug, Default)]
 struct Watched {
-    sessions: Vec<mpsc::WeakUnboundedSender<Command>>,
+    sessions: Vec<Watch>,
     /// Ends with the last session, and with its runtime.
     watcher: Option<JoinHandle<()>>,
 }
 
 impl Wake {
     /// Watches for one more session.
-    pub(crate) fn register(self: &Arc<Self>, session: mpsc::WeakUnboundedSender<Command>) {
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        commands: mpsc::WeakUnboundedSender<Command>,
+        finished: watch::Receiver<()>,
+    ) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.sessions.push(session);
+        watched.sessions.push(Watch { commands, finished });
         if watched.watcher.as_ref().is_none_or(JoinHandle::is_finished) {
             watched.watcher = Some(tokio::spawn(Arc::clone(self).watch()));
         }
+    }
+
+    /// Closes all sessions, and waits until nothing of them goes on: those included that have no handle any more and
+    /// are about to say so to their broker.
+    pub(crate) async fn close(&self) {
+        let finished: Vec<_> = {
+            let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            for session in watched.sessions.iter().filter_map(|session| session.commands.upgrade()) {
+                // The end of all work is waited for, not this answer.
+                let _ = session.send(Command::Close { reply: oneshot::channel().0 });
+            }
+            watched.sessions.iter().map(|session| session.finished.clone()).collect()
+        };
+        join_all(finished.into_iter().map(|mut finished| async move { while finished.changed().await.is_ok() {} }))
+            .await;
     }
 
     async fn watch(self: Arc<Self>) {
@@ -57,11 +85,11 @@ impl Wake {
     fn go_on(&self, wake: bool) -> bool {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.sessions.retain(|session| {
-            let session = session.upgrade();
-            if let Some(session) = session.as_ref().filter(|_| wake) {
-                let _ = session.send(Command::Wake);
+            if let Some(commands) = session.commands.upgrade().filter(|_| wake) {
+                let _ = commands.send(Command::Wake);
             }
-            session.is_some()
+            // Fails when nothing works for the session any more.
+            session.finished.has_changed().is_ok()
         });
         if watched.sessions.is_empty() {
             watched.watcher = None;

@@ -29,7 +29,7 @@
 //!
 //! * [`front`]: the loop of the front; `terminal`: who has the terminal; `signals`: which are whose; `pipe`: its end of
 //!   the pipes to the keeper;
-//! * [`keeper`]: the keeper takes the lock; `waiting`: how it shows for whom it waits; `held`: its loop while it has the
+//! * [`keeper`]: the keeper; `acquire`: how it takes the lock; `waiting`: how it shows for whom it waits; `held`: its loop while it has the
 //!   lock; `command`: its child; `front_pipe`: its end of the pipes;
 //! * [`starter`]: the starter;
 //! * `words`: what front and keeper tell each other; `voice`: what both tell people;
@@ -51,6 +51,7 @@ use super::failure::Failure;
 
 pub mod keeper;
 pub mod starter;
+mod acquire;
 mod cgroup;
 mod command;
 mod family;
@@ -77,9 +78,9 @@ The command has SIXPIN_RESOURCE, SIXPIN_LOCKSPACE, SIXPIN_MODE, SIXPIN_FENCE and
 
 The exit status is that of the command: 126 or 127 if it could not be started, 128 + n if signal n ended it (of SIGINT,
 SIGTERM, SIGHUP and SIGQUIT `run` ends itself, which a shell shows as 128 + n). Otherwise:
-  75  the lock was not granted in time, or its queue is full (see --conflict-exit-code)
+  75  the lock was not granted in time because others have it, or its queue is full (see --conflict-exit-code)
   74  the lock was lost, and the command was ended
-  69  no broker answered, or none could take the request
+  69  no broker answered in time, or none could take the request: nobody is known to have the lock
    2  the arguments make no sense, or the lock would wait for itself (`run` within `run`)
 
 A cron job that says nothing when it already runs elsewhere:
@@ -101,10 +102,11 @@ pub struct Args {
     /// Nobody else: mode ex, which is the default.
     #[arg(long, short = 'x')]
     exclusive: bool,
-    /// Wait at most this long for the lock, as in `10s`; absent: for ever.
+    /// Wait at most this long for the lock, as in `10s`, from the start of this program to the answer: a broker that can
+    /// not be reached is waited for as well, but no longer. Absent: for ever.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
     wait: Option<Duration>,
-    /// Do not wait for the lock.
+    /// Do not wait for the lock. A broker may take 3s to answer.
     #[arg(long)]
     no_wait: bool,
     /// The exit status when the lock is not granted in time.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sixpin_core::limits;
 
 use super::Task;
+use crate::runtime::clock;
 
 /// The first line to the keeper: what is to be locked and run, and how.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -17,7 +18,9 @@ pub(super) struct Order {
     pub(super) lockspace: String,
     pub(super) resource: String,
     pub(super) mode: String,
-    /// How long to wait; absent: for ever.
+    /// When the front was started: time since the start of the computer.
+    pub(super) started: Duration,
+    /// How long to wait from then on; absent: for ever; zero: not at all.
     pub(super) patience: Option<Duration>,
     pub(super) ttl: Duration,
     pub(super) kill_after: Duration,
@@ -86,6 +89,7 @@ impl Order {
             lockspace: args.space.lockspace.to_string(),
             resource: task.resource.to_string(),
             mode: args.mode().to_string(),
+            started: clock::now().boot,
             patience: args.patience(),
             ttl: args.ttl,
             kill_after: task.kill_after,
@@ -99,6 +103,11 @@ impl Order {
             small_pages: task.small_pages,
             front_group: getpgrp().as_raw(),
         }
+    }
+
+    /// It does not wait for others.
+    pub(super) fn is_try(&self) -> bool {
+        self.patience.is_some_and(|patience| patience.is_zero())
     }
 }
 

@@ -16,6 +16,10 @@ use crate::world::{Event, Place, World};
 /// Claims that a program has or wants at once.
 const CLAIMS_MAX: usize = 3;
 
+/// How much longer than its wait a lock may take to end, and how long a try may take: what the library promises.
+const ANSWER_MS: u64 = 500;
+const TRY_ENDS_MS: u64 = 2_000;
+
 /// What an operation was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Aim {
@@ -46,10 +50,14 @@ pub(crate) struct ClientNode {
     /// How fast its clock runs, in thousandths.
     rate: u64,
     pub(crate) paused_until: Time,
+    /// The same, whatever was healed: what was put off to the end of a pause comes then all the same.
+    asleep_until: Time,
     /// The tick to come.
     tick: Option<Place>,
     next_operation: u64,
     aims: BTreeMap<OperationId, Aim>,
+    /// When locks that do not wait for ever are over at the latest, by its clock.
+    ends: BTreeMap<OperationId, Duration>,
     pub(crate) held: BTreeMap<u64, Held>,
     closing: bool,
     /// Its session, once it is open.
@@ -70,9 +78,11 @@ impl ClientNode {
             life: 0,
             rate: [990, 1_000, 1_010][rng.usize(..3)],
             paused_until: 0,
+            asleep_until: 0,
             tick: None,
             next_operation: 1,
             aims: BTreeMap::new(),
+            ends: BTreeMap::new(),
             held: BTreeMap::new(),
             closing: false,
             session: None,
@@ -156,6 +166,7 @@ impl World {
         node.life += 1;
         node.valid_until = Duration::ZERO;
         node.aims.clear();
+        node.ends.clear();
         node.held.clear();
         node.closing = false;
         node.session = None;
@@ -173,6 +184,7 @@ impl World {
             node.uncounted += until.saturating_sub(node.paused_until.max(self.now));
         }
         node.paused_until = node.paused_until.max(until);
+        node.asleep_until = node.asleep_until.max(until);
     }
 
     /// The process dies without a word.
@@ -282,6 +294,7 @@ impl World {
     }
 
     fn completed(&mut self, client: usize, id: OperationId, result: Result<Done, sixpin_client::Error>) {
+        self.check_wait(client, id);
         let Some(aim) = self.clients[client].aims.remove(&id) else { return };
         self.trace(|| format!("c{client} {aim:?} ends: {result:?}"));
         match (aim, result) {
@@ -314,6 +327,17 @@ impl World {
                 self.clients[client].held.remove(&claim);
             }
             _ => {}
+        }
+    }
+
+    /// A wait is a bound, whatever brokers and the network do; only the process itself can stand still.
+    fn check_wait(&mut self, client: usize, id: OperationId) {
+        let node = &mut self.clients[client];
+        let Some(end) = node.ends.remove(&id) else { return };
+        let end = node.real(end);
+        if node.asleep_until < end && self.now > end + 10 * MS {
+            let late = (self.now - end) / MS;
+            self.check.fail(format!("c{client} heard of {id:?} {late} ms after its wait was over"));
         }
     }
 
@@ -426,6 +450,11 @@ impl World {
             1 => Some(self.rng.u64(10..800)),
             _ => None,
         };
+        if let Some(timeout) = timeout_ms {
+            let wait = Duration::from_millis(if timeout == 0 { TRY_ENDS_MS } else { timeout + ANSWER_MS });
+            let node = &mut self.clients[client];
+            node.ends.insert(id, node.clock(self.now) + wait);
+        }
         let lockspace = self.plan.lockspace(resource).to_owned();
         let request = Box::new(v1::LockRequest {
             resource: Some(v1::Resource { lockspace, name: format!("r{resource}") }),

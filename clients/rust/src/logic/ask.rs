@@ -23,9 +23,9 @@ impl Machine {
             return;
         }
         let wait_until = wait_until(now, request.timeout_ms);
+        self.note_wait(now, id, request.timeout_ms);
         self.operations.insert(id, Place::Unsent(Asking { request, wait_until }));
         self.normal.push_back(Job::Lock(id));
-        self.note_wait(wait_until);
     }
 
     pub(super) fn ask_convert(
@@ -46,7 +46,7 @@ impl Machine {
             out.push(Output::Complete { id, result: Err(error) });
             return;
         }
-        let wait_until = wait_until(now, request.timeout_ms);
+        let (wait_until, timeout_ms) = (wait_until(now, request.timeout_ms), request.timeout_ms);
         let Some(claim) = self.claims.get_mut(&number) else { return };
         let pending = Pending {
             waiter: Some(id),
@@ -56,6 +56,7 @@ impl Machine {
             wait_until,
             withdraw: Withdraw::No,
             doubt: false,
+            refused: None,
             failures: 0,
         };
         self.operations.insert(id, Place::Claim(number));
@@ -65,7 +66,7 @@ impl Machine {
         } else {
             claim.behind.push_back(pending);
         }
-        self.note_wait(wait_until);
+        self.note_wait(now, id, timeout_ms);
     }
 
     /// Whether more can be asked for.
@@ -93,14 +94,6 @@ impl Machine {
             _ => true,
         });
         self.stale = 0;
-    }
-
-    fn note_wait(&mut self, wait_until: Option<Duration>) {
-        if !self.links.usable()
-            && let Some(until) = wait_until
-        {
-            self.wait_due = Some(self.wait_due.map_or(until, |due| due.min(until)));
-        }
     }
 
     pub(super) fn ask_unlock(
@@ -217,6 +210,7 @@ impl Machine {
     /// Nobody waits for an operation any more. Whatever comes of it is undone, except that a claim keeps the mode that
     /// a conversion gave it.
     pub(super) fn abandon(&mut self, id: OperationId) {
+        self.waits.forget(id);
         match self.operations.remove(&id) {
             Some(Place::Unsent(_)) => self.stale += 1,
             Some(Place::Claim(number)) => {
@@ -294,7 +288,7 @@ impl Machine {
     }
 }
 
-/// When a wait ends. A try ends when a broker says so, and waits for a broker like everything else.
+/// When a wait ends, as brokers are told. A try ends when a broker says so.
 fn wait_until(now: Duration, timeout_ms: Option<u64>) -> Option<Duration> {
     timeout_ms.filter(|ms| *ms > 0).map(|ms| now.saturating_add(Duration::from_millis(ms)))
 }

@@ -60,6 +60,8 @@ pub(super) struct Pending {
     pub(super) withdraw: Withdraw,
     /// An earlier copy of it may have happened, so that a refusal of a later one proves nothing.
     pub(super) doubt: bool,
+    /// What a broker said that refused it for now, if it certainly did not happen.
+    pub(super) refused: Option<Box<v1::Error>>,
     /// How often it was refused for now.
     pub(super) failures: u32,
 }

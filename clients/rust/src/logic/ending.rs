@@ -51,7 +51,7 @@ impl Machine {
         self.phase = Phase::Lost { loss, unconfirmed, farewell };
         self.told = State::Lost(loss);
         out.push(Output::State(self.told));
-        self.links.give_up_attempt(out);
+        self.give_up_attempts(out);
         self.end_operations(&Error::Lost(loss), out);
     }
 
@@ -76,7 +76,6 @@ impl Machine {
         self.retries.clear();
         self.flights.clear();
         self.asked = 0;
-        self.wait_due = None;
     }
 
     /// When the program has let go of everything that was lost, the broker hears of it, so that others need not wait
@@ -102,7 +101,7 @@ impl Machine {
     pub(super) fn close(&mut self, out: &mut Vec<Output>) {
         match &self.phase {
             Phase::Opening { .. } => {
-                self.links.give_up_attempt(out);
+                self.give_up_attempts(out);
                 self.phase = Phase::Closed;
                 self.end_operations(&Error::Closed, out);
                 self.told = State::Closed;
@@ -138,7 +137,7 @@ impl Machine {
                 self.phase = Phase::Closing { give_up };
                 self.told = State::Closed;
                 out.push(Output::State(State::Closed));
-                self.links.give_up_attempt(out);
+                self.give_up_attempts(out);
                 self.end_operations(&Error::Closed, out);
                 if self.send(Body::Close(v1::Close::default()), Flight::Close, out).is_none() {
                     // It holds nothing, and its broker forgets it by itself.

@@ -16,6 +16,7 @@ impl Machine {
     /// Tells the program, if it still waits.
     pub(super) fn answer(&mut self, id: OperationId, result: Result<Done, Error>, out: &mut Vec<Output>) {
         if self.operations.remove(&id).is_some() {
+            self.waits.forget(id);
             out.push(Output::Complete { id, result });
         }
     }
@@ -64,6 +65,10 @@ impl Machine {
         match completion.status() {
             v1::Status::Granted => self.lock_granted(completion, out),
             v1::Status::Gone | v1::Status::Lost => self.lock_gone(now, number, out),
+            // A broker that could not look says so by naming nobody.
+            v1::Status::TimedOut if completion.blockers.is_empty() && !self.is_queued(number) => {
+                self.end_lock(number, Err(undecided(None)), out);
+            }
             _ => self.end_lock(number, Err(not_granted(completion, None)), out),
         }
     }
@@ -92,7 +97,7 @@ impl Machine {
     pub(super) fn lock_gone(&mut self, now: Duration, number: u64, out: &mut Vec<Output>) {
         let Some(pending) = self.claims.get(&number).and_then(|claim| claim.pending.as_ref()) else { return };
         if pending.wait_until.is_some_and(|until| now >= until) {
-            self.end_lock(number, Err(timed_out(None)), out);
+            self.end_lock(number, Err(undecided(None)), out);
         } else if pending.withdraw != Withdraw::No {
             self.end_lock(number, Err(cancelled(None)), out);
         } else if pending.stage == Stage::Queued {
@@ -237,6 +242,11 @@ impl Machine {
         }
     }
 
+    fn is_queued(&self, number: u64) -> bool {
+        let pending = self.claims.get(&number).and_then(|claim| claim.pending.as_ref());
+        pending.is_some_and(|pending| pending.stage == Stage::Queued)
+    }
+
     /// Whether a claim that the session knows is granted to the program.
     pub(super) fn held_claim(&self, number: u64) -> Option<&Claim> {
         self.claims.get(&number).filter(|claim| claim.held && claim.lost.is_none() && claim.release.is_none())
@@ -246,6 +256,11 @@ impl Machine {
 /// A wait that ended here.
 pub(super) fn timed_out(mode: Option<Mode>) -> Error {
     ended(Refusal::TimedOut, mode)
+}
+
+/// A wait that ended here, and nobody is known to be in the way.
+pub(super) fn undecided(mode: Option<Mode>) -> Error {
+    ended(Refusal::Undecided, mode)
 }
 
 /// An operation that was withdrawn before a broker heard of it.

@@ -1,15 +1,16 @@
-//! Connections: the one that is used, the one that is tried, and when to try another.
+//! The connection that is used, and when to look for another one.
 
 use std::time::Duration;
 
 use sixpin_proto::v1;
 use sixpin_proto::v1::client_message::Body;
 
+use super::attempts::Attempts;
 use super::machine::{Machine, Phase};
 use super::planted::Bug;
 use super::send::Flight;
 use super::words::{LinkId, Output, State};
-use crate::error::{Error, Loss};
+use crate::error::Loss;
 
 /// A stream to a broker.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(super) struct Link {
     /// The newest request number on it.
     requests: u64,
     /// When it was attached.
-    attached_at: Duration,
+    pub(super) attached_at: Duration,
 }
 
 impl Link {
@@ -29,22 +30,11 @@ impl Link {
     }
 }
 
-/// A stream that is being opened, or on which an open or a resume was sent.
-#[derive(Debug)]
-pub(super) struct Attempt {
-    pub(super) link: Link,
-    /// The open or resume: its request number and when it was sent.
-    pub(super) asked: Option<(u64, Duration)>,
-    give_up: Duration,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Links {
     /// The broker on it answered our open or newest move.
     pub(super) attached: Option<Link>,
-    pub(super) attempt: Option<Attempt>,
-    /// When to start the next attempt.
-    next_attempt: Option<Duration>,
+    pub(super) attempts: Attempts,
     /// The attached broker is to be left: nothing but keepalives is sent there.
     pub(super) leaving: Leaving,
     made: u64,
@@ -62,48 +52,35 @@ pub(super) enum Leaving {
 }
 
 impl Links {
-    /// When something is to be done about connections.
-    pub(super) fn due(&self) -> Option<Duration> {
-        match &self.attempt {
-            Some(attempt) => Some(attempt.give_up),
-            None => self.next_attempt,
-        }
+    /// A new link to this address.
+    pub(super) fn make(&mut self, address: String, now: Duration) -> Link {
+        self.made += 1;
+        Link { id: LinkId(self.made), address, requests: 0, attached_at: now }
     }
 
     pub(super) fn is_attached(&self, link: LinkId) -> bool {
         self.attached.as_ref().is_some_and(|attached| attached.id == link)
     }
 
-    pub(super) fn is_attempt(&self, link: LinkId) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| attempt.link.id == link)
-    }
-
     /// Requests can be sent and will be answered, as far as is known.
     pub(super) fn usable(&self) -> bool {
         self.attached.is_some() && self.leaving == Leaving::No
     }
-
-    pub(super) fn give_up_attempt(&mut self, out: &mut Vec<Output>) {
-        self.next_attempt = None;
-        if let Some(attempt) = self.attempt.take() {
-            out.push(Output::Disconnect { link: attempt.link.id });
-        }
-    }
 }
 
 impl Machine {
-    /// Starts, gives up and repeats attempts, as time asks for it.
+    /// Looks for a broker, as time asks for it.
     pub(super) fn drive_links(&mut self, now: Duration, out: &mut Vec<Output>) {
         match &mut self.phase {
             Phase::Opening { until, .. } => {
                 let first = until.is_none();
-                let until = *until.get_or_insert(now + self.config.open_timeout);
+                let until = *until.get_or_insert(now.saturating_add(self.config.open_timeout));
                 if now >= until {
                     self.fail_open(None, out);
                     return;
                 }
                 if first {
-                    self.links.next_attempt = Some(now);
+                    self.links.attempts.start_at(now);
                 }
             }
             Phase::Live(life) => {
@@ -113,41 +90,7 @@ impl Machine {
             }
             Phase::Closing { .. } | Phase::Lost { .. } | Phase::Closed => return,
         }
-        if self.links.attempt.as_ref().is_some_and(|attempt| now >= attempt.give_up) {
-            self.note_failure("no answer in time");
-            self.links.give_up_attempt(out);
-            self.try_again(now);
-        }
-        if self.links.attempt.is_none() && self.links.next_attempt.is_some_and(|at| now >= at) {
-            self.start_attempt(now, out);
-        }
-    }
-
-    fn start_attempt(&mut self, now: Duration, out: &mut Vec<Output>) {
-        self.links.next_attempt = None;
-        let Some(address) = self.route.next_address() else { return };
-        let patience = match &self.phase {
-            // Each attempt gets a third of what is left, so that one silent endpoint cannot take it all.
-            Phase::Live(life) => {
-                let left = life.valid_until.saturating_sub(now) / 3;
-                left.max(life.ttl / 20).max(Duration::from_millis(50)).min(life.patience())
-            }
-            _ => self.config.attempt_timeout,
-        };
-        self.links.made += 1;
-        let id = LinkId(self.links.made);
-        out.push(Output::Connect { link: id, address: address.clone() });
-        self.links.attempt = Some(Attempt {
-            link: Link { id, address, requests: 0, attached_at: now },
-            asked: None,
-            give_up: now + patience,
-        });
-    }
-
-    /// An attempt failed: the next one after a pause.
-    pub(super) fn try_again(&mut self, now: Duration) {
-        self.route.failed();
-        self.links.next_attempt = Some(now + self.route.pause(self.ttl()));
+        self.drive_attempts(now, out);
     }
 
     /// Looks for another broker. The attached one keeps getting keepalives until the move is sent.
@@ -155,15 +98,10 @@ impl Machine {
         if self.config.connection_bound || self.links.attached.is_none() {
             return;
         }
-        if self.links.leaving == Leaving::No {
-            self.note_waits();
-        }
         if self.links.leaving != Leaving::Told {
             self.links.leaving = why;
         }
-        if self.links.attempt.is_none() && self.links.next_attempt.is_none() {
-            self.links.next_attempt = Some(now + self.route.pause(self.ttl()));
-        }
+        self.look_for_a_broker(now);
     }
 
     /// The attached broker says that it goes, or that the session is not there. Stays if there is nowhere else to go.
@@ -172,34 +110,6 @@ impl Machine {
         self.route.hint(addresses, &here);
         if must || self.route.has_other(&here) {
             self.leave(now, Leaving::Told);
-        }
-    }
-
-    /// The stream of the attempt is open: ask for the session on it. A move counts from this moment, so the former link
-    /// is dropped with it.
-    pub(super) fn connected(&mut self, now: Duration, link: LinkId, out: &mut Vec<Output>) {
-        if !self.links.is_attempt(link) {
-            return;
-        }
-        let messages = match &self.phase {
-            Phase::Opening { .. } => vec![Body::Open(v1::OpenRequest {
-                ttl_ms: self.config.ttl_ms,
-                lockspace: self.config.lockspace.clone(),
-                label: self.config.label.clone(),
-                connection_bound: self.config.connection_bound,
-            })],
-            Phase::Live(_) => {
-                self.detach(out);
-                self.resume_requests(now, out).into_iter().map(Body::Resume).collect()
-            }
-            _ => return,
-        };
-        let Some(attempt) = &mut self.links.attempt else { return };
-        for body in messages {
-            // The last one is answered.
-            let request = attempt.link.next_request();
-            attempt.asked = Some((request, now));
-            out.push(Output::Send { link, message: Box::new(v1::ClientMessage { request, body: Some(body) }) });
         }
     }
 
@@ -216,10 +126,8 @@ impl Machine {
     }
 
     pub(super) fn disconnected(&mut self, now: Duration, link: LinkId, detail: &str, out: &mut Vec<Output>) {
-        if self.links.is_attempt(link) {
-            self.note_failure(detail);
-            self.links.attempt = None;
-            self.try_again(now);
+        if self.links.attempts.find(link).is_some() {
+            self.attempt_ended(now, link, detail);
         } else if self.links.is_attached(link) {
             self.cut(now, out);
         }
@@ -241,39 +149,11 @@ impl Machine {
                 } else {
                     self.route.failed();
                 }
-                if self.links.attempt.is_none() && self.links.next_attempt.is_none() {
-                    self.links.next_attempt = Some(now + self.route.pause(self.ttl()));
-                }
-                self.note_waits();
+                self.look_for_a_broker(now);
             }
             Phase::Closing { .. } => self.end_closed(out),
             Phase::Lost { .. } => self.drive_farewell(out),
             Phase::Opening { .. } | Phase::Closed => {}
-        }
-    }
-
-    /// The attempt succeeded.
-    pub(super) fn attach(&mut self, now: Duration, requests_max: u32) {
-        if let Some(mut attempt) = self.links.attempt.take() {
-            attempt.link.attached_at = now;
-            self.links.attached = Some(attempt.link);
-        }
-        self.links.leaving = Leaving::No;
-        self.links.next_attempt = None;
-        self.wait_due = None;
-        self.window = super::send::window(requests_max);
-    }
-
-    /// Remembers why opening has not succeeded yet.
-    pub(super) fn note_failure(&mut self, detail: &str) {
-        let Phase::Opening { failure, .. } = &mut self.phase else { return };
-        // What a broker said tells more than that another one is out of reach.
-        if matches!(failure, None | Some(Error::Unreachable { .. })) {
-            let address = self.links.attempt.as_ref().map_or("", |attempt| attempt.link.address.as_str());
-            *failure = Some(Error::Unreachable {
-                endpoints: self.config.endpoints.join(","),
-                detail: format!("{address}: {detail}"),
-            });
         }
     }
 
@@ -328,8 +208,7 @@ impl Machine {
         if self.links.leaving == Leaving::Silent {
             // No move was sent, so this broker still counts: stay.
             self.links.leaving = Leaving::No;
-            self.links.give_up_attempt(out);
-            self.wait_due = None;
+            self.give_up_attempts(out);
         }
         for number in kept.lost_claims {
             if self.planted.has(Bug::LossIgnored) {

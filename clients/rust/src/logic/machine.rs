@@ -9,8 +9,9 @@ use super::links::Links;
 use super::planted::Planted;
 use super::route::Route;
 use super::send::Flight;
+use super::waits::Waits;
 use super::words::{Config, Input, OperationId, Output, State};
-use crate::error::{Error, Loss};
+use crate::error::{Error, Loss, Tried};
 
 /// One session on the client's side.
 ///
@@ -55,8 +56,8 @@ pub struct Machine {
     pub(super) window: usize,
     /// Claims that are asked for and not answered.
     pub(super) asked: usize,
-    /// Without a broker, waits end here: the earliest of them.
-    pub(super) wait_due: Option<Duration>,
+    /// When the waits for locks and conversions end.
+    pub(super) waits: Waits,
 
     /// The program is done with the session.
     pub(super) closing: bool,
@@ -71,7 +72,10 @@ pub(super) enum Phase {
     /// `until` is set by the first tick.
     Opening {
         until: Option<Duration>,
-        failure: Option<Error>,
+        /// What a broker said that is full.
+        full: Option<Error>,
+        /// What was met at each address last.
+        tried: Vec<Tried>,
     },
     Live(Life),
     /// Close is sent: everything was given up before.
@@ -116,7 +120,7 @@ impl Machine {
         Self {
             route: Route::new(config.endpoints.clone(), config.seed),
             config,
-            phase: Phase::Opening { until: None, failure: None },
+            phase: Phase::Opening { until: None, full: None, tried: Vec::new() },
             links: Links::default(),
             identity: None,
             move_number: 0,
@@ -134,7 +138,7 @@ impl Machine {
             flights: BTreeMap::new(),
             window: 0,
             asked: 0,
-            wait_due: None,
+            waits: Waits::default(),
             closing: false,
             told: State::Opening,
             over: false,
@@ -193,7 +197,8 @@ impl Machine {
             Phase::Closing { give_up } => Some(*give_up),
             Phase::Lost { .. } | Phase::Closed => None,
         };
-        [phase, self.keepalive_due(), self.links.due(), self.retry_due(), self.wait_due].into_iter().flatten().min()
+        let wait = self.wait_due();
+        [phase, self.keepalive_due(), self.links.attempts.due(), self.retry_due(), wait].into_iter().flatten().min()
     }
 
     /// How sure the session is of its life, as last told.

@@ -9,6 +9,7 @@
 //! * [`planted`]: wrong versions of the rules, for the simulation alone.
 
 mod ask;
+mod attempts;
 mod claim;
 mod ending;
 mod finish;
@@ -20,6 +21,7 @@ mod receive;
 mod resume;
 mod route;
 mod send;
+mod waits;
 mod words;
 
 pub use life::valid_until;

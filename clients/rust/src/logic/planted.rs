@@ -16,6 +16,8 @@ pub enum Bug {
     UnansweredKeepsNumber,
     /// A conversion whose wait ends without a broker counts as not granted, although a broker may have granted it.
     ConversionEndedAlone,
+    /// A wait ends only when the attached broker says so, however long it is silent.
+    WaitLeftToTheBroker,
     /// A release that was not answered before a move counts as done.
     ReleaseNotRepeated,
 }
@@ -28,6 +30,7 @@ impl Bug {
         Self::MoveNumberReused,
         Self::UnansweredKeepsNumber,
         Self::ConversionEndedAlone,
+        Self::WaitLeftToTheBroker,
         Self::ReleaseNotRepeated,
     ];
 }

@@ -6,7 +6,7 @@ use sixpin_proto::v1;
 use sixpin_proto::v1::server_message::Body;
 
 use super::claim::{Claim, Job, Pending, Release, Stage, Waiter, Withdraw};
-use super::finish::{cancelled, timed_out};
+use super::finish::cancelled;
 use super::machine::Machine;
 use super::planted::Bug;
 use super::send::Flight;
@@ -16,8 +16,8 @@ use crate::mode::Mode;
 
 impl Machine {
     pub(super) fn received(&mut self, now: Duration, link: LinkId, message: v1::ServerMessage, out: &mut Vec<Output>) {
-        if self.links.is_attempt(link) {
-            self.attempt_answered(now, message, out);
+        if self.links.attempts.find(link).is_some() {
+            self.attempt_answered(now, link, message, out);
         } else if self.links.is_attached(link) {
             let flight = self.flights.remove(&message.request);
             if let Some(body) = message.body {
@@ -173,6 +173,7 @@ impl Machine {
         }
         pending.stage = Stage::Ready;
         pending.failures += 1;
+        pending.refused = (!pending.doubt).then(|| Box::new(error.clone()));
         let failures = pending.failures;
         // What certainly did not happen may end here.
         let certain = !pending.doubt;
@@ -180,7 +181,8 @@ impl Machine {
         if certain && pending.withdraw != Withdraw::No {
             self.end_operation(number, Err(cancelled(None)), out);
         } else if certain && over {
-            self.end_operation(number, Err(timed_out(None)), out);
+            // Nobody is known to be in the way: what the broker says is the reason.
+            self.end_operation(number, Err(Error::from_proto(error)), out);
         } else if certain && staying && pending.is_try() {
             self.end_operation(number, Err(Error::from_proto(error)), out);
         } else {

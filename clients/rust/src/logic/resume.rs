@@ -12,41 +12,45 @@ use super::life::{Life, valid_until};
 use super::machine::{Identity, Machine, Phase};
 use super::planted::Bug;
 use super::send::VOID_MAX;
-use super::words::{Opened, OperationId, Output, State};
+use super::words::{LinkId, Opened, OperationId, Output, State};
 use crate::error::{Error, Loss};
 use crate::mode::Mode;
 
 impl Machine {
     /// An answer on the link of an attempt. Only the answer to the open or resume that was sent there counts.
-    pub(super) fn attempt_answered(&mut self, now: Duration, message: v1::ServerMessage, out: &mut Vec<Output>) {
-        let Some((request, sent)) = self.links.attempt.as_ref().and_then(|attempt| attempt.asked) else { return };
+    pub(super) fn attempt_answered(
+        &mut self,
+        now: Duration,
+        link: LinkId,
+        message: v1::ServerMessage,
+        out: &mut Vec<Output>,
+    ) {
+        let Some((request, sent)) = self.links.attempts.find(link).and_then(|attempt| attempt.asked) else { return };
         match message.body {
             Some(Body::Lost(lost)) if lost.claims.is_empty() => self.lose(Loss::from_proto(lost.reason()), out),
             _ if message.request != request => {}
-            Some(Body::Opened(opened)) => self.opened(now, sent, opened, out),
-            Some(Body::Resumed(resumed)) => self.resumed(now, sent, resumed, out),
-            Some(Body::Error(error)) => self.attempt_refused(now, error, out),
+            Some(Body::Opened(opened)) => self.opened(now, link, sent, opened, out),
+            Some(Body::Resumed(resumed)) => self.resumed(now, link, sent, resumed, out),
+            Some(Body::Error(error)) => self.attempt_refused(now, link, error, out),
             _ => {}
         }
     }
 
-    fn opened(&mut self, now: Duration, sent: Duration, opened: v1::Opened, out: &mut Vec<Output>) {
+    fn opened(&mut self, now: Duration, link: LinkId, sent: Duration, opened: v1::Opened, out: &mut Vec<Output>) {
         if !matches!(self.phase, Phase::Opening { .. }) {
             return;
         }
         let ttl = Duration::from_millis(u64::from(opened.ttl_ms));
         if now >= valid_until(sent, ttl) {
             // It is of no use any more, and ends by itself. Open another one.
-            self.note_failure("the answer came too late");
-            self.links.give_up_attempt(out);
-            self.try_again(now);
+            self.attempt_failed(now, link, "the answer came too late", out);
             return;
         }
+        self.attach(now, link, opened.requests_max, out);
         let life = Life::new(ttl, Duration::from_millis(u64::from(opened.keepalive_ms)), sent);
         let until = life.valid_until;
         self.phase = Phase::Live(life);
         self.identity = Some(Identity { session: opened.session.clone(), secret: opened.secret });
-        self.attach(now, opened.requests_max);
         let address = self.links.attached.as_ref().map(|link| link.address.clone()).unwrap_or_default();
         out.push(Output::ValidUntil(until));
         self.told = State::Safe;
@@ -60,18 +64,19 @@ impl Machine {
         }));
     }
 
-    fn attempt_refused(&mut self, now: Duration, error: v1::Error, out: &mut Vec<Output>) {
-        let reason = error.reason();
-        if let Phase::Opening { failure, .. } = &mut self.phase {
-            let here = self.links.attempt.as_ref().map(|attempt| attempt.link.address.clone()).unwrap_or_default();
+    fn attempt_refused(&mut self, now: Duration, link: LinkId, error: v1::Error, out: &mut Vec<Output>) {
+        let here = self.links.attempts.find(link).map(|attempt| attempt.link.address.clone()).unwrap_or_default();
+        let (reason, what) = (error.reason(), error.message.clone());
+        self.links.attempts.refused(link);
+        if let Phase::Opening { full, .. } = &mut self.phase {
             self.route.hint([error.address.clone()], &here);
-            let error = Error::from_proto(error);
-            let passes = matches!(error, Error::Unavailable(_) | Error::Unknown(_) | Error::Limit(_));
-            if passes {
-                *failure = Some(error);
-            } else {
-                self.fail_open(Some(error), out);
-                return;
+            match Error::from_proto(error) {
+                Error::Unavailable(_) | Error::Unknown(_) => {}
+                error @ Error::Limit(_) => *full = Some(error),
+                error => {
+                    self.fail_open(Some(error), out);
+                    return;
+                }
             }
         } else {
             match reason {
@@ -84,14 +89,10 @@ impl Machine {
                     self.lose(Loss::Moved, out);
                     return;
                 }
-                _ => {
-                    let here = self.links.attempt.as_ref().map(|attempt| attempt.link.address.clone());
-                    self.route.hint([error.address], here.as_deref().unwrap_or_default());
-                }
+                _ => self.route.hint([error.address], &here),
             }
         }
-        self.links.give_up_attempt(out);
-        self.try_again(now);
+        self.attempt_failed(now, link, &what, out);
     }
 
     /// What a broker must know to take the session over, in as many messages as it takes. Counts as a new move from
@@ -141,7 +142,7 @@ impl Machine {
         }
     }
 
-    fn resumed(&mut self, now: Duration, sent: Duration, resumed: v1::Resumed, out: &mut Vec<Output>) {
+    fn resumed(&mut self, now: Duration, link: LinkId, sent: Duration, resumed: v1::Resumed, out: &mut Vec<Output>) {
         if resumed.move_number != self.move_number {
             return;
         }
@@ -152,7 +153,7 @@ impl Machine {
         if life.valid_until > before {
             out.push(Output::ValidUntil(life.valid_until));
         }
-        self.attach(now, resumed.requests_max);
+        self.attach(now, link, resumed.requests_max, out);
         self.send_confirmations(out);
         for noted in self.void.values_mut() {
             *noted = true;
@@ -228,13 +229,10 @@ impl Machine {
 
     /// The session could not be opened.
     pub(super) fn fail_open(&mut self, error: Option<Error>, out: &mut Vec<Output>) {
-        let Phase::Opening { failure, .. } = &mut self.phase else { return };
-        let error = error.or_else(|| failure.take()).unwrap_or_else(|| Error::Unreachable {
-            endpoints: self.config.endpoints.join(","),
-            detail: "no answer in time".to_owned(),
-        });
+        let Phase::Opening { full, .. } = &mut self.phase else { return };
+        let error = error.or(full.take()).unwrap_or_else(|| self.nobody_answered());
         let waiting: Vec<OperationId> = self.operations.keys().copied().collect();
-        self.links.give_up_attempt(out);
+        self.give_up_attempts(out);
         self.phase = Phase::Closed;
         for id in waiting {
             self.answer(id, Err(error.clone()), out);

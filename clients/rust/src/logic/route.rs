@@ -25,15 +25,21 @@ impl Route {
         Self { endpoints, cursor: None, hints: VecDeque::new(), failures: 0, random }
     }
 
-    /// The next address: first those that a broker named, then the list in turn. `None` only for an empty list.
-    pub(super) fn next_address(&mut self) -> Option<String> {
-        if let Some(hint) = self.hints.pop_front() {
-            self.cursor = self.endpoints.iter().position(|endpoint| *endpoint == hint).or(self.cursor);
-            return Some(hint);
+    /// The next address: first those that a broker named, then the list in turn. Without those that are being tried;
+    /// `None` if there is no other.
+    pub(super) fn next_address(&mut self, under_way: &[&str]) -> Option<String> {
+        while let Some(hint) = self.hints.pop_front() {
+            if !under_way.contains(&hint.as_str()) {
+                self.cursor = self.endpoints.iter().position(|endpoint| *endpoint == hint).or(self.cursor);
+                return Some(hint);
+            }
         }
-        let next = self.cursor.map_or(0, |cursor| (cursor + 1) % self.endpoints.len().max(1));
+        let first = self.cursor.map_or(0, |cursor| cursor + 1);
+        let in_turn = (first..first + self.endpoints.len()).map(|place| place % self.endpoints.len());
+        let mut free = in_turn.filter(|place| !under_way.contains(&self.endpoints[*place].as_str()));
+        let next = free.next()?;
         self.cursor = Some(next);
-        self.endpoints.get(next).cloned()
+        Some(self.endpoints[next].clone())
     }
 
     /// A broker says where to go instead.
@@ -103,17 +109,27 @@ mod tests {
     #[test]
     fn endpoints_are_tried_in_turn() {
         let mut route = route(&["a", "b", "c"]);
-        let tried: Vec<_> = std::iter::repeat_with(|| route.next_address().unwrap()).take(5).collect();
+        let tried: Vec<_> = std::iter::repeat_with(|| route.next_address(&[]).unwrap()).take(5).collect();
         assert_eq!(tried.join(" "), "a b c a b");
     }
 
     #[test]
     fn what_a_broker_names_goes_first_and_is_tried_once() {
         let mut route = route(&["a", "b", "c"]);
-        route.next_address();
+        route.next_address(&[]);
         route.hint(["a".into(), "x".into(), "c".into(), "c".into()], "a");
-        let tried: Vec<_> = std::iter::repeat_with(|| route.next_address().unwrap()).take(4).collect();
+        let tried: Vec<_> = std::iter::repeat_with(|| route.next_address(&[]).unwrap()).take(4).collect();
         assert_eq!(tried.join(" "), "x c a b");
+    }
+
+    #[test]
+    fn an_address_is_tried_once_at_a_time() {
+        let mut route = route(&["a", "b", "c"]);
+        route.hint(["b".into(), "x".into()], "a");
+        assert_eq!(route.next_address(&["a", "b"]).unwrap(), "x");
+        assert_eq!(route.next_address(&["a", "b", "x"]).unwrap(), "c");
+        assert_eq!(route.next_address(&["a", "b", "c"]), None);
+        assert_eq!(route.next_address(&["b"]).unwrap(), "a");
     }
 
     #[test]

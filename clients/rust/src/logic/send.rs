@@ -6,9 +6,8 @@ use sixpin_proto::v1;
 use sixpin_proto::v1::client_message::Body;
 
 use super::claim::{Asking, Claim, Job, Pending, Place, Stage, What, Withdraw};
-use super::finish::timed_out;
+use super::finish::undecided;
 use super::machine::{Machine, Phase};
-use super::planted::Bug;
 use super::words::{OperationId, Output};
 use crate::mode::Mode;
 
@@ -75,7 +74,7 @@ impl Machine {
         let number = self.next_claim;
         let Some(Place::Unsent(asking)) = self.operations.insert(id, Place::Claim(number)) else { return };
         if asking.wait_until.is_some_and(|until| now >= until) {
-            self.answer(id, Err(timed_out(None)), out);
+            self.answer(id, Err(undecided(None)), out);
             return;
         }
         self.next_claim += 1;
@@ -166,71 +165,6 @@ impl Machine {
             }
         }
     }
-
-    /// Without a broker nobody else ends the waits: find the first that ends here.
-    pub(super) fn note_waits(&mut self) {
-        let unsent = self.operations.values().filter_map(|place| match place {
-            Place::Unsent(asking) => asking.wait_until,
-            Place::Claim(_) => None,
-        });
-        let pending = self.claims.values().flat_map(|claim| claim.pending.iter().chain(&claim.behind));
-        let asked = pending
-            .filter(|pending| pending.waiter.is_some() && pending.withdraw == Withdraw::No)
-            .filter_map(|pending| pending.wait_until);
-        self.wait_due = unsent.chain(asked).min();
-    }
-
-    /// Ends the waits that are over while no broker can: the program hears of it, and what may have reached a broker is
-    /// withdrawn as soon as there is one.
-    pub(super) fn end_waits(&mut self, now: Duration, out: &mut Vec<Output>) {
-        if self.wait_due.is_none_or(|due| now < due) {
-            return;
-        }
-        let ended: Vec<OperationId> = self
-            .operations
-            .iter()
-            .filter(|(id, place)| self.waits_until(**id, place).is_some_and(|until| now >= until))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ended {
-            if let Some(number) = self.conversion_at_a_broker(id)
-                && !self.planted.has(Bug::ConversionEndedAlone)
-            {
-                // The claim may have the new mode by now: only a broker's answer tells which.
-                self.withdraw(number);
-                continue;
-            }
-            let mode = self.mode_behind(id);
-            self.abandon(id);
-            out.push(Output::Complete { id, result: Err(timed_out(mode)) });
-        }
-        self.note_waits();
-    }
-
-    fn waits_until(&self, id: OperationId, place: &Place) -> Option<Duration> {
-        match place {
-            Place::Unsent(asking) => asking.wait_until,
-            Place::Claim(number) => {
-                let claim = self.claims.get(number)?;
-                let mut all = claim.pending.iter().chain(&claim.behind);
-                let pending = all.find(|pending| pending.waiter == Some(id))?;
-                pending.wait_until.filter(|_| pending.withdraw == Withdraw::No)
-            }
-        }
-    }
-
-    /// The claim of a conversion that a broker may have heard of.
-    fn conversion_at_a_broker(&self, id: OperationId) -> Option<u64> {
-        let Some(Place::Claim(number)) = self.operations.get(&id) else { return None };
-        let pending = self.claims.get(number)?.pending.as_ref()?;
-        let sent = pending.waiter == Some(id) && pending.operation != 0;
-        (sent && matches!(pending.what, What::Convert { .. })).then_some(*number)
-    }
-
-    fn mode_behind(&self, id: OperationId) -> Option<Mode> {
-        let Some(Place::Claim(number)) = self.operations.get(&id) else { return None };
-        self.claims.get(number)?.granted.map(|granted| granted.mode)
-    }
 }
 
 /// A claim whose lock is about to be sent for the first time.
@@ -250,6 +184,7 @@ fn asked_claim(id: OperationId, number: u64, asking: Asking) -> Claim {
             wait_until,
             withdraw: Withdraw::No,
             doubt: false,
+            refused: None,
             failures: 0,
         }),
         behind: std::collections::VecDeque::new(),

@@ -25,7 +25,8 @@ pub struct Config {
     pub queued_max: usize,
     /// How long opening may take before it fails, from the first tick.
     pub open_timeout: Duration,
-    /// How long one endpoint may take to answer an open before the next one is tried.
+    /// How long one endpoint may take to answer an open before it is given up. The next one is tried long before that,
+    /// beside it.
     pub attempt_timeout: Duration,
     /// Spreads the retries of many clients. Any number; the same seed gives the same run.
     pub seed: u64,
@@ -114,7 +115,8 @@ pub enum Input {
     Close,
     /// The shell found, at a validity check, that the deadline had passed. Final like the deadline itself.
     Expired,
-    /// [`Output::Connect`] succeeded: the stream is open.
+    /// [`Output::Connect`] succeeded: the stream is open, and a broker has answered on it. That a connection was accepted
+    /// is not enough, because a process that hangs accepts connections too.
     Connected {
         /// Which.
         link: LinkId,

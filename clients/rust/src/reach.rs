@@ -1,0 +1,144 @@
+//! Finding a broker that answers, outside sessions: addresses are tried side by side.
+//!
+//! One address after the other is tried, each a moment after the one before it or as soon as that has failed (RFC 8305
+//! in spirit). The first broker that answers is taken. To accept a connection is no answer: a process that hangs has a
+//! kernel that accepts for it. So each is asked for its health, and any answer will do.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tonic::client::Grpc;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+use crate::error::Tried;
+use crate::unary::describe;
+
+/// How long one address may be silent before the next one is tried beside it.
+const STAGGER: Duration = Duration::from_millis(250);
+/// Pings find out that a broker or the way to it is gone: sent after this much silence while something is asked, and
+/// answered within the timeout. Brokers do the same from their side.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Looks for brokers that answer. For tools: sessions look for their brokers themselves.
+pub struct Reach {
+    waiting: VecDeque<String>,
+    under_way: FuturesUnordered<BoxFuture<'static, (String, Result<Channel, String>)>>,
+    timeout: Duration,
+    tried: Vec<Tried>,
+}
+
+impl Reach {
+    /// Looks at these addresses, `host:port`, best first. Each may take `timeout` to answer.
+    pub fn new<I>(addresses: I, timeout: Duration) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let waiting = addresses.into_iter().map(Into::into).collect();
+        Self { waiting, under_way: FuturesUnordered::new(), timeout, tried: Vec::new() }
+    }
+
+    /// The next broker that answers: its address and a connection to it. `None` when there is no other; [`Self::tried`]
+    /// then says why.
+    pub async fn next(&mut self) -> Option<(String, Channel)> {
+        loop {
+            if self.under_way.is_empty() && !self.start_one() {
+                return None;
+            }
+            let stagger = if self.waiting.is_empty() { self.timeout } else { STAGGER };
+            match tokio::time::timeout(stagger, self.under_way.next()).await {
+                Ok(Some((address, Ok(channel)))) => return Some((address, channel)),
+                Ok(Some((address, Err(what)))) => {
+                    self.failed(address, what);
+                    self.start_one();
+                }
+                Ok(None) => {}
+                Err(_) => {
+                    self.start_one();
+                }
+            }
+        }
+    }
+
+    /// Notes that a broker which answered could not do what it was asked.
+    pub fn failed(&mut self, address: impl Into<String>, what: impl Into<String>) {
+        self.tried.push(Tried { address: address.into(), what: what.into() });
+    }
+
+    /// What was met at each address that failed.
+    pub fn tried(self) -> Vec<Tried> {
+        self.tried
+    }
+
+    /// Starts with the next address, if there is one.
+    fn start_one(&mut self) -> bool {
+        let Some(address) = self.waiting.pop_front() else { return false };
+        let timeout = self.timeout;
+        self.under_way.push(async move { (address.clone(), alive(&address, timeout).await) }.boxed());
+        true
+    }
+}
+
+impl std::fmt::Debug for Reach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reach").field("waiting", &self.waiting).field("tried", &self.tried).finish_non_exhaustive()
+    }
+}
+
+/// Connects to an address, and sees that something answers there.
+async fn alive(address: &str, timeout: Duration) -> Result<Channel, String> {
+    let attempt = async {
+        let channel = connect(address, timeout).await?;
+        match ask_for_health(channel.clone()).await {
+            Ok(()) => Ok(channel),
+            Err(status) if is_an_answer(&status) => Ok(channel),
+            Err(status) => Err(describe(&status)),
+        }
+    };
+    match tokio::time::timeout(timeout, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+/// Only whether there is an answer matters, so nothing of it is read.
+async fn ask_for_health(channel: Channel) -> Result<(), Status> {
+    let mut client = Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(innermost(&error)))?;
+    let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    client.unary::<(), (), _>(Request::new(()), path, ProstCodec::default()).await.map(drop)
+}
+
+/// Whether a refusal came from a broker, and not from the way to it.
+fn is_an_answer(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unimplemented | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument
+    )
+}
+
+/// Connects to one address.
+pub(crate) async fn connect(address: &str, timeout: Duration) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| error.to_string())?
+        .connect_timeout(timeout)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .tcp_nodelay(true);
+    endpoint.connect().await.map_err(|error| innermost(&error))
+}
+
+/// The cause at the bottom of an error: what a person wants to read.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string().to_lowercase()
+}
