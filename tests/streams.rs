@@ -169,7 +169,9 @@ async fn a_second_stream_takes_the_session_over() {
 #[tokio::test]
 async fn a_resume_comes_in_parts() {
     let broker = Broker::start().await;
-    let mut first = broker.session().await;
+    // Nobody keeps it alive here.
+    let open = v1::OpenRequest { ttl_ms: Some(60_000), ..Default::default() };
+    let mut first = Session::open(&broker, open).await;
     for claim in 1..=3 {
         first.lock(wait_lock(claim, &format!("r{claim}"), v1::Mode::Ex)).await;
     }
