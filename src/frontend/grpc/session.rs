@@ -59,8 +59,7 @@ pub struct SessionStream {
     names: Names,
     /// Absent once the client has closed its side, or lost the right to be heard.
     inbound: Option<Streaming<v1::ClientMessage>>,
-    /// Where the client is.
-    /// Who calls.
+    /// Who calls, and from where.
     from: ClientInfo,
     engine: Option<(EngineHandle, Connection)>,
     /// The lockspace that the session was opened for.
