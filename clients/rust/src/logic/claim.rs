@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use sixpin_proto::v1;
 
+use super::finish::undecided;
 use super::words::OperationId;
-use crate::error::Loss;
+use crate::error::{Error, Loss};
 use crate::mode::Mode;
 
 /// A claim that was asked for under a number.
@@ -73,6 +74,11 @@ impl Pending {
             What::Lock(request) => request.timeout_ms == Some(0),
             What::Convert { request, .. } => request.timeout_ms == Some(0),
         }
+    }
+
+    /// Why it ends although no broker could say whether it can be granted: what the last one that refused it said.
+    pub(super) fn why_undecided(&self, mode: Option<Mode>) -> Error {
+        self.refused.as_ref().map_or_else(|| undecided(mode), |error| Error::from_proto((**error).clone()))
     }
 
     /// What is left of its wait in milliseconds, rounded up; absent: for ever.

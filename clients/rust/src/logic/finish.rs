@@ -67,7 +67,9 @@ impl Machine {
             v1::Status::Gone | v1::Status::Lost => self.lock_gone(now, number, out),
             // A broker that could not look says so by naming nobody.
             v1::Status::TimedOut if completion.blockers.is_empty() && !self.is_queued(number) => {
-                self.end_lock(number, Err(undecided(None)), out);
+                let pending = self.claims.get(&number).and_then(|claim| claim.pending.as_ref());
+                let error = pending.map_or_else(|| undecided(None), |pending| pending.why_undecided(None));
+                self.end_lock(number, Err(error), out);
             }
             _ => self.end_lock(number, Err(not_granted(completion, None)), out),
         }
@@ -97,7 +99,8 @@ impl Machine {
     pub(super) fn lock_gone(&mut self, now: Duration, number: u64, out: &mut Vec<Output>) {
         let Some(pending) = self.claims.get(&number).and_then(|claim| claim.pending.as_ref()) else { return };
         if pending.wait_until.is_some_and(|until| now >= until) {
-            self.end_lock(number, Err(undecided(None)), out);
+            let error = pending.why_undecided(None);
+            self.end_lock(number, Err(error), out);
         } else if pending.withdraw != Withdraw::No {
             self.end_lock(number, Err(cancelled(None)), out);
         } else if pending.stage == Stage::Queued {

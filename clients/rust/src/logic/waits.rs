@@ -92,9 +92,7 @@ impl Machine {
             // Behind an operation of its own.
             None => timed_out(mode),
             Some(pending) if pending.stage == Stage::Queued => timed_out(mode),
-            Some(pending) => {
-                pending.refused.as_ref().map_or_else(|| undecided(mode), |error| Error::from_proto((**error).clone()))
-            }
+            Some(pending) => pending.why_undecided(mode),
         }
     }
 
