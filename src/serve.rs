@@ -119,7 +119,7 @@ impl Server {
             None => None,
         };
         warn_of_exposure([Some(address), admin_address]);
-        let runtime = start_engines(&config, stores, &broker_info(&config, address, admin_address), &opener).await;
+        let runtime = start_engines(&config, stores, &broker_info(&config, address, admin_address), &opener);
         let health = Health::default();
         health.report(false).await;
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
@@ -192,7 +192,7 @@ async fn open_all(config: &Config, opener: &Opener) -> Result<BTreeMap<String, A
     Ok(stores)
 }
 
-async fn start_engines(
+fn start_engines(
     config: &Config,
     stores: BTreeMap<String, Arc<dyn Backend>>,
     info: &BrokerInfo,
@@ -205,12 +205,12 @@ async fn start_engines(
         .iter()
         .map(|(name, settings)| (name.clone(), (place(&settings.backend), settings.config.clone())))
         .collect();
-    let starting = stores.into_iter().map(|(name, store)| start_engine(config, name, store, info, opener.clone()));
-    let engines = futures::future::join_all(starting).await;
+    let start = |(name, store)| start_engine(config, name, store, info, opener.clone());
+    let engines = stores.into_iter().map(start).collect();
     Runtime::new(config.name.clone(), engines, place(DEFAULT_BACKEND), lockspaces, config.limits.clone())
 }
 
-async fn start_engine(
+fn start_engine(
     config: &Config,
     name: String,
     store: Arc<dyn Backend>,
@@ -233,6 +233,7 @@ async fn start_engine(
         info: info.clone(),
         broker_ttl: config.broker_ttl,
         session_ttl: config.session_ttl,
+        session_ttl_max: config.session_ttl_max,
         limits: config.limits.clone(),
         lanes: config.lanes,
         lockspaces,
@@ -241,7 +242,7 @@ async fn start_engine(
         drain_timeout: config.drain_timeout,
         reopen,
     };
-    engine::start(config, store).await
+    engine::start(config, store)
 }
 
 fn broker_info(config: &Config, address: SocketAddr, admin_address: Option<SocketAddr>) -> BrokerInfo {

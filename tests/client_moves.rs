@@ -124,8 +124,12 @@ async fn a_session_bound_to_its_connection_is_lost_with_it() {
 
 /// Two brokers of this process on one store.
 async fn two_brokers() -> (support::Broker, support::Broker) {
+    two_brokers_with("").await
+}
+
+async fn two_brokers_with(settings: &str) -> (support::Broker, support::Broker) {
     let place = Place::new();
-    (support::Broker::on(&place, "").await, support::Broker::on(&place, "").await)
+    (support::Broker::on(&place, settings).await, support::Broker::on(&place, settings).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,7 +183,7 @@ async fn a_session_is_known_under_the_same_label_wherever_it_moves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_with_thousands_of_claims_moves() {
     const CLAIMS: usize = 5_000;
-    let (first_broker, second_broker) = two_brokers().await;
+    let (first_broker, second_broker) = two_brokers_with("session_ttl_max = \"5m\"\n").await;
     let first = Network::to(first_broker.server.address.to_string()).await;
     let second = Network::to(second_broker.server.address.to_string()).await;
     let client = Client::new([first.address.to_string(), second.address.to_string()]).unwrap();

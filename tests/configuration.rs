@@ -32,7 +32,8 @@ fn nothing_configured_is_memory_on_this_host() {
     assert_eq!(config.broker_ttl, Duration::from_secs(5));
     assert_eq!(config.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.store_patience, Duration::from_secs(5));
-    assert_eq!(config.first_start_grace, Duration::ZERO);
+    assert_eq!(config.session_ttl_max, Duration::from_secs(60));
+    assert_eq!(config.first_start_grace, None);
 }
 
 #[test]

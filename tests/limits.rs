@@ -194,7 +194,7 @@ async fn sessions_of_a_stranger() {
 
 #[tokio::test]
 async fn a_session_whose_client_does_not_come_back_does_not_live_for_its_ttl() {
-    let broker = Broker::configured("[limits]\nfirst_life = \"1s\"").await;
+    let broker = Broker::configured("session_ttl_max = \"10m\"\n[limits]\nfirst_life = \"1s\"").await;
     let open = || v1::OpenRequest { ttl_ms: Some(600_000), ..Default::default() };
     let mut locks = broker.locks().await;
     let left = locks.open_session(open()).await.unwrap().into_inner();

@@ -17,6 +17,7 @@ mod inspection;
 mod limits;
 mod drain;
 mod trouble;
+mod forgetful_stores;
 mod same_store;
 mod many_brokers;
 mod process;

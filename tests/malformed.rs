@@ -29,7 +29,7 @@ impl Scene {
     pub async fn new() -> Self {
         let broker = Broker::start().await;
         // Nobody keeps it alive, and some tests take longer than the usual TTL.
-        let open = v1::OpenRequest { ttl_ms: Some(600_000), ..Default::default() };
+        let open = v1::OpenRequest { ttl_ms: Some(60_000), ..Default::default() };
         let mut holder = Session::open(&broker, open).await;
         holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
         let claims = claims(&broker).await;

@@ -116,7 +116,7 @@ async fn held_by(name: &str, command: &mut Command) -> Program {
     let mut program = Program::start_by(name, command, &[]);
     let (address, _) = program.addresses();
     let mut locks = LockServiceClient::new(connect(address).await);
-    let open = v1::OpenRequest { ttl_ms: Some(600_000), ..Default::default() };
+    let open = v1::OpenRequest { ttl_ms: Some(60_000), ..Default::default() };
     let opened = locks.open_session(open).await.unwrap().into_inner();
     let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(try_lock(1, "r", v1::Mode::Ex)) };
     locks.lock(call).await.unwrap();

@@ -21,7 +21,8 @@ fn lasting(state: v1::ResourceState) -> (u64, Vec<v1::ClaimInfo>, Option<v1::Val
 /// The session of claim 1 on a resource, on a stream to another broker.
 async fn moved(session: &Session, broker: &Broker, name: &str, last_operation: u32, waits: bool) -> Session {
     let operation = if waits { last_operation } else { 0 };
-    let live = v1::LiveClaim { claim: 1, resource: Some(resource(name)), operation, last_operation, wait_ms: None };
+    let live =
+        v1::LiveClaim { claim: 1, resource: Some(resource(name)), operation, last_operation, ..Default::default() };
     let resume = resume_request(&session.opened, 1, vec![live]);
     let mut stream = Session::silent(broker).await;
     match stream.ask(Ask::Resume(resume)).await {

@@ -90,6 +90,8 @@ async fn a_wait_times_out_and_a_cancel_withdraws() {
     let broker = Broker::start().await;
     let (mut holder, mut waiter) = (broker.session().await, broker.session().await);
     holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    // A broker that just came may have to wait until the others know of it.
+    waiter.lock(wait_lock(7, "s", v1::Mode::Ex)).await;
     let timed = v1::LockRequest { timeout_ms: Some(50), ..wait_lock(1, "r", v1::Mode::Ex) };
     assert!(matches!(waiter.ask(Ask::Lock(timed)).await, Body::Queued(_)));
     match waiter.event().await {
@@ -191,6 +193,34 @@ async fn a_resume_comes_in_parts() {
     assert_eq!(second.unlock(3, 2).await.status(), v1::Status::Released);
     // A broker that the session left may not hear of it before the session's TTL has passed.
     first.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_claim_whose_newest_grant_the_store_does_not_know_is_lost() {
+    let broker = Broker::start().await;
+    let mut first = broker.session().await;
+    first.lock(wait_lock(1, "kept", v1::Mode::Ex)).await;
+    first.lock(wait_lock(2, "older", v1::Mode::Pr)).await;
+    let live = |claim, name, grant_seq| v1::LiveClaim { grant_seq, ..live_claim(claim, name) };
+    let claims = vec![live(1, "kept", 1), live(2, "older", 2)];
+    let resume = v1::ResumeRequest { next_claim: 3, ..resume_request(&first.opened, 1, claims) };
+    let mut second = Session::silent(&broker).await;
+    match second.ask(Ask::Resume(resume)).await {
+        Body::Resumed(resumed) => {
+            let held: Vec<_> = resumed.claims.iter().map(|claim| (claim.claim, claim.mode())).collect();
+            assert_eq!(held, [(1, v1::Mode::Ex), (2, v1::Mode::Unspecified)]);
+        }
+        other => panic!("{other:?}"),
+    }
+    // As with everything that is taken away it is free once the holder has said that it knows.
+    assert_eq!(second.ask_plain(Ask::ConfirmLost(v1::ConfirmLost { claims: vec![2] })).await, None);
+    let mut other = broker.session().await;
+    let granted = match other.ask(Ask::Lock(wait_lock(1, "older", v1::Mode::Ex))).await {
+        Body::Queued(_) => other.event().await,
+        at_once => at_once,
+    };
+    assert!(matches!(granted, Body::Completion(done) if done.status() == v1::Status::Granted));
+    assert_eq!(second.unlock(1, 2).await.status(), v1::Status::Released);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use sixpin_memory::{Fault, Faulty, MemoryStore, Operation};
 use sixpin_proto::v1;
@@ -82,7 +83,7 @@ async fn a_broker_that_was_declared_dead_starts_anew_and_its_sessions_resume() {
 #[tokio::test]
 async fn a_store_that_forgot_everything_ends_all_sessions_and_is_used_again_later() {
     let store = MemoryStore::new();
-    let broker = Broker::on(&store, "broker_ttl = \"1s\"\nsession_ttl = \"1s\"").await;
+    let broker = Broker::on(&store, "broker_ttl = \"1s\"\nsession_ttl = \"1s\"\nsession_ttl_max = \"1s\"").await;
     let mut session = broker.session().await;
     session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
     store.wipe();
@@ -101,12 +102,20 @@ async fn a_store_that_forgot_everything_ends_all_sessions_and_is_used_again_late
     })
     .await;
     assert!(lost == Some(v1::LostReason::Amnesia) || ended.is_err(), "{lost:?}, {ended:?}");
-    // Nothing is granted until the longest TTL has passed; then there is a new store.
+    // Nothing is granted until nobody believes in what was lost; then there is a new store.
     let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
     assert_eq!(reason(&status), (Code::Unavailable, v1::Reason::Unavailable));
     until("it to serve", async || broker.locks().await.open_session(v1::OpenRequest::default()).await.is_ok()).await;
-    let mut session = broker.session().await;
-    assert_eq!(session.lock(wait_lock(1, "r", v1::Mode::Ex)).await.status(), v1::Status::Granted);
+    // Nobody keeps these sessions alive, so each asks for less than its TTL.
+    let mut attempt = 0;
+    until("a grant", async || {
+        attempt += 1;
+        let mut session = broker.session().await;
+        let request = wait_lock(1, &format!("r{attempt}"), v1::Mode::Ex);
+        let lock = tokio::time::timeout(Duration::from_millis(500), session.lock(request));
+        lock.await.is_ok_and(|done| done.status() == v1::Status::Granted)
+    })
+    .await;
 }
 
 /// Two brokers on one store; the commits of the first are refused while `refuses` is set.

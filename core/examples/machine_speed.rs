@@ -26,6 +26,7 @@ use sixpin_core::mode::Mode;
 use sixpin_core::name::{
     ClaimNumber, Incarnation, Label, Lockspace, OperationNumber, ResourceId, ResourceName, Version,
 };
+use sixpin_core::standing::History;
 
 const IN_FLIGHT: [usize; 4] = [1, 64, 512, 1_024];
 const SESSIONS: usize = 4;
@@ -100,6 +101,7 @@ fn config() -> BrokerConfig {
         info: BrokerInfo::default(),
         broker_ttl: limits::BROKER_TTL_DEFAULT,
         session_ttl: limits::SESSION_TTL_DEFAULT,
+        session_ttl_max: limits::SESSION_TTL_LIMIT_DEFAULT,
         limits: Limits::default(),
         lanes: 4,
         lockspaces: BTreeMap::new(),
@@ -118,7 +120,9 @@ fn config() -> BrokerConfig {
         },
         root: Root { secret_key: [1; 32], identity: 1 },
         store_patience: Duration::from_secs(1),
-        first_start_grace: Duration::ZERO,
+        history: History::LASTING,
+        first_start_grace: None,
+        hold_back: Duration::ZERO,
         drain_timeout: Duration::from_secs(1),
     }
 }

@@ -17,6 +17,11 @@
 //!    same atomic step where the store can, by the broker's own time where it cannot ([`Profile::checks_registration`]).
 //! 5. **Every answer of the store maps to exactly one [`WriteOutcome`].** "I do not know" is an answer; "failed" after a
 //!    timeout is not.
+//! 6. **A store that lost its memory says so.** Once the root record is another one or gone, every method fails with
+//!    [`StoreError::Amnesia`], or as if nothing could be written. Where acknowledged writes can be lost while the root
+//!    record stays (a replica takes over, a server comes back without its last second), the store has a [`History`] that
+//!    is another one whenever that may have happened, and takes no commit until the broker has said that it knows of it
+//!    ([`Backend::trust`]).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +30,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::name::{Incarnation, ResourceId, SessionId, Version};
+use crate::standing::{History, Standing};
 
 /// What a backend method returns: a boxed future, so that a backend can be chosen by URL at run time.
 pub type BackendFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -153,7 +159,7 @@ pub enum StoreError {
     /// It may have happened.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
-    /// The registration is `gone` or absent: this incarnation is over.
+    /// The registration is `gone`, or absent although the root record is the same: this incarnation is over.
     #[error("this broker was evicted from the store")]
     Evicted,
     /// What the store holds is not ours to interpret: wrong format, wrong checksum. Nothing is cleaned up.
@@ -253,6 +259,8 @@ pub struct Pulse {
     pub broker_ttl: Duration,
     /// Its round trip to the store, as of that beat.
     pub round_trip: Duration,
+    /// What it says of the store's memory.
+    pub standing: Standing,
     /// Who it is.
     pub info: BrokerInfo,
 }
@@ -270,6 +278,8 @@ pub struct Beat {
     pub broker_ttl: Duration,
     /// Its round trip to the store.
     pub round_trip: Duration,
+    /// What it says of the store's memory.
+    pub standing: Standing,
     /// Who it is.
     pub info: BrokerInfo,
 }
@@ -336,7 +346,9 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// To ensure correctness: never re-creates a registration that existed, and never revives one that is `gone`: both
     /// are `Evicted`. A repeat that finds its own number already stored is a success at the stored version. Another version
-    /// under another number changes nothing: `Amnesia` if the version fell, otherwise `Unavailable`.
+    /// under another number changes nothing: `Amnesia` if the version fell, otherwise `Unavailable`. One that says of the
+    /// history that answers that it is checked is stored only if every write that was acknowledged to this broker through
+    /// this backend is still there, or something later is at its place: otherwise `Amnesia`.
     fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>>;
 
     /// Turns the own registration into `gone`, whatever its version: a clean goodbye. Idempotent. Afterwards commits of
@@ -351,6 +363,18 @@ pub trait Backend: Send + Sync + 'static {
     /// Deletes a registration that is `gone` and no longer needed, with its lanes' generations, at exactly that version.
     /// Commits of that incarnation stay refused: an absent registration is no registration.
     fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome>;
+
+    /// Which history answers, as of the newest connection.
+    fn history(&self) -> History {
+        History::LASTING
+    }
+
+    /// The broker knows that this history answers, and has nothing under way that it decided before. From now on commits
+    /// are taken there; under any other history they are `Unavailable`. The one that answered when the backend was opened
+    /// is trusted from the beginning.
+    fn trust(&self, history: History) {
+        let _ = history;
+    }
 
     /// What was last seen of all brokers, own registration included; a hint like a read.
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>>;

@@ -185,6 +185,17 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// It asks for something and does not want to wait for it.
+    pub fn is_try(&self) -> bool {
+        match self {
+            Self::Lock(lock) => lock.options.contains(Options::TRY),
+            Self::Convert(convert) => convert.options.contains(Options::TRY),
+            _ => false,
+        }
+    }
+}
+
 /// Why a command was refused at once; nothing changed (section 6).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -12,6 +12,7 @@
 //! * [`command`]: what can be asked of one resource, and what it answers;
 //! * [`resource`]: one resource: three queues, one grant test, one regrant pass;
 //! * [`record`]: a resource as bytes;
+//! * [`standing`]: what brokers tell each other about the store's memory;
 //! * [`backend`]: the contract of a store;
 //! * [`broker`]: the broker as a machine: shards, sessions, liveness;
 //! * [`planted`]: wrong versions of the rules, for the simulation alone.
@@ -22,6 +23,7 @@ pub mod limits;
 pub mod command;
 pub mod resource;
 pub mod record;
+pub mod standing;
 pub mod backend;
 pub mod broker;
 pub mod planted;

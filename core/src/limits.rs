@@ -25,6 +25,9 @@ pub const SESSION_TTL_MIN: Duration = Duration::from_secs(1);
 pub const SESSION_TTL_MAX: Duration = Duration::from_secs(3600);
 /// Session TTL unless the client asks for another.
 pub const SESSION_TTL_DEFAULT: Duration = Duration::from_secs(10);
+/// Longest TTL of sessions unless the operator allows more: for that long nothing is granted after the store lost its
+/// memory.
+pub const SESSION_TTL_LIMIT_DEFAULT: Duration = Duration::from_secs(60);
 /// Default of a broker's own TTL: how long it may be silent before others may evict it.
 pub const BROKER_TTL_DEFAULT: Duration = Duration::from_secs(5);
 /// Commands applied to one record by one write at most: the places that a fence can name.

@@ -55,6 +55,18 @@ pub enum Bug {
     ValueStaysValid,
     /// Waiters rely on hints: nobody looks again by themselves.
     HintsReliedUpon,
+    /// After the store lost its memory a broker waits only for the sessions that it vouched for itself.
+    GraceOfOwnSessions,
+    /// A broker that starts takes the store for settled.
+    EmptyStartGrants,
+    /// A store in which another broker is registered is taken for settled.
+    OldStoreTakenForSettled,
+    /// Another history of the store is noticed, and nobody is waited for.
+    HistoryNotAskedAbout,
+    /// A broker grants before the others know of it.
+    NewcomerGrantsUnknown,
+    /// A session moves after its store lost a grant, and its client goes on believing in that.
+    LostGrantBelieved,
 }
 
 impl Bug {
@@ -84,6 +96,12 @@ impl Bug {
         Self::FenceFromMemory,
         Self::ValueStaysValid,
         Self::HintsReliedUpon,
+        Self::GraceOfOwnSessions,
+        Self::EmptyStartGrants,
+        Self::OldStoreTakenForSettled,
+        Self::HistoryNotAskedAbout,
+        Self::NewcomerGrantsUnknown,
+        Self::LostGrantBelieved,
     ];
 }
 

@@ -34,6 +34,9 @@ pub struct Args {
     /// The broker's name, for people.
     #[arg(long)]
     pub name: Option<String>,
+    /// The store is new: nothing was locked there before, so nothing need be waited for.
+    #[arg(long)]
+    pub new_store: bool,
     /// How durable the store must be: volatile, crash-safe, power-safe or failover-safe.
     #[arg(long, value_name = "DURABILITY")]
     pub require: Option<String>,
@@ -78,6 +81,7 @@ impl Args {
             ("advertise", self.advertise.clone()),
             ("name", self.name.clone()),
             ("require", self.require.clone()),
+            ("first_start_grace", self.new_store.then(|| "0s".to_owned())),
             ("log.format", self.log_format.clone()),
             ("log.level", self.log_level.clone()),
         ];

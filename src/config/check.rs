@@ -55,6 +55,9 @@ type Checked<T> = Result<T, Wrong>;
 /// Checks everything that is written.
 pub(super) fn check(file: File) -> Checked<Config> {
     let session_ttls = limits::SESSION_TTL_MIN..=limits::SESSION_TTL_MAX;
+    let session_ttl = duration(Key::of(&["session_ttl"]), file.session_ttl, limits::SESSION_TTL_DEFAULT, session_ttls)?;
+    let session_ttls = session_ttl..=limits::SESSION_TTL_MAX;
+    let session_ttl_max = limits::SESSION_TTL_LIMIT_DEFAULT.max(session_ttl);
     let backends = backends(file.backend, file.backends)?;
     let lockspaces = file
         .lockspaces
@@ -71,16 +74,15 @@ pub(super) fn check(file: File) -> Checked<Config> {
         },
         advertise: advertise(file.advertise)?,
         require: durability(file.require),
-        session_ttl: duration(Key::of(&["session_ttl"]), file.session_ttl, limits::SESSION_TTL_DEFAULT, session_ttls)?,
+        session_ttl,
+        session_ttl_max: duration(Key::of(&["session_ttl_max"]), file.session_ttl_max, session_ttl_max, session_ttls)?,
         broker_ttl: duration(Key::of(&["broker_ttl"]), file.broker_ttl, limits::BROKER_TTL_DEFAULT, SECOND..=MINUTE)?,
         drain_timeout: duration(Key::of(&["drain_timeout"]), file.drain_timeout, SECOND * 30, Duration::ZERO..=HOUR)?,
         store_patience: duration(Key::of(&["store_patience"]), file.store_patience, SECOND * 5, SECOND / 10..=MINUTE)?,
-        first_start_grace: duration(
-            Key::of(&["first_start_grace"]),
-            file.first_start_grace,
-            Duration::ZERO,
-            Duration::ZERO..=HOUR,
-        )?,
+        first_start_grace: file
+            .first_start_grace
+            .map(|grace| duration(Key::of(&["first_start_grace"]), Some(grace), grace, Duration::ZERO..=HOUR * 2))
+            .transpose()?,
         lanes: number(Key::of(&["lanes"]), file.lanes.map(usize::from), 4, 1..=64)? as u16,
         limits: lowered(&file.limits)?,
         connections: ConnectionLimits {

@@ -22,6 +22,8 @@ pub struct File {
     #[serde(with = "humantime_serde")]
     pub(super) session_ttl: Option<Duration>,
     #[serde(with = "humantime_serde")]
+    pub(super) session_ttl_max: Option<Duration>,
+    #[serde(with = "humantime_serde")]
     pub(super) broker_ttl: Option<Duration>,
     #[serde(with = "humantime_serde")]
     pub(super) drain_timeout: Option<Duration>,

@@ -52,14 +52,16 @@ pub struct Config {
     pub require: Durability,
     /// TTL of sessions that ask for none.
     pub session_ttl: Duration,
+    /// Longest TTL of a session.
+    pub session_ttl_max: Duration,
     /// How long this broker may be silent before others may declare it dead.
     pub broker_ttl: Duration,
     /// How long a drain waits for holders.
     pub drain_timeout: Duration,
     /// How long a request waits for a store that is away.
     pub store_patience: Duration,
-    /// How long nothing is granted where a store knows nothing.
-    pub first_start_grace: Duration,
+    /// How long nothing is granted after a start on a new store; absent: as long as it may have forgotten something.
+    pub first_start_grace: Option<Duration>,
     /// Batches in flight at once, per backend.
     pub lanes: u16,
     /// Limits of the machine.

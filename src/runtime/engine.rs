@@ -5,8 +5,8 @@
 //! one wake-up each.
 //!
 //! When a machine is over because others declared it dead, a new incarnation starts on the same store: everything the
-//! old one vouched for resumes, here or elsewhere. When the store lost its memory, nothing is granted until the longest
-//! TTL that was vouched for has passed. A panic in here means that the machine is wrong about something: the process
+//! old one vouched for resumes, here or elsewhere. When the store lost its memory, the next incarnation grants nothing for as
+//! long as the old one said. A panic in here means that the machine is wrong about something: the process
 //! aborts, because its locks may not be served by half a broker.
 
 use std::pin::Pin;
@@ -17,12 +17,13 @@ use futures::FutureExt as _;
 use sixpin_core::backend::Backend;
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{ConnectionId, Effect, Ending, Input, Now, Reply, RequestError};
+use sixpin_core::standing::History;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::clock;
 use super::handle::{EngineHandle, INBOX_MAX, Message, Shared};
-use super::incarnation::{EngineConfig, incarnate, log};
+use super::incarnation::{Before, EngineConfig, incarnate, log};
 use super::outbox::End;
 use super::router::{Router, Sink};
 use super::store::StoreCalls;
@@ -42,12 +43,12 @@ const LIFE_MIN: Duration = Duration::from_secs(1);
 const FAR_AWAY: Duration = Duration::from_secs(3600);
 
 /// Starts an engine. Its task ends when the last handle is dropped.
-pub async fn start(config: EngineConfig, backend: Arc<dyn Backend>) -> EngineHandle {
+pub fn start(config: EngineConfig, backend: Arc<dyn Backend>) -> EngineHandle {
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let shared = Arc::new(Shared::new(config.name.clone(), backend));
     let handle = EngineHandle::new(shared.clone(), sender);
     let name = config.name.clone();
-    let mut engine = Engine::new(config, shared, inbox).await;
+    let mut engine = Engine::new(config, shared, inbox);
     tokio::spawn(async move {
         if std::panic::AssertUnwindSafe(engine.run()).catch_unwind().await.is_err() {
             tracing::error!(backend = name, "the broker machine failed; aborting: half a broker is worse than none");
@@ -62,8 +63,9 @@ pub async fn start(config: EngineConfig, backend: Arc<dyn Backend>) -> EngineHan
 enum Phase {
     /// The machine runs.
     Running,
-    /// A new incarnation starts at this time; the store is opened anew first if it lost its memory.
-    Pausing { until: Instant, reopen: bool },
+    /// A new incarnation starts at this time; the store is opened anew first if it lost its memory, and nothing is granted
+    /// before the second time.
+    Pausing { until: Instant, hold_back: Option<Instant> },
     /// The broker left; it refuses everything until the process ends.
     Left,
 }
@@ -79,6 +81,8 @@ struct Engine {
     born: Instant,
     /// The machine was not ticked yet.
     fresh: bool,
+    /// The history of the store that the machine knows of.
+    history: History,
     /// Outcomes that the machine has not seen yet.
     outcomes: Vec<Input>,
     /// Inputs of clients since the machine last flushed.
@@ -90,8 +94,9 @@ struct Engine {
 }
 
 impl Engine {
-    async fn new(config: EngineConfig, shared: Arc<Shared>, inbox: mpsc::Receiver<Message>) -> Self {
-        let (machine, store) = incarnate(&config, &shared).await;
+    fn new(config: EngineConfig, shared: Arc<Shared>, inbox: mpsc::Receiver<Message>) -> Self {
+        let (machine, store) = incarnate(&config, &shared, Before::Nobody);
+        let history = shared.backend().history();
         Self {
             config,
             shared,
@@ -102,6 +107,7 @@ impl Engine {
             phase: Phase::Running,
             born: Instant::now(),
             fresh: true,
+            history,
             outcomes: Vec::new(),
             unsettled: 0,
             messages: Vec::new(),
@@ -118,8 +124,8 @@ impl Engine {
                     self.round(clock::now());
                     timer.set_deadline(self.machine.deadline());
                 }
-                Phase::Pausing { until, reopen } if until <= Instant::now() => {
-                    self.rebirth(reopen).await;
+                Phase::Pausing { until, hold_back } if until <= Instant::now() => {
+                    self.rebirth(hold_back).await;
                     continue;
                 }
                 Phase::Pausing { until, .. } => {
@@ -176,6 +182,11 @@ impl Engine {
             self.machine.handle(now, outcome, &mut self.effects);
         }
         self.outcomes = outcomes;
+        // After the outcomes: what the history before still answered is told first.
+        let history = self.shared.backend().history();
+        if std::mem::replace(&mut self.history, history) != history {
+            self.machine.handle(now, Input::History(history), &mut self.effects);
+        }
     }
 
     fn take(&mut self, now: Now, message: Message) {
@@ -231,6 +242,7 @@ impl Engine {
                 Effect::Event { connection, event } => self.router.event(connection, event),
                 Effect::Disconnect { connection } => self.router.disconnect(connection),
                 Effect::Log(line) => log(&self.config.name, &line),
+                Effect::Trust(history) => self.shared.backend().trust(history),
                 Effect::Over(ending) => {
                     // Nothing after this counts: the machine is over.
                     self.over(ending);
@@ -267,17 +279,19 @@ impl Engine {
                 tracing::error!(backend, "evicted: other brokers declared this one dead; starting anew");
                 self.router.end_all("the broker was declared dead by others: resume here or at another one");
                 let until = Instant::now() + LIFE_MIN.saturating_sub(self.born.elapsed());
-                Phase::Pausing { until, reopen: false }
+                Phase::Pausing { until, hold_back: None }
             }
             Ending::Amnesia { text, hold_back } => {
                 tracing::error!(
                     backend,
                     text,
                     hold_back_ms = hold_back.as_millis() as u64,
-                    "the store lost its memory: all sessions are lost, and nothing is granted until the longest TTL has passed"
+                    "the store lost its memory: all sessions are lost, and nothing is granted until nobody believes in them any more"
                 );
                 self.router.end_all("the store lost its memory: the session and its locks are lost");
-                Phase::Pausing { until: Instant::now() + hold_back, reopen: true }
+                let now = Instant::now();
+                let until = now + LIFE_MIN.saturating_sub(self.born.elapsed());
+                Phase::Pausing { until, hold_back: Some(now + hold_back) }
             }
         };
         // Calls of this incarnation may not speak to the next one.
@@ -286,18 +300,20 @@ impl Engine {
     }
 
     /// Starts the next incarnation, or pauses again if the store cannot be opened.
-    async fn rebirth(&mut self, reopen: bool) {
-        if reopen {
+    async fn rebirth(&mut self, hold_back: Option<Instant>) {
+        if hold_back.is_some() {
             match (self.config.reopen)().await {
                 Ok(backend) => self.shared.set_backend(backend),
                 Err(text) => {
                     tracing::error!(backend = self.config.name, text, "the store cannot be opened again: trying on");
-                    self.phase = Phase::Pausing { until: Instant::now() + LIFE_MIN, reopen };
+                    self.phase = Phase::Pausing { until: Instant::now() + LIFE_MIN, hold_back };
                     return;
                 }
             }
         }
-        (self.machine, self.store) = incarnate(&self.config, &self.shared).await;
+        let left = hold_back.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        (self.machine, self.store) = incarnate(&self.config, &self.shared, Before::Another(left));
+        self.history = self.shared.backend().history();
         self.born = Instant::now();
         self.fresh = true;
         self.phase = Phase::Running;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sixpin_core::backend::{Backend, BrokerInfo, Family};
+use sixpin_core::backend::{Backend, BrokerInfo};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{BrokerConfig, LockspaceConfig, LogLevel, LogLine};
 use sixpin_core::limits::Limits;
@@ -27,6 +27,8 @@ pub struct EngineConfig {
     pub broker_ttl: Duration,
     /// See [`BrokerConfig::session_ttl`].
     pub session_ttl: Duration,
+    /// See [`BrokerConfig::session_ttl_max`].
+    pub session_ttl_max: Duration,
     /// See [`BrokerConfig::limits`].
     pub limits: Limits,
     /// See [`BrokerConfig::lanes`].
@@ -35,63 +37,51 @@ pub struct EngineConfig {
     pub lockspaces: BTreeMap<Lockspace, LockspaceConfig>,
     /// See [`BrokerConfig::store_patience`].
     pub store_patience: Duration,
-    /// See [`BrokerConfig::first_start_grace`]; used only where the store knows nothing.
-    pub first_start_grace: Duration,
+    /// See [`BrokerConfig::first_start_grace`]. Only for the first incarnation: whoever was here before knows more.
+    pub first_start_grace: Option<Duration>,
     /// See [`BrokerConfig::drain_timeout`].
     pub drain_timeout: Duration,
     /// Opens the store again.
     pub reopen: Reopen,
 }
 
+/// Whom an incarnation comes after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nobody: the process starts.
+    Nobody,
+    /// One for which this much is left of what it said to hold back.
+    Another(Duration),
+}
+
 /// A new incarnation on the store as it is opened now.
-pub(super) async fn incarnate(config: &EngineConfig, shared: &Shared) -> (Broker, StoreCalls) {
+pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) -> (Broker, StoreCalls) {
     let backend = shared.backend();
-    let grace = grace(config, backend.as_ref()).await;
+    let (first_start_grace, hold_back) = match before {
+        Before::Nobody => (config.first_start_grace, Duration::ZERO),
+        Before::Another(hold_back) => (None, hold_back),
+    };
     let incarnation = Incarnation(rand::random());
     let broker = BrokerConfig {
         incarnation,
         info: config.info.clone(),
         broker_ttl: config.broker_ttl,
         session_ttl: config.session_ttl,
+        session_ttl_max: config.session_ttl_max,
         limits: config.limits.clone(),
         lanes: config.lanes,
         lockspaces: config.lockspaces.clone(),
         profile: backend.profile(),
         root: backend.root(),
         store_patience: config.store_patience,
-        first_start_grace: grace,
+        history: backend.history(),
+        first_start_grace,
+        hold_back,
         drain_timeout: config.drain_timeout,
     };
     shared.set_incarnation(incarnation);
     tracing::info!(backend = config.name, %incarnation, "broker starting");
     (Broker::new(broker), StoreCalls::new(backend, incarnation))
-}
-
-/// How long nothing is granted. A store that knows nothing may have lost its memory, and clients that it forgot may
-/// think for a TTL that they hold locks; on any other store there is nothing to wait for.
-async fn grace(config: &EngineConfig, backend: &dyn Backend) -> Duration {
-    let grace = config.first_start_grace;
-    let look = tokio::time::timeout(config.store_patience, remembers(backend, grace));
-    if grace.is_zero() || look.await.unwrap_or(false) {
-        return Duration::ZERO;
-    }
-    tracing::warn!(backend = config.name, ?grace, "the store is empty, so nothing is granted for a while");
-    grace
-}
-
-/// Whether a store has a record, or a broker that has been there for longer than `grace`. What cannot be read is taken
-/// for nothing.
-async fn remembers(backend: &dyn Backend, grace: Duration) -> bool {
-    for family in [Family::AllResources, Family::Sessions] {
-        if backend.list(&family, None, 1).await.is_ok_and(|page| !page.keys.is_empty()) {
-            return true;
-        }
-    }
-    let pulses = backend.pulses().await.unwrap_or_default();
-    // A broker beats every third of its TTL, so its number says how old it is at least.
-    pulses
-        .iter()
-        .any(|pulse| (pulse.broker_ttl / 3).saturating_mul(u32::try_from(pulse.beat).unwrap_or(u32::MAX)) > grace)
 }
 
 /// Renders a line of the machine.

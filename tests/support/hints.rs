@@ -7,6 +7,7 @@ use sixpin_core::backend::{
     Backend, BackendFuture, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::standing::History;
 
 /// Passes everything on except, where they are lost, the hints.
 pub struct Hints {
@@ -70,6 +71,14 @@ impl Backend for Hints {
 
     fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
         self.store.forget(guard, target, seen)
+    }
+
+    fn history(&self) -> History {
+        self.store.history()
+    }
+
+    fn trust(&self, history: History) {
+        self.store.trust(history);
     }
 
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {

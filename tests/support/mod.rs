@@ -190,7 +190,9 @@ pub async fn connect(address: std::net::SocketAddr) -> Channel {
 
 fn config(settings: &str) -> Config {
     let addresses = "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nname = \"test\"\n";
-    config::parse(&format!("{addresses}{settings}"), "", [], toml::Table::new()).unwrap()
+    // A test's store is new, unless the test is about what that means.
+    let grace = if settings.contains("first_start_grace") { "" } else { "first_start_grace = \"0s\"\n" };
+    config::parse(&format!("{addresses}{grace}{settings}"), "", [], toml::Table::new()).unwrap()
 }
 
 pub fn resource(name: &str) -> v1::Resource {

@@ -136,7 +136,9 @@ impl Place {
             Self::Memory(_) => Vec::new(),
             Self::Server { url, setting, value } => {
                 let name = |key: &str| format!("SIXPIN_SERVE_BACKENDS__DEFAULT__{}", key.to_uppercase());
-                vec![(name("url"), url.clone()), (name(setting), value.clone())]
+                // Nothing was ever locked there.
+                let new = ("SIXPIN_SERVE_FIRST_START_GRACE".to_owned(), "0s".to_owned());
+                vec![(name("url"), url.clone()), (name(setting), value.clone()), new]
             }
         }
     }

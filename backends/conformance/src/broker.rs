@@ -11,6 +11,7 @@ use sixpin_core::backend::{
     WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, SessionId, Version};
+use sixpin_core::standing::{History, Standing};
 use sixpin_testkit::until;
 use tokio::time::{Instant, sleep};
 
@@ -98,6 +99,7 @@ impl Broker {
             number: if self.registration.is_absent() { 0 } else { self.beat_number + 1 },
             broker_ttl: Duration::from_secs(5),
             round_trip: Duration::from_millis(3),
+            standing: standing(),
             info: info(self.incarnation),
         }
     }
@@ -131,6 +133,19 @@ impl Broker {
 
     /// One batch; one outcome per write.
     pub async fn commit(&self, writes: Vec<Write>) -> Vec<WriteOutcome> {
+        let history = self.backend.history();
+        self.backend.trust(history);
+        let outcomes = self.commit_once(writes.clone()).await;
+        // The first one that meets another history is refused: the broker hears of it in no other way.
+        let refused = outcomes.iter().all(|outcome| matches!(outcome, WriteOutcome::Unavailable(_)));
+        if !refused || self.backend.history() == history {
+            return outcomes;
+        }
+        self.backend.trust(self.backend.history());
+        self.commit_once(writes).await
+    }
+
+    async fn commit_once(&self, writes: Vec<Write>) -> Vec<WriteOutcome> {
         let count = writes.len();
         let outcomes = tokio::time::timeout(patience(), self.backend.commit(self.guard(), writes)).await;
         let outcomes = outcomes.expect("a commit is answered in bounded time");
@@ -239,6 +254,16 @@ pub fn fresh_incarnation() -> Incarnation {
 pub fn clock_10us() -> u64 {
     let since_epoch = std::time::UNIX_EPOCH.elapsed().expect("the clock stands after 1970");
     u64::try_from(since_epoch.as_micros() / 10).expect("the clock stands before the year 5 million")
+}
+
+/// What a broker says of the store's memory, and all that can be said.
+pub fn standing() -> Standing {
+    Standing {
+        session_ttl_max: Duration::from_secs(3600),
+        checked: None,
+        settled: Some(History(u64::MAX)),
+        known: vec![Incarnation(0), Incarnation(u64::MAX)],
+    }
 }
 
 /// What a broker of the suite says about itself.

@@ -1,14 +1,15 @@
 //! A broker's registration as bytes.
 //!
 //! All numbers big-endian: the format (one byte), a byte that is 1 if the broker is gone, its beat (eight), its TTL and
-//! round trip in nanoseconds (eight each), four texts (two bytes of length and UTF-8): name, address, admin address,
-//! program; and the CRC-32C of everything before.
+//! round trip in nanoseconds (eight each), five texts (two bytes of length and UTF-8): name, address, admin address,
+//! program, and what it says of the store's memory; and the CRC-32C of everything before.
 
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use sixpin_core::backend::{Beat, BrokerInfo, Pulse};
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::standing::Standing;
 
 const FORMAT: u8 = 1;
 
@@ -19,6 +20,7 @@ pub(crate) struct Registration {
     pub(crate) beat: u64,
     pub(crate) broker_ttl: Duration,
     pub(crate) round_trip: Duration,
+    pub(crate) standing: Standing,
     pub(crate) info: BrokerInfo,
 }
 
@@ -29,6 +31,7 @@ impl Registration {
             beat: beat.number,
             broker_ttl: beat.broker_ttl,
             round_trip: beat.round_trip,
+            standing: beat.standing.clone(),
             info: beat.info.clone(),
         }
     }
@@ -40,8 +43,8 @@ impl Registration {
     }
 
     pub(crate) fn pulse(self, broker: Incarnation, version: Version) -> Pulse {
-        let Self { gone, beat, broker_ttl, round_trip, info } = self;
-        Pulse { broker, version, gone, beat, broker_ttl, round_trip, info }
+        let Self { gone, beat, broker_ttl, round_trip, standing, info } = self;
+        Pulse { broker, version, gone, beat, broker_ttl, round_trip, standing, info }
     }
 
     pub(crate) fn encode(&self) -> Bytes {
@@ -51,7 +54,7 @@ impl Registration {
         bytes.put_u64(nanoseconds(self.broker_ttl));
         bytes.put_u64(nanoseconds(self.round_trip));
         let BrokerInfo { name, address, admin_address, program } = &self.info;
-        for text in [name, address, admin_address, program] {
+        for text in [name, address, admin_address, program, &self.standing.to_string()] {
             // Texts come from a configuration that somebody wrote; none is this long.
             let mut end = text.len().min(usize::from(u16::MAX));
             while !text.is_char_boundary(end) {
@@ -86,6 +89,7 @@ impl Registration {
                     admin_address: text(rest)?,
                     program: text(rest)?,
                 },
+                standing: text(rest)?.parse().ok()?,
             };
             rest.is_empty().then_some(registration)
         };
@@ -111,6 +115,7 @@ mod tests {
             beat: 12,
             broker_ttl: Duration::from_secs(5),
             round_trip: Duration::from_nanos(1_234_567_891),
+            standing: Standing { known: vec![Incarnation(7); 3], ..Standing::default() },
             info: BrokerInfo {
                 name: "a «ü»".into(),
                 address: "h:1".into(),

@@ -161,7 +161,11 @@ impl Store {
         }
         let own = answer.responses.into_iter().next().and_then(ResponseOp::into_range);
         match own {
-            Some(range) if range.kvs.is_empty() => Ok(Guarded::Evicted),
+            Some(range) if range.kvs.is_empty() => {
+                // Either it was declared dead, or the store forgot everything.
+                self.confirm().await?;
+                Ok(Guarded::Evicted)
+            }
             Some(_) => Ok(Guarded::Stale),
             None => Err(not_understood()),
         }

@@ -13,6 +13,7 @@ use sixpin_core::backend::{
     Backend, BackendFuture, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::standing::History;
 
 /// Requests held back at most. When one more comes the oldest is lost, which an unknown outcome allows as well.
 const HELD_MAX: usize = 1_024;
@@ -362,6 +363,14 @@ impl<B: Backend> Backend for Faulty<B> {
         let fault = self.fault(Operation::Forget, &[]);
         let late = Late::Forget(guard, target, seen);
         Box::pin(self.strike(fault, 1, guard.broker, late, move || self.inner.forget(guard, target, seen)))
+    }
+
+    fn history(&self) -> History {
+        self.inner.history()
+    }
+
+    fn trust(&self, history: History) {
+        self.inner.trust(history);
     }
 
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {

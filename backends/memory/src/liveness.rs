@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sixpin_core::backend::{Beat, BrokerInfo, Generation, Guard, Lane, Pulse, Slot, StoreError, WriteOutcome};
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::standing::Standing;
 
 use crate::store::Store;
 
@@ -16,6 +17,7 @@ pub(crate) struct Registration {
     beat: u64,
     broker_ttl: Duration,
     round_trip: Duration,
+    standing: Standing,
     info: BrokerInfo,
     // Lanes that never moved are at their first generation and have no entry.
     lanes: BTreeMap<Lane, Generation>,
@@ -29,6 +31,7 @@ impl Registration {
             beat: 0,
             broker_ttl: Duration::ZERO,
             round_trip: Duration::ZERO,
+            standing: Standing::default(),
             info: BrokerInfo::default(),
             lanes: BTreeMap::new(),
         }
@@ -77,6 +80,7 @@ impl Store {
             beat: beat.number,
             broker_ttl: beat.broker_ttl,
             round_trip: beat.round_trip,
+            standing: beat.standing,
             info: beat.info,
             lanes,
         };
@@ -136,6 +140,7 @@ impl Store {
             beat: stored.beat,
             broker_ttl: stored.broker_ttl,
             round_trip: stored.round_trip,
+            standing: stored.standing.clone(),
             info: stored.info.clone(),
         };
         self.registrations.iter().map(pulse).collect()

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sixpin_core::standing::History;
 use tokio::time::{sleep, timeout};
 
 use crate::config::Settings;
@@ -71,6 +72,22 @@ pub(crate) struct StreamInfo {
     pub(crate) cluster: Option<Cluster>,
 }
 
+impl StreamInfo {
+    /// The history of a stream with one copy, the same for all who ask: that of the process which keeps it. The server that
+    /// was asked may be another one, if they are several.
+    pub(crate) fn history(&self, client: &Client) -> History {
+        let text = match &self.cluster {
+            Some(cluster) => format!("{} {}", cluster.leader, cluster.leader_since),
+            None => client.server_info().server_id,
+        };
+        // FNV-1a: written out, because brokers of several versions must agree on it.
+        let hash = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        History(hash.max(1))
+    }
+}
+
 /// The settings of a stream that matter here.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -114,6 +131,7 @@ pub(crate) struct StreamState {
 #[serde(default)]
 pub(crate) struct Cluster {
     pub(crate) leader: String,
+    pub(crate) leader_since: String,
     pub(crate) replicas: Vec<Replica>,
 }
 

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Change, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot, StoreError,
-    Write, WriteOutcome,
+    Backend, BackendFuture, Beat, Change, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot,
+    StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::standing::History;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -56,7 +57,8 @@ impl NatsBackend {
         let config = Arc::new(config);
         let api = Arc::new(Api::new(&config.settings));
         let Opened { connection, info, root, base, root_sequence, profile } = check::open(&config, &api).await?;
-        let witness = Arc::new(Witness::new(&info));
+        let lasting = info.config.num_replicas > 1 || profile.durability >= Durability::PowerSafe;
+        let witness = Arc::new(Witness::new(&info, lasting, info.history(connection.client())));
         let link = |connection| Link::new(config.clone(), api.clone(), witness.clone(), connection);
         let (commits, control) = (link(None), link(Some(connection)));
         let gone = Mutex::default();
@@ -122,7 +124,7 @@ impl Store {
         bytes: Option<Bytes>,
     ) -> Answer {
         let highest = self.witness.highest();
-        let answer = self.api.publish(connection.client(), subject, expected, bytes).await;
+        let answer = self.api.publish(connection.client(), subject.clone(), expected, bytes).await;
         match answer {
             Answer::Stored(sequence) if sequence <= highest => {
                 let reason = format!("the sequence {sequence} was given again, after {highest}");
@@ -130,6 +132,7 @@ impl Store {
             }
             Answer::Stored(sequence) => {
                 self.witness.saw(sequence);
+                self.witness.acknowledged(&subject, sequence);
                 Answer::Stored(sequence)
             }
             other => other,
@@ -181,6 +184,10 @@ impl Store {
             // Nothing was sent.
             Err(error) => return all(WriteOutcome::Unavailable(error.to_string())),
         };
+        if !self.witness.is_trusted() {
+            let text = "another NATS server answers: brokers look first whether it misses anything";
+            return all(WriteOutcome::Unavailable(text.into()));
+        }
         let doubt = Doubt { link: &self.commits, connection: &connection, open: true };
         let requests: Vec<_> = writes.iter().map(|write| self.request(&connection, write)).collect();
         let answers = gather(requests, deadline, doubt).await;
@@ -387,6 +394,14 @@ impl Backend for NatsBackend {
 
     fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
         Box::pin(self.store.erase(guard, target, seen))
+    }
+
+    fn history(&self) -> History {
+        self.store.witness.history()
+    }
+
+    fn trust(&self, history: History) {
+        self.store.witness.trust(history);
     }
 
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {

@@ -122,6 +122,7 @@ impl Link {
         match self.api.info_of_leader(connection.client()).await {
             Ok(info) => {
                 self.witness.compare(&info, highest)?;
+                self.witness.answered(info.history(connection.client()));
                 // Somebody may have changed the stream's settings while nobody looked.
                 let checked = check::stream(&self.config, &self.api, &info.config);
                 checked.map_err(|error| StoreError::Unavailable(error.to_string()))

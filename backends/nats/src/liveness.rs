@@ -10,10 +10,10 @@ use sixpin_core::backend::{Beat, Guard, Pulse, Slot, StoreError, WriteOutcome};
 use sixpin_core::name::{Incarnation, Version};
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{Stored, Which};
+use crate::api::{Failure, Stored, Which};
 use crate::backend::{Doubt, Store, gather};
 use crate::connection::Connection;
-use crate::outcome::Answer;
+use crate::outcome::{Answer, code};
 use crate::records::Registration;
 
 /// Incarnations remembered: one process has one at a time.
@@ -68,6 +68,9 @@ impl Store {
         let deadline = self.deadline();
         let connection = self.control.connection(deadline).await?;
         let registers = number == 0 && expected.is_absent();
+        if beat.standing.checked.is_some() {
+            self.look_for_own(&connection, deadline).await?;
+        }
         let answer = match self.sequence(expected) {
             // Absence is expected only by a registration: a later beat must not make one.
             Some(sequence) if registers || sequence > 0 => {
@@ -103,6 +106,23 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Where another history answers, the last write that was acknowledged here must be there, or a later one in its place:
+    /// what was written before is there as well then, because only the end of a stream is ever lost.
+    async fn look_for_own(&self, connection: &Connection, deadline: Instant) -> Result<(), StoreError> {
+        let history = self.witness.history();
+        let Some((subject, sequence)) = self.witness.unchecked() else { return Ok(()) };
+        if sequence > 0 {
+            let late = |_| StoreError::Unavailable("JetStream did not answer in time".into());
+            let look = self.get(connection, Which::LastOf(&subject));
+            let stored = timeout_at(deadline, look).await.map_err(late)??;
+            if stored.is_none_or(|stored| stored.sequence < sequence) {
+                return Err(self.witness.lose(format!("the write at sequence {sequence} is gone")));
+            }
+        }
+        self.witness.found(history);
+        Ok(())
     }
 
     /// A clean goodbye.
@@ -179,7 +199,8 @@ impl Store {
         let late = |_| StoreError::Unavailable("JetStream did not answer in time".into());
         let filter = self.api.subjects.brokers();
         let asked = timeout_at(deadline, self.api.info(connection.client(), Some(&filter))).await.map_err(late)?;
-        let info = asked.map_err(|failure| StoreError::Unavailable(failure.to_string()))?;
+        let info = asked.map_err(|failure| self.without_stream(failure))?;
+        self.witness.same_stream(&info)?;
         let subjects = info.state.subjects.into_keys();
         let brokers: Vec<Incarnation> =
             subjects.filter_map(|subject| self.api.subjects.incarnation_of(&subject)).collect();
@@ -197,6 +218,13 @@ impl Store {
             self.gone().saw(pulse.broker);
         }
         Ok(pulses)
+    }
+
+    fn without_stream(&self, failure: Failure) -> StoreError {
+        match failure {
+            Failure::Api(error) if error.err_code == code::NO_STREAM => self.witness.lose("the stream is gone".into()),
+            failure => StoreError::Unavailable(failure.to_string()),
+        }
     }
 
     /// A registration and its version; none if there is none, or if it was forgotten.

@@ -53,6 +53,7 @@ pub(crate) struct Registration {
     pub(crate) beat: u64,
     broker_ttl_us: u64,
     round_trip_us: u64,
+    standing: String,
     name: String,
     address: String,
     admin_address: String,
@@ -68,6 +69,7 @@ impl Registration {
             beat: beat.number,
             broker_ttl_us: microseconds(beat.broker_ttl),
             round_trip_us: microseconds(beat.round_trip),
+            standing: beat.standing.to_string(),
             name: beat.info.name,
             address: beat.info.address,
             admin_address: beat.info.admin_address,
@@ -83,6 +85,7 @@ impl Registration {
             beat: 0,
             broker_ttl_us: 0,
             round_trip_us: 0,
+            standing: String::new(),
             name: String::new(),
             address: String::new(),
             admin_address: String::new(),
@@ -118,6 +121,8 @@ impl Registration {
             beat: self.beat,
             broker_ttl: Duration::from_micros(self.broker_ttl_us),
             round_trip: Duration::from_micros(self.round_trip_us),
+            // Whatever cannot be read says nothing.
+            standing: self.standing.parse().unwrap_or_default(),
             info: BrokerInfo {
                 name: self.name,
                 address: self.address,
@@ -143,6 +148,8 @@ fn corrupt(what: &str, error: &serde_json::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use sixpin_core::standing::Standing;
+
     use super::*;
 
     #[test]
@@ -171,6 +178,7 @@ mod tests {
             number: 9,
             broker_ttl: Duration::from_secs(5),
             round_trip: Duration::from_micros(1_234),
+            standing: Standing { known: vec![Incarnation(7)], ..Standing::default() },
             info: BrokerInfo { name: "«ü»\"\n".into(), address: "a:1".into(), ..BrokerInfo::default() },
         };
         let record = Registration::of(beat.clone());
@@ -178,7 +186,7 @@ mod tests {
         let pulse = record.buried().pulse(Incarnation(1), Version(3));
         assert!(pulse.gone);
         assert_eq!((pulse.beat, pulse.broker_ttl, pulse.round_trip), (9, beat.broker_ttl, beat.round_trip));
-        assert_eq!(pulse.info, beat.info);
+        assert_eq!((pulse.info, pulse.standing), (beat.info, beat.standing));
         assert!(matches!(Registration::decode(b"{}"), Err(StoreError::Corrupt(_))));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sixpin_core::backend::StoreError;
+use sixpin_core::standing::History;
 
 use crate::api::StreamInfo;
 
@@ -24,16 +25,30 @@ pub(crate) struct Witness {
     highest: AtomicU64,
     low_since: Mutex<Option<Instant>>,
     lost: OnceLock<String>,
+    // Consensus or the operator's word keeps what was acknowledged, so it does not matter which server answers.
+    lasting: bool,
+    // The history that answered last, the one that the broker knows of, and the one in which its writes were looked for.
+    history: AtomicU64,
+    trusted: AtomicU64,
+    checked: AtomicU64,
+    // The last write that was acknowledged here: its subject and sequence.
+    own: Mutex<(String, u64)>,
 }
 
 impl Witness {
-    pub(crate) fn new(info: &StreamInfo) -> Self {
+    pub(crate) fn new(info: &StreamInfo, lasting: bool, history: History) -> Self {
+        let history = if lasting { History::LASTING } else { history };
         Self {
             created: info.created.clone(),
             replicas: info.config.num_replicas,
             highest: AtomicU64::new(info.state.last_seq),
             low_since: Mutex::new(None),
             lost: OnceLock::new(),
+            lasting,
+            history: AtomicU64::new(history.0),
+            trusted: AtomicU64::new(history.0),
+            checked: AtomicU64::new(history.0),
+            own: Mutex::default(),
         }
     }
 
@@ -45,6 +60,49 @@ impl Witness {
     /// What is sent from now on gets a higher sequence than this.
     pub(crate) fn highest(&self) -> u64 {
         self.highest.load(Ordering::SeqCst)
+    }
+
+    /// This history answers.
+    pub(crate) fn answered(&self, history: History) {
+        if !self.lasting {
+            self.history.store(history.0, Ordering::SeqCst);
+        }
+    }
+
+    /// The history that answered last.
+    pub(crate) fn history(&self) -> History {
+        History(self.history.load(Ordering::SeqCst))
+    }
+
+    /// The broker knows of this history.
+    pub(crate) fn trust(&self, history: History) {
+        self.trusted.store(history.0, Ordering::SeqCst);
+    }
+
+    /// Whether the broker knows of the history that answers.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.history().0 == self.trusted.load(Ordering::SeqCst)
+    }
+
+    /// This write was acknowledged.
+    pub(crate) fn acknowledged(&self, subject: &str, sequence: u64) {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if sequence > own.1 {
+            *own = (subject.to_owned(), sequence);
+        }
+    }
+
+    /// The last write that was acknowledged, if it was not looked for in the history that answers.
+    pub(crate) fn unchecked(&self) -> Option<(String, u64)> {
+        if self.history().0 == self.checked.load(Ordering::SeqCst) {
+            return None;
+        }
+        Some(self.own.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// It was found in this history.
+    pub(crate) fn found(&self, history: History) {
+        self.checked.store(history.0, Ordering::SeqCst);
     }
 
     /// The store lost its memory. The first reason stays.
@@ -61,11 +119,17 @@ impl Witness {
         self.lost.get().map_or(Ok(()), |reason| Err(StoreError::Amnesia(reason.clone())))
     }
 
+    /// Fails if the stream was made anew.
+    pub(crate) fn same_stream(&self, info: &StreamInfo) -> Result<(), StoreError> {
+        if info.created == self.created {
+            return Ok(());
+        }
+        Err(self.lose(format!("the stream was made anew at {}", info.created)))
+    }
+
     /// Compares the stream as it is now with what was seen before `highest` was read.
     pub(crate) fn compare(&self, info: &StreamInfo, highest: u64) -> Result<(), StoreError> {
-        if info.created != self.created {
-            return Err(self.lose(format!("the stream was made anew at {}", info.created)));
-        }
+        self.same_stream(info)?;
         let mut low_since = self.low_since.lock().unwrap_or_else(PoisonError::into_inner);
         if info.state.last_seq >= highest {
             *low_since = None;

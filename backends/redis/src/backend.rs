@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot,
+    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, Lane, OpenError, Page, Profile, Pulse, Root, Slot,
     StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::standing::History;
 use tokio::task::JoinHandle;
 
 use crate::config::RedisConfig;
@@ -59,7 +60,29 @@ impl std::fmt::Debug for RedisBackend {
     }
 }
 
+/// A lane's field in a registration.
+pub(crate) fn lane_name(lane: Lane) -> String {
+    format!("l{}", lane.0)
+}
+
 impl Store {
+    /// One number for the histories of all servers.
+    fn history(&self) -> History {
+        History(self.routes.histories().into_iter().fold(0, |all, one| all ^ one))
+    }
+
+    /// Another history answers than the one that the broker knows of.
+    pub(crate) fn has_another_history(&self) -> bool {
+        !self.routes.histories().iter().all(|history| self.witness.trusts(*history))
+    }
+
+    fn trust(&self, history: History) {
+        let histories = self.routes.histories();
+        if self.history() == history {
+            self.witness.trust(histories);
+        }
+    }
+
     /// A call of a script about a tag: what all of them begin with.
     pub(crate) fn call(&self, tag: Tag) -> Call {
         let mut call = Call::default();
@@ -72,7 +95,7 @@ impl Store {
     pub(crate) fn guarded(&self, tag: Tag, guard: Guard) -> Call {
         let mut call = self.call(tag);
         call.key(self.keys.broker(tag, guard.broker));
-        call.argument(format!("l{}", guard.lane.0)).argument(format!("{:020}", guard.generation.0));
+        call.argument(lane_name(guard.lane)).argument(format!("{:020}", guard.generation.0));
         call.argument(version_text(self.witness.acknowledged(guard, tag)));
         call
     }
@@ -191,6 +214,14 @@ impl Backend for RedisBackend {
 
     fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
         Box::pin(self.store.forget(guard, target, seen))
+    }
+
+    fn history(&self) -> History {
+        self.store.history()
+    }
+
+    fn trust(&self, history: History) {
+        self.store.trust(history);
     }
 
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {

@@ -7,8 +7,9 @@ use sixpin_core::backend::{Change, Guard, Slot, StoreError, Write, WriteOutcome}
 use sixpin_core::name::Version;
 
 use crate::backend::Store;
+use crate::connection::Failure;
 use crate::keys::{Keys, Tag, VERSION_DIGITS, version_of, version_text};
-use crate::scripts::{ADVANCE, COMMIT, Reply, bytes_of};
+use crate::scripts::{ADVANCE, COMMIT, Call, Reply, bytes_of};
 
 /// Writes in one batch: a script holds up everybody else, and this many take about a millisecond.
 pub(crate) const BATCH_WRITES_MAX: usize = 128;
@@ -76,7 +77,7 @@ impl Store {
             call.argument(verb).argument(version_text(write.expected)).argument(bell).argument(bytes);
         }
         let all = |outcome: WriteOutcome| vec![outcome; writes.len()];
-        match self.write(tag, &COMMIT, &call).await {
+        match self.commit_call(tag, &call).await {
             Ok(Reply::Ok(parts)) => self
                 .outcomes(tag, guard, writes, parts)
                 .unwrap_or_else(|| all(WriteOutcome::Unknown("the answer to a batch was not understood".into()))),
@@ -87,7 +88,7 @@ impl Store {
 
     /// What each write of a batch came to. None if the answer is not one of ours.
     fn outcomes(&self, tag: Tag, guard: Guard, writes: &[&Write], parts: Vec<Value>) -> Option<Vec<WriteOutcome>> {
-        let [version, high, Value::Array(results)] = <[Value; 3]>::try_from(parts).ok()? else { return None };
+        let [version, high, noted, Value::Array(results)] = <[Value; 4]>::try_from(parts).ok()? else { return None };
         let version = version_of(bytes_of(&version)?)?;
         let high = version_of(bytes_of(&high)?)?;
         if results.len() != writes.len() {
@@ -96,14 +97,19 @@ impl Store {
         let outcomes: Option<Vec<_>> =
             writes.iter().zip(results).map(|(write, result)| outcome_of(write, version, result)).collect();
         let outcomes = outcomes?;
-        let wrote = |(write, outcome): (&&Write, &WriteOutcome)| {
-            write.change != Change::Compare && *outcome == WriteOutcome::Committed(version)
-        };
-        if writes.iter().zip(&outcomes).any(wrote) {
+        let committed = |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::Committed(_));
+        if noted == Value::Int(1) && outcomes.iter().any(committed) {
             self.witness.acknowledge(guard, tag, version);
         }
         self.witness.saw(tag, high);
         Some(outcomes)
+    }
+
+    /// Commits only where the broker knows who answers.
+    async fn commit_call(&self, tag: Tag, call: &Call) -> Result<Reply, Failure> {
+        let link = self.routes.link(tag).await.inspect_err(|failure| self.routes.failed(failure))?;
+        let reply = link.call_trusted(&COMMIT, call).await;
+        reply.inspect_err(|failure| self.routes.failed(failure))
     }
 
     fn over_the_limits(&self, writes: &[Write]) -> Option<WriteOutcome> {

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -113,6 +113,10 @@ pub(crate) struct Link {
     tags: Vec<Tag>,
     witness: Arc<Witness>,
     replicas: Option<Replicas>,
+    // Of the server that answered last, as a number; 0 before any did.
+    history: AtomicU64,
+    // Where it does not matter who answers.
+    lasting: bool,
     // Held while connecting, so that one connection is made for all who wait.
     state: Mutex<(State, u64)>,
 }
@@ -125,9 +129,20 @@ impl Link {
         tags: Vec<Tag>,
         witness: Arc<Witness>,
         replicas: Option<Replicas>,
+        lasting: bool,
     ) -> Self {
         let state = Mutex::new((State::Closed { tried: None }, 0));
-        Self { dialer, keys, tags, witness, replicas, state }
+        Self { dialer, keys, tags, witness, replicas, history: AtomicU64::new(0), lasting, state }
+    }
+
+    /// The history of the server that answered last; 0 before any did, and where none can be lost.
+    pub(crate) fn history(&self) -> u64 {
+        if self.lasting { 0 } else { self.history.load(Ordering::SeqCst) }
+    }
+
+    /// This is the history of the server that answers.
+    pub(crate) fn saw_history(&self, history: u64) {
+        self.history.store(history, Ordering::SeqCst);
     }
 
     /// Connects now, if it is not connected.
@@ -150,7 +165,28 @@ impl Link {
     /// Calls a script, and then waits for the replicas if that was asked for. If they take too long the outcome is in
     /// doubt although the script ran.
     pub(crate) async fn call_and_wait(&self, script: &Script, call: &Call) -> Result<Reply, Failure> {
-        let (mut connection, number) = self.connection().await.map_err(|error| Failure::NotSent(error.to_string()))?;
+        let (connection, number) = self.connection().await.map_err(|error| Failure::NotSent(error.to_string()))?;
+        self.call_and_wait_on(connection, number, script, call).await
+    }
+
+    /// The same, only if the broker knows that this server answers.
+    pub(crate) async fn call_trusted(&self, script: &Script, call: &Call) -> Result<Reply, Failure> {
+        let (connection, number) = self.connection().await.map_err(|error| Failure::NotSent(error.to_string()))?;
+        if !self.lasting && !self.witness.trusts(self.history()) {
+            return Err(Failure::NotSent(
+                "another Redis answers: brokers look first whether it misses anything".into(),
+            ));
+        }
+        self.call_and_wait_on(connection, number, script, call).await
+    }
+
+    async fn call_and_wait_on(
+        &self,
+        mut connection: MultiplexedConnection,
+        number: u64,
+        script: &Script,
+        call: &Call,
+    ) -> Result<Reply, Failure> {
         let reply = self.call_on(&mut connection, number, script, call).await?;
         if let (Some(replicas), Reply::Ok(_)) = (self.replicas, &reply) {
             // On the same connection: the server waits for what this connection wrote.
@@ -228,7 +264,8 @@ impl Link {
             }
         });
         match self.dialer.verified(&self.keys, &self.tags, &self.witness, push).await {
-            Ok(connection) => {
+            Ok((connection, history)) => {
+                self.saw_history(history);
                 *count += 1;
                 *current = State::Open { connection: connection.clone(), number: *count, ended };
                 Ok((connection, *count))

@@ -13,7 +13,7 @@ use redis::{
 
 use sixpin_core::backend::OpenError;
 
-use crate::check::fields_of;
+use crate::check::{fields_of, history_in};
 use crate::config::{Address, Login, RedisConfig, Target};
 use crate::keys::{Keys, Tag};
 use crate::scripts::bytes_of;
@@ -82,18 +82,18 @@ impl Dialer {
         Self { way, ..self.clone() }
     }
 
-    /// A connection to a server that is a master and remembers what was seen of it. `push` hears of its end.
+    /// A connection to a server that is a master and remembers what was seen of it, and its history. `push` hears of its end.
     pub(crate) async fn verified(
         &self,
         keys: &Keys,
         tags: &[Tag],
         witness: &Witness,
         push: OnPush,
-    ) -> Result<MultiplexedConnection, OpenError> {
+    ) -> Result<(MultiplexedConnection, u64), OpenError> {
         let (mut connection, address) = self.connect(push).await?;
         let verified = self.in_time(&address, self.verify(&mut connection, &address, keys, tags, witness)).await;
-        verified.inspect_err(|_| self.next_turn())?;
-        Ok(connection)
+        let history = verified.inspect_err(|_| self.next_turn())?;
+        Ok((connection, history))
     }
 
     /// Whoever led here was wrong, or did not answer.
@@ -162,13 +162,14 @@ impl Dialer {
         keys: &Keys,
         tags: &[Tag],
         witness: &Witness,
-    ) -> Result<(), OpenError> {
+    ) -> Result<u64, OpenError> {
         let mut ask = async |command: redis::Cmd| {
             let answer = connection.send_packed_command(&command).await.and_then(Value::extract_error);
             answer.map_err(|error| refusal(address, &error))
         };
-        let replication = ask(redis::cmd("INFO").arg("replication").to_owned()).await?;
-        let role = fields_of(&replication).get("role").cloned().unwrap_or_default();
+        let mut facts = fields_of(&ask(redis::cmd("INFO").arg("server").to_owned()).await?);
+        facts.extend(fields_of(&ask(redis::cmd("INFO").arg("replication").to_owned()).await?));
+        let role = facts.get("role").cloned().unwrap_or_default();
         if role != "master" {
             let text = format!("{address} is a {role}, and only a master can be written to: use the master's address");
             return Err(OpenError::Unsafe(text));
@@ -182,7 +183,7 @@ impl Dialer {
             let (root, high) = (parts.first().unwrap_or(&Value::Nil), parts.get(1).unwrap_or(&Value::Nil));
             witness.check(tag, root, high, before).map_err(|error| OpenError::Unsafe(error.to_string()))?;
         }
-        Ok(())
+        Ok(history_in(&facts))
     }
 
     async fn ask_sentinels(&self, sentinels: &[Address], name: &str) -> Result<Address, OpenError> {

@@ -11,12 +11,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use redis::Value;
 use serde::{Deserialize, Serialize};
-use sixpin_core::backend::{Beat, BrokerInfo, Guard, Pulse, StoreError, WriteOutcome};
+use sixpin_core::backend::{Beat, BrokerInfo, Generation, Guard, Pulse, StoreError, WriteOutcome};
 use sixpin_core::name::{Incarnation, Version};
 
-use crate::backend::Store;
+use crate::backend::{Store, lane_name};
 use crate::keys::{Tag, version_of, version_text};
-use crate::scripts::{BEAT, ENLIST, EVICT, FORGET, LEAVE, Reply, STRIKE, bytes_of};
+use crate::scripts::{ADVANCE, BEAT, ENLIST, EVICT, FORGET, LEAVE, Reply, STRIKE, bytes_of};
 
 /// How long what is left of a registration refuses a late one: longer than any request can be on its way.
 const REMAINS_MS: u64 = 24 * 3600 * 1000;
@@ -26,6 +26,7 @@ const REMAINS_MS: u64 = 24 * 3600 * 1000;
 struct Notice {
     ttl_ms: u64,
     round_trip_us: u64,
+    standing: String,
     name: String,
     address: String,
     admin_address: String,
@@ -43,6 +44,7 @@ impl Store {
         let notice = Notice {
             ttl_ms: u64::try_from(beat.broker_ttl.as_millis()).unwrap_or(u64::MAX),
             round_trip_us: u64::try_from(beat.round_trip.as_micros()).unwrap_or(u64::MAX),
+            standing: beat.standing.to_string(),
             name: beat.info.name,
             address: beat.info.address,
             admin_address: beat.info.admin_address,
@@ -53,6 +55,12 @@ impl Store {
         call.key(self.keys.broker(Tag::FIRST, beat.broker)).key(self.keys.brokers());
         call.argument(beat.broker.to_string()).argument(beat.number.to_string());
         call.argument(version_text(beat.expected)).argument(notice);
+        for (lane, version) in self.witness.acknowledged_by(beat.broker, Tag::FIRST) {
+            call.argument(lane_name(lane)).argument(version_text(version));
+        }
+        if beat.standing.checked.is_some() && self.has_another_history() {
+            self.check_other_tags(beat.broker).await?;
+        }
         let version = match self.write(Tag::FIRST, &BEAT, &call).await {
             Ok(Reply::Ok(parts)) => self.saw_version(&parts)?,
             Ok(refusal) => return Err(self.refusal(refusal)),
@@ -80,7 +88,13 @@ impl Store {
     pub(crate) async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
         let last_word = if self.keys.tag_count() > 1 { "going" } else { "gone" };
         let reply = match self.about(guard, target, seen, last_word, &EVICT).await {
-            Ok(parts) => self.saw_version(&parts),
+            Ok(parts) => {
+                let version = self.saw_version(&parts);
+                if let (Ok(version), Some(Value::Int(1))) = (&version, parts.get(1)) {
+                    self.witness.acknowledge(guard, Tag::FIRST, *version);
+                }
+                version
+            }
             Err(outcome) => return outcome,
         };
         let in_doubt = |error: StoreError| WriteOutcome::Unknown(error.to_string());
@@ -141,16 +155,34 @@ impl Store {
         // One that was evicted before it registered has told nothing.
         let beat = text(number).map_or(Some(0), |number| number.parse().ok()).ok_or_else(corrupt)?;
         let notice: Option<Notice> = text(notice).map(serde_json::from_str).transpose().map_err(|_| corrupt())?;
-        let (broker_ttl, round_trip, info) = notice.map_or_else(Default::default, |notice| {
+        let (broker_ttl, round_trip, standing, info) = notice.map_or_else(Default::default, |notice| {
             let info = BrokerInfo {
                 name: notice.name,
                 address: notice.address,
                 admin_address: notice.admin_address,
                 program: notice.program,
             };
-            (Duration::from_millis(notice.ttl_ms), Duration::from_micros(notice.round_trip_us), info)
+            // Whatever cannot be read says nothing.
+            let standing = notice.standing.parse().unwrap_or_default();
+            (Duration::from_millis(notice.ttl_ms), Duration::from_micros(notice.round_trip_us), standing, info)
         });
-        Ok(Some(Pulse { broker, version, gone: state == b"gone", beat, broker_ttl, round_trip, info }))
+        Ok(Some(Pulse { broker, version, gone: state == b"gone", beat, broker_ttl, round_trip, standing, info }))
+    }
+
+    /// Looks under the other tags whether everything is there that was acknowledged to a broker.
+    async fn check_other_tags(&self, broker: Incarnation) -> Result<(), StoreError> {
+        for tag in self.other_tags() {
+            for (lane, _) in self.witness.acknowledged_by(broker, tag) {
+                // No lane is at a smaller generation, so this moves none.
+                let guard = Guard { broker, lane, generation: Generation(0) };
+                match self.write(tag, &ADVANCE, &self.guarded(tag, guard)).await {
+                    Ok(Reply::Ok(_)) => {}
+                    Ok(refusal) => return Err(self.refusal(refusal)),
+                    Err(failure) => return Err(self.error(&failure, true)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A guarded script about another broker's registration.

@@ -43,7 +43,9 @@ pub(crate) async fn open(
     };
     let keys = Keys::new(&config.prefix, if cluster { CLUSTER_TAGS } else { 1 });
     let witness = Arc::new(Witness::new(keys.tag_count()));
-    let (routes, listener) = routes(config, target, &keys, &witness)?;
+    // Where the operator asks for it, nothing that was acknowledged is lost, and no replica may take over.
+    let lasting = require >= Durability::PowerSafe;
+    let (routes, listener) = routes(config, target, &keys, &witness, lasting)?;
 
     let mut warnings = BTreeSet::new();
     let mut histories = Vec::new();
@@ -66,6 +68,7 @@ pub(crate) async fn open(
     }
     let root = root(&routes, &keys).await?;
     witness.opened(beginning(root.identity, keys.tag_count()));
+    witness.trust(routes.histories());
 
     let hints = Hints::new();
     let channel = keys.channel(root.identity);
@@ -83,6 +86,7 @@ fn routes(
     target: Target,
     keys: &Keys,
     witness: &Arc<Witness>,
+    lasting: bool,
 ) -> Result<(Routes, Dialer), OpenError> {
     let replicas =
         (config.wait_replicas > 0).then_some(Replicas { count: config.wait_replicas, timeout: config.wait_timeout });
@@ -96,12 +100,13 @@ fn routes(
     let (maker, keys, witness) = (dialer.clone(), keys.clone(), witness.clone());
     let routes = match place {
         Place::Cluster(seeds) => {
-            let make = move |way| Link::new(maker.with_way(way), keys.clone(), Vec::new(), witness.clone(), replicas);
+            let make =
+                move |way| Link::new(maker.with_way(way), keys.clone(), Vec::new(), witness.clone(), replicas, lasting);
             Routes::Many(Cluster::new(seeds, Box::new(make)))
         }
         Place::Single(_) | Place::Sentinel { .. } => {
             let tags = keys.tags().collect();
-            Routes::One(Arc::new(Link::new(maker, keys, tags, witness, replicas)))
+            Routes::One(Arc::new(Link::new(maker, keys, tags, witness, replicas, lasting)))
         }
     };
     Ok((routes, dialer))
@@ -283,6 +288,7 @@ impl Checking {
         let mut warnings = BTreeSet::new();
         for (link, history) in links.iter().zip(&mut self.histories) {
             let facts = check::look(link).await.ok()?;
+            link.saw_history(check::history_in(&facts.info));
             if let Some(loss) = history.compare(&facts) {
                 store.witness.lost(&loss);
             }

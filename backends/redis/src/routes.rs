@@ -52,6 +52,14 @@ impl Routes {
         }
     }
 
+    /// The histories of the servers that keep the tags, as far as they are known.
+    pub(crate) fn histories(&self) -> BTreeSet<u64> {
+        match self {
+            Self::One(link) => BTreeSet::from([link.history()]),
+            Self::Many(cluster) => cluster.histories(),
+        }
+    }
+
     /// A request for a tag failed; perhaps the tag has moved.
     pub(crate) fn failed(&self, failure: &Failure) {
         if let Self::Many(cluster) = self {
@@ -120,6 +128,11 @@ impl Cluster {
         let layout = self.layout();
         let owners: BTreeSet<&Address> = layout.owners.values().collect();
         Ok(layout.links.iter().filter(|(address, _)| owners.contains(address)).map(|(_, link)| link.clone()).collect())
+    }
+
+    fn histories(&self) -> BTreeSet<u64> {
+        let layout = self.layout();
+        layout.owners.values().map(|owner| layout.links.get(owner).map_or(0, |link| link.history())).collect()
     }
 
     fn failed(&self, failure: &Failure) {

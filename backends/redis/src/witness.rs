@@ -11,7 +11,7 @@
 //! our own writes whatever others have written since, with every commit and beat. Once noticed, amnesia stays: the
 //! broker has to start anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -33,6 +33,7 @@ pub(crate) struct Witness {
     high: Vec<AtomicU64>,
     acknowledged: Mutex<BTreeMap<(Incarnation, Lane, Tag), Version>>,
     amnesia: OnceLock<String>,
+    trusted: RwLock<BTreeSet<u64>>,
     // The last check of the server found it unsafe. Unlike amnesia this can pass.
     unsafe_now: RwLock<Option<String>>,
 }
@@ -45,6 +46,7 @@ impl Witness {
             high: (0..tags).map(|_| AtomicU64::new(0)).collect(),
             acknowledged: Mutex::default(),
             amnesia: OnceLock::new(),
+            trusted: RwLock::default(),
             unsafe_now: RwLock::default(),
         }
     }
@@ -134,6 +136,25 @@ impl Witness {
         }
         let known = lanes.entry((guard.broker, guard.lane, tag)).or_default();
         *known = version.max(*known);
+    }
+
+    /// The same for all lanes of a broker that wrote.
+    pub(crate) fn acknowledged_by(&self, broker: Incarnation, tag: Tag) -> Vec<(Lane, Version)> {
+        let first = (broker, Lane(0), Tag(0));
+        let own = |(key, _): &(&(Incarnation, Lane, Tag), &Version)| key.0 == broker;
+        let lanes = self.lanes();
+        let own = lanes.range(first..).take_while(own).filter(|((_, _, at), _)| *at == tag);
+        own.map(|((_, lane, _), version)| (*lane, *version)).collect()
+    }
+
+    /// Commits are taken from servers with these histories.
+    pub(crate) fn trust(&self, histories: BTreeSet<u64>) {
+        *self.trusted.write().unwrap_or_else(PoisonError::into_inner) = histories;
+    }
+
+    /// Whether commits are taken from a server with this history.
+    pub(crate) fn trusts(&self, history: u64) -> bool {
+        self.trusted.read().unwrap_or_else(PoisonError::into_inner).contains(&history)
     }
 
     /// A broker left: nothing more is expected of its lanes.

@@ -44,18 +44,19 @@ impl Library {
             },
             broker_ttl: limits::BROKER_TTL_DEFAULT,
             session_ttl: limits::SESSION_TTL_MAX,
+            session_ttl_max: limits::SESSION_TTL_MAX,
             limits: limits::Limits::default(),
             lanes: 4,
             lockspaces: BTreeMap::new(),
             store_patience: Duration::from_secs(5),
-            first_start_grace: Duration::ZERO,
+            first_start_grace: Some(Duration::ZERO),
             drain_timeout: Duration::from_secs(5),
             reopen: Box::new(move || {
                 let again = again.clone();
                 async move { Ok(again) }.boxed()
             }),
         };
-        Self(engine::start(config, store).await)
+        Self(engine::start(config, store))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::mode::Mode;
 use crate::name::{
     ClaimId, ClaimNumber, Fence, Incarnation, Label, Lockspace, OperationNumber, ResourceId, SessionId, Version,
 };
+use crate::standing::History;
 
 /// The time, as the shell reads it before each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +39,8 @@ pub struct BrokerConfig {
     pub broker_ttl: Duration,
     /// TTL of sessions that ask for none.
     pub session_ttl: Duration,
+    /// The longest TTL that a session may have. All brokers on a store have the same.
+    pub session_ttl_max: Duration,
     /// Limits.
     pub limits: Limits,
     /// Lanes: batches that may be in flight at once. At least 1.
@@ -50,8 +53,14 @@ pub struct BrokerConfig {
     pub root: Root,
     /// How long a request may wait inside the broker for a store that is away, before it is refused.
     pub store_patience: Duration,
-    /// Holds back grants for this long after the start. The shell sets it where the store knows nothing.
-    pub first_start_grace: Duration,
+    /// The history of the store that answered when it was opened.
+    pub history: History,
+    /// How long nothing is granted after the start on a store that no broker has called settled; absent: until nobody
+    /// can believe in a lock that such a store may have forgotten.
+    pub first_start_grace: Option<Duration>,
+    /// Nothing is granted for this long after the start, whatever others say: what [`Ending::Amnesia`] of the incarnation
+    /// before said.
+    pub hold_back: Duration,
     /// How long a drain on a store that no other broker shares waits for holders.
     pub drain_timeout: Duration,
 }
@@ -181,6 +190,8 @@ pub struct LiveClaim {
     pub resource: ResourceId,
     /// The newest operation that the client used on it.
     pub last_operation: OperationNumber,
+    /// The newest grant that the client was told; 0 if none.
+    pub grant_seq: u32,
     /// The operation that still waits, with what is left of its wait (absent: for ever).
     pub waiting: Option<(OperationNumber, Option<Duration>)>,
 }
@@ -405,6 +416,8 @@ pub enum Input {
         /// One slot per key.
         result: Result<Vec<Slot>, StoreError>,
     },
+    /// Another history of the store answers.
+    History(History),
     /// [`Effect::Watch`] returned.
     Changed {
         /// The key.
@@ -788,7 +801,7 @@ pub enum Ending {
     Amnesia {
         /// What was seen.
         text: String,
-        /// The longest TTL that was vouched for.
+        /// How long somebody may still believe in a lock that was forgotten.
         hold_back: Duration,
     },
 }
@@ -903,6 +916,8 @@ pub enum Effect {
     },
     /// [`crate::backend::Backend::pulses`]; ends in [`Input::Pulses`].
     Pulses,
+    /// [`crate::backend::Backend::trust`].
+    Trust(History),
     /// A line for the log.
     Log(LogLine),
     /// This machine is over; no further input is needed.

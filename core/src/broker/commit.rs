@@ -91,6 +91,7 @@ impl Broker {
     fn draft_resource(&mut self, lane: usize, id: ResourceId, draft: &mut Draft) {
         let now = self.now.mono;
         let context = self.context_for(&id);
+        let grants = self.may_grant();
         let Some(entry) = self.shards[lane].entries.get_mut(&id) else { return };
         entry.ready = false;
         entry.touched = now;
@@ -107,8 +108,14 @@ impl Broker {
             self.timers.set(until, Timer::Resource(id));
             return;
         }
+        if !grants && !entry.pending.is_empty() {
+            // Before the store is settled, only what was read is confirmed.
+            return;
+        }
         let delay = self.config.lock_delay(&id.lockspace);
-        self.strangers.condemn(entry, now, delay);
+        if grants {
+            self.strangers.condemn(entry, now, delay);
+        }
         let (applied, changed) = apply_pending(entry, context);
         let idle = entry.resource.is_idle();
         let deletes = idle && entry.exists;
@@ -177,6 +184,7 @@ impl Broker {
             return;
         }
         self.settle_lane(at, &outcomes);
+        self.say_what_is_checked();
         self.muted = !self.config.profile.checks_registration && !self.is_valid();
         for (item, outcome) in items.into_iter().zip(outcomes) {
             match item {
@@ -262,6 +270,7 @@ impl Broker {
                 }
             }
             Err(StoreError::Evicted) => self.end(Ending::Evicted),
+            Err(StoreError::Amnesia(text)) => self.forget_everything(text),
             Err(_) => {
                 shard.failures += 1;
                 shard.state = LaneState::Doubtful { asked: false };
@@ -482,6 +491,19 @@ impl Broker {
         for pending in refused {
             let text = format!("the store did not take it ({reason}); nothing happened: try again");
             self.refuse(id, pending, &text);
+        }
+    }
+
+    /// The store is not settled: requests that do not want to wait have waited long enough.
+    pub(super) fn refuse_tries(&mut self, at: usize, id: &ResourceId) {
+        let before = self.now.mono.saturating_sub(self.config.store_patience);
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        let (refused, kept): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut entry.pending)
+            .into_iter()
+            .partition(|pending| !pending.doubtful && pending.since < before && pending.command.is_try());
+        entry.pending = kept.into();
+        for pending in refused {
+            self.refuse(id, pending, "the store may have lost locks, so nothing is granted for a while: try again");
         }
     }
 

@@ -12,6 +12,7 @@ use super::table::{Claim, Life, Operation, Session};
 use super::timers::Timer;
 use crate::backend::Key;
 use crate::command::{Completion, Outcome, Refusal, Status};
+use crate::limits::with_tolerance;
 use crate::mode::Mode;
 use crate::name::{ClaimId, ClaimNumber, Fence, OperationNumber, ResourceId, Version};
 use crate::planted::Bug;
@@ -394,13 +395,17 @@ impl Broker {
                         Waiting { operation: view.operation, granted: view.granted, grant_seq: view.grant_seq }
                     }),
                     vanished: entry.resource.claim(*claim).is_none(),
+                    lost: entry.resource.claim(*claim).is_some_and(|view| self.was_lost(*claim, &view)),
                     completion: entry.resource.completion(*claim),
                     blocking: blocking_of(entry, *claim),
                 })
                 .collect();
-        for News { claim, queued, vanished, completion, blocking } in news {
+        for News { claim, queued, vanished, lost, completion, blocking } in news {
             if vanished {
                 self.vanished(claim);
+            } else if lost {
+                self.lost_by_store(claim);
+                continue;
             } else if let Some(waiting) = queued {
                 self.note_waiting(claim, &waiting);
             } else if let Some(completion) = completion {
@@ -424,6 +429,14 @@ impl Broker {
         if waits_for_this || completion.grant_seq > claim.grant_seq {
             self.complete(completion, version);
         }
+    }
+
+    /// See [`Broker::was_lost`]. The holder gets its time, as with everything that is taken away.
+    fn lost_by_store(&mut self, id: ClaimId) {
+        let Some(claim) = self.claim_mut(id) else { return };
+        claim.forced = true;
+        self.timers.set(self.now.mono + with_tolerance(id.session.ttl()), Timer::Forced(id));
+        self.tell(id, Event::Lost { reason: LostReason::Amnesia, claims: vec![id.number] });
     }
 
     /// A claim waits although this broker did not ask for it: its session moved here meanwhile.
@@ -456,7 +469,21 @@ impl Broker {
         let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
             return false;
         };
-        !self.is_left_alone(id) && entry.resource.claim(id).is_none_or(|view| differs_from(claim, &view))
+        let differs = |view: ClaimView<'_>| differs_from(claim, &view) || self.was_lost(id, &view);
+        !self.is_left_alone(id) && entry.resource.claim(id).is_none_or(differs)
+    }
+
+    /// True if the store lost what it had acknowledged of a claim: a grant that the client was told, or its place in the
+    /// queue. What the record says besides is older than what the client knows, so the claim can only be taken away.
+    fn was_lost(&self, id: ClaimId, view: &ClaimView<'_>) -> bool {
+        let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
+            return false;
+        };
+        if claim.forced {
+            return false;
+        }
+        let place_lost = view.queue == Queue::Granted && claim.waits_for_more(view.operation);
+        claim.was_granted_after(view.grant_seq) || (self.loses_writes() && place_lost)
     }
 
     /// A claim with commands on their way is not compared with its record: the answers to these say how it stands. Nor is
@@ -571,6 +598,8 @@ struct News {
     /// It stands on a queue.
     queued: Option<Waiting>,
     vanished: bool,
+    /// See [`Broker::was_lost`].
+    lost: bool,
     completion: Option<Completion>,
     blocking: Option<Outcome>,
 }

@@ -15,14 +15,17 @@ use crate::backend::{Beat, Guard, Lane, Pulse, Slot, StoreError, WriteOutcome};
 use crate::limits::with_tolerance;
 use crate::name::{Incarnation, SessionId, Version};
 use crate::planted::Bug;
+use crate::standing::Standing;
 
 /// A beat that failed is repeated after this.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A beat on its way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Sent {
     number: u64,
+    /// What it says of the store's memory. A repeat says the same.
+    standing: Standing,
     /// When its first copy was sent, on the clock that goes on during suspend.
     first_copy: Duration,
     /// When the newest copy was sent, monotonic.
@@ -99,19 +102,43 @@ impl Broker {
         self.beat();
         if self.config.profile.shared && self.phase != Phase::Starting {
             self.observe();
-            if !self.liveness.pulses_asked {
-                self.liveness.pulses_asked = true;
-                self.out.push(Effect::Pulses);
-            }
+            self.ask_for_pulses();
         }
         let pause = self.beat_interval() / 4;
         self.timers.set(self.now.mono + pause.max(RETRY / 2), Timer::Liveness);
     }
 
+    pub(super) fn ask_for_pulses(&mut self) {
+        if self.config.profile.shared && !std::mem::replace(&mut self.liveness.pulses_asked, true) {
+            self.out.push(Effect::Pulses);
+        }
+    }
+
+    /// Others wait for what the next beat says.
+    pub(super) fn beat_soon(&mut self) {
+        if matches!(self.phase, Phase::Serving | Phase::Draining { .. }) {
+            self.liveness.next_beat = self.now.mono;
+            self.beat();
+        }
+    }
+
+    /// What was read of others may be lost in another history: it is read again.
+    pub(super) fn forget_what_was_read(&mut self) {
+        for known in self.liveness.others.values_mut() {
+            let pulse = Pulse { version: Version::ABSENT, gone: false, ..known.pulse.clone() };
+            *known = Observed { pulse, since: self.now.mono, gone_since: None, evicting: false };
+        }
+        for shard in &mut self.shards {
+            shard.forget_versions();
+        }
+        self.strangers.forget_what_was_read();
+        self.sweeps.begin_again();
+    }
+
     /// Was this broker's registration in doubt for so long that others may have seen it, declared it dead and forgotten
     /// it? Another copy would then bring back a broker whose end they remember, so it must not be taken for one.
     fn registration_is_old(&self) -> bool {
-        let first = self.liveness.sent.filter(|_| self.phase == Phase::Starting && self.config.profile.shared);
+        let first = self.liveness.sent.as_ref().filter(|_| self.phase == Phase::Starting && self.config.profile.shared);
         first.is_some_and(|sent| self.beat_clock().saturating_sub(sent.first_copy) >= self.config.broker_ttl)
     }
 
@@ -123,31 +150,36 @@ impl Broker {
 
     fn beat(&mut self) {
         let (now, beat_clock) = (self.now, self.beat_clock());
-        let interval = self.beat_interval();
-        let liveness = &mut self.liveness;
-        let sent = match liveness.sent {
+        let sent = match &self.liveness.sent {
             Some(sent) if sent.under_way => return,
             // The same beat again: only its first copy counts.
             Some(sent) if sent.newest_copy + RETRY > now.mono => return,
-            Some(sent) => Sent { newest_copy: now.mono, under_way: true, ..sent },
-            None if now.mono < liveness.next_beat => return,
-            None => Sent { number: liveness.number, first_copy: beat_clock, newest_copy: now.mono, under_way: true },
+            Some(sent) => Sent { newest_copy: now.mono, under_way: true, ..sent.clone() },
+            None if now.mono < self.liveness.next_beat => return,
+            None => Sent {
+                number: self.liveness.number,
+                standing: self.standing(),
+                first_copy: beat_clock,
+                newest_copy: now.mono,
+                under_way: true,
+            },
         };
-        liveness.sent = Some(sent);
-        liveness.next_beat = now.mono + interval;
+        self.liveness.sent = Some(sent.clone());
+        self.liveness.next_beat = now.mono + self.beat_interval();
         self.out.push(Effect::Beat(Beat {
             broker: self.config.incarnation,
             expected: self.liveness.registration,
             number: sent.number,
             broker_ttl: self.config.broker_ttl,
             round_trip: self.liveness.round_trip,
+            standing: sent.standing,
             info: self.config.info.clone(),
         }));
     }
 
     pub(super) fn beaten(&mut self, number: u64, result: Result<Version, StoreError>) {
         let now = self.now;
-        let Some(sent) = self.liveness.sent.filter(|sent| sent.number == number) else { return };
+        let Some(sent) = self.liveness.sent.clone().filter(|sent| sent.number == number) else { return };
         match result {
             Ok(_) if self.registration_is_old() => self.register_anew(),
             Ok(version) => {
@@ -157,9 +189,12 @@ impl Broker {
                 liveness.registration = version;
                 liveness.acknowledged = Some(sent.first_copy);
                 liveness.round_trip = now.mono.saturating_sub(sent.newest_copy);
+                self.settling.told(sent.standing.checked);
                 if self.phase == Phase::Starting {
                     self.start_serving();
                 }
+                self.say_what_is_checked();
+                self.look_whether_settled();
             }
             Err(StoreError::Evicted) => self.end(Ending::Evicted),
             Err(StoreError::Amnesia(text)) => self.forget_everything(text),
@@ -176,10 +211,8 @@ impl Broker {
         self.log(LogLevel::Info, "broker serves", self.config.incarnation.to_string(), String::new());
         let now = self.now.mono;
         self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
-        if self.config.profile.shared {
-            self.liveness.pulses_asked = true;
-            self.out.push(Effect::Pulses);
-        }
+        self.ask_for_pulses();
+        self.begin_settling();
     }
 
     /// What the store shows of others. A read may be old: only what is newer than known counts.
@@ -192,9 +225,14 @@ impl Broker {
             Err(_) => return,
         };
         let own = self.config.incarnation;
+        let before = self.liveness.others.len();
         for pulse in pulses.into_iter().filter(|pulse| pulse.broker != own) {
             self.pulse(pulse);
         }
+        if self.liveness.others.len() > before {
+            self.greet_newcomers();
+        }
+        self.others_read();
     }
 
     fn pulse(&mut self, pulse: Pulse) {
@@ -272,6 +310,7 @@ impl Broker {
             beat: 0,
             broker_ttl: self.config.broker_ttl,
             round_trip: Duration::ZERO,
+            standing: Standing::default(),
             info: crate::backend::BrokerInfo::default(),
         };
         // Counted like any other silence: a read that missed it may have been old.
@@ -376,7 +415,7 @@ impl Broker {
 
     /// The store lost its memory: nothing that was granted is honoured.
     pub(super) fn forget_everything(&mut self, text: String) {
-        let hold_back = self.sessions.keys().map(SessionId::ttl).max().unwrap_or_default();
-        self.end(Ending::Amnesia { text, hold_back: with_tolerance(hold_back) });
+        let hold_back = self.hold_back();
+        self.end(Ending::Amnesia { text, hold_back });
     }
 }

@@ -20,7 +20,7 @@
 //! * `ending`: how sessions end;
 //! * [`mark`]: what the store says about a session;
 //! * `moves`: sessions that move here;
-//! * `liveness`: which brokers live;
+//! * `liveness`: which brokers live; `settling`: whether somebody may believe in what the store does not know of;
 //! * `strangers`: sessions of other brokers, burial; `sweep`: the walk that clears up;
 //! * `admin`, `views`: what administrators do, what people see;
 //! * `secret`, `timers`: small parts.
@@ -39,6 +39,7 @@ pub mod mark;
 mod moves;
 mod requests;
 mod secret;
+mod settling;
 mod shard;
 mod shares;
 mod strangers;
@@ -110,6 +111,7 @@ pub struct Broker {
     /// Sessions with void claims.
     void_sessions: BTreeSet<SessionId>,
     liveness: liveness::Liveness,
+    settling: settling::Settling,
     strangers: strangers::Strangers,
     sweeps: sweep::Sweeps,
     timers: Timers,
@@ -118,8 +120,6 @@ pub struct Broker {
     next_part: u64,
     /// Commands of clients that wait for the store.
     queued: usize,
-    /// Nothing is granted before this.
-    grants_from: Option<Duration>,
     /// Answers are withheld: this broker may have been declared dead.
     muted: bool,
     planted: Planted,
@@ -130,6 +130,7 @@ impl Broker {
     /// A broker that has not registered yet. Call [`Broker::tick`] next.
     pub fn new(config: BrokerConfig) -> Self {
         let lanes = config.lanes.max(1);
+        let settling = settling::Settling::at(config.history);
         Self {
             config: BrokerConfig { lanes, ..config },
             now: Now::default(),
@@ -147,6 +148,7 @@ impl Broker {
             told: 0,
             void_sessions: BTreeSet::new(),
             liveness: liveness::Liveness::default(),
+            settling,
             strangers: strangers::Strangers::default(),
             sweeps: sweep::Sweeps::default(),
             timers: {
@@ -158,7 +160,6 @@ impl Broker {
             next_serial: 0,
             next_part: 0,
             queued: 0,
-            grants_from: None,
             muted: false,
             planted: Planted::default(),
             out: Vec::new(),
@@ -193,6 +194,7 @@ impl Broker {
             Input::EvictDone { target, outcome } => self.evict_done(target, &outcome),
             Input::ForgetDone { target, outcome } => self.forget_done(target, &outcome),
             Input::Pulses { result } => self.pulses(result),
+            Input::History(history) => self.history(history),
         }
         std::mem::swap(&mut self.out, effects);
     }
@@ -240,6 +242,7 @@ impl Broker {
             Timer::Liveness => self.liveness_timer(),
             Timer::Strangers => self.look_after_strangers(),
             Timer::Housekeeping => self.housekeeping(),
+            Timer::Settling => self.look_whether_settled(),
             Timer::Drain => self.drain_on(true),
         }
     }
@@ -257,14 +260,8 @@ impl Broker {
     }
 
     /// May anything be written now?
-    fn may_send(&mut self) -> bool {
-        if matches!(self.phase, Phase::Starting | Phase::Over) {
-            return false;
-        }
-        let now = self.now.mono;
-        let from = *self.grants_from.get_or_insert(now + self.config.first_start_grace);
-        if now < from {
-            self.timers.set(from, Timer::Lane(0));
+    fn may_send(&self) -> bool {
+        if matches!(self.phase, Phase::Starting | Phase::Over) || !self.trusts_store() {
             return false;
         }
         self.config.profile.checks_registration || self.is_valid()

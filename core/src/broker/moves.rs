@@ -110,6 +110,7 @@ impl Broker {
         session.came_back = true;
         session.move_number = resume.move_number;
         session.from_elsewhere = true;
+        self.settling.vouches_for(id.ttl());
         session.numbers = Numbers::starting_at(resume.next_claim);
         session.void = resume.void.iter().copied().collect();
         if !session.void.is_empty() {
@@ -344,6 +345,7 @@ impl Broker {
             .filter(|(number, _)| session.claims.get(&live.claim).is_none_or(|known| known.operation < *number));
         if let Some(claim) = session.claims.get(&live.claim)
             && asked_elsewhere.is_none()
+            && claim.grant_seq >= live.grant_seq
         {
             let (unread, resource) = (claim.unread, claim.resource.clone());
             if unread {
@@ -354,6 +356,7 @@ impl Broker {
         let new = || Box::new(Claim::new(live.resource.clone(), live.last_operation));
         let claim = session.claims.entry(live.claim).or_insert_with(new);
         claim.unread = true;
+        claim.believed_seq = if self.planted.has(Bug::LostGrantBelieved) { 0 } else { live.grant_seq };
         // Taken away while another broker vouched: the client hears of it with the answer, and gets its time.
         if session.taken.contains(&live.claim) && !claim.forced {
             claim.forced = true;

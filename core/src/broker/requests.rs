@@ -16,7 +16,7 @@ use super::table::{Claim, Life, Operation, Session};
 use super::timers::Timer;
 use super::{Attached, Broker, Phase};
 use crate::command::{CancelReason, Command, ConvertCommand, LockCommand, Options, Status};
-use crate::limits::{SESSION_TTL_MAX, SESSION_TTL_MIN, WAIT_MAX};
+use crate::limits::{SESSION_TTL_MIN, WAIT_MAX};
 use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
 use crate::planted::Bug;
 
@@ -109,8 +109,11 @@ impl Broker {
         attach: bool,
     ) -> Result<(), RequestError> {
         let ttl = ttl.unwrap_or(self.config.session_ttl);
-        if !(SESSION_TTL_MIN..=SESSION_TTL_MAX).contains(&ttl) {
-            let text = format!("a session's TTL is {SESSION_TTL_MIN:?} to {SESSION_TTL_MAX:?}, not {ttl:?}");
+        let max = self.config.session_ttl_max;
+        if !(SESSION_TTL_MIN..=max).contains(&ttl) {
+            let text = format!(
+                "a session's TTL is {SESSION_TTL_MIN:?} to {max:?} (`session_ttl_max` of this broker), not {ttl:?}"
+            );
             return Err(RequestError::Invalid(text));
         }
         self.check_may_vouch()?;

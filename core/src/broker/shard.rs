@@ -220,6 +220,15 @@ impl Shard {
         entry
     }
 
+    /// Versions may have fallen: every record is read again before it is used, and none that is read is taken for old.
+    pub(super) fn forget_versions(&mut self) {
+        for id in self.entries.ids() {
+            if let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.in_flight) {
+                entry.version = None;
+            }
+        }
+    }
+
     /// Puts an entry on the ready list if it has something to do and may do it.
     pub(super) fn make_ready(&mut self, id: &ResourceId) {
         let Some(entry) = self.entries.get_mut(id) else { return };

@@ -102,6 +102,12 @@ impl Strangers {
         self.moved_away.insert(id, to);
     }
 
+    /// Marks that were read may be others now.
+    pub(super) fn forget_what_was_read(&mut self) {
+        self.known.clear();
+        self.dead.clear();
+    }
+
     /// A session is this broker's own now.
     pub(super) fn forget(&mut self, id: SessionId) {
         self.known.remove(&id);

@@ -54,6 +54,12 @@ impl Sweeps {
         self.wanted = true;
     }
 
+    /// What the walk under way has seen means nothing any more.
+    pub(super) fn begin_again(&mut self) {
+        (self.current, self.wanted) = (None, true);
+        self.forgetting.clear();
+    }
+
     pub(super) fn registration_forgotten(&mut self, broker: Incarnation) {
         self.forgetting.remove(&broker);
     }
@@ -165,11 +171,12 @@ impl Broker {
             sweep.needed.extend(sessions.iter().map(|session| session.opener));
         }
         for session in sessions {
-            let void = self.sessions.get(&session).map(|session| session.void.clone()).unwrap_or_default();
-            if self.sessions.contains_key(&session) {
+            if let Some(own) = self.sessions.get(&session) {
                 let claims: Vec<ClaimId> = resource
                     .claims_of(session)
-                    .filter(|view| void.contains(&view.id.number))
+                    .filter(|view| {
+                        own.void.contains(&view.id.number) || (!view.orphan && own.has_no_more(view.id.number))
+                    })
                     .map(|view| view.id)
                     .collect();
                 if !claims.is_empty() && !self.planted.has(Bug::VoidClaimsStay) {

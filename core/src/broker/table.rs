@@ -83,6 +83,16 @@ pub(super) struct Resuming {
 }
 
 impl Session {
+    /// The session came here without this claim and is done with it: what stands of it was released in a write that the
+    /// store lost.
+    pub(super) fn has_no_more(&self, number: ClaimNumber) -> bool {
+        self.from_elsewhere
+            && self.life == Life::Vouching
+            && self.resuming.is_none()
+            && self.numbers.is_used(number)
+            && !self.claims.contains_key(&number)
+    }
+
     pub(super) fn new(client: ClientInfo, bound: bool, life: Life, heard: Duration) -> Self {
         Self {
             client,
@@ -181,6 +191,8 @@ pub(super) struct Claim {
     /// The mode held, as last seen.
     pub(super) granted: Option<Mode>,
     pub(super) grant_seq: u32,
+    /// The newest grant that the client knew of when it came with the claim.
+    pub(super) believed_seq: u32,
     /// The highest blocking level that the client was told since the last grant.
     pub(super) told: Option<Mode>,
     /// The newest completion, for a client that resumes.
@@ -189,7 +201,7 @@ pub(super) struct Claim {
     pub(super) commands: u32,
     /// The operation that has no completion yet.
     pub(super) pending: Option<Operation>,
-    /// An administrator takes it away; it goes when the holder confirms or the time has passed.
+    /// An administrator took it away, or the store lost it; it goes when the holder confirms or the time has passed.
     pub(super) forced: bool,
     /// It came with a move, and its resource has not been looked at since.
     pub(super) unread: bool,
@@ -216,6 +228,7 @@ impl Claim {
             operation,
             granted: None,
             grant_seq: 0,
+            believed_seq: 0,
             told: None,
             done: None,
             commands: 0,
@@ -227,6 +240,16 @@ impl Claim {
 }
 
 impl Claim {
+    /// Its client was told of a later grant than this one.
+    pub(super) fn was_granted_after(&self, grant_seq: u32) -> bool {
+        grant_seq < self.grant_seq.max(self.believed_seq)
+    }
+
+    /// It waits for an operation later than this one.
+    pub(super) fn waits_for_more(&self, operation: OperationNumber) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.number > operation)
+    }
+
     /// Nothing is known to be pending, or only an operation before this one.
     pub(super) fn waits_for_less(&self, operation: OperationNumber) -> bool {
         self.pending.as_ref().is_none_or(|pending| pending.number < operation)

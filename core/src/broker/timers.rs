@@ -31,6 +31,8 @@ pub(super) enum Timer {
     Strangers,
     /// Strangers, sweeps and clearing up.
     Housekeeping,
+    /// Perhaps nobody believes any more in what the store does not know of.
+    Settling,
     /// The drain's patience is over.
     Drain,
 }

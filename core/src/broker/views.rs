@@ -73,6 +73,7 @@ impl Broker {
                 beat: 0,
                 broker_ttl: self.config.broker_ttl,
                 round_trip: self.longest_round_trip(),
+                standing: self.standing(),
                 info: self.config.info.clone(),
             },
             state: if self.is_valid() { "alive" } else { "silent" },

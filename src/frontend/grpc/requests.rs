@@ -101,6 +101,7 @@ fn live_claim(live: v1::LiveClaim, names: &mut Names) -> Checked<LiveClaim> {
         claim: claim_number(live.claim)?,
         resource: names.resource(live.resource)?,
         last_operation: operation_number(live.last_operation)?,
+        grant_seq: live.grant_seq,
         waiting,
     })
 }

@@ -252,9 +252,12 @@ impl Broker {
         let configuration = format!(
             "name = \"b{number}\"\nlisten = \"127.0.0.1:{{port}}\"\n\
              admin_listen = \"127.0.0.1:{{peer_port}}\"\nadvertise = \"{}\"\nrequire = \"volatile\"\n\
-             broker_ttl = \"{}ms\"\n[log]\nlevel = \"info\"\n[backends.default]\nurl = \"{url}\"\n{more}",
+             broker_ttl = \"{}ms\"\nsession_ttl_max = \"{}ms\"\nfirst_start_grace = \"0s\"\n\
+             [log]\nlevel = \"info\"\n[backends.default]\nurl = \"{url}\"\n{more}",
             to_clients.address(),
             plan.broker_ttl.as_millis(),
+            // What is forgotten is waited for so long.
+            12 * plan.broker_ttl.as_millis(),
         );
         let plan = ServerPlan {
             program: plan.program,

@@ -33,7 +33,8 @@ impl World {
 
     /// A session is buried: its client knows that it is over, by its own clock.
     fn check_buried(&mut self, session: SessionId, slot: &Slot) {
-        if slot.bytes.as_ref().and_then(|bytes| Mark::decode(bytes).ok()) != Some(Mark::Dead) {
+        // What a mark said may be lost; nothing is granted then before its client knows.
+        if self.may_miss() || slot.bytes.as_ref().and_then(|bytes| Mark::decode(bytes).ok()) != Some(Mark::Dead) {
             return;
         }
         let valid = self.clients.iter().find(|node| node.session == Some(session) && node.is_valid(self.now));
@@ -44,6 +45,9 @@ impl World {
 
     /// What a client believes to hold on a resource is in the record, in at least that mode.
     fn check_belief(&mut self, client: usize, resource: usize, stored: &Resource) {
+        if self.may_miss() {
+            return;
+        }
         let node = &self.clients[client];
         let Some(session) = node.session else { return };
         let wrong = node.held.iter().filter(|(_, held)| held.resource == resource).find_map(|(claim, _)| {
@@ -72,6 +76,7 @@ impl World {
         self.trace(|| format!("c{client} is {state:?}"));
         let State::Lost(loss) = state else { return };
         let forced = self.clients[client].session.is_some_and(|session| self.check.forced.contains(&session));
+        let forced = forced || self.may_miss();
         if loss == Loss::Moved {
             self.check.fail(format!("c{client} was told that somebody else moved its session"));
         }
@@ -124,6 +129,9 @@ impl World {
     /// A session that moved keeps all its claims and places.
     pub(crate) fn check_resumed(&mut self, client: usize, stream: u64, message: &v1::ServerMessage) {
         let Some(Down::Resumed(resumed)) = &message.body else { return };
+        if self.may_miss() {
+            return;
+        }
         let node = &self.clients[client];
         let Some(session) = node.session.filter(|_| node.is_valid(self.now)) else { return };
         let Some(stream) = self.streams.get(&stream) else { return };
@@ -148,7 +156,9 @@ impl World {
     /// silent, their sessions, a sweep, and some patience.
     pub(crate) fn patience(&self) -> u64 {
         let delay = self.plan.lock_delay.as_micros() as u64;
-        6 * SECOND + 4 * delay + 100 * MS
+        // Nothing is granted for a while after something was lost.
+        let losses = if self.has_lost() { 5 * SECOND } else { 0 };
+        6 * SECOND + 4 * delay + losses + 100 * MS
     }
 }
 

@@ -8,7 +8,9 @@ use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{BrokerConfig, Effect, Ending, Input, Now, ReplyTo, Request, SessionRef};
 use sixpin_core::limits::Limits;
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::standing::History;
 
+use crate::losses::Addressee;
 use crate::plan::{Fault, MS, SECOND, Time};
 use crate::planted::{Planted, WorldBug};
 use crate::world::{Event, Place, World};
@@ -79,6 +81,16 @@ pub(crate) struct BrokerNode {
     pub(crate) suspended: Time,
     pub(crate) suspended_until: Time,
     pub(crate) store_cut_until: Time,
+    /// The root record of the store that it opened.
+    root: u64,
+    /// The history of which it knows, and the one in which it commits.
+    history: History,
+    trusted: History,
+    /// The last write that was acknowledged to it, and whether one of them was lost.
+    pub(crate) acknowledged: u64,
+    pub(crate) misses: bool,
+    /// What its next incarnation has to wait, because the store lost its memory.
+    hold_back: Duration,
     /// Calls without an answer yet, and when each is given up.
     calls: BTreeMap<u64, (Call, Place)>,
     next_call: u64,
@@ -99,6 +111,12 @@ impl BrokerNode {
             suspended: 0,
             suspended_until: 0,
             store_cut_until: 0,
+            root: 0,
+            history: History::LASTING,
+            trusted: History::LASTING,
+            acknowledged: 0,
+            misses: false,
+            hold_back: Duration::ZERO,
             calls: BTreeMap::new(),
             next_call: 1,
             tick: None,
@@ -165,16 +183,23 @@ impl World {
             info: BrokerInfo { name: format!("b{slot}"), address: format!("b{slot}"), ..BrokerInfo::default() },
             broker_ttl: self.plan.broker_ttl,
             session_ttl: self.plan.ttl,
+            session_ttl_max: self.plan.ttl,
             limits: Limits::default(),
             lanes: self.plan.lanes,
             lockspaces: self.plan.lockspaces(),
             profile,
             root: self.store.root().clone(),
             store_patience: Duration::from_secs(2),
-            first_start_grace: Duration::ZERO,
+            history: self.history(),
+            // Whoever starts is told the truth: this is the first time, or it is not.
+            first_start_grace: (!self.has_lost()).then_some(Duration::ZERO),
+            hold_back: std::mem::take(&mut self.brokers[slot].hold_back),
             drain_timeout: Duration::from_secs(5),
         };
+        let (root, history) = (config.root.identity, config.history);
         let node = &mut self.brokers[slot];
+        (node.root, node.history, node.trusted) = (root, history, history);
+        (node.acknowledged, node.misses) = (0, false);
         let mut machine = Broker::new(config);
         if let Some(Planted::Broker(bug)) = self.planted {
             machine.plant(bug);
@@ -312,6 +337,7 @@ impl World {
             }
             Effect::Forget { guard, target, seen } => self.call(slot, Call::Forget(guard, target, seen)),
             Effect::Pulses => self.call(slot, Call::Pulses),
+            Effect::Trust(history) => self.brokers[slot].trusted = history,
             Effect::Watch { key, seen } => {
                 self.brokers[slot].watches.insert(key, seen);
             }
@@ -325,8 +351,11 @@ impl World {
 
     fn over(&mut self, slot: usize, ending: &Ending) {
         self.trace(|| format!("b{slot} over: {ending:?}"));
-        if let Ending::Amnesia { text, .. } = ending {
-            self.check.fail(format!("b{slot} believes that the store lost its memory: {text}"));
+        if let Ending::Amnesia { text, hold_back } = ending {
+            self.brokers[slot].hold_back = *hold_back;
+            if !self.has_lost() {
+                self.check.fail(format!("b{slot} believes that the store lost its memory: {text}"));
+            }
         }
         self.check.tally.endings += 1;
         self.broker_stops(slot);
@@ -339,6 +368,8 @@ impl World {
         let (incarnation, call) = (node.incarnation, node.next_call);
         node.next_call += 1;
         self.trace(|| format!("b{slot} -> store {body:?}"));
+        let (root, now) = (self.brokers[slot].root, self.history());
+        let to = Addressee { root, history: now, trusts: self.brokers[slot].trusted == now };
         let given_up = self.after(CALL_TIMEOUT, Event::CallGivenUp { slot, incarnation, call });
         self.brokers[slot].calls.insert(call, (body.clone(), given_up));
         let Some(delay) = self.store_delay(slot) else { return };
@@ -348,14 +379,14 @@ impl World {
         if doubled {
             let late = delay + self.rng.u64(10 * MS..1_500 * MS);
             let body = Box::new(body.clone());
-            self.after(late, Event::CallArrives { slot, incarnation, call, body, copy: true });
+            self.after(late, Event::CallArrives { slot, incarnation, call, to, body, copy: true });
         }
         if faults.has(Fault::LateRegistrations) && matches!(&body, Call::Beat(beat) if beat.number == 0) {
             let late = delay + self.rng.u64(SECOND..12 * SECOND);
             let body = Box::new(body.clone());
-            self.after(late, Event::CallArrives { slot, incarnation, call, body, copy: true });
+            self.after(late, Event::CallArrives { slot, incarnation, call, to, body, copy: true });
         }
-        self.after(delay, Event::CallArrives { slot, incarnation, call, body: Box::new(body), copy: doubled });
+        self.after(delay, Event::CallArrives { slot, incarnation, call, to, body: Box::new(body), copy: doubled });
     }
 
     /// How long a message to or from the store takes; absent: it is lost.
@@ -379,17 +410,39 @@ impl World {
         Some(base)
     }
 
-    pub(crate) fn call_arrives(&mut self, slot: usize, incarnation: u64, call: u64, body: Call, copy: bool) {
-        let input = self.apply_call(body);
+    pub(crate) fn call_arrives(
+        &mut self,
+        (slot, incarnation, call): (usize, u64, u64),
+        to: Addressee,
+        body: Call,
+        copy: bool,
+    ) {
+        let history = self.history();
+        if to.history != history {
+            // The connection led to a copy that is no more.
+            return;
+        }
+        let misses = self.brokers[slot].incarnation == incarnation && self.brokers[slot].misses;
+        let input = match &body {
+            _ if to.root != self.store.root().identity => self.answer_from_another_store(body, copy),
+            Call::Beat(beat) if misses && beat.standing.checked == Some(history) => {
+                let text = "an acknowledged write of this broker is gone".to_owned();
+                Input::Beaten { number: beat.number, result: Err(StoreError::Amnesia(text)) }
+            }
+            _ if !to.trusts => Self::refuse_untrusting(&body).unwrap_or_else(|| self.apply_call(body)),
+            _ => self.apply_call(body),
+        };
+        let write = self.acknowledged_by(&input);
         if copy {
             return;
         }
         if let Some(delay) = self.store_delay(slot) {
-            self.after(delay, Event::CallAnswered { slot, incarnation, call, input: Box::new(input) });
+            let input = Box::new(input);
+            self.after(delay, Event::CallAnswered { slot, incarnation, call, input, history, write });
         }
     }
 
-    fn apply_call(&mut self, body: Call) -> Input {
+    pub(crate) fn apply_call(&mut self, body: Call) -> Input {
         let now = self.wall_10us();
         match body {
             Call::Commit(guard, writes) => {
@@ -428,6 +481,10 @@ impl World {
             }
             Call::Forget(guard, target, seen) => {
                 Input::ForgetDone { target, outcome: self.store.forget(guard, target, seen) }
+            }
+            // Where another copy may take over, reads are answered by the one that takes the writes.
+            Call::Pulses if self.plan.faults.has(Fault::LostWrites) => {
+                Input::Pulses { result: Ok(self.store.pulses()) }
             }
             Call::Pulses => Input::Pulses { result: Ok(self.readable().pulses()) },
         }
@@ -473,20 +530,36 @@ impl World {
         }
     }
 
-    pub(crate) fn call_answered(&mut self, slot: usize, incarnation: u64, call: u64, input: Box<Input>) {
+    pub(crate) fn call_answered(
+        &mut self,
+        (slot, incarnation, call): (usize, u64, u64),
+        input: Box<Input>,
+        history: History,
+        write: Option<u64>,
+    ) {
         let node = &mut self.brokers[slot];
         if node.machine.is_none() || node.incarnation != incarnation {
             return;
         }
         if node.paused_until > self.now {
             let paused = node.paused_until;
-            self.at(paused, Event::CallAnswered { slot, incarnation, call, input });
+            self.at(paused, Event::CallAnswered { slot, incarnation, call, input, history, write });
             return;
         }
-        if let Some((_, given_up)) = node.calls.remove(&call) {
-            self.cancel(given_up);
-            self.trace(|| format!("b{slot} <- store {input:?}"));
-            self.broker_input(slot, *input);
+        if history < node.history {
+            // Its connection is closed.
+            return;
+        }
+        let Some((_, given_up)) = node.calls.remove(&call) else { return };
+        let is_new = std::mem::replace(&mut node.history, history) != history;
+        self.cancel(given_up);
+        if let Some(write) = write {
+            self.note_acknowledged(slot, write);
+        }
+        self.trace(|| format!("b{slot} <- store {input:?}"));
+        self.broker_input(slot, *input);
+        if is_new && self.brokers[slot].incarnation == incarnation {
+            self.broker_input(slot, Input::History(history));
         }
     }
 

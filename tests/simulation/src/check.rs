@@ -48,6 +48,8 @@ pub struct Tally {
     pub invalidated: u64,
     /// Claims and sessions taken away by administrators.
     pub forced: u64,
+    /// Times that the store lost everything or its last writes.
+    pub losses: u64,
 }
 
 impl Tally {
@@ -66,6 +68,7 @@ impl Tally {
         self.values += other.values;
         self.invalidated += other.invalidated;
         self.forced += other.forced;
+        self.losses += other.losses;
     }
 }
 

@@ -79,6 +79,16 @@ impl World {
                 self.store_away_since = self.now;
             }
             Fault::Administrators => self.administrator(client),
+            Fault::Wipes | Fault::LostWrites => {
+                // It matters most to those who cannot hear of it, or come just then.
+                match self.rng.u32(..4) {
+                    0 => self.pause_broker(slot, until, false),
+                    1 => self.strike(Fault::StoreCuts, slot, client, until),
+                    2 => self.strike(Fault::BrokerKills, slot, client, self.now + duration / 4),
+                    _ => {}
+                }
+                if kind == Fault::Wipes { self.wipe() } else { self.lose_writes() }
+            }
             // The others happen to single messages.
             _ => {}
         }

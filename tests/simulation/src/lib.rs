@@ -13,7 +13,7 @@
 //! * `client`: a client process: session logic, clock, and a program that locks;
 //! * `network`: streams between them;
 //! * `wire`: messages of the stream as the machine's words and back;
-//! * `faults`: what goes wrong, when;
+//! * `faults`: what goes wrong, when; `losses`: a store that forgets;
 //! * `check`: what must hold whatever goes wrong;
 //! * `beliefs`: what clients believe, held against what is stored;
 //! * [`planted`]: rules left out on purpose, which the checks must find;
@@ -28,6 +28,7 @@ mod check;
 mod client;
 mod faults;
 pub mod ledger;
+mod losses;
 mod network;
 pub mod plan;
 pub mod planted;

@@ -51,6 +51,9 @@ struct Args {
     /// Without these faults, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = parse_fault)]
     without: Vec<Fault>,
+    /// Only schedules with one of these faults, separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = parse_fault)]
+    only: Vec<Fault>,
     /// With so many clients
     #[arg(long)]
     clients: Option<usize>,
@@ -151,7 +154,7 @@ fn progress(name: String) -> impl Fn(&Report) + Sync {
 
 fn run_seeds(out: &mut impl Write, args: &Args, seeds: Range<u64>) -> io::Result<Report> {
     let name = format!("{}..{}", seeds.start, seeds.end);
-    let report = run::many(seeds, args.planted, args.threads(), args.failures, progress(name));
+    let report = run::many_with(&args.only, seeds, args.planted, args.threads(), args.failures, progress(name));
     for failure in &report.failures {
         writeln!(out, "seed {}: {}", failure.seed, failure.violation)?;
         explain(out, &Case { seed: failure.seed, planted: args.planted, ..Case::default() })?;
@@ -208,7 +211,8 @@ fn simulate_on(out: &mut impl Write, args: &Args, path: &Path) -> io::Result<boo
 fn hunt(out: &mut impl Write, args: &Args) -> io::Result<bool> {
     let mut all = true;
     for planted in Planted::all().filter(|planted| args.planted.is_none_or(|one| one == *planted)) {
-        let report = run::many(args.seeds.clone(), Some(planted), args.threads(), 1, progress(planted.to_string()));
+        let told = progress(planted.to_string());
+        let report = run::many_with(&args.only, args.seeds.clone(), Some(planted), args.threads(), 1, told);
         let Some(found) = report.failures.first() else {
             writeln!(out, "{planted}: not found in {} schedules", report.schedules)?;
             all = false;

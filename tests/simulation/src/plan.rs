@@ -53,6 +53,10 @@ pub enum Fault {
     ClientKills,
     /// Administrators take claims away and end sessions.
     Administrators,
+    /// The store loses everything.
+    Wipes,
+    /// Another copy of the store takes over, which lacks the last writes.
+    LostWrites,
 }
 
 impl Fault {
@@ -75,6 +79,8 @@ impl Fault {
         (Self::ClientPauses, "client-pauses", 40),
         (Self::ClientKills, "client-kills", 40),
         (Self::Administrators, "administrators", 35),
+        (Self::Wipes, "wipes", 6),
+        (Self::LostWrites, "lost-writes", 9),
     ];
 
     /// The fault of that name.
@@ -226,7 +232,10 @@ impl Plan {
     /// The schedule of a seed. Most are short, some are long: what is rare needs many, what is slow needs long ones.
     pub fn of(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51f1_5eed);
+        // What the store loses is chosen apart, so that the other faults of a seed do not depend on it.
+        let mut losses = fastrand::Rng::with_seed(seed ^ 0x1055_5eed);
         let faults = Fault::ALL.iter().fold(Faults::default(), |faults, (fault, _, percent)| {
+            let rng = if matches!(fault, Fault::Wipes | Fault::LostWrites) { &mut losses } else { &mut rng };
             if rng.u32(..100) < *percent { faults.with(*fault) } else { faults }
         });
         let kind = match rng.u32(..100) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::check::Tally;
-use crate::plan::{Changes, Plan};
+use crate::plan::{Changes, Fault, Plan};
 use crate::planted::Planted;
 use crate::world::World;
 
@@ -81,6 +81,18 @@ pub fn many(
     failures_max: usize,
     progress: impl Fn(&Report) + Sync,
 ) -> Report {
+    many_with(&[], seeds, planted, threads, failures_max, progress)
+}
+
+/// The same, only with those seeds whose schedules have one of these faults.
+pub fn many_with(
+    only: &[Fault],
+    seeds: Range<u64>,
+    planted: Option<Planted>,
+    threads: usize,
+    failures_max: usize,
+    progress: impl Fn(&Report) + Sync,
+) -> Report {
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
     let total = Mutex::new(Report::default());
@@ -93,6 +105,9 @@ pub fn many(
                         return;
                     }
                     let case = Case { planted, ..Case::of(seed) };
+                    if !only.is_empty() && !case.plan().faults.each().any(|(fault, _)| only.contains(&fault)) {
+                        continue;
+                    }
                     let (world, result) = one(&case, false);
                     let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     total.schedules += 1;

@@ -82,6 +82,7 @@ fn resume(resume: v1::ResumeRequest) -> Option<ResumeRequest> {
             claim: ClaimNumber(live.claim),
             resource: resource(live.resource?)?,
             last_operation: OperationNumber(live.last_operation),
+            grant_seq: live.grant_seq,
             waiting,
         })
     });

@@ -6,12 +6,14 @@ use std::fmt::Write as _;
 use sixpin_client::logic::LinkId;
 use sixpin_core::backend::{Key, Slot};
 use sixpin_core::broker::api::Input;
+use sixpin_core::standing::History;
 use sixpin_memory::Store;
 use sixpin_proto::v1::{ClientMessage, ServerMessage};
 
 use crate::broker::{BrokerNode, Call};
 use crate::check::Check;
 use crate::client::ClientNode;
+use crate::losses::{Addressee, Losses};
 use crate::network::Stream;
 use crate::plan::{Fault, MS, Plan, SECOND, Time};
 use crate::planted::{self, Planted};
@@ -34,9 +36,9 @@ pub(crate) enum Event {
     /// Something for a broker machine that did not come from the store.
     BrokerInput { slot: usize, incarnation: u64, input: Box<Input> },
     /// A call reaches the store.
-    CallArrives { slot: usize, incarnation: u64, call: u64, body: Box<Call>, copy: bool },
-    /// An answer of the store reaches a broker.
-    CallAnswered { slot: usize, incarnation: u64, call: u64, input: Box<Input> },
+    CallArrives { slot: usize, incarnation: u64, call: u64, to: Addressee, body: Box<Call>, copy: bool },
+    /// An answer of the store reaches a broker, from this history; perhaps the number of the write that it acknowledges.
+    CallAnswered { slot: usize, incarnation: u64, call: u64, input: Box<Input>, history: History, write: Option<u64> },
     /// A broker has waited long enough for the store.
     CallGivenUp { slot: usize, incarnation: u64, call: u64 },
     /// A broker process starts.
@@ -67,6 +69,8 @@ pub(crate) enum Event {
     Leave,
     /// The store remembers how it is, for stale reads.
     Snapshot,
+    /// The copy that follows is up to date.
+    Backup,
 }
 
 /// One schedule in progress.
@@ -82,6 +86,7 @@ pub struct World {
     pub events: u64,
     pub(crate) store: Store,
     pub(crate) snapshots: Vec<Store>,
+    pub(crate) losses: Losses,
     pub(crate) store_away_until: Time,
     pub(crate) store_away_since: Time,
     pub(crate) brokers: Vec<BrokerNode>,
@@ -118,6 +123,7 @@ impl World {
             events: 0,
             store,
             snapshots: Vec::new(),
+            losses: Losses::default(),
             store_away_until: 0,
             store_away_since: 0,
             brokers,
@@ -154,6 +160,9 @@ impl World {
         self.at(heal + self.plan.calm, Event::Leave);
         if self.plan.faults.has(Fault::StaleReads) {
             self.at(0, Event::Snapshot);
+        }
+        if self.plan.faults.has(Fault::LostWrites) {
+            self.at(0, Event::Backup);
         }
     }
 
@@ -212,11 +221,11 @@ impl World {
                 }
             }
             Event::BrokerInput { slot, incarnation, input } => self.broker_event(slot, incarnation, input),
-            Event::CallArrives { slot, incarnation, call, body, copy } => {
-                self.call_arrives(slot, incarnation, call, *body, copy);
+            Event::CallArrives { slot, incarnation, call, to, body, copy } => {
+                self.call_arrives((slot, incarnation, call), to, *body, copy);
             }
-            Event::CallAnswered { slot, incarnation, call, input } => {
-                self.call_answered(slot, incarnation, call, input);
+            Event::CallAnswered { slot, incarnation, call, input, history, write } => {
+                self.call_answered((slot, incarnation, call), input, history, write);
             }
             Event::CallGivenUp { slot, incarnation, call } => {
                 if self.broker_ready(slot, incarnation, || Event::CallGivenUp { slot, incarnation, call }) {
@@ -243,6 +252,7 @@ impl World {
                 self.trace(|| "programs leave".into());
             }
             Event::Snapshot => self.snapshot(),
+            Event::Backup => self.backup(),
         }
     }
 

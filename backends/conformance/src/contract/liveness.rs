@@ -5,7 +5,7 @@ use std::time::Duration;
 use sixpin_core::backend::{Beat, StoreError, WriteOutcome};
 use sixpin_core::name::Version;
 
-use crate::broker::{Broker, info, put, resource};
+use crate::broker::{Broker, info, put, resource, standing};
 use crate::fixture::Fixture;
 
 /// A registration shows to everybody, with all that the broker said of itself.
@@ -19,6 +19,7 @@ pub async fn a_registration_is_seen_by_all(fixture: &dyn Fixture) {
             assert_eq!(pulse.beat, 0);
             assert_eq!(pulse.broker_ttl, Duration::from_secs(5));
             assert_eq!(pulse.round_trip, Duration::from_millis(3));
+            assert_eq!(pulse.standing, standing());
             assert_eq!(pulse.info, info(broker.incarnation));
         }
     }

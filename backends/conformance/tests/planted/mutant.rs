@@ -11,6 +11,7 @@ use sixpin_core::backend::{
     Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, Version};
+use sixpin_core::standing::{History, Standing};
 
 use crate::bug::Bug;
 use crate::machine::World;
@@ -274,6 +275,7 @@ fn registration(broker: Incarnation) -> Beat {
         number: 0,
         broker_ttl: Duration::from_secs(5),
         round_trip: Duration::ZERO,
+        standing: Standing::default(),
         info: info(broker),
     }
 }
@@ -398,6 +400,14 @@ impl Backend for Mutant {
             }
             self.inner.forget(guard, target, seen).await
         })
+    }
+
+    fn history(&self) -> History {
+        self.inner.history()
+    }
+
+    fn trust(&self, history: History) {
+        self.inner.trust(history);
     }
 
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {

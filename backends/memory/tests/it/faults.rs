@@ -7,6 +7,7 @@ use sixpin_core::backend::{
     Backend, Beat, BrokerInfo, Change, Generation, Guard, Key, Lane, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, Version};
+use sixpin_core::standing::Standing;
 use sixpin_memory::{Fault, Faulty, MemoryBackend, MemoryStore, Operation};
 
 const BROKER: Incarnation = Incarnation(7);
@@ -23,6 +24,7 @@ fn registration() -> Beat {
         number: 0,
         broker_ttl: Duration::from_secs(5),
         round_trip: Duration::ZERO,
+        standing: Standing::default(),
         info: BrokerInfo::default(),
     }
 }

@@ -5,6 +5,7 @@ use sixpin_core::backend::{
     Beat, BrokerInfo, Change, Family, Generation, Guard, Key, Lane, Root, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, Version};
+use sixpin_core::standing::Standing;
 use sixpin_memory::{Store, StoreKind};
 
 /// Some moment, in units of 10 µs.
@@ -26,6 +27,7 @@ fn beat(number: u64, expected: Version) -> Beat {
         number,
         broker_ttl: std::time::Duration::from_secs(5),
         round_trip: std::time::Duration::ZERO,
+        standing: Standing::default(),
         info: BrokerInfo::default(),
     }
 }

@@ -4,9 +4,9 @@
 -- ARGV: identity, highest version seen, lane, generation, last acknowledged version of the lane, channel of hints,
 --       bytes of a record's key before its name, whether records are likely to be long; then per write: what to do
 --       (P put, D delete, C compare), the expected version, the bell of its hint or nothing, its bytes or nothing.
--- Reply: ok, the version of this batch (or the highest one, if it changed nothing), the highest version; then per
---       write: 1 done, 2 nothing was there to delete, 3 no room for it, 0 conflict too large to tell, or what stands
---       there as text.
+-- Reply: ok, the version of this batch (or the highest one, if it changed nothing), the highest version, whether the
+--       lane notes that version; then per write: 1 done, 2 nothing was there to delete, 3 no room for it, 0 conflict too
+--       large to tell, or what stands there as text.
 --
 -- A command costs more than what it does to one key, so each is called once for all keys where that is possible.
 local CONFLICT_BYTES_MAX = 4 * 1024 * 1024
@@ -93,7 +93,7 @@ if #puts + #deletes > 0 then
       end
     end
     puts = fit
-    if #puts + #deletes == 0 then return failed() or {'ok', high, high, results} end
+    if #puts + #deletes == 0 then return failed() or {'ok', high, high, 0, results} end
     insist(KEYS[1])
     write('SET', KEYS[2], version)
     if failure then return failed() end
@@ -140,5 +140,10 @@ if #puts + #deletes > 0 then
   if #bells > 0 then write('PUBLISH', ARGV[6], table.concat(bells, ' ')) end
   if failure then return failed() end
   high = version
+elseif string.sub(lane, 22) < high then
+  -- What was found true is told to clients: should it be lost, the lane's note of it is lost with it.
+  insist(KEYS[1])
+  write('HSET', KEYS[3], ARGV[3], string.sub(lane, 1, 21) .. high)
+  if failure then return failed() end
 end
-return {'ok', version, high, results}
+return {'ok', version, high, 1, results}

@@ -3,7 +3,7 @@
 --
 -- KEYS: root, highest version, the sender's registration, the target's registration, the set of brokers.
 -- ARGV: identity, highest version seen, lane, generation, last acknowledged version of the lane, the target, the
---       version seen of it, gone or going. Reply: ok and the registration's version.
+--       version seen of it, gone or going. Reply: ok and the registration's version; and 1 if it was written.
 local high, refusal = remember(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 if refusal then return refusal end
 local lane, refused = admit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])
@@ -22,4 +22,5 @@ write('SET', KEYS[2], version)
 write('HSET', KEYS[4], 's', ARGV[8], 'v', version)
 write('PERSIST', KEYS[4])
 write('SADD', KEYS[5], ARGV[6])
-return failed() or {'ok', version}
+write('HSET', KEYS[3], ARGV[3], string.sub(lane, 1, 21) .. version)
+return failed() or {'ok', version, 1}

@@ -90,9 +90,9 @@ local function admit(broker_key, lane, generation, acknowledged)
   if failure then return nil, failed() end
   if stored[1] ~= 'live' then return nil, {'evicted'} end
   local field = stored[2] or ('00000000000000000001:' .. NOTHING)
-  if string.sub(field, 1, 20) > generation then return nil, {'stale'} end
   if string.sub(field, 22) < acknowledged then
     return nil, {'amnesia', 'an acknowledged write of this broker is gone'}
   end
+  if string.sub(field, 1, 20) > generation then return nil, {'stale'} end
   return field, nil
 end

@@ -274,5 +274,6 @@ fn live_claim(now: Duration, number: u64, claim: &Claim) -> v1::LiveClaim {
         operation: waiting.map_or(0, |pending| pending.operation),
         wait_ms: waiting.and_then(|pending| pending.wait_ms(now)),
         last_operation: claim.last_operation,
+        grant_seq: claim.granted.map_or(0, |granted| granted.grant_seq),
     }
 }

@@ -257,6 +257,7 @@ pub struct Beat {
     number: u64,
     broker_ttl: Duration,
     round_trip: Duration,
+    standing: String,
     info: Info,
 }
 
@@ -268,6 +269,7 @@ impl From<core::Beat> for Beat {
             number: beat.number,
             broker_ttl: beat.broker_ttl,
             round_trip: beat.round_trip,
+            standing: beat.standing.to_string(),
             info: info_from(beat.info),
         }
     }
@@ -281,6 +283,7 @@ impl From<Beat> for core::Beat {
             number: beat.number,
             broker_ttl: beat.broker_ttl,
             round_trip: beat.round_trip,
+            standing: beat.standing.parse().unwrap_or_default(),
             info: info_to(beat.info),
         }
     }
@@ -295,6 +298,7 @@ pub struct Pulse {
     beat: u64,
     broker_ttl: Duration,
     round_trip: Duration,
+    standing: String,
     info: Info,
 }
 
@@ -307,6 +311,7 @@ impl From<core::Pulse> for Pulse {
             beat: pulse.beat,
             broker_ttl: pulse.broker_ttl,
             round_trip: pulse.round_trip,
+            standing: pulse.standing.to_string(),
             info: info_from(pulse.info),
         }
     }
@@ -321,6 +326,7 @@ impl From<Pulse> for core::Pulse {
             beat: pulse.beat,
             broker_ttl: pulse.broker_ttl,
             round_trip: pulse.round_trip,
+            standing: pulse.standing.parse().unwrap_or_default(),
             info: info_to(pulse.info),
         }
     }
