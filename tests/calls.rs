@@ -65,6 +65,59 @@ async fn a_lock_call_that_is_given_up_is_cancelled() {
     until("the cancel", async || broker.state("r").await.claims.len() == 1).await;
 }
 
+/// A call is cut and sent again under the same numbers while the lock becomes free: what the answer says is what is stored.
+#[tokio::test]
+async fn a_repeat_of_a_cut_lock_call_is_answered_as_it_is_stored() {
+    let broker = Broker::start().await;
+    let mut holder = broker.session().await;
+    let mut locks = broker.locks().await;
+    let opened = open(&mut locks).await;
+    for round in 1..=100 {
+        let name = format!("r{round}");
+        holder.lock(wait_lock(round, &name, v1::Mode::Ex)).await;
+        let lock = v1::LockRequest { timeout_ms: Some(30_000), ..wait_lock(round, &name, v1::Mode::Ex) };
+        let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(lock) };
+        let mut caller = locks.clone();
+        let (cut, repeat) = (call.clone(), call);
+        let waits = tokio::spawn(async move { caller.lock(cut).await });
+        until("the waiter", async || broker.state(&name).await.claims.len() == 2).await;
+        waits.abort();
+        let mut caller = locks.clone();
+        let repeated = tokio::spawn(async move { caller.lock(repeat).await });
+        holder.unlock(round, 2).await;
+        let completion = soon("the answer", repeated).await.unwrap().unwrap().into_inner();
+        let stored = broker.state(&name).await.claims.len();
+        let granted = completion.status() == v1::Status::Granted;
+        assert_eq!(stored, usize::from(granted), "round {round}: {:?}", completion.status());
+    }
+}
+
+/// Letting go of a number ends it, whether or not a copy of its request comes later.
+#[tokio::test]
+async fn a_late_copy_of_a_lock_call_creates_nothing() {
+    let broker = Broker::start().await;
+    let mut locks = broker.locks().await;
+    let opened = open(&mut locks).await;
+    let lock = |claim| v1::LockCall {
+        credential: Some(credential(&opened)),
+        lock: Some(try_lock(claim, &format!("r{claim}"), v1::Mode::Ex)),
+    };
+    let release = |claim| v1::UnlockCall { credential: Some(credential(&opened)), unlock: Some(unlock(claim, 2)) };
+    // Granted and released; released before any copy came; refused.
+    locks.lock(lock(1)).await.unwrap();
+    locks.unlock(release(1)).await.unwrap();
+    let status = locks.unlock(release(2)).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::NotFound, v1::Reason::NotFound));
+    let mut holder = broker.session().await;
+    holder.lock(try_lock(1, "r3", v1::Mode::Ex)).await;
+    assert_eq!(locks.lock(lock(3)).await.unwrap().into_inner().status(), v1::Status::WouldWait);
+    holder.unlock(1, 2).await;
+    for (claim, status) in [(1, v1::Status::Gone), (2, v1::Status::Gone), (3, v1::Status::WouldWait)] {
+        assert_eq!(locks.lock(lock(claim)).await.unwrap().into_inner().status(), status, "claim {claim}");
+        assert!(broker.state(&format!("r{claim}")).await.claims.is_empty(), "claim {claim}");
+    }
+}
+
 #[tokio::test]
 async fn a_lock_call_times_out_as_an_ordinary_result() {
     let broker = Broker::start().await;

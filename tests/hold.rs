@@ -130,3 +130,47 @@ async fn a_hold_that_makes_no_sense_is_refused_as_a_call() {
     let mut session = broker.session().await;
     assert_eq!(session.lock(try_lock(1, "r", v1::Mode::Ex)).await.status(), v1::Status::Granted);
 }
+
+#[tokio::test]
+async fn a_hold_that_ends_while_it_waits_leaves_the_queue_at_once() {
+    let broker = Broker::start().await;
+    let mut holder = broker.session().await;
+    holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
+    let long = || v1::HoldRequest { ttl_ms: Some(60_000), ..hold("r") };
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = broker.locks().await.hold(long()).await.unwrap().into_inner();
+        assert!(matches!(next(&mut stream).await, Some(Body::Queued(_))));
+        streams.push(stream);
+    }
+    let mut last = broker.locks().await.hold(long()).await.unwrap().into_inner();
+    assert!(matches!(next(&mut last).await, Some(Body::Queued(_))));
+    drop(streams);
+    until("the end of those who left", async || broker.state("r").await.claims.len() == 2).await;
+    until("the end of their sessions", async || broker.sessions().await == 2).await;
+    holder.unlock(1, 2).await;
+    granted(next(&mut last).await);
+}
+
+#[tokio::test]
+async fn a_hold_that_said_so_releases_by_ending() {
+    let broker = Broker::start().await;
+    let request = v1::HoldRequest { release_on_cancel: true, ttl_ms: Some(60_000), ..hold("r") };
+    let mut stream = broker.locks().await.hold(request).await.unwrap().into_inner();
+    granted(next(&mut stream).await);
+    drop(stream);
+    until("the release", async || broker.state("r").await.claims.is_empty()).await;
+    until("the end of its session", async || broker.sessions().await == 0).await;
+}
+
+#[tokio::test]
+async fn closing_the_session_of_a_hold_releases_at_once() {
+    let broker = Broker::start().await;
+    let mut locks = broker.locks().await;
+    let request = v1::HoldRequest { ttl_ms: Some(60_000), ..hold("r") };
+    let mut stream = locks.hold(request).await.unwrap().into_inner();
+    let held = granted(next(&mut stream).await);
+    let opened = v1::Opened { session: held.session, secret: held.secret, ..Default::default() };
+    locks.close_session(v1::CloseCall { credential: Some(credential(&opened)) }).await.unwrap();
+    assert!(broker.state("r").await.claims.is_empty());
+}

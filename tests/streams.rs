@@ -276,6 +276,20 @@ async fn a_bound_session_that_is_closed_releases_at_once() {
 }
 
 #[tokio::test]
+async fn a_bound_session_whose_stream_ends_leaves_the_queues_and_keeps_its_locks() {
+    let broker = Broker::start().await;
+    let mut holder = broker.session().await;
+    holder.lock(wait_lock(1, "waited", v1::Mode::Ex)).await;
+    let open = v1::OpenRequest { connection_bound: true, ttl_ms: Some(60_000), ..Default::default() };
+    let mut bound = Session::open(&broker, open).await;
+    bound.lock(wait_lock(1, "held", v1::Mode::Ex)).await;
+    assert!(matches!(bound.ask(Ask::Lock(wait_lock(2, "waited", v1::Mode::Ex))).await, Body::Queued(_)));
+    drop(bound);
+    until("the end of the wait", async || broker.state("waited").await.claims.len() == 1).await;
+    assert_eq!(broker.state("held").await.claims.len(), 1, "its client may have been told of this one");
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_leaves_the_session_for_its_ttl() {
     let broker = Broker::start().await;
     let open = v1::OpenRequest { ttl_ms: Some(1_000), ..Default::default() };

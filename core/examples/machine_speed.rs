@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use sixpin_core::backend::{BrokerInfo, Durability, Profile, Root, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
-    BrokerConfig, ClientInfo, ConnectionId, Effect, Input, LockRequest, Now, Reply, ReplyTo, Request, SessionRef,
+    BrokerConfig, ConnectionId, Effect, Input, LockRequest, Now, OpenRequest, Reply, ReplyTo, Request, SessionRef,
     UnlockRequest,
 };
 use sixpin_core::command::Options;
@@ -201,10 +201,7 @@ fn main() {
     for in_flight in IN_FLIGHT {
         let mut machine = Machine::new();
         for connection in 1..=SESSIONS as u64 {
-            machine.ask(
-                connection,
-                Request::Open { ttl: None, client: ClientInfo::default(), bound: false, attach: true },
-            );
+            machine.ask(connection, Request::Open(OpenRequest { attach: true, ..OpenRequest::default() }));
         }
         machine.settle();
         let mut next_claim = 1;

@@ -67,6 +67,14 @@ pub enum Bug {
     NewcomerGrantsUnknown,
     /// A session moves after its store lost a grant, and its client goes on believing in that.
     LostGrantBelieved,
+    /// What a copy in doubt ended is not told when the copy after it finds nothing (rule 18).
+    EndInDoubtForgotten,
+    /// A further copy of a lock request creates the claim again that ended before it (rule 18).
+    CopyCreatesAgain,
+    /// When a wait ends, a further copy that was not sent counts as a request that never was (rule 18).
+    CopyTakenForFirst,
+    /// A lock that is granted when its caller is gone and was never told stays (rule 18).
+    UntoldGrantKept,
 }
 
 impl Bug {
@@ -102,6 +110,10 @@ impl Bug {
         Self::HistoryNotAskedAbout,
         Self::NewcomerGrantsUnknown,
         Self::LostGrantBelieved,
+        Self::EndInDoubtForgotten,
+        Self::CopyCreatesAgain,
+        Self::CopyTakenForFirst,
+        Self::UntoldGrantKept,
     ];
 }
 

@@ -13,7 +13,7 @@ use sixpin::runtime::incarnation::EngineConfig;
 use sixpin::runtime::outbox::Outgoing;
 use sixpin::runtime::{Connection, EngineHandle, engine};
 use sixpin_core::backend::{BrokerInfo, Durability};
-use sixpin_core::broker::api::{ClientInfo, DoneStatus, Input, LockRequest, Reply, Request, UnlockRequest};
+use sixpin_core::broker::api::{DoneStatus, Input, LockRequest, OpenRequest, Reply, Request, UnlockRequest};
 use sixpin_core::command::{Options, Status};
 use sixpin_core::limits;
 use sixpin_core::mode::Mode;
@@ -137,7 +137,7 @@ impl Stream {
         // The engine refuses until it is registered.
         loop {
             let mut stream = Self { connection: engine.connect(), places: Vec::new(), claims: 0 };
-            let open = Request::Open { ttl: None, client: ClientInfo::default(), bound: false, attach: true };
+            let open = Request::Open(OpenRequest { attach: true, ..OpenRequest::default() });
             let open = stream.connection.input(0, open);
             stream.send(vec![open]).await;
             let answer = stream.take().await.pop_front();

@@ -237,20 +237,27 @@ pub struct ClientInfo {
     pub shares: Client,
 }
 
+/// A new session.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OpenRequest {
+    /// Absent: the configured default. Checked against the limits.
+    pub ttl: Option<Duration>,
+    /// For people.
+    pub client: ClientInfo,
+    /// The session ends with its connection, and cannot move.
+    pub bound: bool,
+    /// A bound session is released as soon as its connection ends, whatever ended it. Without it only what was not granted
+    /// yet goes then, and the rest when the TTL has passed.
+    pub release_on_end: bool,
+    /// Events go to this connection. False for unary clients.
+    pub attach: bool,
+}
+
 /// What a client or an administrator asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Open a session.
-    Open {
-        /// Absent: the configured default. Checked against the limits.
-        ttl: Option<Duration>,
-        /// For people.
-        client: ClientInfo,
-        /// The session ends with its connection, and cannot move.
-        bound: bool,
-        /// Events go to this connection. False for unary clients.
-        attach: bool,
-    },
+    Open(OpenRequest),
     /// Resume or move.
     Resume(ResumeRequest),
     /// The client lives.

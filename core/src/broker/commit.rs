@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::Broker;
 use super::api::{Effect, Ending, Input, LogLevel};
-use super::shard::{Applied, Entry, Item, LaneState, MarkJob, MarkPurpose, Pending, claim_of};
+use super::shard::{Applied, Entry, Item, LaneState, MarkJob, MarkPurpose, Pending, Purpose, claim_of};
 use super::timers::Timer;
 use crate::backend::{Change, Generation, Guard, Key, Lane, Slot, StoreError, Write, WriteOutcome};
+use crate::command::Outcome;
 use crate::limits::COMMANDS_PER_WRITE_MAX;
 use crate::name::{ClaimId, ResourceId, Version};
 use crate::planted::Bug;
@@ -486,7 +487,7 @@ impl Broker {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         let (refused, kept): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut entry.pending)
             .into_iter()
-            .partition(|pending| !pending.doubtful && pending.since < before && pending.purpose.is_for_a_client());
+            .partition(|pending| pending.is_unsent() && pending.since < before && pending.purpose.is_for_a_client());
         entry.pending = kept.into();
         for pending in refused {
             let text = format!("the store did not take it ({reason}); nothing happened: try again");
@@ -500,7 +501,7 @@ impl Broker {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         let (refused, kept): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut entry.pending)
             .into_iter()
-            .partition(|pending| !pending.doubtful && pending.since < before && pending.command.is_try());
+            .partition(|pending| pending.is_unsent() && pending.since < before && pending.command.is_try());
         entry.pending = kept.into();
         for pending in refused {
             self.refuse(id, pending, "the store may have lost locks, so nothing is granted for a while: try again");
@@ -540,7 +541,13 @@ fn apply_pending(entry: &mut Entry, mut context: Context) -> (Vec<Applied>, bool
     for (index, pending) in entry.pending.drain(..count).enumerate() {
         context.index = index as u16;
         let mut outcomes = Vec::new();
-        changed |= entry.resource.apply(&pending.command, &context, &mut outcomes);
+        match pending.purpose {
+            // Whatever ended the claim since its first copy came: no other copy creates it again.
+            Purpose::Operation(claim, _) if pending.looks && entry.resource.claim(claim).is_none() => {
+                outcomes.push(Outcome::Gone { claim });
+            }
+            _ => changed |= entry.resource.apply(&pending.command, &context, &mut outcomes),
+        }
         applied.push(Applied { pending, outcomes });
     }
     (applied, changed)
@@ -548,8 +555,10 @@ fn apply_pending(entry: &mut Entry, mut context: Context) -> (Vec<Applied>, bool
 
 /// Commands go back to the head of their queue, in their order.
 fn restore(entry: &mut Entry, applied: Vec<Applied>, doubtful: bool) {
-    for Applied { mut pending, .. } in applied.into_iter().rev() {
-        pending.doubtful |= doubtful;
+    for Applied { mut pending, outcomes } in applied.into_iter().rev() {
+        if doubtful {
+            pending.comes_into_doubt(outcomes);
+        }
         entry.pending.push_front(pending);
     }
 }

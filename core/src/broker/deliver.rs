@@ -11,7 +11,7 @@ use super::shard::{Entry, Pending, Purpose};
 use super::table::{Claim, Life, Operation, Session};
 use super::timers::Timer;
 use crate::backend::Key;
-use crate::command::{Completion, Outcome, Refusal, Status};
+use crate::command::{Command, Completion, Options, Outcome, Refusal, Status};
 use crate::limits::with_tolerance;
 use crate::mode::Mode;
 use crate::name::{ClaimId, ClaimNumber, Fence, OperationNumber, ResourceId, Version};
@@ -59,9 +59,13 @@ impl Done {
 impl Broker {
     /// Sends an answer, unless this broker may not speak.
     pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply) {
+        self.calls.remove(&to.connection);
         if !self.muted {
-            self.calls.remove(&to.connection);
             self.out.push(Effect::Reply { to, reply });
+        } else if !self.connections.contains_key(&to.connection) {
+            // Streams are ended; a call would wait for ever. It may have happened, and it may count for nothing.
+            let text = "this broker may have been declared dead: repeat the request".to_owned();
+            self.out.push(Effect::Reply { to, reply: Reply::Error(RequestError::Unknown(text)) });
         }
     }
 
@@ -83,14 +87,18 @@ impl Broker {
     }
 
     /// Tells what one command did.
-    pub(super) fn answer(&mut self, id: &ResourceId, pending: Pending, outcomes: Vec<Outcome>, version: Version) {
+    pub(super) fn answer(&mut self, id: &ResourceId, mut pending: Pending, outcomes: Vec<Outcome>, version: Version) {
         self.queued = self.queued.saturating_sub(usize::from(pending.purpose.is_for_a_client()));
+        let outcomes = if self.planted.has(Bug::EndInDoubtForgotten) { outcomes } else { pending.settle(outcomes) };
         match &pending.purpose {
             Purpose::Operation(claim, operation) => {
                 self.command_done(*claim);
                 if let [Outcome::Refused { refusal }] = outcomes.as_slice() {
                     self.refuse_operation(id, *claim, *operation, refusal.clone());
                     return;
+                }
+                if let [Outcome::Gone { .. }] = outcomes.as_slice() {
+                    self.look_closer(id, *claim);
                 }
                 self.tell_all(id, outcomes, version);
             }
@@ -173,6 +181,16 @@ impl Broker {
         }
     }
 
+    /// A further copy of a request found no claim. What ended it has told so, unless that was another broker.
+    fn look_closer(&mut self, id: &ResourceId, claim: ClaimId) {
+        let at = self.lane_of(id);
+        if self.claim_mut(claim).is_some()
+            && let Some(entry) = self.shards[at].entries.get_mut(id)
+        {
+            entry.news = true;
+        }
+    }
+
     fn command_done(&mut self, claim: ClaimId) {
         if let Some(claim) = self.claim_mut(claim) {
             claim.commands = claim.commands.saturating_sub(1);
@@ -218,7 +236,6 @@ impl Broker {
         let id = completion.claim;
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
-        let status = completion.status;
         let mut done = Done::of(completion, version);
         if self.planted.has(Bug::FenceFromMemory) {
             done.fence = done.fence.map(|_| Fence(self.counters.writes));
@@ -227,22 +244,29 @@ impl Broker {
         if done.grant_seq > claim.grant_seq {
             claim.told = None;
         }
+        let is_new = claim.granted.is_none();
         claim.granted = done.mode;
         claim.done = Some(done.clone());
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);
         // An earlier one is over too: it ended at another broker, before the session came back.
-        let operation = claim.pending.take_if(|operation| operation.number <= done.operation);
+        // While it is given back, only its end is an answer.
+        let speaks = !claim.leaving || done.mode.is_none();
+        let operation = claim.pending.take_if(|operation| speaks && operation.number <= done.operation);
         session.waiting -= usize::from(operation.is_some());
-        // A refused try leaves no trace, so its number may be used again; everything else used it up.
-        if status != Status::WouldWait || done.mode.is_some() {
-            session.numbers.mark_once(id.number);
-        }
+        session.numbers.mark_once(id.number);
+        let untold = done.status == DoneStatus::Is(Status::Granted) && operation.as_ref().is_some_and(|it| it.given_up);
         if done.mode.is_none() {
             self.drop_claim(id, Some(done.clone()));
+        } else if untold && is_new {
+            self.give_back(id, done.operation);
         }
         if let Some(operation) = operation {
             match operation.reply {
                 Some(to) if operation.number == done.operation => self.reply(to, Reply::Done(done)),
+                Some(to) if done.mode.is_none() => {
+                    let gone = Done::empty(id.number, operation.number, DoneStatus::Gone);
+                    self.reply(to, Reply::Done(Arc::new(gone)));
+                }
                 Some(to) => self.reply_error(to, RequestError::StaleOperation(id.number)),
                 None => self.tell(id, Event::Done(done)),
             }
@@ -275,6 +299,10 @@ impl Broker {
 
     /// Drops a claim that was taken away, and tells its client.
     pub(super) fn lose_claim(&mut self, id: ClaimId, reason: Option<LostReason>) {
+        self.end_claim(id, DoneStatus::Lost, reason);
+    }
+
+    fn end_claim(&mut self, id: ClaimId, status: DoneStatus, reason: Option<LostReason>) {
         let operation = self.claim_mut(id).and_then(|claim| claim.pending.take());
         if operation.is_some()
             && let Some(session) = self.sessions.get_mut(&id.session)
@@ -282,7 +310,7 @@ impl Broker {
             session.waiting -= 1;
         }
         let number = operation.as_ref().map_or(OperationNumber(0), |operation| operation.number);
-        let done = Arc::new(Done::empty(id.number, number, DoneStatus::Lost));
+        let done = Arc::new(Done::empty(id.number, number, status));
         let was_told = self.claim_mut(id).is_some_and(|claim| claim.forced);
         self.drop_claim(id, Some(done.clone()));
         match operation {
@@ -300,14 +328,36 @@ impl Broker {
         }
     }
 
-    /// Takes a claim out of the table.
+    /// Takes a claim out of the table. Further copies of its requests that wait would find nothing.
     pub(super) fn drop_claim(&mut self, id: ClaimId, done: Option<Arc<Done>>) -> Option<Claim> {
-        let claim = self.sessions.get_mut(&id.session)?.finish(id.number, done)?;
+        let session = self.sessions.get_mut(&id.session)?;
+        let claim = session.finish(id.number, done)?;
+        if session.is_abandoned() {
+            self.timers.set(self.now.mono, Timer::Session(id.session));
+        }
         let at = self.lane_of(&claim.resource);
         if let Some(entry) = self.shards[at].entries.get_mut(&claim.resource) {
             entry.locals.remove(&id);
+            if claim.commands > 0 {
+                let before = entry.pending.len();
+                let copy = |pending: &Pending| pending.looks && pending.purpose.is_operation_of(id);
+                entry.pending.retain(|pending| !copy(pending));
+                self.queued = self.queued.saturating_sub(before - entry.pending.len());
+            }
         }
         Some(claim)
+    }
+
+    /// A lock was granted for a caller that is gone and was never told: nobody would ever release it.
+    fn give_back(&mut self, claim: ClaimId, operation: OperationNumber) {
+        if self.planted.has(Bug::UntoldGrantKept) {
+            return;
+        }
+        let Some(known) = self.claim_mut(claim) else { return };
+        known.leaving = true;
+        let (resource, operation) = (known.resource.clone(), OperationNumber(operation.0.saturating_add(1)));
+        let command = Command::Unlock { claim, operation, options: Options::empty(), value: None, force: true };
+        self.push_command(&resource, command, Purpose::Unlock(claim, operation, None), Some(claim));
     }
 
     fn refuse_operation(&mut self, id: &ResourceId, claim: ClaimId, operation: OperationNumber, refusal: Refusal) {
@@ -343,8 +393,10 @@ impl Broker {
     ) {
         if let [Outcome::Refused { refusal }] = outcomes.as_slice() {
             let error = RequestError::from_refusal(refusal.clone(), claim.number, id);
-            if let Some(to) = reply {
-                self.reply_error(to, error);
+            match (reply, self.claim_mut(claim)) {
+                (Some(to), _) => self.reply_error(to, error),
+                (None, Some(known)) => known.leaving = false,
+                (None, None) => {}
             }
             return;
         }
@@ -354,7 +406,11 @@ impl Broker {
         let lost = gone && !doubtful && self.claim_mut(claim).is_some_and(|claim| claim.granted.is_some());
         let status = if lost { DoneStatus::Lost } else { DoneStatus::Is(Status::Released) };
         let done = Arc::new(Done::empty(claim.number, operation, status));
-        self.drop_claim(claim, Some(done.clone()));
+        let waiting = self.drop_claim(claim, Some(done.clone())).and_then(|claim| claim.pending);
+        // Copies of earlier requests that came behind the release.
+        if let Some((number, to)) = waiting.and_then(|waiting| Some((waiting.number, waiting.reply?))) {
+            self.reply(to, Reply::Done(Arc::new(Done::empty(claim.number, number, DoneStatus::Gone))));
+        }
         if let Some(to) = reply {
             self.reply(to, Reply::Done(done));
         }
@@ -454,14 +510,22 @@ impl Broker {
                 until_done: false,
                 deadline: None,
                 queued: None,
+                given_up: false,
             });
         }
     }
 
-    /// A claim that should be there is not.
+    /// A claim that should be there is not. One that was never granted was not taken from anybody: its wait ended, or it was
+    /// cancelled, through the broker where its session was before.
     fn vanished(&mut self, id: ClaimId) {
-        let forced = self.claim_mut(id).is_some_and(|claim| claim.forced);
-        self.lose_claim(id, (!forced).then_some(LostReason::Forced));
+        let taken = self.sessions.get(&id.session).is_some_and(|session| session.taken.contains(&id.number));
+        let Some(claim) = self.claim_mut(id) else { return };
+        let (waited, forced) = (claim.granted.is_none(), claim.forced);
+        if waited && !forced && !taken {
+            self.end_claim(id, DoneStatus::Gone, None);
+        } else {
+            self.lose_claim(id, (!forced).then_some(LostReason::Forced));
+        }
     }
 
     /// True if the record says something of a claim that its client has not been told.

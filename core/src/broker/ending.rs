@@ -36,6 +36,10 @@ impl Broker {
         let now = self.now.mono;
         let Some(session) = self.sessions.get(&id) else { return };
         let due = session.heard + self.silence_allowed(id, session);
+        if session.is_abandoned() {
+            self.end_abandoned(id);
+            return;
+        }
         match session.life {
             Life::Vouching if due <= now => self.expire(id, LostReason::Expired),
             Life::Vouching => self.timers.set(due, Timer::Session(id)),
@@ -92,6 +96,13 @@ impl Broker {
         session.life = Life::Closing;
         self.bury_claims(id);
         Ok(())
+    }
+
+    /// Ends a session as if its client had closed it: nobody can hear of it, or that was asked for.
+    pub(super) fn end_abandoned(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.life = Life::Closing;
+        self.bury_claims(id);
     }
 
     /// Removes all claims of an ended session, one step per resource (H2).

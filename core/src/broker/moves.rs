@@ -364,7 +364,8 @@ impl Broker {
         }
         if let Some((number, wait)) = asked_elsewhere {
             let deadline = wait.map(|wait| now + wait);
-            let operation = Operation { number, reply: None, until_done: false, deadline, queued: None };
+            let operation =
+                Operation { number, reply: None, until_done: false, deadline, queued: None, given_up: false };
             session.waiting += usize::from(claim.pending.replace(operation).is_none());
             claim.operation = claim.operation.max(number);
             if let Some(deadline) = deadline {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    CancelResult, ClientInfo, ConnectionId, ConvertRequest, Done, DoneStatus, LockRequest, LostReason, Reply, ReplyTo,
+    CancelResult, ConnectionId, ConvertRequest, Done, DoneStatus, LockRequest, LostReason, OpenRequest, Reply, ReplyTo,
     Request, RequestError, SessionRef, UnlockRequest,
 };
 use super::secret::{is_secret_of, secret_of};
@@ -32,7 +32,7 @@ pub(super) struct Gathering {
 impl Broker {
     pub(super) fn request(&mut self, from: ReplyTo, session: SessionRef, request: Request) {
         let result = match request {
-            Request::Open { ttl, client, bound, attach } => self.open(from, ttl, client, bound, attach),
+            Request::Open(open) => self.open(from, open),
             Request::Resume(resume) => self.resume(from, resume),
             other => self.session_of(from.connection, session).and_then(|id| self.session_request(from, id, other)),
         };
@@ -62,7 +62,7 @@ impl Broker {
                 Ok(())
             }
             Request::Close => self.close(from, id),
-            Request::Open { .. } | Request::Resume(_) => Ok(()),
+            Request::Open(_) | Request::Resume(_) => Ok(()),
         }
     }
 
@@ -100,14 +100,8 @@ impl Broker {
         RequestError::NotHere { session: id, address: self.address_of_voucher(id) }
     }
 
-    fn open(
-        &mut self,
-        from: ReplyTo,
-        ttl: Option<Duration>,
-        client: ClientInfo,
-        bound: bool,
-        attach: bool,
-    ) -> Result<(), RequestError> {
+    fn open(&mut self, from: ReplyTo, open: OpenRequest) -> Result<(), RequestError> {
+        let OpenRequest { ttl, client, bound, release_on_end, attach } = open;
         let ttl = ttl.unwrap_or(self.config.session_ttl);
         let max = self.config.session_ttl_max;
         if !(SESSION_TTL_MIN..=max).contains(&ttl) {
@@ -122,7 +116,8 @@ impl Broker {
         self.next_serial += 1;
         let id =
             SessionId { opener: self.config.incarnation, serial: self.next_serial, ttl_ms: ttl.as_millis() as u32 };
-        let session = Session::new(client, bound, Life::Vouching, self.now.mono);
+        let mut session = Session::new(client, bound, Life::Vouching, self.now.mono);
+        session.release_on_end = bound && release_on_end;
         self.insert_session(id, session);
         self.arm_session(id);
         if attach {
@@ -195,6 +190,7 @@ impl Broker {
         check_numbers(lock.claim, lock.operation)?;
         check_wait(lock.wait, &mut lock.options)?;
         let claim = ClaimId { session: id, number: lock.claim };
+        let copy = self.claim_mut(claim).is_some();
         if let Some(known) = self.claim_mut(claim) {
             if known.resource != lock.resource {
                 let text = format!("claim {} is on another resource, `{}`", lock.claim, known.resource);
@@ -217,7 +213,7 @@ impl Broker {
         let operation = self.operation(from, lock.operation, lock.wait, until_done);
         let resource = lock.resource.clone();
         let command = lock_command(claim, lock);
-        self.begin(claim, operation, &resource, command)
+        self.begin(claim, operation, &resource, command, copy)
     }
 
     fn convert(
@@ -248,24 +244,28 @@ impl Broker {
             blocking: convert.blocking,
             value: convert.value,
         });
-        self.begin(claim, operation, &resource, command)
+        self.begin(claim, operation, &resource, command, false)
     }
 
     fn operation(&self, from: ReplyTo, number: OperationNumber, wait: Option<Duration>, until_done: bool) -> Operation {
         let deadline = wait.filter(|wait| !wait.is_zero()).map(|wait| self.now.mono + wait);
-        Operation { number, reply: Some(from), until_done, deadline, queued: None }
+        Operation { number, reply: Some(from), until_done, deadline, queued: None, given_up: false }
     }
 
-    /// Notes an operation as pending and queues its command.
+    /// Notes an operation as pending and queues its command. A further copy of a lock request only looks: the claim that
+    /// the first one made may end before it.
     fn begin(
         &mut self,
         claim: ClaimId,
         mut operation: Operation,
         resource: &ResourceId,
         command: Command,
+        looks: bool,
     ) -> Result<(), RequestError> {
         let number = operation.number;
         let waiting_max = self.config.limits.waiting_per_session;
+        let looks = looks && !self.planted.has(Bug::CopyCreatesAgain);
+        let mut replaced = None;
         let Some(session) = self.sessions.get_mut(&claim.session) else { return Err(self.not_here(claim.session)) };
         let Some(known) = session.claims.get_mut(&claim.number) else { return Ok(()) };
         match &mut known.pending {
@@ -277,9 +277,7 @@ impl Broker {
                     (known, _) => operation.deadline = known,
                 }
                 operation.queued = pending.queued;
-                if let Some(old) = pending.reply {
-                    self.calls.remove(&old.connection);
-                }
+                replaced = pending.reply;
                 *pending = operation;
             }
             Some(pending) if pending.number > number => return Err(RequestError::StaleOperation(claim.number)),
@@ -308,8 +306,16 @@ impl Broker {
         {
             self.calls.insert(to.connection, claim);
         }
-        self.push_command(resource, command, Purpose::Operation(claim, number), Some(claim));
+        if let Some(old) = replaced {
+            let text = format!("a newer copy of this request of claim {} is answered instead", claim.number);
+            self.reply_error(old, RequestError::Busy(text));
+        }
+        self.push(resource, Pending { looks, ..self.pending(command, Purpose::Operation(claim, number)) }, Some(claim));
         Ok(())
+    }
+
+    fn pending(&self, command: Command, purpose: Purpose) -> Pending {
+        Pending::new(command, purpose, self.now.mono)
     }
 
     /// Queues a command; one that belongs to a claim of this broker is counted there.
@@ -320,8 +326,12 @@ impl Broker {
         purpose: Purpose,
         claim: Option<ClaimId>,
     ) {
+        self.push(resource, self.pending(command, purpose), claim);
+    }
+
+    fn push(&mut self, resource: &ResourceId, pending: Pending, claim: Option<ClaimId>) {
         let at = self.lane_of(resource);
-        self.queued += usize::from(purpose.is_for_a_client());
+        self.queued += usize::from(pending.purpose.is_for_a_client());
         let own = claim.filter(|claim| match self.claim_mut(*claim) {
             Some(claim) => {
                 claim.commands += 1;
@@ -329,7 +339,7 @@ impl Broker {
             }
             None => false,
         });
-        let entry = self.shards[at].push(resource, Pending::new(command, purpose, self.now.mono));
+        let entry = self.shards[at].push(resource, pending);
         entry.locals.extend(own);
     }
 
@@ -338,7 +348,6 @@ impl Broker {
         let Some(session) = self.sessions.get(&claim.session) else { return false };
         let known = session.finished(claim.number).filter(|done| done.operation == operation);
         let done = match known {
-            Some(done) if done.status == DoneStatus::Is(Status::WouldWait) => return false,
             Some(done) => done.clone(),
             None if session.numbers.is_used(claim.number) || session.void.contains(&claim.number) => {
                 Arc::new(Done::empty(claim.number, operation, DoneStatus::Gone))
@@ -407,9 +416,10 @@ impl Broker {
 
     /// Unlocking an own claim that is gone: released, or lost if it was taken away (A9).
     fn unlock_gone(&mut self, from: ReplyTo, claim: ClaimId, operation: OperationNumber) -> Result<(), RequestError> {
-        let Some(session) = self.sessions.get(&claim.session) else { return Err(self.not_here(claim.session)) };
+        let Some(session) = self.sessions.get_mut(&claim.session) else { return Err(self.not_here(claim.session)) };
         let lost = session.finished(claim.number).is_some_and(|done| done.status == DoneStatus::Lost);
-        if !lost && !session.numbers.is_used(claim.number) && session.finished(claim.number).is_none() {
+        if !session.numbers.is_used(claim.number) && session.finished(claim.number).is_none() {
+            session.never_create(claim.number);
             return Err(RequestError::NotFound(format!("session {} has no claim {}", claim.session, claim.number)));
         }
         let status = if lost { DoneStatus::Lost } else { DoneStatus::Is(Status::Released) };
@@ -461,6 +471,9 @@ impl Broker {
     fn cancel(&mut self, from: ReplyTo, id: SessionId, number: ClaimNumber, operation: Option<OperationNumber>) {
         let claim = ClaimId { session: id, number };
         let Some(known) = self.claim_mut(claim) else {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.never_create(number);
+            }
             self.reply(from, Reply::Cancelled { claim: number, result: CancelResult::Gone });
             return;
         };
@@ -486,16 +499,18 @@ impl Broker {
         self.withdraw(claim, Some(number), CancelReason::TimedOut);
     }
 
-    /// Takes an operation out of the queue if it was never sent.
+    /// Takes an operation out of the queue with all its copies, if none of them was ever sent.
     fn unqueue(&mut self, resource: &ResourceId, claim: ClaimId, number: OperationNumber) -> bool {
         let at = self.lane_of(resource);
+        let any_copy = self.planted.has(Bug::CopyTakenForFirst);
         let Some(entry) = self.shards[at].entries.get_mut(resource) else { return false };
-        let own = |pending: &Pending| pending.purpose == Purpose::Operation(claim, number);
-        let sent = entry.in_flight || entry.pending.iter().any(|pending| own(pending) && pending.doubtful);
-        let before = entry.pending.len();
-        if sent {
+        let own = |pending: &Pending| pending.is_copy_of(claim, number);
+        let unsent = |pending: &Pending| own(pending) && (!pending.looks || any_copy);
+        let doubtful = |pending: &Pending| own(pending) && pending.doubtful;
+        if entry.in_flight || entry.pending.iter().any(doubtful) || !entry.pending.iter().any(unsent) {
             return false;
         }
+        let before = entry.pending.len();
         entry.pending.retain(|pending| !own(pending));
         let taken = before - entry.pending.len();
         self.queued = self.queued.saturating_sub(taken);
@@ -531,26 +546,48 @@ impl Broker {
         self.push_command(&resource, command, Purpose::Withdraw(claim), Some(claim));
     }
 
-    /// A stream or call ended. A session lives on without its stream; a unary call that waits is given up.
+    /// A stream or call ended. A session lives on without its stream, unless it is bound to it: then what was not granted
+    /// yet is given up, as a unary call that waits is.
     pub(super) fn disconnected(&mut self, connection: ConnectionId) {
         if let Some(Attached::Session(id)) = self.connections.remove(&connection)
             && let Some(session) = self.sessions.get_mut(&id)
             && session.connection == Some(connection)
         {
             session.connection = None;
-            if session.bound && self.planted.has(Bug::BoundReleasedOnCut) {
-                self.expire(id, LostReason::Expired);
+            if session.bound {
+                self.bound_stream_ended(id, connection);
             }
         }
-        if let Some(claim) = self.calls.remove(&connection)
-            && let Some(known) = self.claim_mut(claim)
-        {
-            let number = known.pending.as_ref().map(|pending| pending.number);
-            if let Some(pending) = &mut known.pending {
-                pending.reply = None;
-            }
-            self.withdraw(claim, number, CancelReason::Cancelled);
+        if let Some(claim) = self.calls.remove(&connection) {
+            self.caller_left(claim, connection);
         }
+    }
+
+    fn bound_stream_ended(&mut self, id: SessionId, connection: ConnectionId) {
+        let Some(session) = self.sessions.get(&id).filter(|session| session.life == Life::Vouching) else { return };
+        if self.planted.has(Bug::BoundReleasedOnCut) {
+            self.expire(id, LostReason::Expired);
+        } else if session.release_on_end || session.claims.is_empty() {
+            self.end_abandoned(id);
+        } else {
+            for number in session.claims.keys().copied().collect::<Vec<ClaimNumber>>() {
+                self.caller_left(ClaimId { session: id, number }, connection);
+            }
+        }
+    }
+
+    /// Nobody can be told any more how the operation of a claim ended that this connection asked for. What was not granted
+    /// is withdrawn, and a lock that is granted before that is given back. A grant that was told stays, whether or not the
+    /// message arrived: its client may act on it.
+    fn caller_left(&mut self, claim: ClaimId, connection: ConnectionId) {
+        let Some(pending) = self.claim_mut(claim).and_then(|known| known.pending.as_mut()) else { return };
+        if pending.reply.is_some_and(|reply| reply.connection != connection) {
+            return;
+        }
+        pending.reply = None;
+        pending.given_up = true;
+        let number = pending.number;
+        self.withdraw(claim, Some(number), CancelReason::Cancelled);
     }
 }
 

@@ -4,14 +4,14 @@
 //! Invariants: an entry that is in the batch in flight takes no other command; an entry whose version is not known is
 //! read before it is used again; after an unknown outcome nothing is sent until the lane's generation has moved.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::api::{LostReason, ReplyTo};
 use super::entries::Entries;
 use super::mark::Mark;
 use crate::backend::{Generation, Key, Lane};
-use crate::command::{Command, Outcome};
+use crate::command::{Command, Outcome, Status};
 use crate::name::{ClaimId, OperationNumber, ResourceId, SessionId, Version};
 use crate::resource::Resource;
 
@@ -45,9 +45,18 @@ pub(super) struct Pending {
     pub(super) since: Duration,
     /// It was in a batch whose outcome was unknown: it may have happened.
     pub(super) doubtful: bool,
+    /// Claims that it ended then, if it happened.
+    pub(super) may_have_ended: Vec<Outcome>,
+    /// A further copy of a request: it finds out how its claim stands, and never creates it.
+    pub(super) looks: bool,
 }
 
 impl Purpose {
+    /// A lock, convert or adoption of this claim.
+    pub(super) fn is_operation_of(&self, claim: ClaimId) -> bool {
+        matches!(self, Self::Operation(own, _) if *own == claim)
+    }
+
     /// Somebody waits for an answer to it.
     pub(super) fn is_for_a_client(&self) -> bool {
         matches!(self, Self::Operation(..) | Self::Unlock(..) | Self::Cancel(..) | Self::Part(_) | Self::Purge(Some(_)))
@@ -56,7 +65,48 @@ impl Purpose {
 
 impl Pending {
     pub(super) fn new(command: Command, purpose: Purpose, since: Duration) -> Self {
-        Self { command, purpose, since, doubtful: false }
+        Self { command, purpose, since, doubtful: false, may_have_ended: Vec::new(), looks: false }
+    }
+
+    /// A copy of a lock, convert or adoption.
+    pub(super) fn is_copy_of(&self, claim: ClaimId, number: OperationNumber) -> bool {
+        self.purpose == Purpose::Operation(claim, number)
+    }
+
+    /// Nothing can have happened of it: neither was it sent, nor is it a further copy of something that may have been.
+    pub(super) fn is_unsent(&self) -> bool {
+        !self.doubtful && !self.looks
+    }
+
+    /// The batch that it was applied in may have been written.
+    pub(super) fn comes_into_doubt(&mut self, outcomes: Vec<Outcome>) {
+        self.doubtful = true;
+        let ended: Vec<Outcome> = outcomes.into_iter().filter(ends_a_claim).collect();
+        self.may_have_ended.retain(|known| ended.iter().all(|newer| claim_of(newer) != claim_of(known)));
+        self.may_have_ended.extend(ended);
+    }
+
+    /// What the command did, now that it is known: what a copy in doubt ended and this one did not meet was ended by that
+    /// copy.
+    pub(super) fn settle(&mut self, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+        let mut ended = std::mem::take(&mut self.may_have_ended);
+        if ended.is_empty() || matches!(outcomes.as_slice(), [Outcome::Refused { .. }]) {
+            return outcomes;
+        }
+        outcomes.retain(|outcome| !matches!(outcome, Outcome::Gone { .. }));
+        let met: BTreeSet<ClaimId> = outcomes.iter().filter_map(claim_of).collect();
+        ended.retain(|outcome| claim_of(outcome).is_some_and(|claim| !met.contains(&claim)));
+        outcomes.extend(ended);
+        outcomes
+    }
+}
+
+/// After it the record says nothing of the claim. A refused try ended nothing: there was no claim.
+fn ends_a_claim(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Completed(done) => done.mode.is_none() && done.status != Status::WouldWait,
+        Outcome::Removed { .. } => true,
+        _ => false,
     }
 }
 

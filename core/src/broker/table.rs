@@ -38,6 +38,8 @@ pub(super) struct Session {
     /// When it was opened or came here, monotonic.
     pub(super) since: Duration,
     pub(super) bound: bool,
+    /// Its client said beforehand that the end of its connection is its goodbye.
+    pub(super) release_on_end: bool,
     pub(super) life: Life,
     /// The client was heard since it opened the session.
     pub(super) came_back: bool,
@@ -98,6 +100,7 @@ impl Session {
             client,
             since: heard,
             bound,
+            release_on_end: false,
             life,
             came_back: false,
             move_number: 0,
@@ -126,6 +129,8 @@ impl Session {
             self.waiting -= 1;
         }
         if let Some(done) = done {
+            // Its end is told: no late copy of a request creates it again.
+            self.numbers.mark_once(number);
             self.finished.push(done);
         }
         Some(*claim)
@@ -137,6 +142,18 @@ impl Session {
         if !client.label.is_empty() {
             self.client.label = client.label.clone();
         }
+    }
+
+    /// Its client lets go of a claim that is not known: a copy of its request that is still on its way comes too late.
+    pub(super) fn never_create(&mut self, number: ClaimNumber) {
+        if !self.numbers.is_too_far(number) {
+            self.numbers.mark_once(number);
+        }
+    }
+
+    /// Nothing will be heard of its client any more, and nothing is left that the client may believe to hold.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.bound && self.connection.is_none() && self.claims.is_empty() && self.life == Life::Vouching
     }
 
     /// Claims that were given up. The oldest are forgotten in time: sweeps have removed them long since.
@@ -203,6 +220,8 @@ pub(super) struct Claim {
     pub(super) pending: Option<Operation>,
     /// An administrator took it away, or the store lost it; it goes when the holder confirms or the time has passed.
     pub(super) forced: bool,
+    /// It was granted when nobody could be told, and is given back.
+    pub(super) leaving: bool,
     /// It came with a move, and its resource has not been looked at since.
     pub(super) unread: bool,
 }
@@ -219,6 +238,8 @@ pub(super) struct Operation {
     pub(super) deadline: Option<Duration>,
     /// Its place, once it is queued.
     pub(super) queued: Option<(u32, Fence)>,
+    /// Nobody waits for it any more, and nobody can be told of it.
+    pub(super) given_up: bool,
 }
 
 impl Claim {
@@ -234,6 +255,7 @@ impl Claim {
             commands: 0,
             pending: None,
             forced: false,
+            leaving: false,
             unread: false,
         }
     }

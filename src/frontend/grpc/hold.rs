@@ -7,9 +7,10 @@
 //! # When the lock is free again
 //!
 //! A `Hold` has no message with which its client could close it, and the end of a stream says nothing about the
-//! client: a cut network looks the same as a cancelled call. So the lock is never released at once. The server stops
-//! being heard for the client, and the session ends when its TTL plus tolerance have passed. A client that wants the
-//! lock freed at once uses a session and unlocks, or asks for a short TTL.
+//! client: a cut network looks the same as a cancelled call. So what was granted is not released at once: the server stops
+//! being heard for the client, and the session ends when its TTL plus tolerance have passed. What still waits leaves the
+//! queue as soon as the stream ends: nobody was told of a grant. A client that wants the lock freed at once closes the
+//! session named in the first message, or says beforehand (`release_on_cancel`) that the end of the stream is its goodbye.
 //!
 //! The client learns of a loss only by the end of the stream, unless it also calls `KeepAlive` for the session named
 //! in the first message: without that, its safety is the fence alone.
@@ -20,7 +21,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use sixpin_core::broker::api::{
-    ClientInfo, Done, DoneStatus, Event, Input, LockRequest, Reply, Request, RequestError, Secret,
+    ClientInfo, Done, DoneStatus, Event, Input, LockRequest, OpenRequest, Reply, Request, RequestError, Secret,
 };
 use sixpin_core::command;
 use sixpin_core::name::SessionId;
@@ -69,6 +70,7 @@ impl HoldStream {
     pub(super) fn new(runtime: &Runtime, hold: v1::HoldRequest, from: &ClientInfo) -> Result<Self, RequestError> {
         let ttl = requests::session_ttl(hold.ttl_ms)?;
         let client = requests::client(&hold.label, from)?;
+        let release_on_end = hold.release_on_cancel;
         let lock = lock_request(hold)?;
         let connection = runtime.engine(&lock.resource.lockspace).connect();
         let mut stream = Self {
@@ -80,7 +82,7 @@ impl HoldStream {
             keepalive: None,
             end: None,
         };
-        stream.ask(Request::Open { ttl, client, bound: true, attach: true });
+        stream.ask(Request::Open(OpenRequest { ttl, client, bound: true, release_on_end, attach: true }));
         Ok(stream)
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sixpin_core::broker::api::{
-    ClientInfo, ConvertRequest, LiveClaim, LockRequest, Request, RequestError, ResumeRequest, Secret, SessionRef,
-    UnlockRequest,
+    ClientInfo, ConvertRequest, LiveClaim, LockRequest, OpenRequest, Request, RequestError, ResumeRequest, Secret,
+    SessionRef, UnlockRequest,
 };
 use sixpin_core::command::{ConversionDeadlock, Options};
 use sixpin_core::limits::{self, Limits};
@@ -24,12 +24,13 @@ type Checked<T> = Result<T, RequestError>;
 
 /// A request to open a session.
 pub(super) fn open(open: &v1::OpenRequest, from: &ClientInfo, attach: bool) -> Checked<Request> {
-    Ok(Request::Open {
+    Ok(Request::Open(OpenRequest {
         ttl: session_ttl(open.ttl_ms)?,
         client: client(&open.label, from)?,
         bound: open.connection_bound,
+        release_on_end: false,
         attach,
-    })
+    }))
 }
 
 /// What people are told of a session's client.

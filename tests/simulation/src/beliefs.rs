@@ -24,6 +24,8 @@ impl World {
                 let resource = (0..self.plan.resources).find(|resource| self.plan.resource(*resource) == *id);
                 let stored = slot.bytes.as_ref().and_then(|bytes| Resource::decode(bytes, slot.version).ok());
                 let (Some(resource), stored) = (resource, stored.unwrap_or_default()) else { return };
+                self.check_ghosts(id, &stored);
+                self.check_callers(resource, &stored);
                 for client in 0..self.clients.len() {
                     self.check_belief(client, resource, &stored);
                 }
@@ -38,9 +40,23 @@ impl World {
             return;
         }
         let valid = self.clients.iter().find(|node| node.session == Some(session) && node.is_valid(self.now));
-        if let Some(client) = valid.map(|node| node.number) {
+        if let Some(client) = valid.map(|node| node.number).filter(|client| !self.is_abandoned(*client)) {
             self.check.fail(format!("session {session} was buried while c{client} counts it valid"));
         }
+        let valid = |node: &crate::unary::Caller| node.session() == Some(session) && node.is_valid(self.now);
+        if let Some(caller) = self.callers.iter().position(valid) {
+            self.check.fail(format!("session {session} was buried while u{caller} counts it valid"));
+        }
+    }
+
+    /// A session that is bound to a connection which ended, and by which its client holds nothing: nobody hears of it any
+    /// more, whatever time it has (rule 12).
+    fn is_abandoned(&self, client: usize) -> bool {
+        let node = &self.clients[client];
+        let connected =
+            self.streams.values().any(|it| it.client == client && it.life == node.life && !it.broker_closed);
+        let holds = node.held.keys().any(|claim| node.valid_mode(*claim, self.now).is_some());
+        client < self.plan.bound && !connected && !holds
     }
 
     /// What a client believes to hold on a resource is in the record, in at least that mode.
@@ -104,19 +120,23 @@ impl World {
     pub(crate) fn note_sent(&mut self, client: usize, stream: u64, message: &v1::ClientMessage) {
         let Some(session) = self.clients[client].session else { return };
         match &message.body {
-            Some(Up::Unlock(unlock)) => self.check.let_go(session, unlock.claim),
+            Some(Up::Unlock(unlock)) => {
+                self.check.let_go(session, unlock.claim);
+                self.check.released.insert(ClaimId { session, number: ClaimNumber(unlock.claim) });
+            }
             Some(Up::Convert(convert)) => {
                 self.check.converted.insert(ClaimId { session, number: ClaimNumber(convert.claim) });
             }
             Some(Up::Cancel(cancel)) => self.check.let_go(session, cancel.claim),
             Some(Up::Close(_) | Up::ConfirmLost(_)) => self.check.close(session),
             Some(Up::Resume(resume)) => {
+                self.check.moved.insert(session);
                 let lasts = |live: &&v1::LiveClaim| live.operation == 0 || live.wait_ms.is_none();
                 let waits =
                     |live: &&v1::LiveClaim| live.operation != 0 || self.clients[client].held.contains_key(&live.claim);
                 let kept = resume.claims.iter().filter(lasts).filter(waits).map(|live| live.claim).collect();
                 for void in &resume.void_claims {
-                    self.check.let_go(session, *void);
+                    self.check.give_up(session, *void);
                 }
                 if let Some(stream) = self.streams.get_mut(&stream) {
                     stream.kept = kept;

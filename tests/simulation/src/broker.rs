@@ -219,6 +219,7 @@ impl World {
         if let Some(tick) = self.brokers[slot].tick.take() {
             self.cancel(tick);
         }
+        self.calls_break(slot);
         let streams: Vec<u64> =
             self.streams.iter().filter(|(_, stream)| stream.slot == slot).map(|(id, _)| *id).collect();
         for stream in streams {
@@ -319,6 +320,9 @@ impl World {
         let own = Incarnation(self.brokers[slot].incarnation);
         match effect {
             Effect::Reply { to, reply } => {
+                if self.call_reply(slot, to, &reply) {
+                    return;
+                }
                 if let Some(body) = wire::reply(reply) {
                     self.send_down(to.connection.0, to.request, body);
                 }

@@ -50,6 +50,12 @@ pub struct Tally {
     pub forced: u64,
     /// Times that the store lost everything or its last writes.
     pub losses: u64,
+    /// Locks granted to callers without a stream.
+    pub caller_grants: u64,
+    /// Calls that were cut.
+    pub cuts: u64,
+    /// Lock requests from which a caller walked away.
+    pub walked_away: u64,
 }
 
 impl Tally {
@@ -69,6 +75,9 @@ impl Tally {
         self.invalidated += other.invalidated;
         self.forced += other.forced;
         self.losses += other.losses;
+        self.caller_grants += other.caller_grants;
+        self.cuts += other.cuts;
+        self.walked_away += other.walked_away;
     }
 }
 
@@ -90,6 +99,18 @@ pub(crate) struct Check {
     let_go: BTreeSet<ClaimId>,
     /// Claims that their client asked to convert: it may have given up PW or EX before it died.
     pub(crate) converted: BTreeSet<ClaimId>,
+    /// Claims whose client was told that they are over: by whom, and how.
+    pub(crate) told_over: BTreeMap<ClaimId, String>,
+    /// Claims of which a broker said that they are granted, whether or not anybody heard it.
+    pub(crate) said_granted: BTreeSet<ClaimId>,
+    /// Claims from which their caller walked away, and when.
+    pub(crate) walked_away: BTreeMap<ClaimId, Time>,
+    /// Claims that their client gave up when it moved.
+    void: BTreeSet<ClaimId>,
+    /// Sessions that moved, or came back on another stream.
+    pub(crate) moved: BTreeSet<SessionId>,
+    /// Claims that their client asked to release.
+    pub(crate) released: BTreeSet<ClaimId>,
     /// Sessions that their clients closed.
     closed: BTreeSet<SessionId>,
     /// Sessions from which an administrator took something.
@@ -110,6 +131,12 @@ impl Check {
             dead: BTreeMap::new(),
             let_go: BTreeSet::new(),
             converted: BTreeSet::new(),
+            told_over: BTreeMap::new(),
+            said_granted: BTreeSet::new(),
+            walked_away: BTreeMap::new(),
+            void: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            released: BTreeSet::new(),
             closed: BTreeSet::new(),
             forced: BTreeSet::new(),
             lock_delay: plan.lock_delay.as_micros() as Time,
@@ -159,6 +186,21 @@ impl Check {
 
     pub(crate) fn is_let_go(&self, session: SessionId, claim: u64) -> bool {
         self.let_go.contains(&ClaimId { session, number: ClaimNumber(claim) }) || self.closed.contains(&session)
+    }
+
+    /// The client gives a claim's number up when it moves.
+    pub(crate) fn give_up(&mut self, session: SessionId, claim: u64) {
+        self.let_go(session, claim);
+        self.void.insert(ClaimId { session, number: ClaimNumber(claim) });
+    }
+
+    pub(crate) fn is_void(&self, session: SessionId, claim: u64) -> bool {
+        self.void.contains(&ClaimId { session, number: ClaimNumber(claim) })
+    }
+
+    /// The session was buried, or its client closes it.
+    pub(crate) fn is_over(&self, session: SessionId) -> bool {
+        self.dead.contains_key(&session) || self.closed.contains(&session)
     }
 
     /// The client closes its session: all its claims go.
@@ -247,6 +289,10 @@ impl Check {
         for view in holders(before).filter(|view| after.claim(view.id).is_none()) {
             let Some(since) = self.dead.get(&view.id.session) else { continue };
             if self.let_go.contains(&view.id) || self.closed.contains(&view.id.session) {
+                continue;
+            }
+            // What nobody was told of was given back, and needs no delay.
+            if !self.said_granted.contains(&view.id) {
                 continue;
             }
             self.tally.buried_claims += 1;

@@ -297,6 +297,11 @@ impl World {
         self.check_wait(client, id);
         let Some(aim) = self.clients[client].aims.remove(&id) else { return };
         self.trace(|| format!("c{client} {aim:?} ends: {result:?}"));
+        let claim = match aim {
+            Aim::Lock { .. } => 0,
+            Aim::Convert { claim } | Aim::Unlock { claim } => claim,
+        };
+        self.check_loss(client, &result, claim);
         match (aim, result) {
             (Aim::Lock { resource }, Ok(Done::Granted(grant))) => self.granted(client, resource, &grant),
             (Aim::Convert { claim }, Ok(Done::Granted(grant))) => {
@@ -372,6 +377,12 @@ impl World {
     fn check_exclusion(&mut self, client: usize, claim: u64, now: Time) {
         let Some(mode) = self.clients[client].valid_mode(claim, now) else { return };
         let Some(resource) = self.clients[client].held.get(&claim).map(|held| held.resource) else { return };
+        let caller = self.callers_on(resource).find(|(_, other)| !check::compatible(mode, *other));
+        if let Some((name, other)) = caller {
+            let own = format!("c{client} claim {claim} has {mode:?}");
+            self.check.fail(format!("r{resource} held twice: {own}, {name} has {other:?}"));
+            return;
+        }
         let others =
             self.clients.iter().flat_map(|node| node.held.iter().map(move |(number, held)| (node, *number, held)));
         for (node, number, held) in others {

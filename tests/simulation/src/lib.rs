@@ -11,11 +11,13 @@
 //! * [`world`]: time, events, and what each event does;
 //! * `broker`: a broker process: machine, clock, calls to the store;
 //! * `client`: a client process: session logic, clock, and a program that locks;
-//! * `network`: streams between them;
+//! * `unary`: a caller, which is a client without a stream;
+//! * `network`: streams between clients and brokers; `calls`: calls of callers;
 //! * `wire`: messages of the stream as the machine's words and back;
 //! * `faults`: what goes wrong, when; `losses`: a store that forgets;
 //! * `check`: what must hold whatever goes wrong;
 //! * `beliefs`: what clients believe, held against what is stored;
+//! * `told`: what clients are told of the end of a claim, held against what happened;
 //! * [`planted`]: rules left out on purpose, which the checks must find;
 //! * [`run`]: one schedule, many schedules;
 //! * [`shrink`]: a smaller schedule that violates the same, for people;
@@ -24,6 +26,7 @@
 
 mod beliefs;
 mod broker;
+mod calls;
 mod check;
 mod client;
 mod faults;
@@ -34,6 +37,8 @@ pub mod plan;
 pub mod planted;
 pub mod run;
 pub mod shrink;
+mod told;
+mod unary;
 mod wire;
 pub mod world;
 

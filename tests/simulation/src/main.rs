@@ -57,6 +57,9 @@ struct Args {
     /// With so many clients
     #[arg(long)]
     clients: Option<usize>,
+    /// With so many callers
+    #[arg(long)]
+    callers: Option<usize>,
     /// With so many brokers
     #[arg(long)]
     brokers: Option<usize>,
@@ -86,14 +89,17 @@ fn parse_fault(text: &str) -> Result<Fault, String> {
 }
 
 impl Args {
-    fn changes(&self) -> Changes {
-        Changes {
+    fn case(&self, seed: u64, planted: Option<Planted>) -> Case {
+        let usual = planted.map_or_else(|| Case::of(seed), |planted| Case::planted(seed, planted));
+        let changes = Changes {
             without: self.without.clone(),
             clients: self.clients,
+            callers: self.callers.or(usual.changes.callers),
             brokers: self.brokers,
             resources: self.resources,
             heal_ms: self.heal_ms,
-        }
+        };
+        Case { changes, ..usual }
     }
 
     fn threads(&self) -> usize {
@@ -105,7 +111,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let mut out = io::stdout().lock();
     let result = match (args.trace, &args.ledger) {
-        (Some(seed), _) => trace(&mut out, &Case { seed, changes: args.changes(), planted: args.planted }),
+        (Some(seed), _) => trace(&mut out, &args.case(seed, args.planted)),
         (None, _) if args.hunt => hunt(&mut out, &args),
         (None, Some(path)) => simulate_on(&mut out, &args, path),
         (None, None) => simulate(&mut out, &args),
@@ -154,10 +160,11 @@ fn progress(name: String) -> impl Fn(&Report) + Sync {
 
 fn run_seeds(out: &mut impl Write, args: &Args, seeds: Range<u64>) -> io::Result<Report> {
     let name = format!("{}..{}", seeds.start, seeds.end);
-    let report = run::many_with(&args.only, seeds, args.planted, args.threads(), args.failures, progress(name));
+    let like = args.case(0, args.planted);
+    let report = run::many_like(&like, &args.only, seeds, args.threads(), args.failures, progress(name));
     for failure in &report.failures {
         writeln!(out, "seed {}: {}", failure.seed, failure.violation)?;
-        explain(out, &Case { seed: failure.seed, planted: args.planted, ..Case::default() })?;
+        explain(out, &Case { seed: failure.seed, ..like.clone() })?;
     }
     Ok(report)
 }
@@ -174,7 +181,7 @@ fn explain(out: &mut impl Write, case: &Case) -> io::Result<()> {
     writeln!(out, "    {} events: {violation}", world.events)?;
     let planted = case.planted.map(|planted| format!(" --planted {planted}")).unwrap_or_default();
     writeln!(out, "    replay: make simulate-one SEED={} ARGS='{}{planted}'", case.seed, small.changes)?;
-    writeln!(out, "    as found: make simulate-one SEED={} ARGS='{planted}'", case.seed)
+    writeln!(out, "    as found: make simulate-one SEED={} ARGS='{}{planted}'", case.seed, case.changes)
 }
 
 fn simulate(out: &mut impl Write, args: &Args) -> io::Result<bool> {
@@ -212,7 +219,8 @@ fn hunt(out: &mut impl Write, args: &Args) -> io::Result<bool> {
     let mut all = true;
     for planted in Planted::all().filter(|planted| args.planted.is_none_or(|one| one == *planted)) {
         let told = progress(planted.to_string());
-        let report = run::many_with(&args.only, args.seeds.clone(), Some(planted), args.threads(), 1, told);
+        let like = args.case(0, Some(planted));
+        let report = run::many_like(&like, &args.only, args.seeds.clone(), args.threads(), 1, told);
         let Some(found) = report.failures.first() else {
             writeln!(out, "{planted}: not found in {} schedules", report.schedules)?;
             all = false;
@@ -220,7 +228,7 @@ fn hunt(out: &mut impl Write, args: &Args) -> io::Result<bool> {
         };
         let schedules = found.seed - args.seeds.start + 1;
         writeln!(out, "{planted}: seed {}, {schedules} schedules: {}", found.seed, found.violation)?;
-        if let Err(violation) = run::one(&Case::of(found.seed), false).1 {
+        if let Err(violation) = run::one(&Case { seed: found.seed, ..like.without_bug() }, false).1 {
             writeln!(out, "    and without it: {violation}")?;
             all = false;
         }

@@ -146,6 +146,7 @@ impl World {
             return;
         }
         self.trace(|| format!("b{slot} -> c{client} s{id} #{request} {body:?}"));
+        self.note_told(client, &body);
         let at = self.now + self.stream_delay(client, slot);
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.last_down = stream.last_down.max(at);
@@ -166,6 +167,7 @@ impl World {
             return;
         }
         self.check_resumed(client, id, &message);
+        self.check_told(client, id, &message);
         self.client_input(client, logic::Input::Received { link, message });
     }
 

@@ -62,6 +62,7 @@ fn plan(seed: u64) -> Plan {
         brokers: 2,
         clients: 2,
         bound: 0,
+        callers: 0,
         resources: 1,
         lock_delay: Duration::ZERO,
         ttl: Duration::from_micros(TTL),

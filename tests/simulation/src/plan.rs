@@ -134,6 +134,8 @@ pub struct Plan {
     pub clients: usize,
     /// How many of the clients, the first ones, have sessions that are bound to their connection.
     pub bound: usize,
+    /// Callers: clients without streams.
+    pub callers: usize,
     /// Resources. Every second one is in a lockspace with a lock-delay, if there is one.
     pub resources: usize,
     /// The lock-delay of that lockspace.
@@ -163,6 +165,8 @@ pub struct Changes {
     pub without: Vec<Fault>,
     /// Clients, if not as planned.
     pub clients: Option<usize>,
+    /// Callers, if not as planned.
+    pub callers: Option<usize>,
     /// Brokers, if not as planned.
     pub brokers: Option<usize>,
     /// Resources, if not as planned.
@@ -181,6 +185,7 @@ impl fmt::Display for Changes {
             words.push(format!("--without {}", names.join(",")));
         }
         words.extend(self.clients.map(|clients| format!("--clients {clients}")));
+        words.extend(self.callers.map(|callers| format!("--callers {callers}")));
         words.extend(self.brokers.map(|brokers| format!("--brokers {brokers}")));
         words.extend(self.resources.map(|resources| format!("--resources {resources}")));
         words.extend(self.heal_ms.map(|heal_ms| format!("--heal-ms {heal_ms}")));
@@ -204,6 +209,7 @@ impl Plan {
     pub fn changed(mut self, changes: &Changes) -> Self {
         self.faults = changes.without.iter().fold(self.faults, |faults, fault| faults.without(*fault));
         self.clients = changes.clients.unwrap_or(self.clients).max(1);
+        self.callers = changes.callers.unwrap_or(self.callers);
         self.bound = self.bound.min(self.clients);
         self.brokers = changes.brokers.unwrap_or(self.brokers).max(1);
         self.resources = changes.resources.unwrap_or(self.resources).max(1);
@@ -252,8 +258,12 @@ impl Plan {
         let clients = rng.usize(clients);
         let bound = if rng.u32(..100) < 30 { rng.usize(1..=clients) } else { 0 };
         let lock_delay = if rng.u32(..100) < 30 { Duration::from_millis(rng.u64(100..=900)) } else { Duration::ZERO };
+        // Drawn from randomness of their own: schedules without callers stay what they were before there were any.
+        let mut callers = fastrand::Rng::with_seed(seed ^ 0xca11_5eed);
+        let callers = if callers.u32(..100) < 40 { callers.usize(1..=3) } else { 0 };
         Self {
             seed,
+            callers,
             brokers: if rng.u32(..100) < 60 { 2 } else { rng.usize(3..=4) },
             clients,
             bound,

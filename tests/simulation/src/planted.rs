@@ -53,6 +53,20 @@ impl Planted {
         brokers.chain(clients).chain(WorldBug::ALL.iter().copied().map(Self::World))
     }
 
+    /// A rule about clients without streams. All others are shown in schedules without such callers, which stay what they
+    /// are when something changes in what callers do.
+    pub fn is_about_callers(self) -> bool {
+        matches!(
+            self,
+            Self::Broker(
+                BrokerBug::EndInDoubtForgotten
+                    | BrokerBug::CopyCreatesAgain
+                    | BrokerBug::CopyTakenForFirst
+                    | BrokerBug::UntoldGrantKept
+            )
+        )
+    }
+
     /// The one of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|planted| planted.to_string() == name)

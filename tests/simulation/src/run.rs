@@ -27,9 +27,16 @@ impl Case {
         Self { seed, ..Self::default() }
     }
 
-    /// A seed with a rule left out.
+    /// A seed in the schedule that a planted bug is looked for in, with that bug.
     pub fn planted(seed: u64, planted: Planted) -> Self {
-        Self { seed, planted: Some(planted), ..Self::default() }
+        let callers = (!planted.is_about_callers()).then_some(0);
+        Self { seed, changes: Changes { callers, ..Changes::default() }, planted: Some(planted) }
+    }
+
+    /// The same schedule with all rules.
+    #[must_use]
+    pub fn without_bug(&self) -> Self {
+        Self { planted: None, ..self.clone() }
     }
 
     /// Its plan.
@@ -74,21 +81,15 @@ pub fn one(case: &Case, traced: bool) -> (World, Result<(), String>) {
 
 /// Runs a range of seeds on some threads. Stops early after `failures_max` failures; every schedule before the last
 /// failure has run then. `progress` is told now and then what was done so far.
-pub fn many(
-    seeds: Range<u64>,
-    planted: Option<Planted>,
-    threads: usize,
-    failures_max: usize,
-    progress: impl Fn(&Report) + Sync,
-) -> Report {
-    many_with(&[], seeds, planted, threads, failures_max, progress)
+pub fn many(seeds: Range<u64>, threads: usize, failures_max: usize, progress: impl Fn(&Report) + Sync) -> Report {
+    many_like(&Case::default(), &[], seeds, threads, failures_max, progress)
 }
 
-/// The same, only with those seeds whose schedules have one of these faults.
-pub fn many_with(
+/// The same with what a case changes and leaves out, only with those seeds whose schedules have one of these faults.
+pub fn many_like(
+    like: &Case,
     only: &[Fault],
     seeds: Range<u64>,
-    planted: Option<Planted>,
     threads: usize,
     failures_max: usize,
     progress: impl Fn(&Report) + Sync,
@@ -104,7 +105,7 @@ pub fn many_with(
                     if seed >= seeds.end {
                         return;
                     }
-                    let case = Case { planted, ..Case::of(seed) };
+                    let case = Case { seed, ..like.clone() };
                     if !only.is_empty() && !case.plan().faults.each().any(|(fault, _)| only.contains(&fault)) {
                         continue;
                     }

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use sixpin_core::broker::api::{
-    CancelResult, ClientInfo, ConvertRequest, Done, DoneStatus, Event, LiveClaim, LockRequest, LostReason, Reply,
-    Request, RequestError, ResumeRequest, Secret, UnlockRequest,
+    CancelResult, ClientInfo, ConvertRequest, Done, DoneStatus, Event, LiveClaim, LockRequest, LostReason, OpenRequest,
+    Reply, Request, RequestError, ResumeRequest, Secret, UnlockRequest,
 };
 use sixpin_core::command::{ConversionDeadlock, Options, Status};
 use sixpin_core::mode::Mode;
@@ -18,12 +18,13 @@ use v1::server_message::Body as Down;
 /// What a client asks. Absent if the message makes no sense, which our own client must never send.
 pub(crate) fn request(body: Up) -> Option<Request> {
     Some(match body {
-        Up::Open(open) => Request::Open {
+        Up::Open(open) => Request::Open(OpenRequest {
             ttl: open.ttl_ms.map(|ms| Duration::from_millis(ms.into())),
             client: ClientInfo { label: Label::new(&open.label).ok()?, ..ClientInfo::default() },
             bound: open.connection_bound,
+            release_on_end: false,
             attach: true,
-        },
+        }),
         Up::Resume(resume) => Request::Resume(self::resume(resume)?),
         Up::KeepAlive(keep) => Request::KeepAlive { move_number: keep.move_number },
         Up::Lock(lock) => Request::Lock { lock: self::lock(lock)?, until_done: false },

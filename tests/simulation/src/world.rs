@@ -10,13 +10,15 @@ use sixpin_core::standing::History;
 use sixpin_memory::Store;
 use sixpin_proto::v1::{ClientMessage, ServerMessage};
 
-use crate::broker::{BrokerNode, Call};
+use crate::broker::{self, BrokerNode};
+use crate::calls::{Call, Happening};
 use crate::check::Check;
 use crate::client::ClientNode;
 use crate::losses::{Addressee, Losses};
 use crate::network::Stream;
 use crate::plan::{Fault, MS, Plan, SECOND, Time};
 use crate::planted::{self, Planted};
+use crate::unary::Caller;
 
 /// The store's wall clock when a schedule begins, in units of 10 µs.
 const EPOCH_10US: u64 = 179_000_000_000_000;
@@ -36,7 +38,7 @@ pub(crate) enum Event {
     /// Something for a broker machine that did not come from the store.
     BrokerInput { slot: usize, incarnation: u64, input: Box<Input> },
     /// A call reaches the store.
-    CallArrives { slot: usize, incarnation: u64, call: u64, to: Addressee, body: Box<Call>, copy: bool },
+    CallArrives { slot: usize, incarnation: u64, call: u64, to: Addressee, body: Box<broker::Call>, copy: bool },
     /// An answer of the store reaches a broker, from this history; perhaps the number of the write that it acknowledges.
     CallAnswered { slot: usize, incarnation: u64, call: u64, input: Box<Input>, history: History, write: Option<u64> },
     /// A broker has waited long enough for the store.
@@ -61,6 +63,10 @@ pub(crate) enum Event {
     UpEnds { stream: u64 },
     /// The client learns that a stream ended.
     DownEnds { stream: u64 },
+    /// A caller does something.
+    CallerActs { caller: usize },
+    /// Something happens to a call.
+    Call { id: u64, what: Happening },
     /// Something goes wrong.
     Fault,
     /// Everything is well from now on.
@@ -91,6 +97,10 @@ pub struct World {
     pub(crate) store_away_since: Time,
     pub(crate) brokers: Vec<BrokerNode>,
     pub(crate) clients: Vec<ClientNode>,
+    pub(crate) callers: Vec<Caller>,
+    pub(crate) calls: BTreeMap<u64, Call>,
+    /// The randomness of callers and their calls.
+    pub(crate) call_rng: fastrand::Rng,
     pub(crate) streams: BTreeMap<u64, Stream>,
     pub(crate) next_stream: u64,
     /// Until when a client and a broker cannot reach each other.
@@ -114,6 +124,8 @@ impl World {
         let store = Store::new(planted::kind(plan.kind, planted), root);
         let brokers = (0..plan.brokers).map(|slot| BrokerNode::new(slot, &mut rng)).collect();
         let clients = (0..plan.clients).map(|client| ClientNode::new(client, &mut rng)).collect();
+        let mut call_rng = fastrand::Rng::with_seed(plan.seed ^ 0x0ca1_15ee);
+        let callers = (0..plan.callers).map(|caller| Caller::new(caller, &mut call_rng)).collect();
         let check = Check::new(&plan);
         let mut world = Self {
             rng,
@@ -128,6 +140,9 @@ impl World {
             store_away_since: 0,
             brokers,
             clients,
+            callers,
+            calls: BTreeMap::new(),
+            call_rng,
             streams: BTreeMap::new(),
             next_stream: 1,
             cuts: BTreeMap::new(),
@@ -153,6 +168,10 @@ impl World {
         for client in 0..self.plan.clients {
             let at = self.rng.u64(50 * MS..400 * MS);
             self.at(at, Event::ClientStarts { client });
+        }
+        for caller in 0..self.plan.callers {
+            let at = self.call_rng.u64(50 * MS..400 * MS);
+            self.at(at, Event::CallerActs { caller });
         }
         let heal = self.plan.heal_at;
         self.at(300 * MS, Event::Fault);
@@ -245,6 +264,8 @@ impl World {
             Event::Down { stream, message } => self.down(stream, message),
             Event::UpEnds { stream } => self.up_ends(stream),
             Event::DownEnds { stream } => self.down_ends(stream),
+            Event::CallerActs { caller } => self.caller_acts(caller),
+            Event::Call { id, what } => self.call_happens(id, what),
             Event::Fault => self.fault(),
             Event::Heal => self.heal(),
             Event::Leave => {
@@ -275,7 +296,8 @@ impl World {
 
     /// Nothing is left to do: everybody has left, and the store is empty.
     fn is_settled(&self) -> bool {
-        self.clients.iter().all(|client| !client.is_running()) && self.store_is_clear()
+        let left = self.clients.iter().all(|client| !client.is_running()) && self.callers.iter().all(Caller::has_left);
+        left && self.store_is_clear()
     }
 
     fn store_is_clear(&self) -> bool {
@@ -311,6 +333,7 @@ impl World {
                 return Err(format!("client {} could not leave: {}", client.number, client.describe()));
             }
         }
+        self.check_callers_left()?;
         if let Some(key) = self.left_over() {
             let slot = self.store.read(std::slice::from_ref(&key)).pop().unwrap_or_default();
             return Err(format!("left in the store at the end: {}", describe_slot(&key, &slot)));

@@ -64,7 +64,8 @@ impl Machine {
         let number = completion.claim;
         match completion.status() {
             v1::Status::Granted => self.lock_granted(completion, out),
-            v1::Status::Gone | v1::Status::Lost => self.lock_gone(now, number, out),
+            v1::Status::Gone => self.lock_gone(now, number, false, out),
+            v1::Status::Lost => self.lock_gone(now, number, true, out),
             // A broker that could not look says so by naming nobody.
             v1::Status::TimedOut if completion.blockers.is_empty() && !self.is_queued(number) => {
                 let pending = self.claims.get(&number).and_then(|claim| claim.pending.as_ref());
@@ -95,15 +96,15 @@ impl Machine {
         self.answer_waiter(waiter, Ok(Done::Granted(Box::new(grant(completion, mode)))), out);
     }
 
-    /// The broker says that nothing is held under this number. If it was asked in vain, it is asked again.
-    pub(super) fn lock_gone(&mut self, now: Duration, number: u64, out: &mut Vec<Output>) {
+    /// The broker says that nothing is held under this number. If nobody took it away, it is asked for again.
+    pub(super) fn lock_gone(&mut self, now: Duration, number: u64, taken: bool, out: &mut Vec<Output>) {
         let Some(pending) = self.claims.get(&number).and_then(|claim| claim.pending.as_ref()) else { return };
         if pending.wait_until.is_some_and(|until| now >= until) {
             let error = pending.why_undecided(None);
             self.end_lock(number, Err(error), out);
         } else if pending.withdraw != Withdraw::No {
             self.end_lock(number, Err(cancelled(None)), out);
-        } else if pending.stage == Stage::Queued {
+        } else if taken && pending.stage == Stage::Queued {
             // It had its place in the queue, and somebody took it away.
             self.end_lock(number, Err(Error::Lost(Loss::Forced)), out);
         } else if let Some(id) = self.ask_anew(number, out) {

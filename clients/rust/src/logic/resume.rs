@@ -205,7 +205,7 @@ impl Machine {
 
     fn found_nothing(&mut self, now: Duration, number: u64, out: &mut Vec<Output>) {
         if self.claims.get(&number).is_some_and(|claim| claim.granted.is_none()) {
-            self.lock_gone(now, number, out);
+            self.lock_gone(now, number, false, out);
         } else {
             self.claim_lost(number, Loss::Forced, out);
         }
