@@ -47,6 +47,19 @@ pub fn check(seen: &Seen) -> (Tally, Vec<String>) {
     (tally, violations)
 }
 
+/// In these runs nobody takes anything away, but a store that forgot: an outcome that is not known ends as granted, queued
+/// or refused.
+pub fn taken(seen: &Seen) -> Vec<String> {
+    let taken = |event: &Event| match &event.what {
+        What::Taken(asked) => {
+            let (resource, at) = (event.resource, event.at);
+            Some(format!("r{resource}: {} was told at {at} that its {asked} was taken away", name(event)))
+        }
+        _ => None,
+    };
+    seen.events.iter().filter_map(taken).collect()
+}
+
 /// Each grant that was heard while its lock was valid has a higher fence than every conflicting one heard before.
 fn check_fences(events: &[&Event], violations: &mut Vec<String>) {
     let mut highest: BTreeMap<(usize, u8), (u64, String)> = BTreeMap::new();
@@ -103,7 +116,7 @@ fn uses_of_claim(events: &[&Event]) -> Vec<Use> {
                     last.to = last.to.max(event.at);
                 }
             }
-            What::Released | What::Lost(_) => return uses,
+            What::Released | What::Lost(_) | What::Taken(_) => return uses,
         }
     }
     // It was killed, or stands still: it may use the lock until its own deadline.
@@ -203,6 +216,13 @@ mod tests {
         events[1].at = 35;
         events[2].at = 36;
         assert!(violations(&events).iter().any(|text| text.contains("until 35")), "{:?}", violations(&events));
+    }
+
+    #[test]
+    fn what_nobody_took_away_is_found() {
+        let mut events = in_turn();
+        events.push(Event { claim: 2, ..event(50, "b", What::Taken("lock".into())) });
+        assert_eq!(taken(&Seen { events, queues: Vec::new() }).len(), 1);
     }
 
     #[test]

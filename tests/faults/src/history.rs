@@ -46,6 +46,8 @@ pub enum What {
     Released,
     /// It found the lock lost.
     Lost(String),
+    /// It was told that somebody took a lock, or what it asked for, away from it: by what it asked.
+    Taken(String),
 }
 
 /// A queue as somebody saw it by inspection.

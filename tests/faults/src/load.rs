@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use sixpin_client::{Client, Error, Guard, Mode, Session};
+use sixpin_client::{Client, Error, Guard, Loss, Mode, Session};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -171,6 +171,38 @@ impl Worker<'_> {
     /// Locks, uses, converts and releases.
     async fn once(&self) -> Result<(), Error> {
         let resource = self.random(self.resources);
+        let guard = self.lock(resource).await;
+        self.check_taken(resource, "lock", &guard);
+        let Some(guard) = guard? else { return Ok(()) };
+        let held = Held { session: self.session, record: self.record, guard: &guard, resource };
+        held.granted(guard.mode(), guard.fence());
+        let used = self.use_it(&held).await;
+        if let Err(error) = used {
+            held.see(What::Lost(error.to_string()));
+            self.check_taken(resource, "held lock", &Err::<(), Error>(error.clone()));
+            return Err(error);
+        }
+        held.see(What::Released);
+        if self.random(4) == 0 {
+            drop(guard);
+        } else {
+            let released = guard.release().await;
+            self.check_taken(resource, "release", &released);
+            released?;
+        }
+        Ok(())
+    }
+
+    /// A claim is taken away by administrators, and here are none.
+    fn check_taken<T>(&self, resource: usize, asked: &str, result: &Result<T, Error>) {
+        if matches!(result, Err(Error::Lost(Loss::Forced))) {
+            let (session, what) = (self.session.id().to_owned(), What::Taken(asked.to_owned()));
+            (self.record)(Event { at: now(), session, claim: 0, resource, what });
+        }
+    }
+
+    /// Absent if it changed its mind.
+    async fn lock(&self, resource: usize) -> Result<Option<Guard>, Error> {
         let request = self.session.lock(self::resource(resource), self.mode());
         let request = match self.random(10) {
             0 => request.try_lock(),
@@ -178,33 +210,15 @@ impl Worker<'_> {
             _ => request.wait(Duration::from_secs(5)),
         };
         let mut locking = request.into_future();
-        let guard = if self.random(8) == 0 {
+        if self.random(8) == 0 {
             let early = Duration::from_millis(self.random(40) as u64);
             match tokio::time::timeout(early, &mut locking).await {
-                Ok(guard) => guard?,
-                Err(_) if self.random(2) == 0 => {
-                    locking.cancel();
-                    locking.await?
-                }
-                Err(_) => return Ok(()),
+                Ok(guard) => return guard.map(Some),
+                Err(_) if self.random(2) == 0 => locking.cancel(),
+                Err(_) => return Ok(None),
             }
-        } else {
-            locking.await?
-        };
-        let held = Held { session: self.session, record: self.record, guard: &guard, resource };
-        held.granted(guard.mode(), guard.fence());
-        let used = self.use_it(&held).await;
-        if let Err(error) = used {
-            held.see(What::Lost(error.to_string()));
-            return Err(error);
         }
-        held.see(What::Released);
-        if self.random(4) == 0 {
-            drop(guard);
-        } else {
-            guard.release().await?;
-        }
-        Ok(())
+        locking.await.map(Some)
     }
 
     async fn use_it(&self, held: &Held<'_>) -> Result<(), Error> {

@@ -188,6 +188,9 @@ impl Running {
         }
         let (tally, found) = check::check(&self.history.seen());
         violations.extend(found);
+        if self.amnesias() == 0 {
+            violations.extend(check::taken(&self.history.seen()));
+        }
         violations.extend(self.registers.violations());
         self.check_sessions(&lives, &mut violations);
         if !violations.is_empty() || std::env::var_os("SIXPIN_FAULTS_LOGS").is_some() {
