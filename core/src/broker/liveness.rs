@@ -124,8 +124,11 @@ impl Broker {
 
     /// What was read of others may be lost in another history: it is read again.
     pub(super) fn forget_what_was_read(&mut self) {
+        let own_ttl = self.config.broker_ttl;
         for known in self.liveness.others.values_mut() {
-            let pulse = Pulse { version: Version::ABSENT, gone: false, ..known.pulse.clone() };
+            // One that was gone before it registered said nothing of its TTL, and may have registered there after all.
+            let broker_ttl = if known.pulse.broker_ttl.is_zero() { own_ttl } else { known.pulse.broker_ttl };
+            let pulse = Pulse { version: Version::ABSENT, gone: false, broker_ttl, ..known.pulse.clone() };
             *known = Observed { pulse, since: self.now.mono, gone_since: None, evicting: false };
         }
         for shard in &mut self.shards {

@@ -80,12 +80,17 @@ impl Broker {
         session.meet(&resume.client);
         session.came_back = true;
         session.move_number = resume.move_number;
+        session.numbers.use_all_below(resume.next_claim);
         if !void.is_empty() {
             session.note_void(void);
             self.void_sessions.insert(id);
         }
         if let Some(old) = session.resuming.take() {
             self.reply_error(old.to, RequestError::StaleMove(id));
+        }
+        if resume.move_number > number.saturating_add(1) {
+            // There was a move between, of which no mark may be left where the store loses what it acknowledged.
+            self.lived_elsewhere(id);
         }
         self.expect_answer(from, &resume);
         if *life == Life::Moving {

@@ -298,6 +298,16 @@ impl Numbers {
         Self { floor: next.0.max(1), above: BTreeSet::new() }
     }
 
+    /// All numbers below `next` count as used from now on.
+    pub(super) fn use_all_below(&mut self, next: ClaimNumber) {
+        self.floor = self.floor.max(next.0);
+        self.above = self.above.split_off(&self.floor);
+        while self.above.first() == Some(&self.floor) {
+            self.above.pop_first();
+            self.floor += 1;
+        }
+    }
+
     pub(super) fn is_used(&self, number: ClaimNumber) -> bool {
         number.0 < self.floor || self.above.contains(&number.0)
     }
@@ -342,6 +352,19 @@ mod tests {
         assert_eq!(numbers.floor, 4);
         assert!(!numbers.is_too_far(ClaimNumber(5 + CLAIM_NUMBER_GAP_MAX)));
         assert!(numbers.is_too_far(ClaimNumber(6 + CLAIM_NUMBER_GAP_MAX)));
+    }
+
+    #[test]
+    fn numbers_below_one_are_used_all_at_once() {
+        let mut numbers = Numbers::default();
+        for number in [2, 5, 6, 9] {
+            numbers.mark_once(ClaimNumber(number));
+        }
+        numbers.use_all_below(ClaimNumber(5));
+        assert_eq!((numbers.floor, numbers.above.len()), (7, 1));
+        numbers.use_all_below(ClaimNumber(3));
+        assert!(numbers.is_used(ClaimNumber(9)) && !numbers.is_used(ClaimNumber(8)));
+        assert_eq!(numbers.floor, 7);
     }
 
     #[test]
