@@ -128,8 +128,12 @@ async fn tell_first(args: &Args, request: &v1::ForceUnlockRequest) -> Vec<u64> {
 fn render(report: &Report) -> String {
     let Report { resource, session, claims, free, free_in_ms } = report;
     let taken = view::count(claims.len() as u64, "claim");
-    let when = if *free { "it is free".to_owned() } else { format!("free in at most {}", view::span(*free_in_ms)) };
-    format!("took {taken} on {resource} from session {session}: {when}\n")
+    let left = if *free {
+        "the next in line may have it".to_owned()
+    } else {
+        format!("free in at most {}", view::span(*free_in_ms))
+    };
+    format!("took {taken} on {resource} from session {session}: {left}\n")
 }
 
 /// Why nothing was done without `--force`.

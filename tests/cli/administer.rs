@@ -49,7 +49,7 @@ fn a_forced_unlock_finds_the_only_holder_by_itself() {
     let mut holder = broker.hold(&["nightly-report", "--ttl", "60s"]);
     let said = broker.ask(&["unlock", "--force", "nightly-report"]);
     assert_eq!(said.status, Some(0), "{said:?}");
-    assert!(said.stdout.starts_with("took 1 claim on nightly-report ") && said.stdout.ends_with("it is free\n"));
+    assert!(said.stdout.starts_with("took 1 claim on nightly-report ") && said.stdout.ends_with("the next in line may have it\n"));
     assert_eq!(holder.process.wait().code(), Some(74));
     assert_eq!(broker.ask(&["unlock", "--force", "nightly-report"]).status, Some(1));
 }
@@ -101,7 +101,7 @@ fn a_forced_unlock_ends_the_command_first() {
     let before = uptime();
     let said = broker.ask(&["unlock", "r", "--session", &session, "--force"]);
     assert_eq!(said.status, Some(0), "{said:?}");
-    assert_eq!(said.stdout, format!("took 1 claim on r from session {session}: it is free\n"));
+    assert_eq!(said.stdout, format!("took 1 claim on r from session {session}: the next in line may have it\n"));
     // The holder confirmed: nobody waited for the TTL.
     assert!(uptime() < before + Duration::from_secs(30));
     assert_eq!(holder.process.wait().code(), Some(74));
@@ -127,7 +127,7 @@ async fn a_forced_unlock_goes_to_the_broker_of_the_session() {
         }
         let said = unlocking.await.unwrap();
         assert_eq!(said.status, Some(0), "{said:?}");
-        assert!(said.stdout.starts_with("took 1 claim on r ") && said.stdout.ends_with("it is free\n"), "{said:?}");
+        assert!(said.stdout.starts_with("took 1 claim on r ") && said.stdout.ends_with("the next in line may have it\n"), "{said:?}");
     }
 }
 

@@ -168,7 +168,7 @@ fn run_waits_for_a_broker_and_says_so() {
         })
         .collect();
     for (_, lines) in &mut waiting {
-        until_said(lines, &format!("sixpin: no broker has answered yet at {address}: waiting for one"));
+        until_said(lines, &format!("sixpin: no broker has opened a session yet at {address}: waiting for one"));
     }
     let _broker = serve(folder.path(), &Place::new(), &address);
     for (process, lines) in &mut waiting {
@@ -205,6 +205,19 @@ async fn run_waits_while_its_broker_vouches_for_nobody() {
     let mut process = process.await.unwrap();
     backend.set_plan(|_| Fault::None);
     assert!(tokio::task::spawn_blocking(move || process.wait()).await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_says_that_its_broker_grants_nothing_yet() {
+    let broker = support::Broker::in_memory(Reason::OwnReport, "first_start_grace = \"4s\"").await;
+    let address = broker.server.address.to_string();
+    let asked = tokio::task::spawn_blocking(move || {
+        (timed(sixpin(&address, &["status"])), timed(sixpin(&address, &["run", "r", "--", "echo", "ran"])))
+    });
+    let (status, ran) = asked.await.unwrap();
+    assert!(status.stdout.contains("settling"), "{status:?}");
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(0), "ran\n"), "{ran:?}");
+    assert!(ran.stderr.contains("the broker grants nothing yet, in case its store forgot locks"), "{ran:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

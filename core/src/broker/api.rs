@@ -721,7 +721,7 @@ pub struct SessionView {
 pub struct BrokerView {
     /// As last seen.
     pub pulse: Pulse,
-    /// `alive`, `silent`, `gone`.
+    /// `alive`, `silent`, `gone`; of the broker that was asked also `draining`.
     pub state: &'static str,
     /// Since its beat changed.
     pub silence: Duration,
@@ -734,7 +734,8 @@ pub struct BrokerView {
 /// State and counters, for people and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StatusView {
-    /// `starting`, `serving`, `silent`, `evicted`, `draining`.
+    /// `starting`, `settling` (nothing is granted, because the store may have forgotten locks), `serving`, `silent`,
+    /// `draining`, `over`.
     pub state: &'static str,
     /// Sessions in the table.
     pub sessions: usize,

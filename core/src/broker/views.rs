@@ -76,7 +76,11 @@ impl Broker {
                 standing: self.standing(),
                 info: self.config.info.clone(),
             },
-            state: if self.is_valid() { "alive" } else { "silent" },
+            state: match self.phase {
+                Phase::Draining { .. } | Phase::Leaving => "draining",
+                _ if self.is_valid() => "alive",
+                _ => "silent",
+            },
             silence: std::time::Duration::ZERO,
             own: true,
             burying: self.sessions.values().filter(|session| matches!(session.life, Life::Burying(_))).count(),
@@ -107,8 +111,9 @@ impl Broker {
     fn view_status(&self) -> StatusView {
         let state = match self.phase {
             Phase::Starting => "starting",
-            Phase::Serving if self.is_valid() => "serving",
-            Phase::Serving => "silent",
+            Phase::Serving if !self.is_valid() => "silent",
+            Phase::Serving if self.may_grant() => "serving",
+            Phase::Serving => "settling",
             Phase::Draining { .. } | Phase::Leaving => "draining",
             Phase::Over => "over",
         };

@@ -125,7 +125,7 @@ async fn open(order: &Order, voice: &Voice, client: &Client, until: Option<Durat
             opened = &mut opening => opened,
             () = tokio::time::sleep(SILENT_FOR), if !said && left.is_none_or(|left| left > SILENT_BELOW) => {
                 said = true;
-                voice.note(format_args!("no broker has answered yet at {}: waiting for one", addresses()));
+                voice.note(format_args!("no broker has opened a session yet at {}: waiting for one", addresses()));
                 opening.await
             }
         };

@@ -7,6 +7,7 @@ use nix::unistd::{Pid, tcgetpgrp};
 use sixpin_client::Mode;
 use sixpin_core::name::ResourceName;
 use sixpin_proto::v1;
+use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
 use super::command;
 use super::voice::Voice;
@@ -20,6 +21,8 @@ const SILENT_FOR: Duration = Duration::from_millis(300);
 const UPDATE_EVERY: Duration = Duration::from_secs(1);
 /// Columns of a terminal that does not say how many it has.
 const WIDTH_UNKNOWN: usize = 80;
+/// Why nobody is granted anything.
+const SETTLING: &str = ": nobody has it, but the broker grants nothing yet, in case its store forgot locks";
 /// Holders that are named; the rest is counted.
 const NAMED_MAX: usize = 3;
 
@@ -37,7 +40,8 @@ pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, re
             if waits_for(&around, &state, session) {
                 return;
             }
-            line.draw(describe(&state, order, session));
+            let why = if state.claims.is_empty() && settles(&brokers).await { SETTLING } else { "" };
+            line.draw(describe(&state, order, session) + why);
             let queued = state.claims.iter().any(|claim| claim.session == session);
             if !line.is_terminal && (queued || around.is_empty()) {
                 return std::future::pending().await;
@@ -45,6 +49,12 @@ pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, re
         }
         tokio::time::sleep(UPDATE_EVERY).await;
     }
+}
+
+/// Whether the broker grants nothing yet, whoever asks.
+async fn settles(brokers: &Brokers) -> bool {
+    let status = brokers.ask(async |channel| InspectServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await);
+    status.await.is_ok_and(|status| status.get_ref().backends.iter().any(|backend| backend.state == "settling"))
 }
 
 /// Whether a claim that waits can only be granted after one of `around`, the sessions that end after it: because they

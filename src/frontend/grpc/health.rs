@@ -60,7 +60,8 @@ impl Health {
 pub async fn all_serve(runtime: &Runtime) -> bool {
     for engine in runtime.engines() {
         match engine.query(Query::Status).await {
-            Ok(Reply::Status(status)) if status.state == "serving" => {}
+            // One that settles opens sessions and keeps them alive.
+            Ok(Reply::Status(status)) if matches!(status.state, "serving" | "settling") => {}
             _ => return false,
         }
     }
