@@ -49,7 +49,10 @@ fn a_forced_unlock_finds_the_only_holder_by_itself() {
     let mut holder = broker.hold(&["nightly-report", "--ttl", "60s"]);
     let said = broker.ask(&["unlock", "--force", "nightly-report"]);
     assert_eq!(said.status, Some(0), "{said:?}");
-    assert!(said.stdout.starts_with("took 1 claim on nightly-report ") && said.stdout.ends_with("the next in line may have it\n"));
+    assert!(
+        said.stdout.starts_with("took 1 claim on nightly-report ")
+            && said.stdout.ends_with("the next in line may have it\n")
+    );
     assert_eq!(holder.process.wait().code(), Some(74));
     assert_eq!(broker.ask(&["unlock", "--force", "nightly-report"]).status, Some(1));
 }
@@ -127,7 +130,10 @@ async fn a_forced_unlock_goes_to_the_broker_of_the_session() {
         }
         let said = unlocking.await.unwrap();
         assert_eq!(said.status, Some(0), "{said:?}");
-        assert!(said.stdout.starts_with("took 1 claim on r ") && said.stdout.ends_with("the next in line may have it\n"), "{said:?}");
+        assert!(
+            said.stdout.starts_with("took 1 claim on r ") && said.stdout.ends_with("the next in line may have it\n"),
+            "{said:?}"
+        );
     }
 }
 

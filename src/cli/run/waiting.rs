@@ -53,7 +53,8 @@ pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, re
 
 /// Whether the broker grants nothing yet, whoever asks.
 async fn settles(brokers: &Brokers) -> bool {
-    let status = brokers.ask(async |channel| InspectServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await);
+    let status =
+        brokers.ask(async |channel| InspectServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await);
     status.await.is_ok_and(|status| status.get_ref().backends.iter().any(|backend| backend.state == "settling"))
 }
 
