@@ -156,7 +156,8 @@ impl Broker {
             self.settling.grace = self.config.first_start_grace.filter(|_| is_new);
             let wait = self.disbelief().saturating_sub(self.now.mono);
             if !wait.is_zero() && !self.settled_elsewhere() {
-                let text = format!("nobody knows what it forgot: nothing is granted for {} ms", wait.as_millis());
+                let hint = if is_new { " (`serve --new-store` where nothing was locked before)" } else { "" };
+                let text = format!("nobody knows what it forgot: nothing is granted for {} ms{hint}", wait.as_millis());
                 self.log(LogLevel::Warn, "store not settled", self.config.incarnation.to_string(), text);
             }
         }
