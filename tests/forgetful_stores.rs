@@ -5,14 +5,13 @@
 //! too early; where something must not take the long way, the long way is longer than anybody waits.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use sixpin::config;
 use sixpin::serve::Server;
 use sixpin_client::{Client, Guard, Mode, Session};
 use sixpin_testkit::proxy::{Mode as Network, Proxy};
-use sixpin_testkit::{ServerPlan, ServerProcess, etcd, nats, redis};
+use sixpin_testkit::{ServerPlan, ServerProcess, copy_folder, etcd, nats, redis};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -74,6 +73,17 @@ async fn granted_after_the_loss(broker: &Broker, held: &Guard) {
     tokio::time::timeout(PATIENCE * 3, ask).await.expect("the lock is granted again");
 }
 
+/// The broker of a holder is cut off, the store forgets everything, and another broker that was there before is asked.
+async fn forgotten_while_cut_off(scheme: &str, store: SocketAddr, forget: impl AsyncFnOnce()) {
+    let settings = format!("{NEW}{SOON_OVER}");
+    let holder = Broker::start(scheme, store, &settings).await;
+    let other = Broker::start(scheme, store, &settings).await;
+    let (_session, guard) = holder.holds().await;
+    holder.to_store.set(Network::BlackHole);
+    forget().await;
+    granted_after_the_loss(&other, &guard).await;
+}
+
 async fn started(plan: ServerPlan) -> ServerProcess {
     plan.start().await.unwrap()
 }
@@ -104,13 +114,7 @@ async fn empty_etcd(store: SocketAddr) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flushed_redis_grants_nothing_that_a_broker_cut_off_vouches_for() {
     let store = started(redis()).await;
-    let settings = format!("{NEW}{SOON_OVER}");
-    let holder = Broker::start("redis", store.address(), &settings).await;
-    let other = Broker::start("redis", store.address(), &settings).await;
-    let (_session, guard) = holder.holds().await;
-    holder.to_store.set(Network::BlackHole);
-    tell_redis(store.address(), "FLUSHALL").await;
-    granted_after_the_loss(&other, &guard).await;
+    forgotten_while_cut_off("redis", store.address(), async || tell_redis(store.address(), "FLUSHALL").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,38 +136,13 @@ async fn a_broker_that_starts_on_a_flushed_redis_grants_nothing_that_others_vouc
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_etcd_grants_nothing_that_a_broker_cut_off_vouches_for() {
     let store = started(etcd()).await;
-    let settings = format!("{NEW}{SOON_OVER}");
-    let holder = Broker::start("etcd", store.address(), &settings).await;
-    let other = Broker::start("etcd", store.address(), &settings).await;
-    let (_session, guard) = holder.holds().await;
-    holder.to_store.set(Network::BlackHole);
-    empty_etcd(store.address()).await;
-    granted_after_the_loss(&other, &guard).await;
+    forgotten_while_cut_off("etcd", store.address(), async || empty_etcd(store.address()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_nats_stream_grants_nothing_that_a_broker_cut_off_vouches_for() {
     let store = started(nats()).await;
-    let settings = format!("{NEW}{SOON_OVER}");
-    let holder = Broker::start("nats", store.address(), &settings).await;
-    let other = Broker::start("nats", store.address(), &settings).await;
-    let (_session, guard) = holder.holds().await;
-    holder.to_store.set(Network::BlackHole);
-    store.restart_wiped().await.unwrap();
-    granted_after_the_loss(&other, &guard).await;
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
+    forgotten_while_cut_off("nats", store.address(), async || store.restart_wiped().await.unwrap()).await;
 }
 
 /// The server comes back with what it had before the last grant, as after a power cut or when a replica takes over that
@@ -177,7 +156,7 @@ async fn comes_back_without_the_last_grant(scheme: &str, store: ServerProcess, d
     client.lock("q", Mode::EX).await.unwrap().release().await.unwrap();
     let (data, old) = (store.data_dir().join(data), store.data_dir().join("old"));
     // Copied between two beats, so that their brokers miss none.
-    copy(&data, &old);
+    copy_folder(&data, &old).unwrap();
     let guard = session.lock("r", Mode::EX).await.unwrap();
     holder.to_store.set(Network::BlackHole);
     store.kill();

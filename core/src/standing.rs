@@ -17,6 +17,15 @@ pub struct History(pub u64);
 impl History {
     /// That of a store in which nothing that was acknowledged is lost while its root record stands.
     pub const LASTING: Self = Self(0);
+
+    /// That of which a store says this text: the same for all who ask, and never that of a lasting store.
+    pub fn named(text: &str) -> Self {
+        // FNV-1a: written out, because brokers of several versions must agree on it.
+        let hash = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        Self(hash.max(1))
+    }
 }
 
 /// See the module.

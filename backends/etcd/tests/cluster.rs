@@ -1,6 +1,5 @@
 //! Several members; and a store that lost what it had.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use sixpin_core::backend::{Backend, Durability, StoreError};
 use sixpin_core::name::Version;
 use sixpin_etcd::{EtcdBackend, Settings};
 use sixpin_testkit::ports::Port;
-use sixpin_testkit::{ServerPlan, ServerProcess, etcd, until};
+use sixpin_testkit::{ServerPlan, ServerProcess, copy_folder, etcd, until};
 
 use crate::support::{open, opened, patient_settings, server};
 
@@ -85,7 +84,7 @@ async fn a_store_that_was_set_back_lost_its_memory() {
 
     let (data, copy) = (server.data_dir().join("etcd"), tempfile::tempdir().unwrap());
     server.kill();
-    copy_all(&data, &copy.path().join("etcd"));
+    copy_folder(&data, &copy.path().join("etcd")).unwrap();
     server.restart().await.unwrap();
     version = broker.read_patiently(&key).await.version.max(version);
     for number in 1..20 {
@@ -93,7 +92,7 @@ async fn a_store_that_was_set_back_lost_its_memory() {
     }
     server.kill();
     std::fs::remove_dir_all(&data).unwrap();
-    copy_all(&copy.path().join("etcd"), &data);
+    copy_folder(&copy.path().join("etcd"), &data).unwrap();
     server.restart().await.unwrap();
 
     let forgot = |error: &StoreError| matches!(error, StoreError::Amnesia(_));
@@ -123,17 +122,4 @@ async fn a_commit_into_a_store_that_was_wiped_is_no_commit() {
         matches!(broker.backend.beat(broker.next_beat()).await, Err(StoreError::Amnesia(_)))
     });
     assert!(told.await, "the next beat says that the store lost its memory");
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy_all(&from, &to);
-        } else {
-            std::fs::copy(&from, &to).unwrap();
-        }
-    }
 }

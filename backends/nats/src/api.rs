@@ -80,11 +80,7 @@ impl StreamInfo {
             Some(cluster) => format!("{} {}", cluster.leader, cluster.leader_since),
             None => client.server_info().server_id,
         };
-        // FNV-1a: written out, because brokers of several versions must agree on it.
-        let hash = text
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        History(hash.max(1))
+        History::named(&text)
     }
 }
 

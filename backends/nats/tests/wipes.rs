@@ -1,11 +1,9 @@
 //! A store that lost its memory, or part of it, is recognised by whoever used it before.
 
-use std::path::Path;
-
 use sixpin_conformance::broker::{Broker, patience, put, resource};
 use sixpin_core::backend::{StoreError, WriteOutcome};
 use sixpin_core::name::Version;
-use sixpin_testkit::until;
+use sixpin_testkit::{copy_folder, until};
 
 use crate::support::{BUCKET, Nats};
 
@@ -33,19 +31,6 @@ async fn a_stream_that_was_deleted_is_noticed_at_once() {
     after.sees(&resource("r"), Version::ABSENT, None).await;
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_store_that_lost_its_last_writes_is_noticed() {
     let store = Nats::start().await;
@@ -54,7 +39,7 @@ async fn a_store_that_lost_its_last_writes_is_noticed() {
     let mut version = broker.put(&key, Version::ABSENT, "0").await;
     let (data, old) = (store.server.data_dir().join("jetstream"), store.server.data_dir().join("old"));
     store.server.kill();
-    copy(&data, &old);
+    copy_folder(&data, &old).unwrap();
     store.server.restart().await.unwrap();
     version = broker.read_patiently(&key).await.version.max(version);
     for number in 1..20 {

@@ -82,12 +82,7 @@ pub(crate) fn fields_of(answer: &Value) -> BTreeMap<String, String> {
 /// that became a master.
 pub(crate) fn history_in(info: &BTreeMap<String, String>) -> u64 {
     let field = |name: &str| info.get(name).map_or("", String::as_str);
-    let text = format!("{} {}", field("run_id"), field("master_replid"));
-    // FNV-1a: written out, because brokers of several versions must agree on it.
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    hash.max(1)
+    sixpin_core::standing::History::named(&format!("{} {}", field("run_id"), field("master_replid"))).0
 }
 
 fn text_of(value: &Value) -> String {

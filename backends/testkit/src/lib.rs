@@ -9,12 +9,14 @@
 //! * [`server`]: a server: start, kill, restart, freeze, resume;
 //! * [`stores`]: how Redis, etcd and NATS are started;
 //! * [`members`]: a store of several members, each of which can be killed, frozen and cut off from the others;
+//! * `folder`: copies of a server's data;
 //! * `callers`: who opened a connection;
 //! * `provider`: where a server comes from: a program of this machine, or a container;
 //! * [`ports`]: ports that stay ours over a restart;
 //! * [`wait`]: waiting until a condition holds, with a deadline.
 
 mod callers;
+mod folder;
 pub mod members;
 pub mod ports;
 mod provider;
@@ -23,6 +25,7 @@ pub mod server;
 pub mod stores;
 pub mod wait;
 
+pub use folder::copy_folder;
 pub use members::Members;
 pub use proxy::Proxy;
 pub use server::{ServerPlan, ServerProcess, StartError};

@@ -483,28 +483,26 @@ impl Broker {
     /// Commands that waited too long for a store that is away, or that refuses them, are refused, if nothing can have
     /// happened.
     fn refuse_impatient(&mut self, at: usize, id: &ResourceId, reason: &str) {
-        let before = self.now.mono.saturating_sub(self.config.store_patience);
-        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        let (refused, kept): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut entry.pending)
-            .into_iter()
-            .partition(|pending| pending.is_unsent() && pending.since < before && pending.purpose.is_for_a_client());
-        entry.pending = kept.into();
-        for pending in refused {
-            let text = format!("the store did not take it ({reason}); nothing happened: try again");
-            self.refuse(id, pending, &text);
-        }
+        let text = format!("the store did not take it ({reason}); nothing happened: try again");
+        self.refuse_waiting(at, id, &text, |pending| pending.purpose.is_for_a_client());
     }
 
     /// The store is not settled: requests that do not want to wait have waited long enough.
     pub(super) fn refuse_tries(&mut self, at: usize, id: &ResourceId) {
+        let text = "the store may have lost locks, so nothing is granted for a while: try again";
+        self.refuse_waiting(at, id, text, |pending| pending.command.is_try());
+    }
+
+    /// Refuses those of these commands that have waited for `store_patience`, and of which nothing can have happened.
+    fn refuse_waiting(&mut self, at: usize, id: &ResourceId, text: &str, of_these: impl Fn(&Pending) -> bool) {
         let before = self.now.mono.saturating_sub(self.config.store_patience);
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         let (refused, kept): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut entry.pending)
             .into_iter()
-            .partition(|pending| pending.is_unsent() && pending.since < before && pending.command.is_try());
+            .partition(|pending| pending.is_unsent() && pending.since < before && of_these(pending));
         entry.pending = kept.into();
         for pending in refused {
-            self.refuse(id, pending, "the store may have lost locks, so nothing is granted for a while: try again");
+            self.refuse(id, pending, text);
         }
     }
 

@@ -418,7 +418,7 @@ impl Broker {
 
     /// The store lost its memory: nothing that was granted is honoured.
     pub(super) fn forget_everything(&mut self, text: String) {
-        let hold_back = self.hold_back();
+        let hold_back = self.longest_belief();
         self.end(Ending::Amnesia { text, hold_back });
     }
 }

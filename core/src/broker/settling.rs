@@ -113,7 +113,7 @@ impl Broker {
 
     /// For how long somebody may believe in a lock: its broker vouches as long as its last beat counts, and the client
     /// believes what it heard last.
-    fn longest_belief(&self) -> Duration {
+    pub(super) fn longest_belief(&self) -> Duration {
         let others = || self.liveness.others.values().map(|known| &known.pulse);
         if self.planted.has(Bug::GraceOfOwnSessions) {
             return with_tolerance(self.sessions.keys().map(SessionId::ttl).max().unwrap_or_default());
@@ -122,11 +122,6 @@ impl Broker {
         let ttl = others().map(|pulse| pulse.standing.session_ttl_max).fold(own, Duration::max);
         let broker_ttl = others().map(|pulse| pulse.broker_ttl).fold(self.config.broker_ttl, Duration::max);
         with_tolerance(broker_ttl) + with_tolerance(ttl)
-    }
-
-    /// How long the next incarnation holds back after the store lost its memory.
-    pub(super) fn hold_back(&self) -> Duration {
-        self.longest_belief()
     }
 
     /// The broker is registered: it begins to count.
