@@ -8,8 +8,8 @@ use std::time::Duration;
 use sixpin_core::backend::{BrokerInfo, Change, Durability, Key, Profile, Root, Slot, Write, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
-    BrokerConfig, ConnectionId, DoneStatus, Effect, Event, Input, LockRequest, Now, OpenRequest, Reply, ReplyTo,
-    Request, Secret, SessionRef, UnlockRequest,
+    BrokerConfig, ClientInfo, ConnectionId, DoneStatus, Effect, Event, Input, LiveClaim, LockRequest, Now, OpenRequest,
+    Reply, ReplyTo, Request, ResumeRequest, Secret, SessionRef, UnlockRequest,
 };
 use sixpin_core::command::Options;
 use sixpin_core::limits::{self, Limits};
@@ -147,6 +147,10 @@ impl World {
                         self.sessions.insert(to.connection.0, (*session, *secret));
                     }
                     Reply::Done(done) => self.said.push((to.connection.0, word(done.status))),
+                    Reply::Resumed { claims, .. } => {
+                        let done = claims.iter().filter_map(|state| state.done.as_ref()).map(|done| word(done.status));
+                        self.said.push((to.connection.0, format!("Resumed {}", done.collect::<Vec<_>>().join(" "))));
+                    }
                     Reply::Cancelled { result, .. } => self.said.push((to.connection.0, format!("{result:?}"))),
                     Reply::UnlockedAll { released } => {
                         self.said.push((to.connection.0, format!("{released} released")));
@@ -399,6 +403,34 @@ fn a_try_in_doubt_is_given_back_although_its_copies_wait_for_a_store_that_is_not
     assert_eq!(world.stored_claims(WAITER), 1, "what was in doubt had happened");
     world.answers();
     assert_eq!(world.stored_claims(WAITER), 0);
+}
+
+/// The store takes the move and what was asked before it at once.
+#[test]
+fn a_resume_is_answered_when_its_claim_ends_meanwhile() {
+    let mut world = World::new();
+    world.ask(HOLDER, unlock(1));
+    world.cut(HOLDER);
+    let (session, secret) = world.sessions[&HOLDER];
+    let resume = ResumeRequest {
+        session,
+        secret,
+        move_number: 2,
+        next_claim: ClaimNumber(2),
+        claims: vec![LiveClaim {
+            claim: ClaimNumber(1),
+            resource: resource(),
+            last_operation: OperationNumber(2),
+            grant_seq: 1,
+            waiting: None,
+        }],
+        void: Vec::new(),
+        client: ClientInfo::default(),
+        attach: true,
+    };
+    world.send(3, SessionRef::Attached, Request::Resume(resume));
+    world.settle();
+    assert_eq!(world.said(), [(3, "Resumed Released".to_owned()), (HOLDER, "Released".to_owned())]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use sixpin_client::Mode;
 use sixpin_core::name::ResourceName;
 use sixpin_proto::v1;
 use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
@@ -89,12 +90,31 @@ fn render(state: &v1::ResourceState, vouchers: &Vouchers) -> String {
         if !claims.is_empty() {
             // Writing to a string does not fail.
             let _ = write!(out, "\n{title}\n{}", claims_table(&claims, vouchers));
+            for (waiter, holder) in claims.iter().filter_map(|claim| Some((claim, holder_of_its_own(state, claim)?))) {
+                let (session, wanted, held) = (&waiter.session, view::claim_mode(waiter), view::claim_mode(holder));
+                let (number, other) = (waiter.claim, holder.claim);
+                let _ = writeln!(
+                    out,
+                    "  session {session} waits for itself: claim {number} wants {wanted}, and its claim {other} has {held}"
+                );
+            }
         }
     }
     if state.left_out > 0 {
         let _ = writeln!(out, "\nand {} more", view::count(state.left_out.into(), "claim"));
     }
     out
+}
+
+/// What keeps a claim waiting although its own session holds it: nothing is granted before that session lets go of it.
+fn holder_of_its_own<'a>(state: &'a v1::ResourceState, waiter: &v1::ClaimInfo) -> Option<&'a v1::ClaimInfo> {
+    if waiter.queue() == v1::Queue::Granted {
+        return None;
+    }
+    let wanted = Mode::from_proto(waiter.requested)?;
+    let excludes = |held: i32| Mode::from_proto(held).is_some_and(|held| !held.compatible(wanted));
+    let own = |claim: &&v1::ClaimInfo| claim.session == waiter.session && claim.claim != waiter.claim;
+    state.claims.iter().filter(own).find(|claim| excludes(claim.granted))
 }
 
 /// Claims of one resource as a table, in the order given.

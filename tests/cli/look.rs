@@ -125,6 +125,22 @@ async fn show_says_whose_a_claim_is_and_where() {
     assert!(sessions.contains("CLIENT") && sessions.contains("127.0.0.1:"), "{sessions}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_waits_for_itself_is_told_so() {
+    let broker = Broker::start();
+    let (session, other) = (session(&broker, "loop").await, session(&broker, "other").await);
+    let _held = session.lock("r", Mode::PR).await.unwrap();
+    let refused = session.lock("r", Mode::EX).try_lock().await.unwrap_err().to_string();
+    assert!(refused.ends_with("(this session itself, by claim 1, holds PR)"), "{refused}");
+    let _waiting = session.lock("r", Mode::EX).into_future();
+    soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
+    let refused = other.lock("r", Mode::EX).try_lock().await.unwrap_err().to_string();
+    assert!(!refused.contains("itself"), "{refused}");
+    let said = broker.ask(&["show", "r"]).stdout;
+    assert_eq!(said.matches("waits for itself: claim").count(), 1, "{said}");
+    assert!(said.contains("wants EX, and its claim 1 has PR"), "{said}");
+}
+
 /// A broker that is frozen takes connections and answers nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_does_not_answer_is_named_and_the_rest_is_shown() {

@@ -191,11 +191,15 @@ pub struct Blocker {
     pub owner: String,
     /// Its label.
     pub label: String,
+    /// It belongs to the session that asked: that one waits for itself, and is granted nothing before it lets go of this claim.
+    pub own: bool,
 }
 
 impl Blocker {
-    pub(crate) fn from_proto(blocker: v1::Blocker) -> Self {
+    /// `asked` is the session that met it.
+    pub(crate) fn from_proto(blocker: v1::Blocker, asked: &str) -> Self {
         Self {
+            own: blocker.session == asked,
             granted: Mode::from_proto(blocker.granted),
             requested: Mode::from_proto(blocker.requested),
             session: blocker.session,
@@ -208,9 +212,13 @@ impl Blocker {
 
 impl std::fmt::Display for Blocker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "session {}", self.session)?;
-        if !self.label.is_empty() {
-            write!(f, " `{}`", self.label)?;
+        if self.own {
+            write!(f, "this session itself, by claim {},", self.claim)?;
+        } else {
+            write!(f, "session {}", self.session)?;
+            if !self.label.is_empty() {
+                write!(f, " `{}`", self.label)?;
+            }
         }
         match (self.granted, self.requested) {
             (Some(granted), _) => write!(f, " holds {granted}"),

@@ -332,6 +332,8 @@ impl Broker {
     pub(super) fn drop_claim(&mut self, id: ClaimId, done: Option<Arc<Done>>) -> Option<Claim> {
         let session = self.sessions.get_mut(&id.session)?;
         let claim = session.finish(id.number, done)?;
+        // It needs no reading any more.
+        let resumes = session.resuming.as_mut().is_some_and(|resuming| resuming.unread.remove(&id.number));
         if session.is_abandoned() {
             self.timers.set(self.now.mono, Timer::Session(id.session));
         }
@@ -344,6 +346,9 @@ impl Broker {
                 entry.pending.retain(|pending| !copy(pending));
                 self.queued = self.queued.saturating_sub(before - entry.pending.len());
             }
+        }
+        if resumes {
+            self.answer_resume(id.session);
         }
         Some(claim)
     }

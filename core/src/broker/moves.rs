@@ -408,21 +408,17 @@ impl Broker {
         let sessions: BTreeSet<SessionId> = compared.iter().map(|claim| claim.session).collect();
         for session in sessions {
             let Some(state) = self.sessions.get_mut(&session) else { continue };
-            let claims = &state.claims;
             let Some(resuming) = &mut state.resuming else { continue };
             let first = ClaimId { session, number: ClaimNumber(0) };
             for claim in compared.range(first..).take_while(|claim| claim.session == session) {
                 resuming.unread.remove(&claim.number);
             }
-            // Claims that are gone need no reading. Only the first is looked at, so that many claims cost no more each.
-            while resuming.unread.first().is_some_and(|number| !claims.contains_key(number)) {
-                resuming.unread.pop_first();
-            }
             self.answer_resume(session);
         }
     }
 
-    fn answer_resume(&mut self, id: SessionId) {
+    /// Answers a resume once nothing of it is to be read any more.
+    pub(super) fn answer_resume(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.life != Life::Vouching {
             return;

@@ -72,7 +72,7 @@ impl Machine {
                 let error = pending.map_or_else(|| undecided(None), |pending| pending.why_undecided(None));
                 self.end_lock(number, Err(error), out);
             }
-            _ => self.end_lock(number, Err(not_granted(completion, None)), out),
+            _ => self.end_lock(number, Err(self.not_granted(completion, None)), out),
         }
     }
 
@@ -154,7 +154,7 @@ impl Machine {
         } else if granted {
             self.answer_waiter(waiter, Ok(Done::Granted(Box::new(grant(completion, mode)))), out);
         } else {
-            self.answer_waiter(waiter, Err(not_granted(completion, Some(mode))), out);
+            self.answer_waiter(waiter, Err(self.not_granted(completion, Some(mode))), out);
         }
         if !released {
             self.next_pending(number);
@@ -251,6 +251,18 @@ impl Machine {
         pending.is_some_and(|pending| pending.stage == Stage::Queued)
     }
 
+    fn not_granted(&self, completion: v1::Completion, mode: Option<Mode>) -> Error {
+        let why = match completion.status() {
+            v1::Status::WouldWait => Refusal::WouldWait,
+            v1::Status::Deadlock => Refusal::Deadlock,
+            v1::Status::TimedOut => Refusal::TimedOut,
+            _ => Refusal::Cancelled,
+        };
+        let session = self.identity.as_ref().map(|identity| identity.session.as_str()).unwrap_or_default();
+        let blockers = completion.blockers.into_iter().map(|blocker| Blocker::from_proto(blocker, session)).collect();
+        Error::NotGranted(NotGranted { why, mode, demoted: completion.demoted, blockers })
+    }
+
     /// Whether a claim that the session knows is granted to the program.
     pub(super) fn held_claim(&self, number: u64) -> Option<&Claim> {
         self.claims.get(&number).filter(|claim| claim.held && claim.lost.is_none() && claim.release.is_none())
@@ -274,21 +286,6 @@ pub(super) fn cancelled(mode: Option<Mode>) -> Error {
 
 fn ended(why: Refusal, mode: Option<Mode>) -> Error {
     Error::NotGranted(NotGranted { why, mode, demoted: false, blockers: Vec::new() })
-}
-
-fn not_granted(completion: v1::Completion, mode: Option<Mode>) -> Error {
-    let why = match completion.status() {
-        v1::Status::WouldWait => Refusal::WouldWait,
-        v1::Status::Deadlock => Refusal::Deadlock,
-        v1::Status::TimedOut => Refusal::TimedOut,
-        _ => Refusal::Cancelled,
-    };
-    Error::NotGranted(NotGranted {
-        why,
-        mode,
-        demoted: completion.demoted,
-        blockers: completion.blockers.into_iter().map(Blocker::from_proto).collect(),
-    })
 }
 
 fn grant(completion: v1::Completion, mode: Mode) -> Grant {
