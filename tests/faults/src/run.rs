@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sixpin_client::proto;
+use sixpin_testkit::ServerProcess;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -193,21 +194,30 @@ impl Running {
         }
         violations.extend(self.registers.violations());
         self.check_sessions(&lives, &mut violations);
-        if !violations.is_empty() || std::env::var_os("SIXPIN_FAULTS_LOGS").is_some() {
-            self.show_logs();
+        let logs = !violations.is_empty() || std::env::var_os("SIXPIN_FAULTS_LOGS").is_some();
+        let shown = logs.then(|| self.logs());
+        let report = Report { tally, lives, writes: self.registers.writes(), struck: self.struck, violations };
+        if let Some(logs) = shown {
+            show(&report, &logs);
         }
-        Report { tally, lives, writes: self.registers.writes(), struck: self.struck, violations }
+        report
     }
 
-    /// What the processes said goes to the output: when something was found, or when `SIXPIN_FAULTS_LOGS` is set.
-    #[expect(clippy::print_stderr, reason = "for the person who looks at a failed test")]
-    fn show_logs(&self) {
+    /// What the processes said.
+    fn logs(&self) -> String {
         let brokers = self.world.brokers.iter().map(|broker| &broker.process);
-        for process in brokers.chain(self.world.store.processes()) {
+        let of_one = |process: &ServerProcess| {
             let log = std::fs::read_to_string(process.data_dir().join("server.log")).unwrap_or_default();
-            eprintln!("--- log of {} ---\n{log}", process.address());
-        }
+            format!("--- log of {} ---\n{log}\n", process.address())
+        };
+        brokers.chain(self.world.store.processes()).map(of_one).collect()
     }
+}
+
+/// For the person who looks at a failed test: what was found comes first, because long outputs are cut.
+#[expect(clippy::print_stderr, reason = "it is for people")]
+fn show(report: &Report, logs: &str) {
+    eprintln!("{report}\n{logs}");
 }
 
 /// Looks at all queues again and again, each time through the first broker that answers.
