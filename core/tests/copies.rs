@@ -31,6 +31,8 @@ struct World {
     effects: Vec<Effect>,
     /// The next batch is applied, and nobody says so.
     doubt: bool,
+    /// The store takes no batch.
+    away: bool,
     /// Answers of the store that were kept back, while it gives none.
     kept_back: Option<Vec<Input>>,
     /// What was said, to whom.
@@ -48,6 +50,7 @@ impl World {
             version: 1,
             effects: Vec::new(),
             doubt: false,
+            away: false,
             kept_back: None,
             said: Vec::new(),
             sessions: BTreeMap::new(),
@@ -126,6 +129,10 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
+            Effect::Commit { guard, writes } if self.away => {
+                let outcomes = vec![WriteOutcome::Unavailable("away".into()); writes.len()];
+                Some(Input::Committed { lane: guard.lane, outcomes })
+            }
             Effect::Commit { guard, writes } => {
                 self.version += 1;
                 let mut outcomes: Vec<WriteOutcome> = writes.into_iter().map(|write| self.write(write)).collect();
@@ -405,32 +412,61 @@ fn a_try_in_doubt_is_given_back_although_its_copies_wait_for_a_store_that_is_not
     assert_eq!(world.stored_claims(WAITER), 0);
 }
 
-/// The store takes the move and what was asked before it at once.
-#[test]
-fn a_resume_is_answered_when_its_claim_ends_meanwhile() {
-    let mut world = World::new();
-    world.ask(HOLDER, unlock(1));
-    world.cut(HOLDER);
+/// The holder comes back on another stream, after a move of which nobody here heard.
+fn resume(world: &World) -> Request {
     let (session, secret) = world.sessions[&HOLDER];
-    let resume = ResumeRequest {
+    let held = LiveClaim {
+        claim: ClaimNumber(1),
+        resource: resource(),
+        last_operation: OperationNumber(1),
+        grant_seq: 1,
+        waiting: None,
+    };
+    Request::Resume(ResumeRequest {
         session,
         secret,
         move_number: 2,
         next_claim: ClaimNumber(2),
-        claims: vec![LiveClaim {
-            claim: ClaimNumber(1),
-            resource: resource(),
-            last_operation: OperationNumber(2),
-            grant_seq: 1,
-            waiting: None,
-        }],
+        claims: vec![held],
         void: Vec::new(),
         client: ClientInfo::default(),
         attach: true,
-    };
-    world.send(3, SessionRef::Attached, Request::Resume(resume));
+    })
+}
+
+#[test]
+fn a_resume_is_answered_when_its_claim_ends_meanwhile() {
+    let mut world = World::new();
+    // The store takes the release and the move in one batch.
+    world.ask(HOLDER, unlock(1));
+    world.cut(HOLDER);
+    world.ask(3, resume(&world));
     world.settle();
     assert_eq!(world.said(), [(3, "Resumed Released".to_owned()), (HOLDER, "Released".to_owned())]);
+}
+
+#[test]
+fn a_resume_is_answered_when_what_its_claim_waits_for_is_refused() {
+    let mut world = World::new();
+    world.cut(HOLDER);
+    world.ask(3, resume(&world));
+    // The move is written and the resource read.
+    for _ in 0..2 {
+        world.broker.flush(world.now(), &mut world.effects);
+        world.settle_once();
+    }
+    world.kept_back = Some(Vec::new());
+    world.settle();
+    // Its claim is being compared when a call wants to release it, and then the store goes away.
+    let (session, secret) = world.sessions[&HOLDER];
+    world.send(10, SessionRef::Named(session, secret), unlock(1));
+    world.ms += 1_100;
+    world.away = true;
+    world.answers();
+    assert_eq!(world.said(), [], "nobody can say how the claim stands");
+    world.away = false;
+    world.wait(1_100);
+    assert_eq!(world.said(), [(3, "Resumed Granted".to_owned())]);
 }
 
 #[test]

@@ -308,8 +308,8 @@ impl Broker {
         entry.in_flight = false;
         let committed = matches!(outcome, WriteOutcome::Committed(_));
         let known = committed || matches!(outcome, WriteOutcome::Conflict(_));
-        // What was due is due until the store says how things are.
-        entry.due = !known && (entry.due || entry.once_more);
+        // What was to be looked at still is, unless the store has just said how the record stands.
+        entry.due = !known && (entry.due || entry.once_more || entry.news);
         if !committed {
             entry.news |= std::mem::take(&mut entry.once_more);
         }
