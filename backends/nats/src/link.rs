@@ -15,7 +15,7 @@ use crate::witness::Witness;
 
 /// The pause after the first failed attempt to connect; it doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
-const PAUSE_LONGEST: Duration = Duration::from_secs(1);
+const PAUSE_LONGEST: Duration = Duration::from_millis(500);
 
 /// Keeps one connection to the store. A new one is handed out only after the store was seen to be the same: a server that
 /// stands still or is cut off from the others does not get that far, and servers are tried side by side, so it holds

@@ -48,7 +48,7 @@ pub(crate) enum Answer {
     Refused(String),
     /// The server answered, and does not know. Nothing of the request is under way to it.
     Doubtful(String),
-    /// No answer: the request may be under way, or still in the queue of the connection.
+    /// Nobody answered: the request may be under way, or still in the queue of the connection, which is of no more use.
     Missing(String),
 }
 
@@ -72,7 +72,9 @@ pub(crate) fn read(stream: &str, reply: Result<Message, async_nats::RequestError
             RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
                 Answer::Refused(error.to_string())
             }
-            RequestErrorKind::NoResponders => Answer::Doubtful("no server leads the stream".into()),
+            // A server that is cut off from the others says so for as long as it is, while these agree on a leader: the
+            // connection is given up, and the next one is to a server that knows the leader.
+            RequestErrorKind::NoResponders => Answer::Missing("no server leads the stream".into()),
             RequestErrorKind::TimedOut | RequestErrorKind::Other => Answer::Missing(error.to_string()),
         },
     }
@@ -114,6 +116,12 @@ fn refused(error: &ApiError) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_knows_no_leader_is_left() {
+        let nobody = async_nats::RequestError::new(RequestErrorKind::NoResponders);
+        assert!(matches!(read("s", Err(nobody)), Answer::Missing(_)));
+    }
 
     #[test]
     fn every_answer_is_one_thing() {
