@@ -75,6 +75,8 @@ pub enum Bug {
     CopyTakenForFirst,
     /// A lock that is granted when its caller is gone and was never told stays (rule 18).
     UntoldGrantKept,
+    /// A copy of a lock request creates the claim that its client has let go of, because the first copy was refused (rule 18).
+    RefusedCopyCreates,
 }
 
 impl Bug {
@@ -114,6 +116,7 @@ impl Bug {
         Self::CopyCreatesAgain,
         Self::CopyTakenForFirst,
         Self::UntoldGrantKept,
+        Self::RefusedCopyCreates,
     ];
 }
 

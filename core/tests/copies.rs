@@ -39,10 +39,14 @@ struct World {
 }
 
 impl World {
-    /// A broker with a session on each of two streams; the first one holds the resource.
     fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    /// A broker with a session on each of two streams; the first one holds the resource.
+    fn with(limits: Limits) -> Self {
         let mut world = Self {
-            broker: Broker::new(config()),
+            broker: Broker::new(BrokerConfig { limits, ..config() }),
             ms: 1_000,
             stored: BTreeMap::new(),
             version: 1,
@@ -347,6 +351,33 @@ fn a_copy_behind_a_release_creates_nothing() {
     let said = world.said();
     assert!(said.contains(&(12, "Gone".to_owned())), "{said:?}");
     assert_eq!(world.stored_claims(WAITER), 0);
+}
+
+/// The first copy is refused while the end of it is on its way.
+fn a_copy_behind_the_end_of_what_was_refused(end: Request) {
+    let mut world = World::with(Limits { queued_per_resource: 0, ..Limits::default() });
+    world.call(10, lock_call(1, None));
+    world.call(11, end);
+    world.settle();
+    let said = world.said();
+    assert!(said.iter().any(|(call, _)| *call == 11), "{said:?}");
+    world.ask(HOLDER, unlock(1));
+    world.settle();
+    world.call(12, lock_call(1, None));
+    world.settle();
+    let said = world.said();
+    assert!(said.contains(&(12, "Gone".to_owned())), "{said:?}");
+    assert_eq!(world.stored_claims(WAITER), 0);
+}
+
+#[test]
+fn a_copy_behind_the_cancel_of_what_was_refused_creates_nothing() {
+    a_copy_behind_the_end_of_what_was_refused(Request::Cancel { claim: ClaimNumber(1), operation: None });
+}
+
+#[test]
+fn a_copy_behind_the_release_of_what_was_refused_creates_nothing() {
+    a_copy_behind_the_end_of_what_was_refused(unlock(1));
 }
 
 #[test]

@@ -365,13 +365,17 @@ impl Broker {
         self.fail_operation(claim, operation, error);
     }
 
-    /// An operation was refused; nothing changed. A claim that it would have created is forgotten with its number.
+    /// An operation was refused; nothing changed. A claim that it would have created is forgotten with its number, unless its
+    /// client has let go of it meanwhile.
     pub(super) fn fail_operation(&mut self, id: ClaimId, number: OperationNumber, error: RequestError) {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         let Some(operation) = claim.pending.take_if(|operation| operation.number == number) else { return };
         session.waiting -= 1;
         let created = claim.granted.is_some() || session.numbers.is_used(id.number);
+        if claim.let_go && !self.planted.has(Bug::RefusedCopyCreates) {
+            session.never_create(id.number);
+        }
         if !created {
             self.drop_claim(id, None);
         }

@@ -402,6 +402,7 @@ impl Broker {
             let text = format!("claim {} waits: cancel it first, or release with force", claim.number);
             return Err(RequestError::Busy(text));
         }
+        known.let_go = true;
         let resource = known.resource.clone();
         let command = Command::Unlock {
             claim,
@@ -477,6 +478,7 @@ impl Broker {
             self.reply(from, Reply::Cancelled { claim: number, result: CancelResult::Gone });
             return;
         };
+        known.let_go = true;
         let resource = known.resource.clone();
         let command = Command::Cancel { claim, operation, reason: CancelReason::Cancelled };
         self.push_command(&resource, command, Purpose::Cancel(claim, from), Some(claim));
