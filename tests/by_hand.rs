@@ -16,43 +16,44 @@ use crate::support::store::Place;
 use crate::support::{Broker, reason, resource, try_lock, until};
 
 /// What is held is looked at often.
-pub const OFTEN: &str = "broker_ttl = \"1s\"\nsession_ttl = \"3s\"\nsession_ttl_max = \"4s\"\n";
+pub const OFTEN: &str = "broker_ttl = \"2s\"\nsession_ttl = \"4s\"\nsession_ttl_max = \"4s\"\n";
 
-/// Somebody who writes into the store what no broker would.
+/// Somebody who writes into the store what no broker would. For the store it is a broker that comes and goes.
 pub struct Hand {
     backend: Arc<dyn Backend>,
-    guard: Guard,
 }
 
 impl Hand {
     pub async fn at(place: &Place) -> Self {
-        let backend = place.open().await;
+        Self { backend: place.open().await }
+    }
+
+    /// Says at which version.
+    async fn write(&self, name: &str, change: Change) -> Version {
         let broker = Incarnation(0x00ba_d000);
         let beat = Beat {
             broker,
             expected: Version::ABSENT,
             number: 0,
-            broker_ttl: Duration::from_secs(3600),
+            broker_ttl: Duration::from_secs(2),
             round_trip: Duration::ZERO,
             standing: Standing::default(),
             info: BrokerInfo::default(),
         };
-        backend.beat(beat).await.unwrap();
-        Self { backend, guard: Guard { broker, lane: Lane(0), generation: Generation(1) } }
-    }
-
-    /// Says at which version.
-    async fn write(&self, name: &str, change: Change) -> Version {
+        self.backend.beat(beat).await.unwrap();
+        let guard = Guard { broker, lane: Lane(0), generation: Generation(1) };
         let key = Key::Resource(ResourceId { lockspace: Lockspace::default(), name: ResourceName::new(name).unwrap() });
-        loop {
+        let written = loop {
             let slot = self.backend.read(std::slice::from_ref(&key)).await.unwrap().remove(0);
             let write = Write { key: key.clone(), expected: slot.version, change: change.clone(), notify: false };
-            match self.backend.commit(self.guard, vec![write]).await.remove(0) {
-                WriteOutcome::Committed(version) => return version,
+            match self.backend.commit(guard, vec![write]).await.remove(0) {
+                WriteOutcome::Committed(version) => break version,
                 WriteOutcome::Conflict(_) | WriteOutcome::ConflictUnread => {}
                 other => panic!("{other:?}"),
             }
-        }
+        };
+        self.backend.leave(broker).await.unwrap();
+        written
     }
 
     pub async fn delete(&self, name: &str) {

@@ -42,7 +42,7 @@ async fn a_damaged_record_is_told_by_every_command_and_purged_after_asking() {
         "{said:?}"
     );
     assert_eq!(ask(&["show", "broken", "--exit-code"]).status, Some(3));
-    let said = ask(&["run", "--no-wait", "broken", "--", "true"]);
+    let said = ask(&["run", "--ttl", "4s", "--no-wait", "broken", "--", "true"]);
     assert_eq!(said.status, Some(1), "{said:?}");
     assert!(said.stderr.contains("`sixpin purge --damaged 'broken'`"), "{said:?}");
     let said = ask(&["unlock", "--force", "broken"]);
@@ -58,5 +58,5 @@ async fn a_damaged_record_is_told_by_every_command_and_purged_after_asking() {
     let said = ask(&["purge", "--damaged", "broken", "--yes", "--now"]);
     assert_eq!(said.status, Some(0), "{said:?}");
     assert!(said.stdout.starts_with("removed the damaged record of broken") && said.stdout.ends_with("is free\n"));
-    assert_eq!(ask(&["run", "--no-wait", "broken", "--", "true"]).status, Some(0));
+    assert_eq!(ask(&["run", "--ttl", "4s", "--no-wait", "broken", "--", "true"]).status, Some(0));
 }

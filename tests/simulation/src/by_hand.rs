@@ -99,6 +99,15 @@ impl World {
         }
     }
 
+    /// What was removed may be there again, because the store came back without it.
+    pub(crate) fn repair_all(&mut self) {
+        if self.plan.faults.has(Fault::DamagedRecords) {
+            for resource in 0..self.plan.resources {
+                self.after(LOOKS_AGAIN, Event::Repair { resource });
+            }
+        }
+    }
+
     pub(crate) fn delete_record(&mut self) {
         let resource = self.hand_rng.usize(..self.plan.resources);
         self.by_hand(resource, Deed::Deleted);
@@ -158,6 +167,8 @@ impl World {
         }
         let now = self.now;
         let believes = |id: &ClaimId| {
+            // It was done after the record was deleted.
+            self.check.by_hand.get(id)?;
             let number = id.number.0;
             let own = |node: &&crate::client::ClientNode| node.session == Some(id.session);
             let client = self.clients.iter().filter(own).find(|node| node.valid_mode(number, now).is_some());
