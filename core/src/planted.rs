@@ -75,6 +75,12 @@ pub enum Bug {
     CopyTakenForFirst,
     /// A lock that is granted when its caller is gone and was never told stays (rule 18).
     UntoldGrantKept,
+    /// A copy of a lock request creates the claim that its client has let go of, because the first copy was refused (rule 18).
+    RefusedCopyCreates,
+    /// What is held is not looked at again (rule 19).
+    HeldRecordNotLookedAt,
+    /// Where a damaged record was removed, grants begin at once (rule 20).
+    DamagedRecordForgotten,
 }
 
 impl Bug {
@@ -114,6 +120,9 @@ impl Bug {
         Self::CopyCreatesAgain,
         Self::CopyTakenForFirst,
         Self::UntoldGrantKept,
+        Self::RefusedCopyCreates,
+        Self::HeldRecordNotLookedAt,
+        Self::DamagedRecordForgotten,
     ];
 }
 

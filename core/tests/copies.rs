@@ -1,293 +1,12 @@
 //! Copies of requests, ends in doubt, callers that leave: what a broker says of a claim is what the store says of it.
-//!
-//! The broker machine runs against a store of a few lines, which applies each batch and says so, or does not say so.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod support;
 
-use sixpin_core::backend::{BrokerInfo, Change, Durability, Key, Profile, Root, Slot, Write, WriteOutcome};
-use sixpin_core::broker::Broker;
-use sixpin_core::broker::api::{
-    BrokerConfig, ClientInfo, ConnectionId, DoneStatus, Effect, Event, Input, LiveClaim, LockRequest, Now, OpenRequest,
-    Reply, ReplyTo, Request, ResumeRequest, Secret, SessionRef, UnlockRequest,
-};
-use sixpin_core::command::Options;
-use sixpin_core::limits::{self, Limits};
-use sixpin_core::mode::Mode;
-use sixpin_core::name::{
-    ClaimNumber, Incarnation, Label, Lockspace, OperationNumber, ResourceId, ResourceName, SessionId, Version,
-};
-use sixpin_core::resource::Resource;
+use sixpin_core::broker::api::{ClientInfo, Input, LiveClaim, OpenRequest, Request, ResumeRequest, SessionRef};
+use sixpin_core::limits::Limits;
+use sixpin_core::name::{ClaimNumber, OperationNumber};
 use sixpin_core::standing::History;
-
-const HOLDER: u64 = 1;
-const WAITER: u64 = 2;
-
-struct World {
-    broker: Broker,
-    ms: u64,
-    stored: BTreeMap<Key, Slot>,
-    version: u64,
-    effects: Vec<Effect>,
-    /// The next batch is applied, and nobody says so.
-    doubt: bool,
-    /// The store takes no batch.
-    away: bool,
-    /// Answers of the store that were kept back, while it gives none.
-    kept_back: Option<Vec<Input>>,
-    /// What was said, to whom.
-    said: Vec<(u64, String)>,
-    sessions: BTreeMap<u64, (SessionId, Secret)>,
-}
-
-impl World {
-    /// A broker with a session on each of two streams; the first one holds the resource.
-    fn new() -> Self {
-        let mut world = Self {
-            broker: Broker::new(config()),
-            ms: 1_000,
-            stored: BTreeMap::new(),
-            version: 1,
-            effects: Vec::new(),
-            doubt: false,
-            away: false,
-            kept_back: None,
-            said: Vec::new(),
-            sessions: BTreeMap::new(),
-        };
-        world.tick();
-        for connection in [HOLDER, WAITER] {
-            world.send(
-                connection,
-                SessionRef::Attached,
-                Request::Open(OpenRequest { attach: true, ..Default::default() }),
-            );
-        }
-        world.settle();
-        world.ask(HOLDER, lock(1, None));
-        world.settle();
-        world.said.clear();
-        world
-    }
-
-    fn now(&self) -> Now {
-        let time = Duration::from_millis(self.ms);
-        Now { mono: time, boot: time, wall_ms: 1_700_000_000_000 + self.ms }
-    }
-
-    fn send(&mut self, connection: u64, session: SessionRef, request: Request) {
-        let from = ReplyTo { connection: ConnectionId(connection), request: 1 };
-        self.broker.handle(self.now(), Input::Request { from, session, request }, &mut self.effects);
-    }
-
-    /// On the session's stream.
-    fn ask(&mut self, connection: u64, request: Request) {
-        self.send(connection, SessionRef::Attached, request);
-    }
-
-    /// In a call for the session of the waiter.
-    fn call(&mut self, call: u64, request: Request) {
-        let (session, secret) = self.sessions[&WAITER];
-        self.send(call, SessionRef::Named(session, secret), request);
-    }
-
-    fn cut(&mut self, call: u64) {
-        let input = Input::Disconnected { connection: ConnectionId(call) };
-        self.broker.handle(self.now(), input, &mut self.effects);
-    }
-
-    fn tick(&mut self) {
-        self.broker.tick(self.now(), &mut self.effects);
-        self.settle();
-    }
-
-    fn wait(&mut self, ms: u64) {
-        self.ms += ms;
-        self.tick();
-    }
-
-    fn settle(&mut self) {
-        loop {
-            self.broker.flush(self.now(), &mut self.effects);
-            if self.effects.is_empty() {
-                return;
-            }
-            self.settle_once();
-        }
-    }
-
-    /// Carries out what the broker wants by now.
-    fn settle_once(&mut self) {
-        for effect in std::mem::take(&mut self.effects) {
-            match (self.carry_out(effect), &mut self.kept_back) {
-                (Some(input), Some(kept)) => kept.push(input),
-                (Some(input), None) => self.broker.handle(self.now(), input, &mut self.effects),
-                (None, _) => {}
-            }
-        }
-    }
-
-    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
-        match effect {
-            Effect::Commit { guard, writes } if self.away => {
-                let outcomes = vec![WriteOutcome::Unavailable("away".into()); writes.len()];
-                Some(Input::Committed { lane: guard.lane, outcomes })
-            }
-            Effect::Commit { guard, writes } => {
-                self.version += 1;
-                let mut outcomes: Vec<WriteOutcome> = writes.into_iter().map(|write| self.write(write)).collect();
-                if std::mem::take(&mut self.doubt) {
-                    outcomes.fill(WriteOutcome::Unknown("no answer".into()));
-                }
-                Some(Input::Committed { lane: guard.lane, outcomes })
-            }
-            Effect::Advance { guard } => Some(Input::Advanced { guard, result: Ok(()) }),
-            Effect::Read { keys } => {
-                let slots = keys.iter().map(|key| self.stored.get(key).cloned().unwrap_or_default()).collect();
-                Some(Input::Slots { keys, result: Ok(slots) })
-            }
-            Effect::Beat(beat) => Some(Input::Beaten { number: beat.number, result: Ok(Version(1)) }),
-            Effect::Pulses => Some(Input::Pulses { result: Ok(Vec::new()) }),
-            Effect::Reply { to, reply } => {
-                match &reply {
-                    Reply::Opened { session, secret } => {
-                        self.sessions.insert(to.connection.0, (*session, *secret));
-                    }
-                    Reply::Done(done) => self.said.push((to.connection.0, word(done.status))),
-                    Reply::Resumed { claims, .. } => {
-                        let done = claims.iter().filter_map(|state| state.done.as_ref()).map(|done| word(done.status));
-                        self.said.push((to.connection.0, format!("Resumed {}", done.collect::<Vec<_>>().join(" "))));
-                    }
-                    Reply::Cancelled { result, .. } => self.said.push((to.connection.0, format!("{result:?}"))),
-                    Reply::UnlockedAll { released } => {
-                        self.said.push((to.connection.0, format!("{released} released")));
-                    }
-                    _ => {}
-                }
-                None
-            }
-            Effect::Event { connection, event } => {
-                match event {
-                    Event::Done(done) => self.said.push((connection.0, word(done.status))),
-                    Event::Lost { reason, .. } => self.said.push((connection.0, format!("{reason:?}"))),
-                    _ => {}
-                }
-                None
-            }
-            _ => None,
-        }
-    }
-
-    fn write(&mut self, write: Write) -> WriteOutcome {
-        let known = self.stored.entry(write.key).or_default();
-        if known.version != write.expected {
-            return WriteOutcome::Conflict(known.clone());
-        }
-        let version = Version(self.version);
-        *known = match write.change {
-            Change::Put(bytes) => Slot { version, bytes: Some(bytes) },
-            Change::Delete => Slot::default(),
-            Change::Compare => known.clone(),
-        };
-        WriteOutcome::Committed(if known.version.is_absent() { version } else { known.version })
-    }
-
-    /// The store answers again, also what it was asked before.
-    fn answers(&mut self) {
-        for input in self.kept_back.take().unwrap_or_default() {
-            self.broker.handle(self.now(), input, &mut self.effects);
-        }
-        self.settle();
-    }
-
-    /// How many claims a session has on the resource, as it is stored.
-    fn stored_claims(&self, connection: u64) -> usize {
-        let Some(slot) = self.stored.get(&Key::Resource(resource())) else { return 0 };
-        let Some(bytes) = &slot.bytes else { return 0 };
-        let stored = Resource::decode(bytes, slot.version).expect("the broker wrote it");
-        stored.claims_of(self.sessions[&connection].0).count()
-    }
-
-    fn said(&mut self) -> Vec<(u64, String)> {
-        std::mem::take(&mut self.said)
-    }
-}
-
-fn word(status: DoneStatus) -> String {
-    match status {
-        DoneStatus::Is(status) => format!("{status:?}"),
-        other => format!("{other:?}"),
-    }
-}
-
-fn resource() -> ResourceId {
-    ResourceId { lockspace: Lockspace::default(), name: ResourceName::new("r").expect("a good name") }
-}
-
-fn lock(claim: u64, wait_ms: Option<u64>) -> Request {
-    let lock = LockRequest {
-        claim: ClaimNumber(claim),
-        operation: OperationNumber(1),
-        resource: resource(),
-        mode: Mode::EX,
-        options: Options::empty(),
-        conversion_deadlock: None,
-        wait: wait_ms.map(Duration::from_millis),
-        blocking: false,
-        owner: Label::default(),
-        label: Label::default(),
-        orphan: false,
-    };
-    Request::Lock { lock, until_done: false }
-}
-
-/// As a call without a stream asks.
-fn lock_call(claim: u64, wait_ms: Option<u64>) -> Request {
-    let Request::Lock { lock, .. } = lock(claim, wait_ms) else { unreachable!("it is a lock") };
-    Request::Lock { lock, until_done: true }
-}
-
-fn unlock(claim: u64) -> Request {
-    Request::Unlock(UnlockRequest {
-        claim: ClaimNumber(claim),
-        operation: OperationNumber(2),
-        options: Options::empty(),
-        value: None,
-        force: true,
-    })
-}
-
-fn config() -> BrokerConfig {
-    BrokerConfig {
-        incarnation: Incarnation(7),
-        info: BrokerInfo::default(),
-        broker_ttl: limits::BROKER_TTL_DEFAULT,
-        session_ttl: limits::SESSION_TTL_LIMIT_DEFAULT,
-        session_ttl_max: limits::SESSION_TTL_LIMIT_DEFAULT,
-        limits: Limits::default(),
-        lanes: 1,
-        lockspaces: BTreeMap::new(),
-        profile: Profile {
-            name: "test",
-            durability: Durability::Volatile,
-            record_bytes_max: limits::RECORD_BYTES_MAX,
-            batch_writes_max: 1_024,
-            batch_bytes_max: 64 * 1024 * 1024,
-            shared: true,
-            compares: true,
-            markers: false,
-            checks_registration: true,
-            checks_generation: true,
-            commit_timeout: Duration::from_secs(5),
-        },
-        root: Root { secret_key: [1; 32], identity: 1 },
-        store_patience: Duration::from_secs(1),
-        history: History::LASTING,
-        first_start_grace: Some(Duration::ZERO),
-        hold_back: Duration::ZERO,
-        drain_timeout: Duration::from_secs(1),
-    }
-}
+use support::machine::{HOLDER, WAITER, World, lock, lock_call, resource, unlock};
 
 #[test]
 fn a_wait_that_ends_in_doubt_timed_out() {
@@ -358,6 +77,33 @@ fn a_copy_behind_a_release_creates_nothing() {
     let said = world.said();
     assert!(said.contains(&(12, "Gone".to_owned())), "{said:?}");
     assert_eq!(world.stored_claims(WAITER), 0);
+}
+
+/// The first copy is refused while the end of it is on its way.
+fn a_copy_behind_the_end_of_what_was_refused(end: Request) {
+    let mut world = World::with(Limits { queued_per_resource: 0, ..Limits::default() });
+    world.call(10, lock_call(1, None));
+    world.call(11, end);
+    world.settle();
+    let said = world.said();
+    assert!(said.iter().any(|(call, _)| *call == 11), "{said:?}");
+    world.ask(HOLDER, unlock(1));
+    world.settle();
+    world.call(12, lock_call(1, None));
+    world.settle();
+    let said = world.said();
+    assert!(said.contains(&(12, "Gone".to_owned())), "{said:?}");
+    assert_eq!(world.stored_claims(WAITER), 0);
+}
+
+#[test]
+fn a_copy_behind_the_cancel_of_what_was_refused_creates_nothing() {
+    a_copy_behind_the_end_of_what_was_refused(Request::Cancel { claim: ClaimNumber(1), operation: None });
+}
+
+#[test]
+fn a_copy_behind_the_release_of_what_was_refused_creates_nothing() {
+    a_copy_behind_the_end_of_what_was_refused(unlock(1));
 }
 
 #[test]

@@ -222,6 +222,8 @@ pub(super) struct Claim {
     pub(super) forced: bool,
     /// It was granted when nobody could be told, and is given back.
     pub(super) leaving: bool,
+    /// Its client cancelled or released it: should nothing have come of its request, no later copy creates it.
+    pub(super) let_go: bool,
     /// It came with a move, and its resource has not been looked at since.
     pub(super) unread: bool,
 }
@@ -256,6 +258,7 @@ impl Claim {
             pending: None,
             forced: false,
             leaving: false,
+            let_go: false,
             unread: false,
         }
     }

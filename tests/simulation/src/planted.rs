@@ -63,6 +63,7 @@ impl Planted {
                     | BrokerBug::CopyCreatesAgain
                     | BrokerBug::CopyTakenForFirst
                     | BrokerBug::UntoldGrantKept
+                    | BrokerBug::RefusedCopyCreates
             )
         )
     }

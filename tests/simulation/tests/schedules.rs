@@ -185,6 +185,9 @@ fn schedules_meet_what_they_are_for() {
         ("unknown outcomes", tally.unknowns),
         ("kills of brokers", tally.kills),
         ("evictions and drains", tally.endings),
+        ("records deleted by hand", tally.deleted),
+        ("records damaged by hand", tally.damaged),
+        ("requests refused for a limit", tally.refused),
     ] {
         assert!(count > 20, "only {count} {what} in 200 schedules");
     }
