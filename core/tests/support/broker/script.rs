@@ -1,0 +1,267 @@
+//! The language of the broker transcripts.
+//!
+//! Each line says who does what; below stands what brokers and store did and said until nobody had anything to do any
+//! more. Brokers have upper-case names, clients lower-case ones; `admin` is an administrator. `a#1` is claim 1 of
+//! client `a`. A fence is shown as the version of its write and the place in it. A line in parentheses is silent: it only
+//! sets the scene.
+//!
+//! | line | |
+//! |---|---|
+//! | `A starts [lanes=N] [hold_back=T]`, `A stops` | a broker starts; one is killed |
+//! | `a opens A [bound]` | a client opens a session at a broker; it may be bound to its stream |
+//! | `a locks r EX [options] [wait=T]` | a new claim |
+//! | `a converts r PR [options] [deadlock=error\|demote\|wait]` | a conversion |
+//! | `a releases r`, `a cancels r`, `a confirms r` | the claim's end; its wait's end; it stopped using what was taken |
+//! | `a closes`, `a dies`, `a disconnects` | session, client or stream ends |
+//! | `a moves B`, `a returns A` | the session goes to another broker; its stream was cut and it comes back |
+//! | `admin takes r a A [now] [no_wait]`, `admin ends a A`, `admin drains A` | what administrators ask of a broker |
+//! | `store like etcd\|nats\|memory` | the contract of the store, before brokers start |
+//! | `store holds A` | what A writes from now on stays on its way to the store |
+//! | `store passes A` | what A writes from now on goes through again; what is on its way stays there |
+//! | `store takes A` | what is on its way arrives, and the answers are on theirs |
+//! | `store answers A` | the answers arrive; nothing is held any more |
+//! | `store loses A` | A hears nothing of what is on its way: it cannot know whether that happened |
+//! | `store hears A late` | what A sent, and of which it heard nothing, arrives after all |
+//! | `store loses_sight A`, `store sees A` | the network between them is cut; it is whole again |
+//! | `store forgets` | everything that was stored is gone |
+//! | `wait 10s` | time passes |
+//! | `show r`, `show a` | a record as it is stored; a session's mark |
+//!
+//! `claim=N` names one of several claims on a resource. Options are those of the transcripts of the lock machine.
+//!
+//! All sessions have a TTL of 10 s, which makes 10.4 s with tolerance, and clients that live say so every 3 s. A broker's
+//! own TTL is 6 s, or 6.24 s. Not shown, because it goes on all the time: beats and what is read of others' beats,
+//! keepalives, watches, the pages of a sweep, and reads that bring nothing new.
+
+use std::time::Duration;
+
+use sixpin_core::backend::Key;
+use sixpin_core::broker::api::{AdminRequest, ConvertRequest, LockRequest, Request, UnlockRequest};
+use sixpin_core::command::Options;
+use sixpin_core::name::{ClaimNumber, Lockspace, ResourceId, ResourceName};
+
+use super::store::{Like, Store};
+use super::world::{ADMIN, World};
+use crate::arguments::{Arguments, Failure};
+
+impl goldenscript::Runner for World {
+    type Command = goldenscript::Command;
+
+    fn run(&mut self, command: &goldenscript::Command, _: &goldenscript::Context) -> Result<String, Failure> {
+        let mut arguments = Arguments::new(command);
+        match command.name.as_str() {
+            "wait" => self.wait(time(&arguments.next()?)?),
+            "show" => self.show(&arguments.next()?)?,
+            "store" => self.at_the_store(&mut arguments)?,
+            ADMIN => self.administer(&mut arguments)?,
+            name if name.starts_with(char::is_uppercase) => self.broker(name, &mut arguments)?,
+            name => self.client(name, &mut arguments)?,
+        }
+        arguments.finish()?;
+        self.settle();
+        Ok(self.take_output())
+    }
+}
+
+/// Lines.
+impl World {
+    fn broker(&mut self, name: &str, arguments: &mut Arguments) -> Result<(), Failure> {
+        match arguments.next()?.as_str() {
+            "starts" => {
+                let hold_back = arguments.text("hold_back").map(|text| time(&text)).transpose()?.unwrap_or_default();
+                let lanes = arguments.number("lanes")?.unwrap_or(1) as u16;
+                self.start(name, lanes, hold_back);
+            }
+            "stops" => self.stop(name),
+            other => return Err(format!("brokers do not do this: {other}").into()),
+        }
+        Ok(())
+    }
+
+    fn client(&mut self, name: &str, arguments: &mut Arguments) -> Result<(), Failure> {
+        match arguments.next()?.as_str() {
+            "opens" => {
+                let broker = self.known_broker(arguments)?;
+                self.open(name, &broker, arguments.word("bound"));
+            }
+            "moves" => {
+                let broker = self.known_broker(arguments)?;
+                self.resume(name, &broker, self.clients[name].move_number + 1);
+            }
+            "returns" => {
+                let broker = self.known_broker(arguments)?;
+                self.resume(name, &broker, self.clients[name].move_number);
+            }
+            "disconnects" => self.disconnect(name),
+            "dies" => self.die(name),
+            what => {
+                let request = self.request(name, what, arguments)?;
+                self.ask(name, request);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a client asks on its stream.
+    fn request(&mut self, name: &str, what: &str, arguments: &mut Arguments) -> Result<Request, Failure> {
+        if what == "closes" {
+            return Ok(Request::Close);
+        }
+        let resource = resource(&arguments.next()?)?;
+        if what == "locks" {
+            return self.lock(name, resource, arguments);
+        }
+        let claim = self.claim_on(name, &resource, arguments)?;
+        let client = self.clients.get_mut(name).ok_or("no such client")?;
+        Ok(match what {
+            "converts" => return self.convert(name, claim, arguments),
+            "releases" => {
+                let operation = client.next_operation(claim, false);
+                let force = arguments.word("force");
+                let (options, value) = arguments.options();
+                Request::Unlock(UnlockRequest { claim, operation, options, value, force })
+            }
+            "cancels" => Request::Cancel { claim, operation: client.waiting(claim) },
+            "confirms" => {
+                client.confirm(claim);
+                Request::ConfirmLost { claims: vec![claim] }
+            }
+            other => return Err(format!("clients do not do this: {other}").into()),
+        })
+    }
+
+    fn lock(&mut self, name: &str, resource: ResourceId, arguments: &mut Arguments) -> Result<Request, Failure> {
+        let client = self.clients.get_mut(name).ok_or("no such client")?;
+        let (claim, operation) = client.new_claim(resource.clone());
+        let mode = arguments.mode()?;
+        let wait = arguments.text("wait").map(|text| time(&text)).transpose()?;
+        let (options, _) = arguments.options();
+        let lock = LockRequest {
+            claim,
+            operation,
+            resource,
+            mode,
+            wait: wait.or(options.contains(Options::TRY).then_some(Duration::ZERO)),
+            options,
+            conversion_deadlock: None,
+            blocking: true,
+            owner: arguments.label("owner")?.unwrap_or_default(),
+            label: arguments.label("label")?.unwrap_or_default(),
+            orphan: arguments.word("orphan"),
+        };
+        Ok(Request::Lock { lock, until_done: false })
+    }
+
+    fn convert(&mut self, name: &str, claim: ClaimNumber, arguments: &mut Arguments) -> Result<Request, Failure> {
+        let client = self.clients.get_mut(name).ok_or("no such client")?;
+        let operation = client.next_operation(claim, true);
+        let mode = arguments.mode()?;
+        let conversion_deadlock = arguments.deadlock()?;
+        let wait = arguments.text("wait").map(|text| time(&text)).transpose()?;
+        let (options, value) = arguments.options();
+        let convert = ConvertRequest {
+            claim,
+            operation,
+            mode,
+            wait: wait.or(options.contains(Options::TRY).then_some(Duration::ZERO)),
+            options,
+            conversion_deadlock,
+            blocking: None,
+            value,
+        };
+        Ok(Request::Convert { convert, until_done: false })
+    }
+
+    fn administer(&mut self, arguments: &mut Arguments) -> Result<(), Failure> {
+        let what = arguments.next()?;
+        let (now, no_wait) = (arguments.word("now"), arguments.word("no_wait"));
+        let request = match what.as_str() {
+            "takes" => {
+                let resource = resource(&arguments.next()?)?;
+                let session = self.session(&arguments.next()?)?;
+                AdminRequest::ForceUnlock { resource, session, claim: None, now, no_wait }
+            }
+            "ends" => AdminRequest::ExpireSession { session: self.session(&arguments.next()?)?, now, no_wait },
+            "drains" => AdminRequest::Drain { timeout: Duration::from_secs(30) },
+            other => return Err(format!("administrators do not do this: {other}").into()),
+        };
+        let broker = self.known_broker(arguments)?;
+        self.admin_asks(&broker, request);
+        Ok(())
+    }
+
+    fn at_the_store(&mut self, arguments: &mut Arguments) -> Result<(), Failure> {
+        let what = arguments.next()?;
+        match what.as_str() {
+            "like" => self.store = Store::new(like(&arguments.next()?)?),
+            "forgets" => self.forget_everything(),
+            _ => {
+                let broker = self.known_broker(arguments)?;
+                match what.as_str() {
+                    "holds" => self.hold(&broker, true),
+                    "passes" => self.hold(&broker, false),
+                    "takes" => self.take(&broker),
+                    "answers" => self.answer(&broker),
+                    "loses" => self.lose(&broker),
+                    "hears" if arguments.word("late") => self.arrive_late(&broker),
+                    "loses_sight" => self.cut_off(&broker, true),
+                    "sees" => self.cut_off(&broker, false),
+                    other => return Err(format!("stores do not do this: {other}").into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, name: &str) -> Result<(), Failure> {
+        let key = match self.session(name) {
+            Ok(session) => Key::Session(session),
+            Err(_) => Key::Resource(resource(name)?),
+        };
+        let words = self.names.slot(&key, &self.store.slot(&key));
+        self.say(&words);
+        Ok(())
+    }
+}
+
+/// What lines name.
+impl World {
+    fn known_broker(&self, arguments: &mut Arguments) -> Result<String, Failure> {
+        let name = arguments.name()?;
+        if self.is_broker(&name) { Ok(name) } else { Err(format!("no broker {name}").into()) }
+    }
+
+    fn session(&self, client: &str) -> Result<sixpin_core::name::SessionId, Failure> {
+        let session = self.clients.get(client).and_then(|client| client.session);
+        Ok(session.ok_or_else(|| format!("{client} has no session"))?.0)
+    }
+
+    /// The newest claim of a client on a resource, or the one that is named.
+    fn claim_on(&self, name: &str, resource: &ResourceId, arguments: &mut Arguments) -> Result<ClaimNumber, Failure> {
+        if let Some(number) = arguments.number("claim")? {
+            return Ok(ClaimNumber(number));
+        }
+        let client = self.clients.get(name).ok_or("no such client")?;
+        let newest = client.claims.iter().rev().find(|(_, claim)| claim.resource == *resource);
+        Ok(*newest.ok_or_else(|| format!("{name} has no claim on {resource}"))?.0)
+    }
+}
+
+fn resource(name: &str) -> Result<ResourceId, Failure> {
+    Ok(ResourceId { lockspace: Lockspace::default(), name: ResourceName::new(name)? })
+}
+
+fn like(name: &str) -> Result<Like, Failure> {
+    match name {
+        "etcd" => Ok(Like::Etcd),
+        "nats" => Ok(Like::Nats),
+        "memory" => Ok(Like::Memory),
+        other => Err(format!("no contract {other}").into()),
+    }
+}
+
+/// `10s` or `10.4s`.
+fn time(text: &str) -> Result<Duration, Failure> {
+    let seconds = text.strip_suffix('s').ok_or("a time looks like 10s")?;
+    Ok(Duration::try_from_secs_f64(seconds.parse()?)?)
+}
