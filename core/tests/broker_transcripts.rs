@@ -14,14 +14,30 @@ use std::path::Path;
 
 use broker::World;
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 #[test]
 fn every_transcript_tells_what_brokers_do() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broker_transcripts");
+    let folder = root().join("tests/broker_transcripts");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty());
     for file in files {
         println!("{}", file.display());
         goldenscript::run(&mut World::default(), file).unwrap();
+    }
+}
+
+#[test]
+fn the_machine_names_transcripts_that_exist() {
+    let essay = std::fs::read_to_string(root().join("src/broker/mod.rs")).unwrap();
+    let is_transcript =
+        |name: &&str| name.starts_with('b') && name[1..].starts_with(|next: char| next.is_ascii_digit());
+    let named: Vec<&str> = essay.split('`').filter(is_transcript).collect();
+    assert!(!named.is_empty());
+    for name in named {
+        assert!(root().join("tests/broker_transcripts").join(name).exists(), "no transcript {name}");
     }
 }

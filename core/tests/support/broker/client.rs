@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sixpin_core::broker::api::{
-    ClaimState, ClientInfo, ConnectionId, Done, DoneStatus, Event, LiveClaim, Reply, ResumeRequest, Secret,
+    ClaimState, ClientInfo, ConnectionId, Done, DoneStatus, Event, LiveClaim, Reply, Request, ResumeRequest, Secret,
 };
 use sixpin_core::name::{ClaimNumber, OperationNumber, ResourceId, SessionId};
 
@@ -18,6 +18,10 @@ pub struct Client {
     pub broker: String,
     /// Its stream to that broker; absent after a cut.
     pub stream: Option<ConnectionId>,
+    /// Its calls that are not answered, oldest first, if it asks by calls and has no stream.
+    pub calls: Option<Vec<ConnectionId>>,
+    /// What it asked last.
+    pub last: Option<Request>,
     pub session: Option<(SessionId, Secret)>,
     pub move_number: u32,
     /// When it says next that it lives; absent: it is dead.
@@ -42,10 +46,12 @@ pub struct Claim {
 }
 
 impl Client {
-    pub fn new(broker: String, stream: ConnectionId, now: Duration) -> Self {
+    pub fn new(broker: String, now: Duration) -> Self {
         Self {
             broker,
-            stream: Some(stream),
+            stream: None,
+            calls: None,
+            last: None,
             session: None,
             move_number: 0,
             keepalive_at: Some(now + KEEPALIVE),
@@ -100,8 +106,18 @@ impl Client {
             claims: self.claims.iter().map(|(number, claim)| claim.live(*number)).collect(),
             void,
             client: ClientInfo::default(),
-            attach: true,
+            attach: self.calls.is_none(),
         }
+    }
+
+    /// Does it still listen there?
+    pub fn listens_to(&self, connection: ConnectionId) -> bool {
+        self.stream == Some(connection) || self.calls.iter().flatten().any(|call| *call == connection)
+    }
+
+    /// It can ask something now.
+    pub fn is_connected(&self) -> bool {
+        self.stream.is_some() || self.calls.is_some()
     }
 
     pub fn hear_reply(&mut self, reply: &Reply) {

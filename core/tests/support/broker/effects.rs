@@ -135,6 +135,7 @@ impl World {
         }
         if let Some(client) = self.clients.get_mut(&who).filter(|_| current) {
             client.hear_reply(reply);
+            client.calls.iter_mut().for_each(|calls| calls.retain(|call| *call != to.connection));
             if matches!(reply, Reply::Error(_)) && to.request == RESUME {
                 client.stream = None;
             }
@@ -144,12 +145,12 @@ impl World {
     /// Who is at the other end of a stream, and whether that one still listens.
     fn party(&self, connection: ConnectionId) -> (String, bool) {
         let who = self.connections[&connection].clone();
-        let current = who == ADMIN || self.clients[&who].stream == Some(connection);
+        let current = who == ADMIN || self.clients[&who].listens_to(connection);
         (who, current)
     }
 
     fn tell(&mut self, name: &str, who: &str, current: bool, words: &str) {
-        let old = if current { "" } else { " (on a stream that it left)" };
+        let old = if current { "" } else { " (on a line that it left)" };
         self.say(&format!("{name} tells {who}{old}: {words}"));
     }
 

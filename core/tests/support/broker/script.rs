@@ -8,10 +8,11 @@
 //! | line | |
 //! |---|---|
 //! | `A starts [lanes=N] [hold_back=T]`, `A stops` | a broker starts; one is killed |
-//! | `a opens A [bound]` | a client opens a session at a broker; it may be bound to its stream |
+//! | `a opens A [bound] [calls]` | a client opens a session at a broker; it may be bound to its stream, or have none and ask by calls |
 //! | `a locks r EX [options] [wait=T]` | a new claim |
 //! | `a converts r PR [options] [deadlock=error\|demote\|wait]` | a conversion |
 //! | `a releases r`, `a cancels r`, `a confirms r` | the claim's end; its wait's end; it stopped using what was taken |
+//! | `a repeats`, `a hangs_up` | a copy of what it asked last is sent; the oldest call that waits is given up |
 //! | `a closes`, `a dies`, `a disconnects` | session, client or stream ends |
 //! | `a moves B`, `a returns A` | the session goes to another broker; its stream was cut and it comes back |
 //! | `admin takes r a A [now] [no_wait]`, `admin ends a A`, `admin drains A` | what administrators ask of a broker |
@@ -82,7 +83,8 @@ impl World {
         match arguments.next()?.as_str() {
             "opens" => {
                 let broker = self.known_broker(arguments)?;
-                self.open(name, &broker, arguments.word("bound"));
+                let (bound, calls) = (arguments.word("bound"), arguments.word("calls"));
+                self.open(name, &broker, bound, calls);
             }
             "moves" => {
                 let broker = self.known_broker(arguments)?;
@@ -94,8 +96,14 @@ impl World {
             }
             "disconnects" => self.disconnect(name),
             "dies" => self.die(name),
+            "hangs_up" => self.hang_up(name),
+            "repeats" => {
+                let last = self.clients[name].last.clone().ok_or("it asked nothing yet")?;
+                self.ask(name, last);
+            }
             what => {
                 let request = self.request(name, what, arguments)?;
+                self.clients.get_mut(name).unwrap().last = Some(request.clone());
                 self.ask(name, request);
             }
         }
@@ -132,6 +140,7 @@ impl World {
 
     fn lock(&mut self, name: &str, resource: ResourceId, arguments: &mut Arguments) -> Result<Request, Failure> {
         let client = self.clients.get_mut(name).ok_or("no such client")?;
+        let until_done = client.calls.is_some();
         let (claim, operation) = client.new_claim(resource.clone());
         let mode = arguments.mode()?;
         let wait = arguments.text("wait").map(|text| time(&text)).transpose()?;
@@ -149,11 +158,12 @@ impl World {
             label: arguments.label("label")?.unwrap_or_default(),
             orphan: arguments.word("orphan"),
         };
-        Ok(Request::Lock { lock, until_done: false })
+        Ok(Request::Lock { lock, until_done })
     }
 
     fn convert(&mut self, name: &str, claim: ClaimNumber, arguments: &mut Arguments) -> Result<Request, Failure> {
         let client = self.clients.get_mut(name).ok_or("no such client")?;
+        let until_done = client.calls.is_some();
         let operation = client.next_operation(claim, true);
         let mode = arguments.mode()?;
         let conversion_deadlock = arguments.deadlock()?;
@@ -169,7 +179,7 @@ impl World {
             blocking: None,
             value,
         };
-        Ok(Request::Convert { convert, until_done: false })
+        Ok(Request::Convert { convert, until_done })
     }
 
     fn administer(&mut self, arguments: &mut Arguments) -> Result<(), Failure> {

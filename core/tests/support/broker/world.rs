@@ -135,6 +135,7 @@ impl World {
         station.late.extend(unheard);
         for client in self.clients.values_mut().filter(|client| client.broker == name) {
             client.stream = None;
+            client.calls.iter_mut().for_each(Vec::clear);
         }
     }
 
@@ -221,7 +222,7 @@ impl World {
         for name in names {
             let client = self.clients.get_mut(&name).unwrap();
             client.keepalive_at = Some(now + KEEPALIVE);
-            if client.stream.is_some() && client.session.is_some() {
+            if client.is_connected() && client.session.is_some() {
                 let move_number = client.move_number;
                 self.ask(&name, Request::KeepAlive { move_number });
             }
@@ -231,29 +232,52 @@ impl World {
 
 /// Clients and administrators.
 impl World {
-    pub fn open(&mut self, name: &str, broker: &str, bound: bool) {
-        let stream = self.connect(name);
-        self.clients.insert(name.into(), Client::new(broker.into(), stream, self.now));
-        self.ask(name, Request::Open(OpenRequest { attach: true, bound, ..OpenRequest::default() }));
+    /// Opens a session, on a stream or by a call.
+    pub fn open(&mut self, name: &str, broker: &str, bound: bool, calls: bool) {
+        let mut client = Client::new(broker.into(), self.now);
+        if calls {
+            client.calls = Some(Vec::new());
+        } else {
+            client.stream = Some(self.connect(name));
+        }
+        self.clients.insert(name.into(), client);
+        self.ask(name, Request::Open(OpenRequest { attach: !calls, bound, ..OpenRequest::default() }));
     }
 
-    /// Asks on the client's stream.
+    /// Asks on the client's stream, or in a call.
     pub fn ask(&mut self, name: &str, request: Request) {
-        let client = &self.clients[name];
-        let (connection, broker) = (client.stream.expect("the client has no stream"), client.broker.clone());
+        let call = self.clients[name].calls.is_some().then(|| self.connect(name));
+        let client = self.clients.get_mut(name).unwrap();
+        let session = match (call, client.session) {
+            (Some(_), Some((session, secret))) => SessionRef::Named(session, secret),
+            _ => SessionRef::Attached,
+        };
+        client.calls.iter_mut().for_each(|calls| calls.extend(call));
+        let connection = call.or(client.stream).expect("the client has no stream");
         let number = if matches!(request, Request::Resume(_)) { RESUME } else { 1 };
         let from = ReplyTo { connection, request: number };
-        self.input(&broker, Input::Request { from, session: SessionRef::Attached, request });
+        let broker = client.broker.clone();
+        self.input(&broker, Input::Request { from, session, request });
     }
 
-    /// Resumes on a new stream, at this broker or another.
+    /// Resumes at this broker or another, on a new stream or by a call.
     pub fn resume(&mut self, name: &str, broker: &str, move_number: u32) {
-        let stream = self.connect(name);
+        if self.clients[name].calls.is_none() {
+            let stream = self.connect(name);
+            self.clients.get_mut(name).unwrap().stream = Some(stream);
+        }
         let client = self.clients.get_mut(name).unwrap();
-        client.stream = Some(stream);
         client.broker = broker.into();
         let resume = client.resume(move_number);
         self.ask(name, Request::Resume(resume));
+    }
+
+    /// The caller gives up its oldest call.
+    pub fn hang_up(&mut self, name: &str) {
+        let client = self.clients.get_mut(name).unwrap();
+        let connection = client.calls.as_mut().expect("the client does not call").remove(0);
+        let broker = client.broker.clone();
+        self.input(&broker, Input::Disconnected { connection });
     }
 
     /// The stream is cut, and both ends notice.
