@@ -2,6 +2,10 @@
 //!
 //! Each file in `broker_transcripts/` is one thing that happens to brokers, told step by step. A line that differs fails
 //! the test. The language is described in `support/broker/script.rs`; it needs no Rust to be read.
+//!
+//! With `UPDATE_GOLDENFILES=1` in the environment the test writes what was done and said below the lines of each file,
+//! instead of comparing it. Whoever does that reads the difference: each line has to follow from the rules of
+//! docs/liveness.md.
 
 // Each test uses its part of what is shared.
 #[allow(dead_code, unreachable_pub, clippy::unwrap_used)]

@@ -79,7 +79,7 @@ impl World {
                 return Some(Input::ForgetDone { target, outcome });
             }
             Effect::Pulses => return Some(Input::Pulses { result: reached.map(|()| self.store.pulses()) }),
-            Effect::Trust(_) => {}
+            Effect::Trust(history) => self.station(name).trusted = history,
             Effect::Log(line) => self.log(name, &line),
             Effect::Over(ending) => self.over(name, &ending),
         }

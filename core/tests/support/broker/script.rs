@@ -16,7 +16,7 @@
 //! | `a closes`, `a dies`, `a disconnects` | session, client or stream ends |
 //! | `a moves B`, `a returns A` | the session goes to another broker; its stream was cut and it comes back |
 //! | `admin takes r a A [now] [no_wait]`, `admin ends a A`, `admin drains A` | what administrators ask of a broker |
-//! | `store like etcd\|nats\|memory` | the contract of the store, before brokers start |
+//! | `store like etcd\|redis\|nats\|memory` | the contract of the store, before brokers start |
 //! | `store holds A` | what A writes from now on stays on its way to the store |
 //! | `store passes A` | what A writes from now on goes through again; what is on its way stays there |
 //! | `store takes A` | what is on its way arrives, and the answers are on theirs |
@@ -25,6 +25,7 @@
 //! | `store hears A late` | what A sent, and of which it heard nothing, arrives after all |
 //! | `store loses_sight A`, `store sees A` | the network between them is cut; it is whole again |
 //! | `store forgets` | everything that was stored is gone |
+//! | `store copies`, `store fails_over` | its replica has everything by now; the replica takes over, without what came later |
 //! | `wait 10s` | time passes |
 //! | `show r`, `show a` | a record as it is stored; a session's mark |
 //!
@@ -205,6 +206,8 @@ impl World {
         match what.as_str() {
             "like" => self.store = Store::new(like(&arguments.next()?)?),
             "forgets" => self.forget_everything(),
+            "copies" => self.store.copy_to_replica(),
+            "fails_over" => self.fail_over(),
             _ => {
                 let broker = self.known_broker(arguments)?;
                 match what.as_str() {
@@ -266,6 +269,7 @@ fn like(name: &str) -> Result<Like, Failure> {
         "etcd" => Ok(Like::Etcd),
         "nats" => Ok(Like::Nats),
         "memory" => Ok(Like::Memory),
+        "redis" => Ok(Like::Redis),
         other => Err(format!("no contract {other}").into()),
     }
 }

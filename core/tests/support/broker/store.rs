@@ -12,7 +12,7 @@ use sixpin_core::backend::{
 };
 use sixpin_core::limits;
 use sixpin_core::name::{Incarnation, Version};
-use sixpin_core::standing::Standing;
+use sixpin_core::standing::{History, Standing};
 
 /// Whose contract the store keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Like {
     Nats,
     /// As etcd, for one broker alone.
     Memory,
+    /// As etcd, but a replica takes over that may lack the last writes.
+    Redis,
 }
 
 /// Everything that is stored.
@@ -31,11 +33,24 @@ pub struct Store {
     pub like: Like,
     root: u64,
     version: u64,
+    data: Data,
+    /// What the replica has.
+    replica: Data,
+    history: History,
+    /// What each broker was told of: the backend in its process remembers that, not the store.
+    acknowledged: BTreeMap<Incarnation, BTreeMap<Key, Version>>,
+}
+
+/// What one copy holds.
+#[derive(Debug, Clone, Default)]
+struct Data {
     slots: BTreeMap<Key, Slot>,
+    /// When something was deleted without leaving a marker.
+    deleted: BTreeMap<Key, Version>,
     registrations: BTreeMap<Incarnation, Registration>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Registration {
     pulse: Pulse,
     lanes: BTreeMap<Lane, Generation>,
@@ -43,12 +58,37 @@ struct Registration {
 
 impl Store {
     pub fn new(like: Like) -> Self {
-        Self { like, root: 1, version: 0, slots: BTreeMap::new(), registrations: BTreeMap::new() }
+        Self {
+            like,
+            root: 1,
+            version: 0,
+            data: Data::default(),
+            replica: Data::default(),
+            history: if like == Like::Redis { History(1) } else { History::LASTING },
+            acknowledged: BTreeMap::new(),
+        }
     }
 
     /// Everything is gone, and the next root record is another one. Versions go on higher, as from a clock.
     pub fn forget_everything(&mut self) {
         *self = Self { root: self.root + 1, version: self.version + 100, ..Self::new(self.like) };
+    }
+
+    /// The replica has everything now. What is written from now on reaches it too late.
+    pub fn copy_to_replica(&mut self) {
+        self.replica = self.data.clone();
+    }
+
+    /// The replica takes over with what it has. Versions go on higher, as from a clock.
+    pub fn fail_over(&mut self) {
+        self.data = self.replica.clone();
+        self.history = History(self.history.0 + 1);
+        self.version += 100;
+    }
+
+    /// Which history answers.
+    pub fn history(&self) -> History {
+        self.history
     }
 
     pub fn root(&self) -> Root {
@@ -73,7 +113,7 @@ impl Store {
     }
 
     pub fn slot(&self, key: &Key) -> Slot {
-        self.slots.get(key).cloned().unwrap_or_default()
+        self.data.slots.get(key).cloned().unwrap_or_default()
     }
 
     pub fn commit(&mut self, guard: Guard, writes: &[Write]) -> Vec<WriteOutcome> {
@@ -84,6 +124,12 @@ impl Store {
         let outcomes: Vec<WriteOutcome> = writes.iter().map(|write| self.write(write, next)).collect();
         if outcomes.contains(&WriteOutcome::Committed(next)) {
             self.version = next.0;
+        }
+        for (write, outcome) in writes.iter().zip(&outcomes) {
+            if matches!(outcome, WriteOutcome::Committed(_)) {
+                let place = self.place(&write.key);
+                self.acknowledged.entry(guard.broker).or_default().insert(write.key.clone(), place);
+            }
         }
         outcomes
     }
@@ -112,20 +158,32 @@ impl Store {
             Change::Compare => return WriteOutcome::Committed(known.version),
             Change::Delete if nothing_to_delete => return WriteOutcome::Committed(known.version),
             Change::Put(bytes) => {
-                self.slots.insert(write.key.clone(), Slot { version: next, bytes: Some(bytes.clone()) });
+                self.data.slots.insert(write.key.clone(), Slot { version: next, bytes: Some(bytes.clone()) });
             }
             Change::Delete if self.like == Like::Nats => {
-                self.slots.insert(write.key.clone(), Slot { version: next, bytes: None });
+                self.data.slots.insert(write.key.clone(), Slot { version: next, bytes: None });
             }
             Change::Delete => {
-                self.slots.remove(&write.key);
+                self.data.slots.remove(&write.key);
+                self.data.deleted.insert(write.key.clone(), next);
             }
         }
         WriteOutcome::Committed(next)
     }
 
+    /// The version of what last happened at a key.
+    fn place(&self, key: &Key) -> Version {
+        let deleted = self.data.deleted.get(key).copied().unwrap_or_default();
+        self.slot(key).version.max(deleted)
+    }
+
+    /// Is everything there that this broker was told of, or something later?
+    fn misses_nothing_of(&self, broker: Incarnation) -> bool {
+        self.acknowledged.get(&broker).into_iter().flatten().all(|(key, version)| self.place(key) >= *version)
+    }
+
     pub fn advance(&mut self, guard: Guard) -> Result<(), StoreError> {
-        let known = self.registrations.get_mut(&guard.broker).filter(|known| !known.pulse.gone);
+        let known = self.data.registrations.get_mut(&guard.broker).filter(|known| !known.pulse.gone);
         let lanes = &mut known.ok_or(StoreError::Evicted)?.lanes;
         let newest = lanes.entry(guard.lane).or_insert(guard.generation);
         *newest = guard.generation.max(*newest);
@@ -135,17 +193,20 @@ impl Store {
     /// All keys of a family that have a record, in one page.
     pub fn list(&self, family: &Family) -> Page {
         let belongs = |key: &Key| matches!(key, Key::Session(_)) == (*family == Family::Sessions);
-        let live = self.slots.iter().filter(|(key, slot)| belongs(key) && slot.bytes.is_some());
+        let live = self.data.slots.iter().filter(|(key, slot)| belongs(key) && slot.bytes.is_some());
         Page { keys: live.map(|(key, slot)| (key.clone(), slot.version)).collect(), next: None }
     }
 
     pub fn beat(&mut self, beat: Beat) -> Result<Version, StoreError> {
-        let known = self.registrations.remove(&beat.broker);
+        if beat.standing.checked == Some(self.history) && !self.misses_nothing_of(beat.broker) {
+            return Err(StoreError::Amnesia("what this broker was told of is not there".into()));
+        }
+        let known = self.data.registrations.remove(&beat.broker);
         let lanes = match known {
             None if beat.number == 0 => BTreeMap::new(),
             None => return Err(StoreError::Evicted),
             Some(known) if known.pulse.gone => {
-                self.registrations.insert(beat.broker, known);
+                self.data.registrations.insert(beat.broker, known);
                 return Err(StoreError::Evicted);
             }
             Some(known) => known.lanes,
@@ -161,12 +222,12 @@ impl Store {
             info: beat.info,
         };
         let version = pulse.version;
-        self.registrations.insert(beat.broker, Registration { pulse, lanes });
+        self.data.registrations.insert(beat.broker, Registration { pulse, lanes });
         Ok(version)
     }
 
     pub fn leave(&mut self, broker: Incarnation) {
-        if let Some(known) = self.registrations.get_mut(&broker).filter(|known| !known.pulse.gone) {
+        if let Some(known) = self.data.registrations.get_mut(&broker).filter(|known| !known.pulse.gone) {
             known.bury();
         }
     }
@@ -175,7 +236,7 @@ impl Store {
         if let Some(refusal) = self.refusal(guard) {
             return refusal;
         }
-        let known = self.registrations.entry(target).or_insert_with(|| Registration::never_seen(target));
+        let known = self.data.registrations.entry(target).or_insert_with(|| Registration::never_seen(target));
         if known.pulse.version != seen {
             return WriteOutcome::Conflict(Slot { version: known.pulse.version, bytes: None });
         }
@@ -187,20 +248,20 @@ impl Store {
         if let Some(refusal) = self.refusal(guard) {
             return refusal;
         }
-        let version = self.registrations.get(&target).map_or(Version::ABSENT, |known| known.pulse.version);
+        let version = self.data.registrations.get(&target).map_or(Version::ABSENT, |known| known.pulse.version);
         if version != seen {
             return WriteOutcome::Conflict(Slot { version, bytes: None });
         }
-        self.registrations.remove(&target);
+        self.data.registrations.remove(&target);
         WriteOutcome::Committed(Version::ABSENT)
     }
 
     pub fn pulses(&self) -> Vec<Pulse> {
-        self.registrations.values().map(|known| known.pulse.clone()).collect()
+        self.data.registrations.values().map(|known| known.pulse.clone()).collect()
     }
 
     fn living(&self, broker: Incarnation) -> Option<&Registration> {
-        self.registrations.get(&broker).filter(|known| !known.pulse.gone)
+        self.data.registrations.get(&broker).filter(|known| !known.pulse.gone)
     }
 }
 

@@ -10,6 +10,14 @@ impl World {
         self.store.forget_everything();
     }
 
+    /// The replica takes over, and every broker notices that another history answers.
+    pub fn fail_over(&mut self) {
+        self.store.fail_over();
+        for station in self.stations.values_mut() {
+            station.inbox.push(Input::History(self.store.history()));
+        }
+    }
+
     pub fn cut_off(&mut self, name: &str, cut_off: bool) {
         self.station(name).cut_off = cut_off;
     }
@@ -66,6 +74,9 @@ impl World {
     /// The store does what it can.
     pub fn commit(&mut self, name: &str, guard: Guard, writes: &[Write]) -> Vec<WriteOutcome> {
         match self.reach(name) {
+            Ok(()) if self.stations[name].trusted != self.store.history() => {
+                vec![WriteOutcome::Unavailable("another history answers".into()); writes.len()]
+            }
             Ok(()) => self.store.commit(guard, writes),
             Err(error) => vec![WriteOutcome::Unavailable(error.to_string()); writes.len()],
         }

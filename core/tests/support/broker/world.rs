@@ -59,6 +59,8 @@ pub struct Station {
     /// Batches of which the broker heard nothing, and that may still arrive.
     pub late: Vec<Batch>,
     pub cut_off: bool,
+    /// The history of the store in which its writes are taken.
+    pub trusted: History,
     /// What it last saw at each key.
     pub seen: BTreeMap<Key, Version>,
     pub watches: BTreeMap<Key, Version>,
@@ -106,13 +108,14 @@ impl World {
             profile: self.store.profile(),
             root: self.store.root(),
             store_patience: Duration::from_secs(1),
-            history: History::LASTING,
+            history: self.store.history(),
             first_start_grace: Some(Duration::ZERO),
             hold_back,
             drain_timeout: Duration::from_secs(30),
         };
         let station = Station {
             root: config.root.identity,
+            trusted: config.history,
             broker: Broker::new(config),
             alive: true,
             inbox: Vec::new(),
