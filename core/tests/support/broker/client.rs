@@ -89,19 +89,17 @@ impl Client {
         self.confirmed.push(number);
     }
 
-    /// A request to resume. With a new move number, requests without an answer are given up.
-    pub fn resume(&mut self, move_number: u32) -> ResumeRequest {
+    /// The next move. Requests without an answer are given up.
+    pub fn resume(&mut self) -> ResumeRequest {
         let (session, secret) = self.session.unwrap();
         let mut void = std::mem::take(&mut self.confirmed);
-        if move_number > self.move_number {
-            void.extend(self.claims.iter().filter(|(_, claim)| !claim.answered).map(|(number, _)| *number));
-            self.claims.retain(|_, claim| claim.answered);
-        }
-        self.move_number = move_number;
+        void.extend(self.claims.iter().filter(|(_, claim)| !claim.answered).map(|(number, _)| *number));
+        self.claims.retain(|_, claim| claim.answered);
+        self.move_number += 1;
         ResumeRequest {
             session,
             secret,
-            move_number,
+            move_number: self.move_number,
             next_claim: ClaimNumber(self.next_claim),
             claims: self.claims.iter().map(|(number, claim)| claim.live(*number)).collect(),
             void,

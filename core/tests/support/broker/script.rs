@@ -14,7 +14,7 @@
 //! | `a releases r`, `a cancels r`, `a confirms r` | the claim's end; its wait's end; it stopped using what was taken |
 //! | `a repeats`, `a hangs_up` | a copy of what it asked last is sent; the oldest call that waits is given up |
 //! | `a closes`, `a dies`, `a disconnects` | session, client or stream ends |
-//! | `a moves B`, `a returns A` | the session goes to another broker; its stream was cut and it comes back |
+//! | `a moves B` | the session goes to a broker, perhaps to the one where it was, on a new stream |
 //! | `admin takes r a A [now] [no_wait]`, `admin ends a A`, `admin drains A` | what administrators ask of a broker |
 //! | `store like etcd\|redis\|nats\|memory` | the contract of the store, before brokers start |
 //! | `store holds A` | what A writes from now on stays on its way to the store |
@@ -89,11 +89,7 @@ impl World {
             }
             "moves" => {
                 let broker = self.known_broker(arguments)?;
-                self.resume(name, &broker, self.clients[name].move_number + 1);
-            }
-            "returns" => {
-                let broker = self.known_broker(arguments)?;
-                self.resume(name, &broker, self.clients[name].move_number);
+                self.resume(name, &broker);
             }
             "disconnects" => self.disconnect(name),
             "dies" => self.die(name),

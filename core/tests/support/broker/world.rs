@@ -264,14 +264,14 @@ impl World {
     }
 
     /// Resumes at this broker or another, on a new stream or by a call.
-    pub fn resume(&mut self, name: &str, broker: &str, move_number: u32) {
+    pub fn resume(&mut self, name: &str, broker: &str) {
         if self.clients[name].calls.is_none() {
             let stream = self.connect(name);
             self.clients.get_mut(name).unwrap().stream = Some(stream);
         }
         let client = self.clients.get_mut(name).unwrap();
         client.broker = broker.into();
-        let resume = client.resume(move_number);
+        let resume = client.resume();
         self.ask(name, Request::Resume(resume));
     }
 
