@@ -47,7 +47,7 @@ impl World {
             }
             Effect::Read { keys } => return Some(self.read(name, keys, reached)),
             Effect::Watch { key, seen } => {
-                if reached.is_ok() && self.store.slot(&key).version != seen {
+                if reached.is_ok() && !self.hints_lost && self.store.slot(&key).version != seen {
                     return Some(Input::Changed { key });
                 }
                 self.station(name).watches.insert(key, seen);

@@ -7,13 +7,15 @@
 //!
 //! | line | |
 //! |---|---|
-//! | `A starts [lanes=N] [hold_back=T]`, `A stops` | a broker starts; one is killed |
+//! | `A starts [lanes=N] [hold_back=T] [lock_delay=T]`, `A stops` | a broker starts; one is killed |
+//! | `A is suspended`, `A wakes` | its machine stands still, and goes on |
 //! | `a opens A [bound] [calls]` | a client opens a session at a broker; it may be bound to its stream, or have none and ask by calls |
 //! | `a locks r EX [options] [wait=T]` | a new claim |
 //! | `a converts r PR [options] [deadlock=error\|demote\|wait]` | a conversion |
 //! | `a releases r`, `a cancels r`, `a confirms r` | the claim's end; its wait's end; it stopped using what was taken |
 //! | `a repeats`, `a hangs_up` | a copy of what it asked last is sent; the oldest call that waits is given up |
 //! | `a closes`, `a dies`, `a disconnects` | session, client or stream ends |
+//! | `a freezes`, `a thaws` | it does nothing, and its stream stays; it says that it lives |
 //! | `a moves B` | the session goes to a broker, perhaps to the one where it was, on a new stream |
 //! | `admin takes r a A [now] [no_wait]`, `admin ends a A`, `admin drains A` | what administrators ask of a broker |
 //! | `store like etcd\|redis\|nats\|memory` | the contract of the store, before brokers start |
@@ -24,6 +26,7 @@
 //! | `store loses A` | A hears nothing of what is on its way: it cannot know whether that happened |
 //! | `store hears A late` | what A sent, and of which it heard nothing, arrives after all |
 //! | `store loses_sight A`, `store sees A` | the network between them is cut; it is whole again |
+//! | `store loses_hints` | brokers are not told any more that a record has changed |
 //! | `store forgets` | everything that was stored is gone |
 //! | `store copies`, `store fails_over` | its replica has everything by now; the replica takes over, without what came later |
 //! | `wait 10s` | time passes |
@@ -70,11 +73,14 @@ impl World {
     fn broker(&mut self, name: &str, arguments: &mut Arguments) -> Result<(), Failure> {
         match arguments.next()?.as_str() {
             "starts" => {
-                let hold_back = arguments.text("hold_back").map(|text| time(&text)).transpose()?.unwrap_or_default();
                 let lanes = arguments.number("lanes")?.unwrap_or(1) as u16;
-                self.start(name, lanes, hold_back);
+                let hold_back = time_of(arguments, "hold_back")?.unwrap_or_default();
+                let lock_delay = time_of(arguments, "lock_delay")?.unwrap_or_default();
+                self.start(name, lanes, hold_back, lock_delay);
             }
             "stops" => self.stop(name),
+            "is" if arguments.word("suspended") => self.suspend(name),
+            "wakes" => self.wake(name),
             other => return Err(format!("brokers do not do this: {other}").into()),
         }
         Ok(())
@@ -93,6 +99,8 @@ impl World {
             }
             "disconnects" => self.disconnect(name),
             "dies" => self.die(name),
+            "freezes" => self.freeze(name),
+            "thaws" => self.thaw(name),
             "hangs_up" => self.hang_up(name),
             "repeats" => {
                 let last = self.clients[name].last.clone().ok_or("it asked nothing yet")?;
@@ -140,7 +148,7 @@ impl World {
         let until_done = client.calls.is_some();
         let (claim, operation) = client.new_claim(resource.clone());
         let mode = arguments.mode()?;
-        let wait = arguments.text("wait").map(|text| time(&text)).transpose()?;
+        let wait = time_of(arguments, "wait")?;
         let (options, _) = arguments.options();
         let lock = LockRequest {
             claim,
@@ -164,7 +172,7 @@ impl World {
         let operation = client.next_operation(claim, true);
         let mode = arguments.mode()?;
         let conversion_deadlock = arguments.deadlock()?;
-        let wait = arguments.text("wait").map(|text| time(&text)).transpose()?;
+        let wait = time_of(arguments, "wait")?;
         let (options, value) = arguments.options();
         let convert = ConvertRequest {
             claim,
@@ -202,6 +210,7 @@ impl World {
         match what.as_str() {
             "like" => self.store = Store::new(like(&arguments.next()?)?),
             "forgets" => self.forget_everything(),
+            "loses_hints" => self.hints_lost = true,
             "copies" => self.store.copy_to_replica(),
             "fails_over" => self.fail_over(),
             _ => {
@@ -268,6 +277,10 @@ fn like(name: &str) -> Result<Like, Failure> {
         "redis" => Ok(Like::Redis),
         other => Err(format!("no contract {other}").into()),
     }
+}
+
+fn time_of(arguments: &mut Arguments, key: &str) -> Result<Option<Duration>, Failure> {
+    arguments.text(key).map(|text| time(&text)).transpose()
 }
 
 /// `10s` or `10.4s`.

@@ -107,6 +107,9 @@ impl World {
 
     /// Brokers that watch a key hear that somebody else changed it.
     fn hint(&mut self, writer: &str, key: &Key) {
+        if self.hints_lost {
+            return;
+        }
         let names: Vec<String> = self.stations.keys().filter(|name| *name != writer).cloned().collect();
         for name in names {
             let station = self.station(&name);

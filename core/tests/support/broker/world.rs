@@ -11,10 +11,10 @@ use std::time::Duration;
 use sixpin_core::backend::{BrokerInfo, Guard, Key, Write, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
-    AdminRequest, BrokerConfig, ConnectionId, Input, Now, OpenRequest, ReplyTo, Request, SessionRef,
+    AdminRequest, BrokerConfig, ConnectionId, Input, LockspaceConfig, Now, OpenRequest, ReplyTo, Request, SessionRef,
 };
 use sixpin_core::limits::{self, Limits};
-use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::name::{Incarnation, Lockspace, Version};
 use sixpin_core::standing::History;
 
 use super::client::{Client, KEEPALIVE};
@@ -34,6 +34,8 @@ const TURNS_MAX: usize = 1_000;
 #[derive(Debug)]
 pub struct World {
     pub store: Store,
+    /// Brokers are not told that a record has changed.
+    pub hints_lost: bool,
     pub clients: BTreeMap<String, Client>,
     pub names: Names,
     now: Duration,
@@ -51,6 +53,10 @@ pub struct Station {
     pub broker: Broker,
     pub root: u64,
     pub alive: bool,
+    /// Its machine is suspended since then.
+    suspended: Option<Duration>,
+    /// For how long it was: its monotonic clock stood still then.
+    slept: Duration,
     pub inbox: Vec<Input>,
     /// What it writes stays on its way.
     pub holds: bool,
@@ -79,6 +85,7 @@ impl Default for World {
     fn default() -> Self {
         Self {
             store: Store::new(Like::Etcd),
+            hints_lost: false,
             clients: BTreeMap::new(),
             names: Names::default(),
             now: Duration::ZERO,
@@ -92,7 +99,7 @@ impl Default for World {
 
 /// Brokers.
 impl World {
-    pub fn start(&mut self, name: &str, lanes: u16, hold_back: Duration) {
+    pub fn start(&mut self, name: &str, lanes: u16, hold_back: Duration, lock_delay: Duration) {
         let incarnation = Incarnation(0xb0_0000 + self.names.brokers.len() as u64);
         self.names.brokers.insert(incarnation, name.into());
         let info = BrokerInfo { address: name.into(), admin_address: name.into(), ..BrokerInfo::default() };
@@ -104,7 +111,7 @@ impl World {
             session_ttl_max: limits::SESSION_TTL_DEFAULT,
             limits: Limits::default(),
             lanes,
-            lockspaces: BTreeMap::new(),
+            lockspaces: BTreeMap::from([(Lockspace::default(), LockspaceConfig { lock_delay, ..Default::default() })]),
             profile: self.store.profile(),
             root: self.store.root(),
             store_patience: Duration::from_secs(1),
@@ -118,6 +125,8 @@ impl World {
             trusted: config.history,
             broker: Broker::new(config),
             alive: true,
+            suspended: None,
+            slept: Duration::ZERO,
             inbox: Vec::new(),
             holds: false,
             under_way: Vec::new(),
@@ -142,6 +151,19 @@ impl World {
         }
     }
 
+    /// Its machine stands still with it.
+    pub fn suspend(&mut self, name: &str) {
+        self.station(name).suspended = Some(self.now);
+    }
+
+    /// It goes on with what came meanwhile, and does not know how long it was away, but by the clock that went on.
+    pub fn wake(&mut self, name: &str) {
+        let now = self.now;
+        let station = self.station(name);
+        let since = station.suspended.take().expect("the broker is awake");
+        station.slept += now.saturating_sub(since);
+    }
+
     pub fn is_broker(&self, name: &str) -> bool {
         self.stations.contains_key(name)
     }
@@ -150,12 +172,13 @@ impl World {
         self.stations.get_mut(name).unwrap()
     }
 
-    fn time(&self) -> Now {
-        Now { mono: self.now, boot: self.now, wall_ms: 1_700_000_000_000 + self.now.as_millis() as u64 }
+    fn time(&self, name: &str) -> Now {
+        let (boot, slept) = (self.now, self.stations[name].slept);
+        Now { mono: boot.saturating_sub(slept), boot, wall_ms: 1_700_000_000_000 + boot.as_millis() as u64 }
     }
 
     fn tick(&mut self, name: &str) {
-        let now = self.time();
+        let now = self.time(name);
         let mut effects = Vec::new();
         self.station(name).broker.tick(now, &mut effects);
         self.carry_out(name, effects);
@@ -174,9 +197,9 @@ impl World {
 
     /// Drain, apply, commit. True if there was anything to do.
     fn turn(&mut self, name: &str) -> bool {
-        let now = self.time();
+        let now = self.time(name);
         let station = self.station(name);
-        if !station.alive {
+        if !station.is_awake() {
             return false;
         }
         let mut effects = Vec::new();
@@ -275,6 +298,17 @@ impl World {
         self.ask(name, Request::Resume(resume));
     }
 
+    /// It does nothing any more, and its stream stays.
+    pub fn freeze(&mut self, name: &str) {
+        self.clients.get_mut(name).unwrap().keepalive_at = None;
+    }
+
+    /// It says at once that it lives.
+    pub fn thaw(&mut self, name: &str) {
+        self.clients.get_mut(name).unwrap().keepalive_at = Some(self.now);
+        self.keep_alive();
+    }
+
     /// The caller gives up its oldest call.
     pub fn hang_up(&mut self, name: &str) {
         let client = self.clients.get_mut(name).unwrap();
@@ -331,6 +365,10 @@ impl World {
 
 impl Station {
     fn deadline(&self) -> Option<Duration> {
-        self.broker.deadline().filter(|_| self.alive)
+        Some(self.broker.deadline().filter(|_| self.is_awake())? + self.slept)
+    }
+
+    fn is_awake(&self) -> bool {
+        self.alive && self.suspended.is_none()
     }
 }
