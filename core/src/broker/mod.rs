@@ -20,7 +20,7 @@
 //!   of their queue and meet the record as it is by then. Each has a number which the record remembers, so a second
 //!   copy changes nothing. (`b03_conflict`, `b04_unknown_outcome`, `b18_calls`)
 //! * **Only one broker answers for a session**, and each can tell from its own clock and its own writes when it no
-//!   longer does. (`b06_two_moves`, `b15_broker_cut_off`)
+//!   longer does. (`b06_two_moves`, `b15_broker_cut_off`, `b23_suspended_broker`)
 //!
 //! The names in parentheses are transcripts in `core/tests/broker_transcripts`: each shows step by step what brokers
 //! write and say. The argument why all of it suffices is docs/liveness.md; its rules are cited in the parts.
@@ -76,23 +76,24 @@
 //!    [`Broker::mark_outcome`]). On a conflict what stands there decides: the move is refused if the session is dead or
 //!    a move with no lower number was written; otherwise it is written over that mark (`moves`:
 //!    [`Broker::move_conflict`]).
-//! 3. Now this broker vouches. It reads and confirms every claim, and answers with how they stand (`moves`:
-//!    [`Broker::move_written`], [`Broker::settle_claims`], [`Broker::take_over`], [`Broker::answer_resume`]). If some
-//!    were void, a sweep looks for them.
+//! 3. Now this broker vouches. What it does not know of the claims by writes of its own it reads and has confirmed, and
+//!    answers with how they stand (`moves`: [`Broker::move_written`], [`Broker::settle_claims`], [`Broker::take_over`],
+//!    [`Broker::answer_resume`]). If some were void, a sweep looks for them.
 //! 4. The broker before finds out when it writes the session's mark itself, and drops the session then; never because
 //!    it read something (`ending`: [`Broker::burial_conflict`], [`Broker::moved_away`]). To the client its answers
 //!    count no more since step 1.
 //!
-//! (`b05_move`, `b06_two_moves`)
+//! (`b05_move`, `b06_two_moves`; `b20_stream_cut`: to come back is a move too)
 //!
 //! # A death, step by step
 //!
-//! Of a client, its broker being alive (`b07_dead_client`):
+//! Of a client whose broker lives (`b07_dead_client`, `b21_frozen_client`):
 //!
 //! 1. Nothing was heard for the TTL and a tolerance. From here on the session is never answered again, and its mark is
 //!    to say *dead* (`ending`: [`Broker::session_timer`], [`Broker::expire`]).
 //! 2. The mark is written. Dead is final. Only now do the claims leave their records, and others get the locks
-//!    (`ending`: [`Broker::own_buried`], [`Broker::bury_claims`]).
+//!    (`ending`: [`Broker::own_buried`], [`Broker::bury_claims`]), where a lock-delay is set after that
+//!    (`b22_lock_delay`).
 //! 3. The mark goes when nothing can be left that needs it (`strangers`: [`Broker::clear_dead_marks`]).
 //!
 //! Of a broker (`b08_dead_broker`):

@@ -125,6 +125,7 @@ impl World {
     }
 
     fn reply(&mut self, name: &str, to: ReplyTo, reply: &Reply) {
+        self.refused |= matches!(reply, Reply::Error(_));
         let (who, current) = self.party(to.connection);
         if let Reply::Opened { session, .. } = reply {
             self.names.sessions.insert(*session, who.clone());

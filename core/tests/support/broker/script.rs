@@ -52,7 +52,7 @@ use crate::arguments::{Arguments, Failure};
 impl goldenscript::Runner for World {
     type Command = goldenscript::Command;
 
-    fn run(&mut self, command: &goldenscript::Command, _: &goldenscript::Context) -> Result<String, Failure> {
+    fn run(&mut self, command: &goldenscript::Command, context: &goldenscript::Context) -> Result<String, Failure> {
         let mut arguments = Arguments::new(command);
         match command.name.as_str() {
             "wait" => self.wait(time(&arguments.next()?)?),
@@ -64,7 +64,11 @@ impl goldenscript::Runner for World {
         }
         arguments.finish()?;
         self.settle();
-        Ok(self.take_output())
+        let (output, refused) = self.take_output();
+        if context.silent && refused {
+            return Err(format!("the scene was not set: {output}").into());
+        }
+        Ok(output)
     }
 }
 

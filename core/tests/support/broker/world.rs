@@ -43,6 +43,8 @@ pub struct World {
     /// Who is at the other end of each stream.
     pub connections: BTreeMap<ConnectionId, String>,
     output: String,
+    /// Something was refused since the last time that output was taken.
+    pub refused: bool,
     /// The time of the last line that was put out.
     shown: Duration,
 }
@@ -92,6 +94,7 @@ impl Default for World {
             stations: BTreeMap::new(),
             connections: BTreeMap::new(),
             output: String::new(),
+            refused: false,
             shown: Duration::ZERO,
         }
     }
@@ -357,9 +360,9 @@ impl World {
         let _ = writeln!(self.output, "{line}");
     }
 
-    /// What was put out since the last time.
-    pub fn take_output(&mut self) -> String {
-        std::mem::take(&mut self.output)
+    /// What was put out since the last time, and whether a request was refused.
+    pub fn take_output(&mut self) -> (String, bool) {
+        (std::mem::take(&mut self.output), std::mem::take(&mut self.refused))
     }
 }
 
