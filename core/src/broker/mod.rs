@@ -4,10 +4,112 @@
 //! time, and carries out the [`Effect`]s that it returns. It never blocks, never reads a clock and never fails: what a
 //! store or a client may do wrong has an input, and every input has an answer.
 //!
-//! A request is checked against the table of sessions and becomes a command in the queue of its resource. `flush` applies
-//! what waits on each resource to the record that the broker believes current, and puts all changed records into one
-//! batch of independent compare-and-swaps per lane. When the store has answered, those who asked are answered; where it
-//! said "conflict" or nothing at all, the commands are decided again on fresh state, which their numbers make harmless.
+//! # What it is, and what it is not
+//!
+//! It is not where locks are kept. They are kept in records, one per resource, in a store that several brokers write
+//! to, and a broker may be killed at any moment without a word. It is not the lock logic either: that is
+//! [`crate::resource`], which takes a record and a command and says what follows. And it elects no leader and agrees
+//! with nobody: that a write happens only if the version is as expected is all the agreement there is.
+//!
+//! What is left is to know who asked what, to have it decided on a state that is true, and to tell those whom it
+//! concerns. Three rules carry all of it:
+//!
+//! * **Nothing is told before it is stored.** An answer that changes nothing is confirmed by a compare first, because
+//!   what is remembered or read may be old. (`b01_lock_and_release`, `b02_wait_and_grant`)
+//! * **Whatever was not decided is decided again.** After a conflict, or no answer at all, commands go back to the head
+//!   of their queue and meet the record as it is by then. Each has a number which the record remembers, so a second
+//!   copy changes nothing. (`b03_conflict`, `b04_unknown_outcome`, `b18_calls`)
+//! * **Only one broker answers for a session**, and each can tell from its own clock and its own writes when it no
+//!   longer does. (`b06_two_moves`, `b15_broker_cut_off`, `b23_suspended_broker`)
+//!
+//! The names in parentheses are transcripts in `core/tests/broker_transcripts`: each shows step by step what brokers
+//! write and say. The argument why all of it suffices is docs/liveness.md; its rules are cited in the parts.
+//!
+//! # A lock, step by step
+//!
+//! 1. The request is checked, the claim is noted in the table, and a command waits on its resource (`requests`:
+//!    [`Broker::lock`], [`Broker::begin`]).
+//! 2. When no more input waits, [`Broker::flush`] applies everything that does, and puts each changed record into the
+//!    batch of its lane (`commit`: [`Broker::start_batch`], [`Broker::draft_resource`]). A lane has one batch in flight
+//!    at most. The record may hold claims of clients whom only other brokers know: they are granted all the same.
+//! 3. Committed: those who asked are answered, with a fence made from the write's version (`deliver`:
+//!    [`Broker::answer`], [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
+//!    read the record.
+//! 4. Conflict: what stands there is loaded, and step 2 comes again (`commit`: [`Broker::resource_outcome`],
+//!    [`Broker::load`]).
+//! 5. A grant that another broker wrote is found by reading: after a hint, or when it is time to look again (`deliver`:
+//!    [`Broker::follow`], [`Broker::resource_timer`]). A compare confirms it, and then it is told (`deliver`:
+//!    [`Broker::confirm_news`], [`Broker::reconcile`]).
+//!
+//! *Doubt* is when a write was sent and nobody knows whether it happened, or still may. The lane's generation moves
+//! first, so that no copy can arrive later (`commit`: [`Broker::settle_lane`], [`Broker::ask_generation`]). Then the
+//! record is read and the commands are applied again. One that ended a claim in its first copy finds no claim in the
+//! second, and knows by what it noted that it was itself (`shard`: [`shard::Pending::comes_into_doubt`],
+//! [`shard::Pending::settle`]).
+//!
+//! What a broker knows of a record is an *entry* (`shard`). Usually commands make it busy, but not only they:
+//!
+//! * `due`: it must be written or confirmed although nobody asks: an idle record is to be deleted, or something was
+//!   read that clients are to be told;
+//! * `news`: it was read, and the claims of this broker have not been compared with it. They are, when a write or a
+//!   compare has shown that what was read is so;
+//! * `once_more`: a session came here while a write of this entry was under way. It may have been done before the
+//!   session's other broker changed the claim, so what it shows is not told: it is followed by another look.
+//!   (`b16_back_again`)
+//!
+//! # A move, step by step
+//!
+//! Of a session that stays where it was opened nothing is stored. What others have to know of one stands in its
+//! [`mark`]: that it is dead, or which broker answers for it since which of its moves; its client numbers them. A mark
+//! changes by compare-and-swap only, so of two moves that race one comes first, and the higher number stays. It also
+//! names claims:
+//!
+//! * *void* ones the client gave up when it moved, because it had no answer: whether they exist nobody knows, and
+//!   whoever meets one removes it (`strangers`: [`Broker::remove_void`]);
+//! * *taken* ones an administrator takes away: the client is told with every answer, and they are freed when it
+//!   confirmed that, or could not believe in them any more (`admin`: [`Broker::mark_taking`],
+//!   [`Broker::taking_marked`]; `b09_forced_release`).
+//!
+//! 1. The client says what it has and what is void. The session is in the table before anything is written, and nothing
+//!    is answered for it yet (`moves`: [`Broker::resume`], [`Broker::move_here`]).
+//! 2. The mark is written, again and again until the outcome is definite (`moves`: [`Broker::write_move`]; `ending`:
+//!    [`Broker::mark_outcome`]). On a conflict what stands there decides: the move is refused if the session is dead or
+//!    a move with no lower number was written; otherwise it is written over that mark (`moves`:
+//!    [`Broker::move_conflict`]).
+//! 3. Now this broker vouches. What it does not know of the claims by writes of its own it reads and has confirmed, and
+//!    answers with how they stand (`moves`: [`Broker::move_written`], [`Broker::settle_claims`], [`Broker::take_over`],
+//!    [`Broker::answer_resume`]). If some were void, a sweep looks for them.
+//! 4. The broker before finds out when it writes the session's mark itself, and drops the session then; never because
+//!    it read something (`ending`: [`Broker::burial_conflict`], [`Broker::moved_away`]). To the client its answers
+//!    count no more since step 1.
+//!
+//! (`b05_move`, `b06_two_moves`; `b20_stream_cut`: to come back is a move too)
+//!
+//! # A death, step by step
+//!
+//! Of a client whose broker lives (`b07_dead_client`, `b21_frozen_client`):
+//!
+//! 1. Nothing was heard for the TTL and a tolerance. From here on the session is never answered again, and its mark is
+//!    to say *dead* (`ending`: [`Broker::session_timer`], [`Broker::expire`]).
+//! 2. The mark is written. Dead is final. Only now do the claims leave their records, and others get the locks
+//!    (`ending`: [`Broker::own_buried`], [`Broker::bury_claims`]), where a lock-delay is set after that
+//!    (`b22_lock_delay`).
+//! 3. The mark goes when nothing can be left that needs it (`strangers`: [`Broker::clear_dead_marks`]).
+//!
+//! Of a broker (`b08_dead_broker`):
+//!
+//! 1. Another one has not seen its beat change for its TTL and a tolerance, and turns its registration, exactly as it
+//!    was seen, into `gone` (`liveness`: [`Broker::observe`], [`Broker::evict_done`]). The store takes nothing from it
+//!    after that; where the store cannot check, it stops by its own clock (`liveness`: [`Broker::is_valid`];
+//!    `b14_store_like_nats`).
+//! 2. Its clients move, or they do not. Those that are met as *strangers* on a record that somebody waits for, or by
+//!    the sweep, are buried when TTL and tolerance have passed since both `gone` and their mark were seen (`strangers`:
+//!    [`Broker::look_after`], [`Broker::mark_slot`], [`Broker::stranger_buried`]).
+//! 3. The sweep walks over everything that is stored until the registration is needed by nobody (`sweep`).
+//!
+//! A broker that stops in order tells its clients to move and writes `gone` itself (`admin`: [`Broker::drain`],
+//! [`Broker::drain_on`]; `b10_drain`). When the store forgets, every broker on it is over, and its successors grant
+//! nothing as long as somebody may believe in what was forgotten (`settling`; `b12_store_forgets`, `b19_lost_writes`).
 //!
 //! # Layout, in reading order
 //!

@@ -3,6 +3,7 @@
 // Each test uses its part of this, and a test may panic.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod arguments;
 pub mod explore;
 pub mod fuzz;
 pub mod machine;

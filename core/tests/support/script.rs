@@ -26,19 +26,16 @@
 //! `value=TEXT` also gives bytes; `notices=yes|no` on conversions; `op=N` repeats or skips operation numbers.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use sixpin_core::command::{
-    CancelReason, Command, Completion, ConversionDeadlock, ConvertCommand, LockCommand, Options, Outcome, PurgeScope,
-    Status,
+    CancelReason, Command, Completion, ConvertCommand, LockCommand, Outcome, PurgeScope, Status,
 };
 use sixpin_core::mode::Mode;
-use sixpin_core::name::{ClaimId, ClaimNumber, Label, OperationNumber, SessionId, Stamp, Version};
+use sixpin_core::name::{ClaimId, ClaimNumber, OperationNumber, SessionId, Stamp, Version};
 use sixpin_core::resource::{ClaimView, Context, Queue, Resource};
 
-type Failure = Box<dyn Error>;
+use super::arguments::{Arguments, Failure};
 
 /// Runs transcripts.
 pub struct World {
@@ -363,96 +360,4 @@ fn modes(granted: Option<Mode>, requested: Option<Mode>) -> String {
 fn shown(bytes: &[u8]) -> String {
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     if used == 0 { "zero".to_owned() } else { String::from_utf8_lossy(&bytes[..used]).into_owned() }
-}
-
-/// The arguments of one command, taken one by one.
-struct Arguments {
-    words: Vec<String>,
-    keys: BTreeMap<String, String>,
-}
-
-impl Arguments {
-    fn new(command: &goldenscript::Command) -> Self {
-        let mut arguments = command.consume_args();
-        let mut keys = BTreeMap::new();
-        while let Some((key, value)) = arguments.next_key() {
-            keys.insert(key.to_owned(), value.to_owned());
-        }
-        let mut words = Vec::new();
-        while let Some(word) = arguments.next_pos() {
-            words.push(word.to_owned());
-        }
-        Self { words, keys }
-    }
-
-    fn name(&mut self) -> Result<String, Failure> {
-        let first = self.words.first().ok_or("a name is missing")?;
-        if first.chars().next().is_some_and(char::is_uppercase) {
-            Ok(self.words.remove(0))
-        } else {
-            Err(format!("{first} is not a name").into())
-        }
-    }
-
-    fn mode(&mut self) -> Result<Mode, Failure> {
-        let word = self.words.first().ok_or("a mode is missing")?.clone();
-        self.words.remove(0);
-        Ok(word.parse()?)
-    }
-
-    fn word(&mut self, word: &str) -> bool {
-        let before = self.words.len();
-        self.words.retain(|other| other != word);
-        self.words.len() < before
-    }
-
-    fn text(&mut self, key: &str) -> Option<String> {
-        self.keys.remove(key)
-    }
-
-    fn number(&mut self, key: &str) -> Result<Option<u64>, Failure> {
-        Ok(self.text(key).map(|text| text.parse()).transpose()?)
-    }
-
-    fn label(&mut self, key: &str) -> Result<Option<Label>, Failure> {
-        Ok(self.text(key).map(|text| Label::new(&text)).transpose()?)
-    }
-
-    fn deadlock(&mut self) -> Result<Option<ConversionDeadlock>, Failure> {
-        Ok(match self.text("deadlock").as_deref() {
-            None => None,
-            Some("error") => Some(ConversionDeadlock::Error),
-            Some("demote") => Some(ConversionDeadlock::Demote),
-            Some("wait") => Some(ConversionDeadlock::Wait),
-            Some(other) => return Err(format!("no deadlock behaviour {other}").into()),
-        })
-    }
-
-    fn options(&mut self) -> (Options, Option<Bytes>) {
-        let mut options = Options::empty();
-        for (word, option) in [
-            ("try", Options::TRY),
-            ("notify", Options::NOTIFY_ON_REFUSAL),
-            ("queue", Options::QUEUE_CONVERSION),
-            ("expedite", Options::EXPEDITE),
-            ("head", Options::HEAD_OF_QUEUE),
-            ("noorder", Options::NO_ORDER),
-            ("altpr", Options::ALTERNATE_PR),
-            ("altcw", Options::ALTERNATE_CW),
-            ("value", Options::VALUE_BLOCK),
-            ("invalidate", Options::INVALIDATE_VALUE),
-            ("persistent", Options::PERSISTENT),
-        ] {
-            options.set(option, self.word(word));
-        }
-        let value = self.text("value").map(Bytes::from);
-        options.set(Options::VALUE_BLOCK, value.is_some() || options.contains(Options::VALUE_BLOCK));
-        (options, value)
-    }
-
-    /// A word that nobody took is a mistake in the transcript.
-    fn finish(self) -> Result<(), Failure> {
-        let left: Vec<String> = self.words.into_iter().chain(self.keys.into_keys()).collect();
-        if left.is_empty() { Ok(()) } else { Err(format!("not understood: {}", left.join(" ")).into()) }
-    }
 }
