@@ -346,7 +346,7 @@ impl Broker {
                     self.forget_everything(text);
                     return;
                 }
-                self.load(at, id, slot);
+                self.load(at, id, slot, true);
             }
             WriteOutcome::ConflictUnread => {
                 self.counters.conflicts += 1;
@@ -405,7 +405,7 @@ impl Broker {
 
     /// Takes what a conflict or a read says is stored. Nobody is told yet: claims of this broker that changed are told
     /// once a compare has confirmed it.
-    pub(super) fn load(&mut self, at: usize, id: &ResourceId, slot: Slot) {
+    fn load(&mut self, at: usize, id: &ResourceId, slot: Slot, compared: bool) {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.streak = 0;
         let resource = match &slot.bytes {
@@ -423,7 +423,8 @@ impl Broker {
                 self.meet_strangers(at, id);
                 self.confirm_news(at, id);
             }
-            Err(error) => self.damaged(at, id, slot.version, &error),
+            Err(error) if compared => self.damaged(at, id, slot.version, &error),
+            Err(_) => self.read_damaged(at, id, slot.version),
         }
     }
 
@@ -465,8 +466,10 @@ impl Broker {
             return;
         }
         match (slot, entry.version) {
-            (Some(slot), None) => self.load(at, id, slot),
-            (Some(slot), Some(known)) if slot.version != known && !is_older(&slot, known) => self.load(at, id, slot),
+            (Some(slot), None) => self.load(at, id, slot, false),
+            (Some(slot), Some(known)) if slot.version != known && !is_older(&slot, known) => {
+                self.load(at, id, slot, false)
+            }
             (Some(_), Some(_)) => {}
             (None, _) => {
                 self.timers.set(now + PAUSE_FIRST * 5, Timer::Resource(id.clone()));

@@ -157,7 +157,19 @@ impl Broker {
         self.reply_error(replacing.to, error);
     }
 
-    /// What was read of a record cannot be understood.
+    /// What a read shows of a record cannot be understood. A read decides nothing: the record is presumed absent, so that the
+    /// next compare tells what stands there.
+    pub(super) fn read_damaged(&mut self, at: usize, id: &ResourceId, version: Version) {
+        if self.begin_to_replace(at, id, version) {
+            return;
+        }
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        (entry.version, entry.exists) = (Some(Version::ABSENT), false);
+        entry.resource = Resource::new();
+        (entry.news, entry.due) = (!entry.locals.is_empty(), true);
+    }
+
+    /// What stands there cannot be understood, as a compare has told.
     pub(super) fn damaged(&mut self, at: usize, id: &ResourceId, version: Version, error: &RecordError) {
         if self.begin_to_replace(at, id, version) {
             return;
@@ -178,6 +190,7 @@ impl Broker {
              `sixpin purge --damaged '{name}'` removes it"
         );
         let error = RequestError::Damaged(text);
+        self.take_conversions(at, id);
         self.refuse_all(at, id, &error);
         self.end_waits(at, id, &error);
     }
@@ -198,6 +211,29 @@ impl Broker {
         entry.news = !entry.locals.is_empty();
         entry.due = true;
         true
+    }
+
+    /// A conversion is not refused: a copy of it may have happened before, and its client would go on in the old mode. Its claim
+    /// is lost.
+    fn take_conversions(&mut self, at: usize, id: &ResourceId) {
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        let pending = std::mem::take(&mut entry.pending);
+        let converts = |pending: &Pending| match &pending.purpose {
+            Purpose::Operation(claim, _) => self.sessions.get(&claim.session).is_some_and(|session| {
+                session.claims.get(&claim.number).is_some_and(|claim| claim.granted.is_some() || claim.believed_seq > 0)
+            }),
+            _ => false,
+        };
+        let (taken, kept): (Vec<Pending>, Vec<Pending>) = pending.into_iter().partition(converts);
+        if let Some(entry) = self.shards[at].entries.get_mut(id) {
+            entry.pending = kept.into();
+        }
+        for pending in taken {
+            self.queued = self.queued.saturating_sub(1);
+            if let Purpose::Operation(claim, _) = pending.purpose {
+                self.command_done(claim);
+            }
+        }
     }
 
     /// Whoever waits there is told, and whoever comes from another broker with a lock that cannot be looked up. Those who hold

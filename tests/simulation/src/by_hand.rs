@@ -42,14 +42,12 @@ impl World {
         self.check.by_hand.get(&id).is_some_and(|(_, deed)| *deed == Deed::Deleted)
     }
 
-    /// Somebody deletes a record, or damages it. Gives back the claims that it had.
-    pub(crate) fn by_hand(&mut self, resource: usize, deed: Deed) -> Vec<ClaimId> {
+    /// Somebody deletes a record, or damages it. Gives back the claims that it had; absent if there was none.
+    fn by_hand(&mut self, resource: usize, deed: Deed) -> Option<Vec<ClaimId>> {
         let id = self.plan.resource(resource);
         let key = Key::Resource(id.clone());
         let slot = self.store.read(std::slice::from_ref(&key)).pop().unwrap_or_default();
-        let Some(stored) = slot.bytes.as_ref().and_then(|bytes| Resource::decode(bytes, slot.version).ok()) else {
-            return Vec::new();
-        };
+        let stored = slot.bytes.as_ref().and_then(|bytes| Resource::decode(bytes, slot.version).ok())?;
         let all = stored.granted().chain(stored.converting()).chain(stored.waiting());
         let claims: Vec<ClaimId> = all.map(|view| view.id).collect();
         self.trace(|| format!("FAULT {id} is {deed:?} by hand, with {claims:?}"));
@@ -74,7 +72,7 @@ impl World {
         for claim in &claims {
             self.check.by_hand.entry(*claim).or_insert((resource, deed));
         }
-        claims
+        Some(claims)
     }
 
     fn damage(&mut self, bytes: &Bytes) -> Bytes {
@@ -93,7 +91,7 @@ impl World {
     /// A record is damaged, and some time later an administrator has it removed.
     pub(crate) fn damage_record(&mut self) {
         let resource = self.hand_rng.usize(..self.plan.resources);
-        if !self.by_hand(resource, Deed::Damaged).is_empty() {
+        if self.by_hand(resource, Deed::Damaged).is_some() {
             let until = self.hand_rng.u64(20 * MS..1_500 * MS);
             self.after(until, Event::Repair { resource });
         }
@@ -155,7 +153,7 @@ impl World {
                 node.idle_until = until;
             }
         }
-        let claims = self.by_hand(resource, Deed::Deleted);
+        let claims = self.by_hand(resource, Deed::Deleted).unwrap_or_default();
         self.after(within, Event::MustKnow { claims });
     }
 

@@ -170,12 +170,11 @@ pub struct Plan {
     pub pause_max: Time,
 }
 
-/// Limits that some schedules reach. There is always room for one in the queue: of a conversion that may have happened before
-/// it was refused, only the queue can tell.
+/// Limits that some schedules reach.
 fn small_limits(rng: &mut fastrand::Rng) -> Limits {
     let whole = Limits::default();
     Limits {
-        queued_per_resource: if rng.bool() { rng.usize(1..=3) } else { whole.queued_per_resource },
+        queued_per_resource: if rng.bool() { rng.usize(0..=2) } else { whole.queued_per_resource },
         waiting_per_session: if rng.bool() { rng.usize(1..=2) } else { whole.waiting_per_session },
         claims_per_session: if rng.u32(..4) == 0 { rng.usize(2..=3) } else { whole.claims_per_session },
         requests_per_broker: if rng.u32(..4) == 0 { rng.usize(1..=4) } else { whole.requests_per_broker },
