@@ -488,6 +488,20 @@ impl Broker {
         self.refuse_waiting(at, id, &text, |pending| pending.purpose.is_for_a_client());
     }
 
+    /// Where a broker that cannot prove its life sends nothing, no outcome refuses what waits.
+    pub(super) fn refuse_what_cannot_be_sent(&mut self) {
+        if self.may_send() {
+            return;
+        }
+        for at in 0..self.shards.len() {
+            let waited_on: Vec<ResourceId> =
+                self.shards[at].entries.ids_of(|entry| !entry.pending.is_empty()).collect();
+            for id in waited_on {
+                self.refuse_impatient(at, &id, "this broker cannot reach it");
+            }
+        }
+    }
+
     /// The store is not settled: requests that do not want to wait have waited long enough.
     pub(super) fn refuse_tries(&mut self, at: usize, id: &ResourceId) {
         let text = "the store may have lost locks, so nothing is granted for a while: try again";

@@ -301,7 +301,8 @@ impl Broker {
         if !session.claims.contains_key(&id.number) {
             return;
         }
-        let lost = session.life == Life::Vouching;
+        // What the client gave up when it moved was taken from nobody.
+        let lost = session.life == Life::Vouching && !session.void.contains(&id.number);
         self.lose_claim(id, lost.then_some(LostReason::Forced));
     }
 

@@ -287,6 +287,7 @@ impl Broker {
         }
         let now = self.now.mono;
         self.timers.set(now + HOUSEKEEPING, Timer::Housekeeping);
+        self.refuse_what_cannot_be_sent();
         self.forget_idle_entries();
         if self.config.profile.shared {
             self.look_after_strangers();

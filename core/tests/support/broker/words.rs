@@ -170,6 +170,7 @@ impl Names {
             Reply::Error(error) => self.error(error),
             Reply::Forced { free_in, .. } if free_in.is_zero() => "it is free".into(),
             Reply::Forced { free_in, .. } => format!("it is free in {}", seconds(*free_in)),
+            Reply::DamagedRemoved { free_in } => format!("removed, free in {}", seconds(*free_in)),
             Reply::Purged { purged } => format!("{purged} purged"),
             Reply::Drained { sessions } => format!("drained, sessions told to move: {sessions}"),
             Reply::Sessions { .. } | Reply::Claims(_) | Reply::Brokers(_) | Reply::Status(_) => "see there".into(),
