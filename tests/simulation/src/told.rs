@@ -80,6 +80,10 @@ impl World {
 
     /// How an operation ended for the program.
     pub(crate) fn check_loss<T>(&mut self, client: usize, result: &Result<T, Error>, claim: u64) {
+        // A lock that ends so names no claim; its record may have been deleted or damaged before its client heard of a grant.
+        if claim == 0 && self.check.tally.deleted + self.check.tally.damaged > 0 {
+            return;
+        }
         if let (Err(Error::Lost(Loss::Forced)), Some(session)) = (result, self.clients[client].session) {
             self.told_lost(&format!("the program of c{client}"), session, claim);
         }
