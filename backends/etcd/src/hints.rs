@@ -30,15 +30,37 @@ struct State {
 }
 
 struct Waiting {
-    version: watch::Sender<Version>,
+    change: watch::Sender<Change>,
     callers: usize,
 }
 
-/// A key's hash and the version of its last change. A later change of another key may take its place.
+/// A key's hash and its last change. A later change of another key may take its place.
 #[derive(Clone, Copy, Default)]
 struct Latest {
     hash: u64,
+    change: Change,
+}
+
+/// The last change of a key.
+#[derive(Clone, Copy)]
+struct Change {
     version: Version,
+    /// It deleted the key.
+    deleted: bool,
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        Self { version: Version::ABSENT, deleted: true }
+    }
+}
+
+impl Change {
+    /// Whether the key may differ from the version seen. What is absent has no version that a deletion could be compared
+    /// with: it is absent after every deletion.
+    fn is_news(self, seen: Version) -> bool {
+        if seen.is_absent() { !self.deleted } else { self.version > seen }
+    }
 }
 
 impl Default for Hints {
@@ -55,23 +77,26 @@ impl Hints {
         let mut doubts = self.doubts.subscribe();
         let Some(mut call) = self.call(key.into(), seen) else { return };
         tokio::select! {
-            _ = call.version.wait_for(|&version| version > seen) => {}
+            _ = call.change.wait_for(|change| change.is_news(seen)) => {}
             _ = doubts.changed() => {}
         }
     }
 
-    /// A key changed.
-    pub(crate) fn ring(&self, key: &[u8], version: Version) {
+    /// A key changed, or was deleted.
+    pub(crate) fn ring(&self, key: &[u8], version: Version, deleted: bool) {
         let hash = self.hasher.hash_one(key);
+        let change = Change { version, deleted };
         let mut state = self.state();
         let latest = &mut state.latest[place(hash)];
-        if latest.hash != hash || latest.version < version {
-            *latest = Latest { hash, version };
+        if latest.hash != hash || latest.change.version < version {
+            *latest = Latest { hash, change };
         }
         if let Some(waiting) = state.waiting.get(key) {
-            waiting.version.send_if_modified(|known| {
-                let newer = version > *known;
-                *known = version.max(*known);
+            waiting.change.send_if_modified(|known| {
+                let newer = version > known.version;
+                if newer {
+                    *known = change;
+                }
                 newer
             });
         }
@@ -87,17 +112,17 @@ impl Hints {
         let hash = self.hasher.hash_one(&key[..]);
         let mut state = self.state();
         let latest = state.latest[place(hash)];
-        if latest.hash == hash && latest.version > seen {
+        if latest.hash == hash && latest.change.is_news(seen) {
             return None;
         }
         let waiting = state
             .waiting
             .entry(key.clone())
-            .or_insert_with(|| Waiting { version: watch::Sender::new(Version::ABSENT), callers: 0 });
+            .or_insert_with(|| Waiting { change: watch::Sender::new(Change::default()), callers: 0 });
         waiting.callers += 1;
-        let version = waiting.version.subscribe();
+        let change = waiting.change.subscribe();
         drop(state);
-        Some(Call { hints: self, key, version })
+        Some(Call { hints: self, key, change })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,7 +135,7 @@ impl Hints {
 struct Call<'a> {
     hints: &'a Hints,
     key: Bytes,
-    version: watch::Receiver<Version>,
+    change: watch::Receiver<Change>,
 }
 
 impl Drop for Call<'_> {
@@ -144,12 +169,26 @@ mod tests {
     #[tokio::test]
     async fn a_change_before_the_wait_is_not_lost() {
         let hints = Hints::default();
-        hints.ring(b"k", Version(7));
+        hints.ring(b"k", Version(7), false);
         assert!(returns(&hints, "k", 6));
         assert!(!returns(&hints, "k", 7), "the caller knows of that change");
-        hints.ring(b"k", Version(5));
+        hints.ring(b"k", Version(5), false);
         assert!(returns(&hints, "k", 6), "an old change says nothing about a newer one");
         assert!(!returns(&hints, "other", 0));
+    }
+
+    #[tokio::test]
+    async fn a_deletion_is_told_once() {
+        let hints = Hints::default();
+        hints.ring(b"k", Version(7), true);
+        assert!(returns(&hints, "k", 6), "it was there");
+        assert!(!returns(&hints, "k", 0), "that it is absent is known");
+        let mut created = Box::pin(hints.changed("k".into(), Version::ABSENT));
+        hints.ring(b"k", Version(8), true);
+        assert!(created.as_mut().now_or_never().is_none(), "absent before and after");
+        hints.ring(b"k", Version(9), false);
+        tokio::time::timeout(Duration::from_secs(10), created).await.expect("it is there");
+        assert!(returns(&hints, "k", 0));
     }
 
     #[tokio::test]
@@ -159,7 +198,7 @@ mod tests {
         let mut both = Box::pin(both);
         let mut other = Box::pin(hints.changed("other".into(), Version(1)));
         assert!(both.as_mut().now_or_never().is_none() && other.as_mut().now_or_never().is_none());
-        hints.ring(b"k", Version(4));
+        hints.ring(b"k", Version(4), false);
         tokio::time::timeout(Duration::from_secs(10), both).await.expect("both are woken");
         assert!(other.as_mut().now_or_never().is_none());
         hints.ring_all();

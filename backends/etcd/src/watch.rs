@@ -86,7 +86,8 @@ impl Watch {
             return if revision < self.next - 1 { self.store.confirm().await } else { Ok(()) };
         }
         for kv in response.events.iter().filter_map(|event| event.kv.as_ref()) {
-            self.hints.ring(&kv.key, self.store.version(kv.mod_revision));
+            // What was deleted has no revision at which it was created.
+            self.hints.ring(&kv.key, self.store.version(kv.mod_revision), kv.create_revision == 0);
         }
         // A fragment may end inside a revision, whose other events are still to come.
         if !response.fragment {

@@ -17,7 +17,7 @@ use sixpin_core::name::Version;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::api::{nanoseconds, places};
+use crate::api::{is_marker, nanoseconds, places};
 use crate::backend::Store;
 use crate::connection::Connection;
 
@@ -44,10 +44,26 @@ pub(crate) struct Hints {
 struct State {
     // Only subjects that are watched, so memory is bounded by the watchers.
     watched: HashMap<String, Watched>,
-    // By hash of the subject: the hash and the version of its last change.
-    recent: Box<[(u64, Version)]>,
+    // By hash of the subject: the hash and its last change.
+    recent: Box<[(u64, Change)]>,
     // Counts the times when everybody was woken.
     alarms: u64,
+}
+
+/// The last change of a subject.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    version: Version,
+    /// It is the marker of a delete.
+    marker: bool,
+}
+
+impl Change {
+    /// Whether the subject may stand at something that was not seen. Whoever saw nothing knows no marker, and sees nothing
+    /// where one stands.
+    fn is_news(self, seen: Version) -> bool {
+        self.version > seen && !(self.marker && seen.is_absent())
+    }
 }
 
 #[derive(Debug)]
@@ -58,7 +74,7 @@ struct Watched {
 
 impl Default for Hints {
     fn default() -> Self {
-        let recent = vec![(0, Version::ABSENT); RECENT].into();
+        let recent = vec![(0, Change { version: Version::ABSENT, marker: true }); RECENT].into();
         let state = State { watched: HashMap::new(), recent, alarms: 0 };
         Self { state: Mutex::new(state), wanted: Notify::new() }
     }
@@ -100,8 +116,8 @@ impl Hints {
         {
             // First listen, then look: a change between the two is heard.
             let state = self.state();
-            let (last, version) = state.recent[place_of(hash)];
-            if state.alarms != alarms || last == hash && version > seen {
+            let (last, change) = state.recent[place_of(hash)];
+            if state.alarms != alarms || last == hash && change.is_news(seen) {
                 return;
             }
         }
@@ -109,10 +125,10 @@ impl Hints {
     }
 
     /// A subject stands at a new version.
-    fn ring(&self, subject: &str, version: Version) {
+    fn ring(&self, subject: &str, change: Change) {
         let hash = hash_of(subject);
         let mut state = self.state();
-        state.recent[place_of(hash)] = (hash, version);
+        state.recent[place_of(hash)] = (hash, change);
         if let Some(watched) = state.watched.get(subject) {
             watched.bell.notify_waiters();
         }
@@ -214,7 +230,8 @@ async fn watch(store: &Store, hints: &Hints) -> Result<(), StoreError> {
             return Err(unavailable("a change was not delivered".into()));
         }
         store.witness.saw(sequence);
-        hints.ring(message.subject.as_str(), store.version(sequence));
+        let change = Change { version: store.version(sequence), marker: is_marker(&message) };
+        hints.ring(message.subject.as_str(), change);
     }
 }
 
@@ -238,13 +255,17 @@ mod tests {
 
     use super::*;
 
+    fn change(version: Version, marker: bool) -> Change {
+        Change { version, marker }
+    }
+
     #[tokio::test]
     async fn a_change_wakes_who_watches_it_and_nobody_else() {
         let hints = Hints::default();
         let mut one = Box::pin(hints.changed("one".into(), Version(5)));
         let mut two = Box::pin(hints.changed("two".into(), Version(5)));
         assert!((&mut one).now_or_never().is_none() && (&mut two).now_or_never().is_none());
-        hints.ring("one", Version(6));
+        hints.ring("one", change(Version(6), false));
         assert!(one.now_or_never().is_some());
         assert!((&mut two).now_or_never().is_none());
         hints.alarm();
@@ -255,9 +276,19 @@ mod tests {
     #[tokio::test]
     async fn a_change_just_before_the_watch_is_not_missed() {
         let hints = Hints::default();
-        hints.ring("one", Version(6));
+        hints.ring("one", change(Version(6), false));
         assert!(hints.changed("one".into(), Version(5)).now_or_never().is_some());
         assert!(hints.changed("one".into(), Version(6)).now_or_never().is_none());
         assert!(hints.changed("two".into(), Version(5)).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_delete_is_no_news_for_who_saw_nothing() {
+        let hints = Hints::default();
+        hints.ring("one", change(Version(6), true));
+        assert!(hints.changed("one".into(), Version(5)).now_or_never().is_some());
+        assert!(hints.changed("one".into(), Version::ABSENT).now_or_never().is_none());
+        hints.ring("one", change(Version(7), false));
+        assert!(hints.changed("one".into(), Version::ABSENT).now_or_never().is_some());
     }
 }
