@@ -8,7 +8,7 @@ use sixpin_core::name::Version;
 
 use crate::backend::Store;
 use crate::connection::Failure;
-use crate::keys::{Keys, Tag, VERSION_DIGITS, version_of, version_text};
+use crate::keys::{FOREIGN, Keys, Tag, VERSION_DIGITS, version_of, version_text};
 use crate::scripts::{ADVANCE, COMMIT, Call, Reply, bytes_of};
 
 /// Writes in one batch: a script holds up everybody else, and this many take about a millisecond.
@@ -146,32 +146,40 @@ fn outcome_of(write: &Write, version: Version, result: Value) -> Option<WriteOut
         Value::Int(2) => WriteOutcome::Committed(Version::ABSENT),
         Value::Int(3) => WriteOutcome::Unavailable(FULL.into()),
         Value::Int(0) => WriteOutcome::ConflictUnread,
-        Value::BulkString(stored) => WriteOutcome::Conflict(slot_of(stored)?),
+        Value::BulkString(stored) => WriteOutcome::Conflict(slot_of(stored)),
         _ => return None,
     })
 }
 
-/// A record as it is stored: version, then bytes; nothing at all if there is none. None if it is not one of ours.
-pub(crate) fn slot_of(stored: Vec<u8>) -> Option<Slot> {
+/// A record as it is stored: version, then bytes; nothing at all if there is none. What does not begin with a version was put
+/// there by somebody else, and is told as it is: no record looks like that.
+pub(crate) fn slot_of(stored: Vec<u8>) -> Slot {
     if stored.is_empty() {
-        return Some(Slot::default());
+        return Slot::default();
     }
-    let version = version_of(stored.get(..VERSION_DIGITS)?)?;
-    Some(Slot { version, bytes: Some(Bytes::from(stored).slice(VERSION_DIGITS..)) })
+    match stored.get(..VERSION_DIGITS).and_then(version_of) {
+        Some(version) => Slot { version, bytes: Some(Bytes::from(stored).slice(VERSION_DIGITS..)) },
+        None => Slot { version: FOREIGN, bytes: Some(stored.into()) },
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use sixpin_core::resource::Resource;
+
     use super::*;
 
     #[test]
     fn a_record_is_its_version_and_its_bytes() {
-        assert_eq!(slot_of(Vec::new()), Some(Slot::default()));
+        assert_eq!(slot_of(Vec::new()), Slot::default());
         let empty = Slot { version: Version(7), bytes: Some(Bytes::new()) };
-        assert_eq!(slot_of(b"0000000000000007".to_vec()), Some(empty));
+        assert_eq!(slot_of(b"0000000000000007".to_vec()), empty);
         let full = Slot { version: Version(7), bytes: Some(Bytes::from_static(b"\0x")) };
-        assert_eq!(slot_of(b"0000000000000007\0x".to_vec()), Some(full));
-        assert_eq!(slot_of(b"007".to_vec()), None);
-        assert_eq!(slot_of(b"somebody else's data".to_vec()), None);
+        assert_eq!(slot_of(b"0000000000000007\0x".to_vec()), full);
+        for foreign in [&b"007"[..], b"somebody else's data"] {
+            let slot = slot_of(foreign.to_vec());
+            assert_eq!(slot, Slot { version: FOREIGN, bytes: Some(Bytes::from_static(foreign)) });
+            assert!(Resource::decode(&slot.bytes.unwrap(), slot.version).is_err(), "it is damaged");
+        }
     }
 }

@@ -19,6 +19,10 @@ use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, Versio
 /// Digits of a version as text: enough for units of 10 µs until the year 4800, when the fence is used up as well.
 pub(crate) const VERSION_DIGITS: usize = 16;
 
+/// The version of what stands at the key of a record and does not begin with one. As scripts tell it, nine in every digit: no
+/// version that is given comes near it.
+pub(crate) const FOREIGN: Version = Version(9_999_999_999_999_999);
+
 /// One of the parts that the store is divided into: the `N` of `{sN}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Tag(pub(crate) u8);

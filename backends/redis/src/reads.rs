@@ -7,7 +7,7 @@ use sixpin_core::name::Version;
 
 use crate::backend::Store;
 use crate::commits::slot_of;
-use crate::keys::{Tag, key_of, range, version_of};
+use crate::keys::{FOREIGN, Tag, key_of, range, version_of};
 use crate::scripts::{Reply, VERSIONS, bytes_of};
 
 /// Records read by one command: bounds how long the server is busy with it, and the answer.
@@ -53,7 +53,7 @@ impl Store {
             Value::Nil => Some(Slot::default()),
             // An empty string is nothing that we store.
             Value::BulkString(stored) if stored.is_empty() => None,
-            Value::BulkString(stored) => slot_of(stored),
+            Value::BulkString(stored) => Some(slot_of(stored)),
             _ => None,
         });
         slots
@@ -107,7 +107,9 @@ impl Store {
         }
         let version = |head: &Value| match bytes_of(head) {
             Some(b"") => Some(Version::ABSENT),
-            head => head.and_then(version_of),
+            // Put there by somebody else.
+            Some(head) => Some(version_of(head).unwrap_or(FOREIGN)),
+            None => None,
         };
         heads.iter().map(|head| version(head).ok_or_else(strange)).collect()
     }

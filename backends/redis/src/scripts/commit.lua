@@ -38,11 +38,9 @@ local told = 0
 for i = 1, count do
   local stands, at = standing[i], FIRST_ARGUMENT + (i - 1) * ARGUMENTS
   local version = stands and string.sub(stands, 1, 16) or NOTHING
+  if #version < 16 or string.find(version, '%D') then version = FOREIGN end
   local result = 1
   if version ~= ARGV[at + 1] then
-    if stands and (#version < 16 or string.find(version, '%D')) then
-      return {'refused', 'a record key holds something else'}
-    end
     if stands and long then
       stands = read('GET', KEYS[FIRST_KEY + i - 1])
       if failure then return failed() end

@@ -11,6 +11,8 @@
 --   refused   nothing written, for the reason that follows
 --   partly    something may be written: the server refused a command after an earlier one
 local NOTHING = '0000000000000000'
+-- The version of what somebody else put at the key of a record.
+local FOREIGN = '9999999999999999'
 -- Above 2^53 doubles have gaps. The wall clock gets there in the year 4800.
 local HIGHEST = 9007199254740991
 
