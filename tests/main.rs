@@ -20,6 +20,7 @@ mod trouble;
 mod forgetful_stores;
 mod same_store;
 mod many_brokers;
+mod by_hand;
 mod process;
 mod log;
 

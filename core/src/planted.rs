@@ -77,6 +77,10 @@ pub enum Bug {
     UntoldGrantKept,
     /// A copy of a lock request creates the claim that its client has let go of, because the first copy was refused (rule 18).
     RefusedCopyCreates,
+    /// What is held is not looked at again (rule 19).
+    HeldRecordNotLookedAt,
+    /// Where a damaged record was removed, grants begin at once (rule 20).
+    DamagedRecordForgotten,
 }
 
 impl Bug {
@@ -117,6 +121,8 @@ impl Bug {
         Self::CopyTakenForFirst,
         Self::UntoldGrantKept,
         Self::RefusedCopyCreates,
+        Self::HeldRecordNotLookedAt,
+        Self::DamagedRecordForgotten,
     ];
 }
 

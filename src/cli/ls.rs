@@ -55,6 +55,9 @@ struct Summary {
     held_ms: u64,
     /// Since the first that waits or converts came; 0 if nobody does.
     waiting_ms: u64,
+    /// Why the stored record cannot be understood; absent if it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
 }
 
 /// Lists resources.
@@ -101,7 +104,7 @@ fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
     for resource in &listing.resources {
         table.row([
             resource.name.clone(),
-            resource.modes.join(" "),
+            if resource.damage.is_some() { "damaged".to_owned() } else { resource.modes.join(" ") },
             age(resource.granted, resource.held_ms),
             resource.granted.to_string(),
             resource.converting.to_string(),
@@ -110,6 +113,10 @@ fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
         ]);
     }
     output::text(&table.render())?;
+    if let Some(damaged) = listing.resources.iter().find(|resource| resource.damage.is_some()) {
+        let name = view::argument(&damaged.name);
+        warn(format_args!("nothing is granted where a record is damaged: see `sixpin show {name}`"));
+    }
     if let Some(next) = &listing.next {
         warn(format_args!("there are more: go on with `--after '{next}'`, or see all with `--all`"));
     }
@@ -118,7 +125,9 @@ fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
 
 fn summary(summary: v1::ResourceSummary) -> Summary {
     let modes = summary.modes().filter_map(view::mode).collect();
-    let v1::ResourceSummary { resource, version, granted, converting, waiting, held_ms, waiting_ms, .. } = summary;
+    let v1::ResourceSummary { resource, version, granted, converting, waiting, held_ms, waiting_ms, damage, .. } =
+        summary;
     let v1::Resource { lockspace, name } = resource.unwrap_or_default();
-    Summary { lockspace, name, version, modes, granted, converting, waiting, held_ms, waiting_ms }
+    let damage = Some(damage).filter(|damage| !damage.is_empty());
+    Summary { lockspace, name, version, modes, granted, converting, waiting, held_ms, waiting_ms, damage }
 }

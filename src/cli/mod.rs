@@ -92,7 +92,7 @@ pub enum Command {
     Expire(expire::Args),
     /// Tell a broker to hand its sessions over and leave.
     Drain(drain::Args),
-    /// Remove orphans: claims that outlived their sessions.
+    /// Remove orphans, which are claims that outlived their sessions, or a damaged record.
     Purge(purge::Args),
     /// Measure how fast locks are.
     Bench(Box<bench::Args>),

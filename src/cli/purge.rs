@@ -1,14 +1,17 @@
-//! `sixpin purge`: removes orphans, the claims that outlived their sessions.
+//! `sixpin purge`: removes orphans, the claims that outlived their sessions, and records that are damaged.
+
+use std::io::{BufRead as _, IsTerminal as _};
 
 use serde::Serialize;
 use sixpin_core::name::{Label, ResourceName, SessionId};
 use sixpin_proto::v1;
 use sixpin_proto::v1::admin_service_client::AdminServiceClient;
 
-use super::connect::AdminArgs;
-use super::failure::Failure;
+use super::connect::{AdminEndpoints, ClientArgs};
+use super::exit;
+use super::failure::{Failure, warn};
 use super::output::{self, Format};
-use super::view;
+use super::{show, view};
 
 /// What `sixpin purge` takes.
 #[derive(Debug, clap::Args)]
@@ -18,23 +21,35 @@ pub struct Args {
     resource: ResourceName,
     #[command(flatten)]
     which: Which,
+    /// Do not ask before a damaged record is removed.
+    #[arg(long, requires = "damaged")]
+    yes: bool,
+    /// Nobody holds the resource: it is free as soon as the damaged record is removed.
+    #[arg(long, requires = "damaged")]
+    now: bool,
     #[command(flatten)]
-    admin: AdminArgs,
+    admin: AdminEndpoints,
+    #[command(flatten)]
+    client: ClientArgs,
 }
 
-/// Which orphans.
+/// What is removed.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// Those of this owner.
+    /// The orphans of this owner.
     #[arg(long, value_name = "OWNER", value_parser = Label::new)]
     owner: Option<Label>,
-    /// Those of this former session.
+    /// The orphans of this former session.
     #[arg(long, value_name = "SESSION")]
     session: Option<SessionId>,
-    /// All of the resource.
+    /// All orphans of the resource.
     #[arg(long)]
     all: bool,
+    /// The record itself, if it is damaged. Who held the resource may go on believing so for a while, and until that is over
+    /// nothing is granted.
+    #[arg(long)]
+    damaged: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,23 +58,33 @@ struct Report {
     purged: u32,
 }
 
-/// Removes orphans.
+#[derive(Debug, Serialize)]
+struct Removed {
+    resource: String,
+    #[serde(serialize_with = "view::as_text")]
+    version: u64,
+    free_in_ms: u64,
+}
+
+/// Removes orphans, or a damaged record.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let resource = args.admin.common.space.resource(&args.resource);
+    if args.which.damaged { remove_damaged(&args).await } else { purge_orphans(&args).await }
+}
+
+async fn purge_orphans(args: &Args) -> Result<(), Failure> {
     let request = v1::PurgeOrphansRequest {
-        resource: Some(resource),
+        resource: Some(args.client.common.space.resource(&args.resource)),
         owner: args.which.owner.as_ref().map(|owner| owner.as_str().to_owned()).unwrap_or_default(),
         session: args.which.session.map(|session| session.to_string()).unwrap_or_default(),
         all: args.which.all,
     };
     let reply = args
         .admin
-        .admin
         .brokers()
         .ask(async |channel| AdminServiceClient::new(channel).purge_orphans(request.clone()).await)
         .await?;
     let report = Report { resource: args.resource.to_string(), purged: reply.into_inner().purged };
-    match args.admin.common.output {
+    match args.client.common.output {
         Format::Json => output::json(&report),
         Format::Text => output::text(&render(&report)),
     }
@@ -67,4 +92,64 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 
 fn render(Report { resource, purged }: &Report) -> String {
     format!("removed {} from {resource}\n", view::count((*purged).into(), "orphan"))
+}
+
+/// Removes the record if it is damaged, and only as it was shown.
+async fn remove_damaged(args: &Args) -> Result<(), Failure> {
+    let state = show::state(&args.client.brokers(), &args.client.common.space, &args.resource).await?;
+    if state.damage.is_empty() {
+        return Err(Failure::new(exit::FAILURE, format_args!("the record of `{}` is not damaged", args.resource))
+            .hint("see who has it with `sixpin show`"));
+    }
+    if !args.yes {
+        confirm(args, &state)?;
+    }
+    let request = v1::RemoveDamagedRequest {
+        resource: Some(args.client.common.space.resource(&args.resource)),
+        version: state.version,
+        now: args.now,
+    };
+    let reply = args
+        .admin
+        .brokers()
+        .ask(async |channel| AdminServiceClient::new(channel).remove_damaged(request.clone()).await)
+        .await?;
+    let free_in_ms = reply.into_inner().free_in_ms;
+    let removed = Removed { resource: args.resource.to_string(), version: state.version, free_in_ms };
+    match args.client.common.output {
+        Format::Json => output::json(&removed),
+        Format::Text => output::text(&render_removed(&removed)),
+    }
+}
+
+/// Asks whoever sits at a terminal. Anybody else has to say so beforehand.
+fn confirm(args: &Args, state: &v1::ResourceState) -> Result<(), Failure> {
+    let (resource, version, damage) = (&args.resource, state.version, &state.damage);
+    let lost = if args.now {
+        "whoever holds it loses the lock while it may be granted to somebody else"
+    } else {
+        "whoever holds it loses the lock, and nothing is granted before that is known to all"
+    };
+    warn(format_args!("the record of `{resource}` at version {version} is damaged: {damage}"));
+    warn(format_args!("if it is removed, {lost}"));
+    if !std::io::stdin().is_terminal() {
+        return Err(
+            Failure::usage("nothing was removed without `--yes`").hint("if that is meant, repeat it with `--yes`")
+        );
+    }
+    warn("remove it? [y/N]");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(exit::FAILURE, "nothing was removed"))
+}
+
+fn render_removed(Removed { resource, version, free_in_ms }: &Removed) -> String {
+    let free = match free_in_ms {
+        0 => "the resource is free".to_owned(),
+        free_in_ms => format!("nothing is granted for {}", view::span(*free_in_ms)),
+    };
+    format!("removed the damaged record of {resource} at version {version}: {free}\n")
 }

@@ -37,6 +37,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     match shown.map_err(Failure::unsure)? {
         Use::Free => Ok(()),
         Use::Taken => Err(Failure::told(exit::TAKEN)),
+        Use::Unknown => Err(Failure::told(exit::UNSURE)),
     }
 }
 
@@ -44,6 +45,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 enum Use {
     Free,
     Taken,
+    /// The record is damaged.
+    Unknown,
 }
 
 async fn show(args: Args) -> Result<Use, Failure> {
@@ -52,11 +55,16 @@ async fn show(args: Args) -> Result<Use, Failure> {
     let vouchers = Vouchers::of(&brokers, &state.claims).await;
     let claims = state.claims.iter().flat_map(|claim| [claim.granted(), claim.requested()]);
     let taken = claims.into_iter().any(|mode| !matches!(mode, v1::Mode::Unspecified | v1::Mode::Nl));
+    let damaged = !state.damage.is_empty();
     match args.client.common.output {
         Format::Json => output::json(&ResourceView::with(state, &vouchers))?,
         Format::Text => output::text(&render(&state, &vouchers))?,
     }
-    Ok(if taken { Use::Taken } else { Use::Free })
+    Ok(match (damaged, taken) {
+        (true, _) => Use::Unknown,
+        (false, true) => Use::Taken,
+        (false, false) => Use::Free,
+    })
 }
 
 /// The state of a resource, as the first broker that answers sees it.
@@ -75,6 +83,14 @@ pub async fn state(brokers: &Brokers, space: &Space, resource: &ResourceName) ->
 /// The resource as a text of several lines.
 fn render(state: &v1::ResourceState, vouchers: &Vouchers) -> String {
     let resource = state.resource.clone().unwrap_or_default();
+    if !state.damage.is_empty() {
+        let v1::Resource { name, lockspace } = resource;
+        let (version, damage, argument) = (state.version, &state.damage, view::argument(&name));
+        return format!(
+            "{name} in lockspace {lockspace}, version {version}, is damaged: {damage}\n\
+             nobody can say who has it, and nothing is granted; `sixpin purge --damaged {argument}` removes it\n"
+        );
+    }
     if state.claims.is_empty() && state.left_out == 0 {
         return format!("{} in lockspace {} is free: nobody has a claim on it\n", resource.name, resource.lockspace);
     }

@@ -66,7 +66,12 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 /// What stands on the resource.
 async fn claims(args: &Args) -> Result<Vec<v1::ClaimInfo>, Failure> {
     let state = show::state(&args.client.brokers(), &args.client.common.space, &args.resource).await?;
-    Ok(state.claims)
+    if state.damage.is_empty() {
+        return Ok(state.claims);
+    }
+    let name = view::argument(args.resource.as_str());
+    Err(Failure::new(exit::FAILURE, format_args!("nobody can say who has `{}`: {}", args.resource, state.damage))
+        .hint(format_args!("remove the damaged record with `sixpin purge --damaged {name}`")))
 }
 
 /// The session that has the lock, if it is just one that is alive.

@@ -20,6 +20,9 @@ pub struct ResourceView {
     claims: Vec<ClaimView>,
     value_block: Option<ValueView>,
     claims_left_out: u32,
+    /// Why the stored record cannot be understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
 }
 
 /// One claim.
@@ -89,6 +92,7 @@ impl From<v1::ResourceState> for ResourceView {
             claims: state.claims.into_iter().map(ClaimView::from).collect(),
             value_block: state.value.map(ValueView::from),
             claims_left_out: state.left_out,
+            damage: Some(state.damage).filter(|damage| !damage.is_empty()),
         }
     }
 }

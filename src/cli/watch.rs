@@ -103,6 +103,9 @@ fn show(state: &v1::ResourceState, format: Format) -> Result<(), Failure> {
 
 /// The three queues in one line.
 fn line(state: &v1::ResourceState) -> String {
+    if !state.damage.is_empty() {
+        return format!("damaged: {}", state.damage);
+    }
     let queues = [(v1::Queue::Granted, "held"), (v1::Queue::Converting, "converting"), (v1::Queue::Waiting, "waiting")];
     let parts: Vec<String> = queues.into_iter().filter_map(|(queue, word)| part(state, queue, word)).collect();
     match (parts.is_empty(), state.left_out) {

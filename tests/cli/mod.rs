@@ -4,6 +4,7 @@ mod program;
 
 mod look;
 mod administer;
+mod damaged;
 mod run;
 mod run_ends;
 mod run_family;

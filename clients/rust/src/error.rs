@@ -25,6 +25,9 @@ pub enum Error {
     /// A limit of the broker, named in the message; nothing changed. Hold or queue less.
     #[error("{0}")]
     Limit(Refused),
+    /// The stored record of the resource cannot be understood; nothing happened. An administrator must remove it.
+    #[error("{0}")]
+    Damaged(Refused),
     /// More operations are waiting in this client than it queues; nothing was sent. Wait for some of them to end.
     #[error("{limit} operations already wait in this client: wait for some of them to end")]
     Backlog {
@@ -97,6 +100,7 @@ impl Error {
             v1::Reason::NotFound => Self::NotFound(refused),
             v1::Reason::Busy => Self::Busy(refused),
             v1::Reason::Limit => Self::Limit(refused),
+            v1::Reason::Damaged => Self::Damaged(refused),
             v1::Reason::SessionGone => Self::Lost(Loss::Expired),
             v1::Reason::Unavailable | v1::Reason::NotHere | v1::Reason::Draining => Self::Unavailable(refused),
             v1::Reason::Unknown => Self::Unknown(refused),

@@ -50,6 +50,9 @@ impl Broker {
                 self.push_command(&resource, Command::Purge { scope }, Purpose::Purge(Some(from)), None);
                 Ok(())
             }
+            AdminRequest::RemoveDamaged { resource, version, now } => {
+                self.remove_damaged(from, &resource, version, now)
+            }
             AdminRequest::Drain { timeout } => {
                 self.drain(from, timeout);
                 Ok(())

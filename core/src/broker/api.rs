@@ -334,6 +334,15 @@ pub enum AdminRequest {
         /// Which.
         scope: PurgeScope,
     },
+    /// Remove a record that cannot be understood. Nothing is granted there until nobody can believe in what it said.
+    RemoveDamaged {
+        /// Where.
+        resource: ResourceId,
+        /// The version that was seen damaged.
+        version: Version,
+        /// Nobody holds anything there: it is free at once.
+        now: bool,
+    },
     /// Begin to drain. Answered when the broker has left.
     Drain {
         /// How long holders may take.
@@ -551,6 +560,9 @@ pub enum RequestError {
         /// Where it is, if known.
         address: String,
     },
+    /// The stored record of the resource cannot be understood; nothing happened, and an administrator must remove it.
+    #[error("{0}")]
+    Damaged(String),
     /// Nothing happened; it may pass.
     #[error("{0}")]
     Unavailable(String),
@@ -657,6 +669,11 @@ pub enum Reply {
     Purged {
         /// How many.
         purged: u32,
+    },
+    /// A damaged record was removed.
+    DamagedRemoved {
+        /// For how long nothing is granted there yet.
+        free_in: Duration,
     },
     /// The broker has left.
     Drained {

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Broker;
-use super::api::{Effect, Ending, Input, LogLevel};
+use super::api::{Effect, Ending, Input, LogLevel, RequestError};
 use super::shard::{Applied, Entry, Item, LaneState, MarkJob, MarkPurpose, Pending, Purpose, claim_of};
 use super::timers::Timer;
 use crate::backend::{Change, Generation, Guard, Key, Lane, Slot, StoreError, Write, WriteOutcome};
-use crate::command::Outcome;
+use crate::command::{Outcome, Refusal};
 use crate::limits::COMMANDS_PER_WRITE_MAX;
 use crate::name::{ClaimId, ResourceId, Version};
 use crate::planted::Bug;
@@ -306,6 +306,7 @@ impl Broker {
         let now = self.now.mono;
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.in_flight = false;
+        entry.damage.read_again();
         let committed = matches!(outcome, WriteOutcome::Committed(_));
         let known = committed || matches!(outcome, WriteOutcome::Conflict(_));
         // What was due is due until the store says how things are.
@@ -345,7 +346,7 @@ impl Broker {
                     self.forget_everything(text);
                     return;
                 }
-                self.load(at, id, slot);
+                self.load(at, id, slot, true);
             }
             WriteOutcome::ConflictUnread => {
                 self.counters.conflicts += 1;
@@ -404,7 +405,7 @@ impl Broker {
 
     /// Takes what a conflict or a read says is stored. Nobody is told yet: claims of this broker that changed are told
     /// once a compare has confirmed it.
-    pub(super) fn load(&mut self, at: usize, id: &ResourceId, slot: Slot) {
+    fn load(&mut self, at: usize, id: &ResourceId, slot: Slot, compared: bool) {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.streak = 0;
         let resource = match &slot.bytes {
@@ -422,13 +423,8 @@ impl Broker {
                 self.meet_strangers(at, id);
                 self.confirm_news(at, id);
             }
-            Err(error) => {
-                entry.version = None;
-                // Reading it again at once would show the same.
-                entry.due = false;
-                self.log(LogLevel::Error, "record refused", id.to_string(), error.to_string());
-                self.refuse_all(at, id, &format!("the stored record of `{id}` cannot be understood: {error}"));
-            }
+            Err(error) if compared => self.damaged(at, id, slot.version, &error),
+            Err(_) => self.read_damaged(at, id, slot.version),
         }
     }
 
@@ -445,7 +441,10 @@ impl Broker {
                 self.end(Ending::Evicted);
                 return;
             }
-            Err(_) => vec![None; keys.len()],
+            Err(_) => {
+                self.looked_in_vain(&keys);
+                vec![None; keys.len()]
+            }
         };
         for (key, slot) in keys.into_iter().zip(slots) {
             match key {
@@ -467,8 +466,10 @@ impl Broker {
             return;
         }
         match (slot, entry.version) {
-            (Some(slot), None) => self.load(at, id, slot),
-            (Some(slot), Some(known)) if slot.version != known && !is_older(&slot, known) => self.load(at, id, slot),
+            (Some(slot), None) => self.load(at, id, slot, false),
+            (Some(slot), Some(known)) if slot.version != known && !is_older(&slot, known) => {
+                self.load(at, id, slot, false)
+            }
             (Some(_), Some(_)) => {}
             (None, _) => {
                 self.timers.set(now + PAUSE_FIRST * 5, Timer::Resource(id.clone()));
@@ -495,6 +496,7 @@ impl Broker {
 
     /// Refuses those of these commands that have waited for `store_patience`, and of which nothing can have happened.
     fn refuse_waiting(&mut self, at: usize, id: &ResourceId, text: &str, of_these: impl Fn(&Pending) -> bool) {
+        let error = RequestError::Unavailable(text.into());
         let before = self.now.mono.saturating_sub(self.config.store_patience);
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         let (refused, kept): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut entry.pending)
@@ -502,15 +504,15 @@ impl Broker {
             .partition(|pending| pending.is_unsent() && pending.since < before && of_these(pending));
         entry.pending = kept.into();
         for pending in refused {
-            self.refuse(id, pending, text);
+            self.refuse(id, pending, &error);
         }
     }
 
-    fn refuse_all(&mut self, at: usize, id: &ResourceId, text: &str) {
+    pub(super) fn refuse_all(&mut self, at: usize, id: &ResourceId, error: &RequestError) {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         let pending = std::mem::take(&mut entry.pending);
         for pending in pending {
-            self.refuse(id, pending, text);
+            self.refuse(id, pending, error);
         }
     }
 
@@ -539,10 +541,13 @@ fn apply_pending(entry: &mut Entry, mut context: Context) -> (Vec<Applied>, bool
     for (index, pending) in entry.pending.drain(..count).enumerate() {
         context.index = index as u16;
         let mut outcomes = Vec::new();
-        match pending.purpose {
+        match &pending.purpose {
+            Purpose::Replace(replacing) if !replacing.may_apply(&entry.damage, &entry.resource, &pending) => {
+                outcomes.push(Outcome::Refused { refusal: Refusal::NotFound });
+            }
             // Whatever ended the claim since its first copy came: no other copy creates it again.
-            Purpose::Operation(claim, _) if pending.looks && entry.resource.claim(claim).is_none() => {
-                outcomes.push(Outcome::Gone { claim });
+            Purpose::Operation(claim, _) if pending.looks && entry.resource.claim(*claim).is_none() => {
+                outcomes.push(Outcome::Gone { claim: *claim });
             }
             _ => changed |= entry.resource.apply(&pending.command, &context, &mut outcomes),
         }

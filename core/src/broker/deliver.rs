@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::api::{CancelResult, Done, DoneStatus, Effect, Event, LostReason, Reply, ReplyTo, RequestError};
+use super::api::{CancelResult, Done, DoneStatus, Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
 use super::shard::{Entry, Pending, Purpose};
 use super::table::{Claim, Life, Operation, Session};
 use super::timers::Timer;
@@ -142,6 +142,7 @@ impl Broker {
                     self.removal_done(claim);
                 }
             }
+            Purpose::Replace(replacing) => self.answer_replaced(id, &replacing.clone(), outcomes, version),
             Purpose::Purge(reply) => {
                 let reply = *reply;
                 let purged =
@@ -155,8 +156,8 @@ impl Broker {
     }
 
     /// A command was refused without reaching the store.
-    pub(super) fn refuse(&mut self, id: &ResourceId, pending: Pending, text: &str) {
-        let error = RequestError::Unavailable(text.into());
+    pub(super) fn refuse(&mut self, id: &ResourceId, pending: Pending, error: &RequestError) {
+        let error = error.clone();
         self.queued = self.queued.saturating_sub(usize::from(pending.purpose.is_for_a_client()));
         match pending.purpose {
             Purpose::Operation(claim, operation) => {
@@ -176,8 +177,15 @@ impl Broker {
             Purpose::Withdraw(claim) => self.command_done(claim),
             Purpose::Part(part) => self.part_failed(part, error),
             Purpose::Purge(Some(to)) => self.reply_error(to, error),
-            Purpose::Purge(None) | Purpose::Remove(_) => {}
+            Purpose::Purge(None) => {}
+            // Of a record that cannot be understood nothing is left to take.
+            Purpose::Remove(claims) => {
+                for claim in claims {
+                    self.removal_done(claim);
+                }
+            }
             Purpose::Bury(session) => self.claims_buried(session, id),
+            Purpose::Replace(replacing) => self.end_replacing(&replacing, error),
         }
     }
 
@@ -191,7 +199,7 @@ impl Broker {
         }
     }
 
-    fn command_done(&mut self, claim: ClaimId) {
+    pub(super) fn command_done(&mut self, claim: ClaimId) {
         if let Some(claim) = self.claim_mut(claim) {
             claim.commands = claim.commands.saturating_sub(1);
         }
@@ -207,7 +215,7 @@ impl Broker {
         }
     }
 
-    fn tell_one(&mut self, id: &ResourceId, outcome: Outcome, version: Version) {
+    pub(super) fn tell_one(&mut self, id: &ResourceId, outcome: Outcome, version: Version) {
         match outcome {
             Outcome::Completed(completion) => self.complete(completion, version),
             Outcome::Queued { claim, operation, position, ticket, .. } => {
@@ -302,7 +310,7 @@ impl Broker {
         self.end_claim(id, DoneStatus::Lost, reason);
     }
 
-    fn end_claim(&mut self, id: ClaimId, status: DoneStatus, reason: Option<LostReason>) {
+    pub(super) fn end_claim(&mut self, id: ClaimId, status: DoneStatus, reason: Option<LostReason>) {
         let operation = self.claim_mut(id).and_then(|claim| claim.pending.take());
         if operation.is_some()
             && let Some(session) = self.sessions.get_mut(&id.session)
@@ -491,10 +499,15 @@ impl Broker {
         }
     }
 
-    /// See [`Broker::was_lost`]. The holder gets its time, as with everything that is taken away.
-    fn lost_by_store(&mut self, id: ClaimId) {
+    /// The store does not have any more what it acknowledged of a claim. The holder gets its time, as with everything that is
+    /// taken away; what others do meanwhile, only fences tell it.
+    pub(super) fn lost_by_store(&mut self, id: ClaimId) {
         let Some(claim) = self.claim_mut(id) else { return };
         claim.forced = true;
+        let subject = format!("claim {id} on {}", claim.resource);
+        let detail =
+            "its record does not say any more what was granted: it was deleted or damaged, or the store lost it";
+        self.log(LogLevel::Warn, "lock lost", subject, detail.into());
         self.timers.set(self.now.mono + with_tolerance(id.session.ttl()), Timer::Forced(id));
         self.tell(id, Event::Lost { reason: LostReason::Amnesia, claims: vec![id.number] });
     }
@@ -520,15 +533,18 @@ impl Broker {
     }
 
     /// A claim that should be there is not. One that was never granted was not taken from anybody: its wait ended, or it was
-    /// cancelled, through the broker where its session was before.
+    /// cancelled, through the broker where its session was before. One that came with a move may have been released or taken
+    /// there. Any other that was granted was taken by nobody whom this broker knows of.
     fn vanished(&mut self, id: ClaimId) {
-        let taken = self.sessions.get(&id.session).is_some_and(|session| session.taken.contains(&id.number));
-        let Some(claim) = self.claim_mut(id) else { return };
-        let (waited, forced) = (claim.granted.is_none(), claim.forced);
-        if waited && !forced && !taken {
+        let Some(session) = self.sessions.get(&id.session) else { return };
+        let taken = session.taken.contains(&id.number) || session.void.contains(&id.number);
+        let Some(claim) = session.claims.get(&id.number) else { return };
+        if claim.granted.is_none() && !taken {
             self.end_claim(id, DoneStatus::Gone, None);
+        } else if taken || claim.unread {
+            self.lose_claim(id, Some(LostReason::Forced));
         } else {
-            self.lose_claim(id, (!forced).then_some(LostReason::Forced));
+            self.lost_by_store(id);
         }
     }
 
@@ -538,7 +554,9 @@ impl Broker {
             return false;
         };
         let differs = |view: ClaimView<'_>| differs_from(claim, &view) || self.was_lost(id, &view);
-        !self.is_left_alone(id) && entry.resource.claim(id).is_none_or(differs)
+        // What was taken away has been told, and goes when its holder had its time.
+        let vanished = !claim.forced;
+        !self.is_left_alone(id) && entry.resource.claim(id).map_or(vanished, differs)
     }
 
     /// True if the store lost what it had acknowledged of a claim: a grant that the client was told, or its place in the
@@ -590,6 +608,7 @@ impl Broker {
         let Some(entry) = self.shards[at].entries.get(id) else { return };
         let (waits, listens) = self.interest(entry);
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        entry.waited_for = waits;
         let key = || Key::Resource(id.clone());
         if !waits && !listens {
             entry.poll_at = None;

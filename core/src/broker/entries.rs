@@ -55,10 +55,15 @@ impl Entries {
 
     /// The resources, in order.
     pub(super) fn ids(&self) -> Vec<ResourceId> {
-        let mut ids: Vec<ResourceId> = self.by_hash.values().map(|own| own.0.clone()).collect();
-        ids.extend(self.by_name.keys().cloned());
+        let mut ids: Vec<ResourceId> = self.ids_of(|_| true).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// The resources of these entries, in no order that means anything.
+    pub(super) fn ids_of(&self, wanted: impl Fn(&Entry) -> bool) -> impl Iterator<Item = ResourceId> {
+        let all = self.by_hash.values().chain(self.by_name.values());
+        all.filter(move |own| wanted(&own.1)).map(|own| own.0.clone())
     }
 
     /// Forgets all others.

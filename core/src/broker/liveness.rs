@@ -59,6 +59,8 @@ pub(super) struct Liveness {
     number: u64,
     sent: Option<Sent>,
     next_beat: Duration,
+    /// When the timer comes that counts; others were replaced by it.
+    looks_at: Duration,
     /// When the first copy of the last acknowledged beat was sent, on the clock that goes on during suspend.
     acknowledged: Option<Duration>,
     /// The newest round trip to the store.
@@ -93,7 +95,7 @@ impl Broker {
 
     /// Beats, looks at the others, and sets the next time to do so.
     pub(super) fn liveness_timer(&mut self) {
-        if matches!(self.phase, Phase::Leaving | Phase::Over) {
+        if matches!(self.phase, Phase::Leaving | Phase::Over) || self.now.mono < self.liveness.looks_at {
             return;
         }
         if self.registration_is_old() {
@@ -105,7 +107,16 @@ impl Broker {
             self.ask_for_pulses();
         }
         let pause = self.beat_interval() / 4;
-        self.timers.set(self.now.mono + pause.max(RETRY / 2), Timer::Liveness);
+        self.look_in(pause.max(RETRY / 2));
+    }
+
+    /// Sets the one timer of liveness, unless it comes before that anyway.
+    fn look_in(&mut self, pause: Duration) {
+        let (now, at) = (self.now.mono, self.now.mono + pause);
+        if self.liveness.looks_at <= now || at < self.liveness.looks_at {
+            self.liveness.looks_at = at;
+            self.timers.set(at, Timer::Liveness);
+        }
     }
 
     pub(super) fn ask_for_pulses(&mut self) {
@@ -203,7 +214,7 @@ impl Broker {
             Err(StoreError::Amnesia(text)) => self.forget_everything(text),
             Err(error) => {
                 self.liveness.sent = Some(Sent { under_way: false, ..sent });
-                self.timers.set(now.mono + RETRY, Timer::Liveness);
+                self.look_in(RETRY);
                 self.log(LogLevel::Warn, "beat failed", self.config.incarnation.to_string(), error.to_string());
             }
         }
@@ -214,6 +225,7 @@ impl Broker {
         self.log(LogLevel::Info, "broker serves", self.config.incarnation.to_string(), String::new());
         let now = self.now.mono;
         self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
+        self.timers.set(now + self.config.broker_ttl, Timer::Round);
         self.ask_for_pulses();
         self.begin_settling();
     }

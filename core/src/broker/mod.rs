@@ -17,6 +17,7 @@
 //! * `requests`: what clients ask becomes commands;
 //! * `commit`: commands become a batch, and what its outcomes mean;
 //! * `deliver`: what a committed write means to clients;
+//! * `rounds`: what is held is looked at again; `damage`: records that cannot be understood;
 //! * `ending`: how sessions end;
 //! * [`mark`]: what the store says about a session;
 //! * `moves`: sessions that move here;
@@ -31,6 +32,7 @@ use std::time::Duration;
 mod admin;
 pub mod api;
 mod commit;
+mod damage;
 mod deliver;
 mod ending;
 mod entries;
@@ -38,6 +40,7 @@ mod liveness;
 pub mod mark;
 mod moves;
 mod requests;
+mod rounds;
 mod secret;
 mod settling;
 mod shard;
@@ -114,6 +117,7 @@ pub struct Broker {
     settling: settling::Settling,
     strangers: strangers::Strangers,
     sweeps: sweep::Sweeps,
+    rounds: rounds::Rounds,
     timers: Timers,
     counters: StatusView,
     next_serial: u32,
@@ -151,6 +155,7 @@ impl Broker {
             settling,
             strangers: strangers::Strangers::default(),
             sweeps: sweep::Sweeps::default(),
+            rounds: rounds::Rounds::default(),
             timers: {
                 let mut timers = Timers::default();
                 timers.set(Duration::ZERO, Timer::Liveness);
@@ -242,6 +247,7 @@ impl Broker {
             Timer::Liveness => self.liveness_timer(),
             Timer::Strangers => self.look_after_strangers(),
             Timer::Housekeeping => self.housekeeping(),
+            Timer::Round => self.go_round(),
             Timer::Settling => self.look_whether_settled(),
             Timer::Drain => self.drain_on(true),
         }
@@ -271,7 +277,10 @@ impl Broker {
     fn forget_idle_entries(&mut self) {
         let now = self.now.mono;
         for shard in &mut self.shards {
-            shard.entries.retain(|entry| !entry.is_forgettable() || now.saturating_sub(entry.touched) < ENTRY_IDLE);
+            shard.entries.retain(|entry| {
+                let fresh = now.saturating_sub(entry.touched) < ENTRY_IDLE || entry.damage.is_remembered(now);
+                !entry.is_forgettable() || fresh
+            });
         }
     }
 

@@ -13,6 +13,7 @@ use super::api::{
     ClaimState, Done, DoneStatus, Effect, Event, LiveClaim, LogLevel, Reply, ReplyTo, RequestError, ResumeRequest,
 };
 use super::mark::Mark;
+use super::requests::wait_timer;
 use super::secret::is_secret_of;
 use super::shard::{MarkJob, MarkPurpose};
 use super::table::{Claim, Life, Numbers, Operation, Resuming, Session};
@@ -374,7 +375,7 @@ impl Broker {
             session.waiting += usize::from(claim.pending.replace(operation).is_none());
             claim.operation = claim.operation.max(number);
             if let Some(deadline) = deadline {
-                self.timers.set(deadline, Timer::Wait(claim_id, number));
+                wait_timer(&mut self.timers, now, deadline, claim_id, number);
             }
         }
         let at = self.lane_of(&live.resource);

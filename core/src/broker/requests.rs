@@ -13,12 +13,15 @@ use super::api::{
 use super::secret::{is_secret_of, secret_of};
 use super::shard::{Pending, Purpose};
 use super::table::{Claim, Life, Operation, Session};
-use super::timers::Timer;
+use super::timers::{Timer, Timers};
 use super::{Attached, Broker, Phase};
 use crate::command::{CancelReason, Command, ConvertCommand, LockCommand, Options, Status};
 use crate::limits::{SESSION_TTL_MIN, WAIT_MAX};
 use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
 use crate::planted::Bug;
+
+/// Whether a wait still goes on is looked at this often.
+const WAIT_LOOKED_AT: Duration = Duration::from_secs(10);
 
 /// A request over several resources that is answered when all parts are done.
 #[derive(Debug)]
@@ -273,7 +276,7 @@ impl Broker {
                 // A repeat takes the place of the first copy as the one that is answered; its wait is not begun anew,
                 // unless this broker never heard of it.
                 match (pending.deadline, operation.deadline) {
-                    (None, Some(deadline)) => self.timers.set(deadline, Timer::Wait(claim, number)),
+                    (None, Some(deadline)) => wait_timer(&mut self.timers, self.now.mono, deadline, claim, number),
                     (known, _) => operation.deadline = known,
                 }
                 operation.queued = pending.queued;
@@ -296,7 +299,7 @@ impl Broker {
                 session.waiting += 1;
                 known.operation = known.operation.max(number);
                 if let Some(deadline) = operation.deadline {
-                    self.timers.set(deadline, Timer::Wait(claim, number));
+                    wait_timer(&mut self.timers, self.now.mono, deadline, claim, number);
                 }
                 known.pending = Some(operation);
             }
@@ -488,8 +491,11 @@ impl Broker {
     /// store decides whether the grant or the deadline came first. That goes for every conversion: an earlier copy of it
     /// may be on its way through another broker, and only the record can say that it will not happen.
     pub(super) fn wait_ended(&mut self, claim: ClaimId, number: OperationNumber) {
+        let now = self.now.mono;
         let Some(known) = self.claim_mut(claim) else { return };
-        if known.pending.as_ref().is_none_or(|pending| pending.number != number) {
+        let Some(pending) = known.pending.as_ref().filter(|pending| pending.number == number) else { return };
+        if let Some(deadline) = pending.deadline.filter(|deadline| *deadline > now) {
+            wait_timer(&mut self.timers, now, deadline, claim, number);
             return;
         }
         let resource = known.resource.clone();
@@ -593,6 +599,18 @@ impl Broker {
     }
 }
 
+/// Sets the timer for the end of a wait. It looks whether the wait still goes on, so that most waits, which end long before,
+/// leave nothing behind for long.
+pub(super) fn wait_timer(
+    timers: &mut Timers,
+    now: Duration,
+    deadline: Duration,
+    claim: ClaimId,
+    number: OperationNumber,
+) {
+    timers.set(deadline.min(now + WAIT_LOOKED_AT), Timer::Wait(claim, number));
+}
+
 fn check_numbers(claim: ClaimNumber, operation: OperationNumber) -> Result<(), RequestError> {
     if claim.0 == 0 || operation.0 == 0 {
         return Err(RequestError::Invalid("claims and operations are numbered from 1".into()));
@@ -635,4 +653,21 @@ fn lock_command(claim: ClaimId, lock: LockRequest) -> Command {
         owner: lock.owner,
         label: lock.label,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Incarnation;
+
+    #[test]
+    fn the_timer_of_a_wait_is_not_set_far_ahead() {
+        let mut timers = Timers::default();
+        let session = SessionId { opener: Incarnation(1), serial: 1, ttl_ms: 1_000 };
+        let claim = ClaimId { session, number: ClaimNumber(1) };
+        wait_timer(&mut timers, Duration::from_secs(5), WAIT_MAX, claim, OperationNumber(1));
+        assert_eq!(timers.next(), Some(Duration::from_secs(15)));
+        wait_timer(&mut timers, Duration::from_secs(5), Duration::from_secs(6), claim, OperationNumber(1));
+        assert_eq!(timers.next(), Some(Duration::from_secs(6)));
+    }
 }

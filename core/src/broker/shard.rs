@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::api::{LostReason, ReplyTo};
+use super::damage::{Damage, Replacing};
 use super::entries::Entries;
 use super::mark::Mark;
 use crate::backend::{Generation, Key, Lane};
@@ -34,6 +35,8 @@ pub(super) enum Purpose {
     Remove(Vec<ClaimId>),
     /// Orphans that an administrator or the orphan TTL removes.
     Purge(Option<ReplyTo>),
+    /// A damaged record that an administrator has removed.
+    Replace(Replacing),
 }
 
 /// A command that waits.
@@ -59,7 +62,15 @@ impl Purpose {
 
     /// Somebody waits for an answer to it.
     pub(super) fn is_for_a_client(&self) -> bool {
-        matches!(self, Self::Operation(..) | Self::Unlock(..) | Self::Cancel(..) | Self::Part(_) | Self::Purge(Some(_)))
+        matches!(
+            self,
+            Self::Operation(..)
+                | Self::Unlock(..)
+                | Self::Cancel(..)
+                | Self::Part(_)
+                | Self::Purge(Some(_))
+                | Self::Replace(_)
+        )
     }
 }
 
@@ -144,6 +155,9 @@ pub(super) struct Entry {
     pub(super) watched: Option<Version>,
     /// When it is read again at the latest.
     pub(super) poll_at: Option<Duration>,
+    /// A session of this broker waits here, so that it is read again about once a second.
+    pub(super) waited_for: bool,
+    pub(super) damage: Damage,
     /// When it was last used.
     pub(super) touched: Duration,
 }

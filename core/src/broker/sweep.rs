@@ -20,6 +20,9 @@ use crate::resource::Resource;
 /// A sweep begins at most this often.
 const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 
+/// The pause after a sweep that met a damaged record.
+const DAMAGE_PAUSE: Duration = Duration::from_secs(10);
+
 /// The walk that is under way, and what sweeps remember.
 #[derive(Debug, Default)]
 pub(super) struct Sweeps {
@@ -27,6 +30,8 @@ pub(super) struct Sweeps {
     wanted: bool,
     /// When the last one ended, monotonic.
     last: Duration,
+    /// None begins before, because one that met a damaged record would again find nothing to clear.
+    rests_until: Duration,
     /// Registrations that nothing needs, while the store is told so.
     forgetting: BTreeSet<Incarnation>,
     /// Orphans, by when they were first and last seen.
@@ -54,6 +59,11 @@ impl Sweeps {
         self.wanted = true;
     }
 
+    /// Whatever kept it from clearing up is gone.
+    pub(super) fn want_soon(&mut self) {
+        (self.wanted, self.rests_until) = (true, Duration::ZERO);
+    }
+
     /// What the walk under way has seen means nothing any more.
     pub(super) fn begin_again(&mut self) {
         (self.current, self.wanted) = (None, true);
@@ -77,7 +87,7 @@ impl Broker {
         let gone = self.liveness.others.values().any(|known| known.gone_since.is_some());
         let orphans = self.config.lockspaces.values().any(|lockspace| lockspace.orphan_ttl.is_some());
         let wanted = self.sweeps.wanted || gone || orphans;
-        let rested = now.saturating_sub(self.sweeps.last) >= SWEEP_PAUSE;
+        let rested = now.saturating_sub(self.sweeps.last) >= SWEEP_PAUSE && now >= self.sweeps.rests_until;
         if !wanted || !rested || self.sweeps.current.is_some() || self.planted.has(Bug::NoSweep) {
             return;
         }
@@ -154,6 +164,7 @@ impl Broker {
         let Some(bytes) = &slot.bytes else { return };
         let Ok(resource) = Resource::decode(bytes, slot.version) else {
             // Not ours to interpret: nothing may be cleared on its account.
+            self.sweeps.rests_until = self.now.mono + DAMAGE_PAUSE;
             if let Some(sweep) = &mut self.sweeps.current {
                 sweep.failed = true;
             }

@@ -1,7 +1,8 @@
 //! What the broker wants to be woken for.
 //!
 //! Timers are never taken back: one that fires too early or for something that is over finds nothing to do. That keeps
-//! them cheap for a hundred thousand sessions whose deadlines move with every keepalive.
+//! them cheap for a hundred thousand sessions whose deadlines move with every keepalive. So whoever sets one does not set it
+//! far ahead, and what repeats itself sees to it that it has one only.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(super) enum Timer {
     Strangers,
     /// Strangers, sweeps and clearing up.
     Housekeeping,
+    /// What is held is looked at again.
+    Round,
     /// Perhaps nobody believes any more in what the store does not know of.
     Settling,
     /// The drain's patience is over.

@@ -1,10 +1,11 @@
-//! What several tests of the resource machine share.
+//! What several tests of the machines share.
 
 // Each test uses its part of this, and a test may panic.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod explore;
 pub mod fuzz;
+pub mod machine;
 pub mod naive;
 pub mod script;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sixpin_core::broker::api::{AdminRequest, Reply, RequestError};
 use sixpin_core::command::PurgeScope;
-use sixpin_core::name::ClaimNumber;
+use sixpin_core::name::{ClaimNumber, Version};
 use sixpin_proto::v1;
 use tonic::{Request, Response, Status};
 use v1::admin_service_server::AdminService;
@@ -65,6 +65,19 @@ impl Admin {
             other => Err(unexpected(&other)),
         }
     }
+
+    async fn remove_damaged(&self, remove: v1::RemoveDamagedRequest) -> Result<v1::RemoveDamagedReply, RequestError> {
+        let resource = Names::default().resource(remove.resource)?;
+        if remove.version == 0 {
+            return Err(invalid("`version` is missing: give the one that was seen damaged"));
+        }
+        let engine = self.runtime.engine(&resource.lockspace).clone();
+        let request = AdminRequest::RemoveDamaged { resource, version: Version(remove.version), now: remove.now };
+        match engine.admin(request).await? {
+            Reply::DamagedRemoved { free_in } => Ok(v1::RemoveDamagedReply { free_in_ms: free_in.as_millis() as u64 }),
+            other => Err(unexpected(&other)),
+        }
+    }
 }
 
 fn forced(reply: Reply) -> Result<(Vec<ClaimNumber>, Duration), RequestError> {
@@ -109,6 +122,13 @@ impl AdminService for Admin {
         request: Request<v1::PurgeOrphansRequest>,
     ) -> Result<Response<v1::PurgeOrphansReply>, Status> {
         answer(self.purge_orphans(request.into_inner()).await)
+    }
+
+    async fn remove_damaged(
+        &self,
+        request: Request<v1::RemoveDamagedRequest>,
+    ) -> Result<Response<v1::RemoveDamagedReply>, Status> {
+        answer(self.remove_damaged(request.into_inner()).await)
     }
 
     async fn drain_broker(

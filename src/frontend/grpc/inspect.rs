@@ -58,7 +58,7 @@ impl Inspect {
         let family = Family::Resources { lockspace, prefix: list.prefix };
         let (ids, next) = lookup::list(engine, &family, &list.after, limit).await?;
         let mut resources = Vec::with_capacity(ids.len());
-        lookup::resources(engine, &ids, |id, version, resource| resources.push(views::summary(id, version, &resource)))
+        lookup::resources(engine, &ids, |id, version, stored| resources.push(views::summary(id, version, &stored)))
             .await?;
         Ok(v1::ListResourcesReply { resources, next: next.unwrap_or_default() })
     }
@@ -163,7 +163,7 @@ impl Inspect {
 
 async fn state(engine: &EngineHandle, id: &ResourceId) -> Result<v1::ResourceState, RequestError> {
     let found = lookup::resource(engine, id).await?;
-    Ok(found.map_or_else(|| views::absent(id), |(version, resource)| views::resource(id, version, &resource)))
+    Ok(found.map_or_else(|| views::absent(id), |(version, stored)| views::stored(id, version, &stored)))
 }
 
 /// Where the broker says that the session's claims are, and what stands there.
@@ -188,7 +188,7 @@ async fn claims_of_session(
     let mut claims = Vec::with_capacity(ids.len());
     // One resource may have several claims of the session: each asks for its own.
     for (number, id) in numbers.into_iter().zip(&ids) {
-        let Some((_, resource)) = lookup::resource(engine, id).await? else { continue };
+        let Some((_, Ok(resource))) = lookup::resource(engine, id).await? else { continue };
         let claim = resource.claim(ClaimId { session, number });
         claims.extend(claim.map(|view| with_resource(views::claim(&view), id)));
     }
@@ -209,7 +209,8 @@ async fn claims_of_owner(
     loop {
         let (ids, next) = lookup::list(engine, family, &after, OWNER_SCAN_STEP).await?;
         scanned += ids.len();
-        lookup::resources(engine, &ids, |id, _, resource| {
+        lookup::resources(engine, &ids, |id, _, stored| {
+            let Ok(resource) = stored else { return };
             let all = resource.granted().chain(resource.converting()).chain(resource.waiting());
             let owned = all.filter(|view| view.owner.as_str() == owner);
             claims.extend(owned.map(|view| with_resource(views::claim(&view), id)));

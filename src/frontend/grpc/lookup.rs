@@ -6,6 +6,7 @@ use sixpin_core::backend::{Backend, Family, Key, Page, StoreError};
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits;
 use sixpin_core::name::{ResourceId, Version};
+use sixpin_core::record::RecordError;
 use sixpin_core::resource::Resource;
 
 use super::errors::invalid;
@@ -30,11 +31,14 @@ pub(super) fn page_limit(limit: u32) -> Result<usize, RequestError> {
     }
 }
 
+/// What is stored of a resource, or why it cannot be understood.
+pub(super) type Stored = Result<Resource, RecordError>;
+
 /// One resource; none if nobody has a claim on it.
 pub(super) async fn resource(
     engine: &EngineHandle,
     id: &ResourceId,
-) -> Result<Option<(Version, Resource)>, RequestError> {
+) -> Result<Option<(Version, Stored)>, RequestError> {
     let mut found = None;
     resources(engine, std::slice::from_ref(id), |_, version, resource| found = Some((version, resource))).await?;
     Ok(found)
@@ -44,7 +48,7 @@ pub(super) async fn resource(
 pub(super) async fn resources(
     engine: &EngineHandle,
     ids: &[ResourceId],
-    mut show: impl FnMut(&ResourceId, Version, Resource),
+    mut show: impl FnMut(&ResourceId, Version, Stored),
 ) -> Result<(), RequestError> {
     let backend = engine.backend();
     for ids in ids.chunks(RECORDS_PER_READ) {
@@ -52,9 +56,7 @@ pub(super) async fn resources(
         let slots = in_time(engine, backend.read(&keys)).await?;
         for (id, slot) in ids.iter().zip(slots) {
             let Some(bytes) = slot.bytes else { continue };
-            let resource = Resource::decode(&bytes, slot.version)
-                .map_err(|error| RequestError::Unavailable(format!("the record of `{id}` cannot be read: {error}")))?;
-            show(id, slot.version, resource);
+            show(id, slot.version, Resource::decode(&bytes, slot.version));
         }
     }
     Ok(())

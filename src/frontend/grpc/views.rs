@@ -6,6 +6,7 @@ use sixpin_core::name::{Fence, ResourceId, Stamp, Version};
 use sixpin_core::resource::{ClaimView, Queue, Resource};
 use sixpin_proto::v1;
 
+use super::lookup::Stored;
 use super::replies::mode;
 use crate::runtime::{EngineHandle, clock};
 
@@ -17,8 +18,16 @@ pub(super) fn absent(id: &ResourceId) -> v1::ResourceState {
     v1::ResourceState { resource: Some(resource_id(id)), ..Default::default() }
 }
 
+/// A resource as it is stored.
+pub(super) fn stored(id: &ResourceId, version: Version, stored: &Stored) -> v1::ResourceState {
+    match stored {
+        Ok(resource) => self::resource(id, version, resource),
+        Err(error) => v1::ResourceState { version: version.0, damage: error.to_string(), ..absent(id) },
+    }
+}
+
 /// A resource, in queue order, as far as it fits.
-pub(super) fn resource(id: &ResourceId, version: Version, resource: &Resource) -> v1::ResourceState {
+fn resource(id: &ResourceId, version: Version, resource: &Resource) -> v1::ResourceState {
     let mut claims = Vec::new();
     let mut bytes = 0;
     let mut left_out = 0;
@@ -36,24 +45,28 @@ pub(super) fn resource(id: &ResourceId, version: Version, resource: &Resource) -
         seq: resource.value_seq(),
         invalid: resource.value_invalid(),
     };
-    v1::ResourceState { resource: Some(resource_id(id)), version: version.0, claims, value: Some(value), left_out }
+    v1::ResourceState { version: version.0, claims, value: Some(value), left_out, ..absent(id) }
 }
 
 /// A resource in one line.
-pub(super) fn summary(id: &ResourceId, version: Version, resource: &Resource) -> v1::ResourceSummary {
+pub(super) fn summary(id: &ResourceId, version: Version, stored: &Stored) -> v1::ResourceSummary {
+    let empty = v1::ResourceSummary { resource: Some(resource_id(id)), version: version.0, ..Default::default() };
+    let resource = match stored {
+        Ok(resource) => resource,
+        Err(error) => return v1::ResourceSummary { damage: error.to_string(), ..empty },
+    };
     let held = || resource.granted().chain(resource.converting());
     let mut modes: Vec<_> = held().filter_map(|view| view.granted).collect();
     modes.sort_unstable();
     modes.dedup();
     v1::ResourceSummary {
-        resource: Some(resource_id(id)),
-        version: version.0,
         granted: resource.granted().count() as u32,
         converting: resource.converting().count() as u32,
         waiting: resource.waiting().count() as u32,
         modes: modes.into_iter().map(|held| mode(Some(held))).collect(),
         held_ms: oldest(resource.granted()),
         waiting_ms: oldest(resource.converting().chain(resource.waiting())),
+        ..empty
     }
 }
 

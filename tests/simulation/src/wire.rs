@@ -194,6 +194,7 @@ fn error(error: &RequestError) -> v1::Error {
         RequestError::Limit(_) => (Reason::Limit, ""),
         RequestError::SessionGone(_) => (Reason::SessionGone, ""),
         RequestError::NotHere { address, .. } => (Reason::NotHere, address.as_str()),
+        RequestError::Damaged(_) => (Reason::Damaged, ""),
         RequestError::Unavailable(_) => (Reason::Unavailable, ""),
         RequestError::Unknown(_) => (Reason::Unknown, ""),
         RequestError::Draining { address } => (Reason::Draining, address.as_str()),

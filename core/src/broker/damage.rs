@@ -1,0 +1,291 @@
+//! Records that cannot be understood: a wrong checksum, another format, bytes that somebody else put there.
+//!
+//! Nobody can say who holds what there, so nothing is granted there. Whoever asks or waits is refused; whoever holds
+//! something goes on holding it, because nobody else gets it; and nothing is written over such a record until an
+//! administrator says so.
+//!
+//! Invariants:
+//!
+//! * A damaged record is replaced by a compare-and-swap on exactly the version that the administrator saw damaged, and only
+//!   if what stands there still cannot be understood.
+//! * Until nobody can believe in what it said, nothing is granted in its place: a session that nobody keeps alive, of the
+//!   broker that replaced it, holds the resource in EX, and ends as every session does that falls silent. Whoever looks sees
+//!   it, and whatever happens to its broker, others bury it as any other. `now` is the one exception.
+//! * Fences rise: they come from versions, and what is written at the place of a version has a larger one.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Broker;
+use super::api::{ClientInfo, Done, DoneStatus, LogLevel, Reply, ReplyTo, RequestError};
+use super::shard::{Pending, Purpose};
+use super::table::{Claim, Life, Session};
+use crate::command::{Command, LockCommand, Options, Outcome, Refusal};
+use crate::limits::{SESSION_TTL_MAX, with_tolerance};
+use crate::mode::Mode;
+use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId, Version};
+use crate::planted::Bug;
+use crate::record::RecordError;
+use crate::resource::Resource;
+
+/// One damaged record is told to the log this often.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+/// What people see of the session that holds the place of a damaged record.
+const GUARDIAN: &str = "damaged record removed";
+/// The only operation of its only claim.
+const ONCE: (ClaimNumber, OperationNumber) = (ClaimNumber(1), OperationNumber(1));
+
+/// An administrator has a damaged record replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Replacing {
+    to: ReplyTo,
+    /// The version that was seen damaged.
+    version: Version,
+    /// The session that holds the place; with `now` there is none of that name.
+    guardian: SessionId,
+}
+
+/// What is known of a record that cannot be understood.
+#[derive(Debug, Default)]
+pub(super) struct Damage {
+    /// When it was told to the log last, monotonic.
+    said: Option<Duration>,
+    /// The version that the state of the entry is to replace.
+    replaces: Option<Version>,
+}
+
+impl Damage {
+    /// The log was told of it not long ago.
+    pub(super) fn is_remembered(&self, now: Duration) -> bool {
+        self.said.is_some_and(|said| now.saturating_sub(said) < SAY_EVERY)
+    }
+
+    /// What was to be replaced was written, or must be read again.
+    pub(super) fn read_again(&mut self) {
+        self.replaces = None;
+    }
+}
+
+impl Replacing {
+    /// Whether it may be applied to this state now. A copy whose outcome was in doubt may have been written.
+    pub(super) fn may_apply(&self, damage: &Damage, resource: &Resource, pending: &Pending) -> bool {
+        let written = matches!(pending.command, Command::Forget { .. }) || resource.claim(self.claim()).is_some();
+        damage.replaces == Some(self.version) || (pending.doubtful && written)
+    }
+
+    fn claim(&self) -> ClaimId {
+        ClaimId { session: self.guardian, number: ONCE.0 }
+    }
+}
+
+impl Broker {
+    /// An administrator says that a damaged record is to go.
+    pub(super) fn remove_damaged(
+        &mut self,
+        from: ReplyTo,
+        resource: &ResourceId,
+        version: Version,
+        now: bool,
+    ) -> Result<(), RequestError> {
+        self.check_may_vouch()?;
+        self.next_serial += 1;
+        let belief = (self.longest_belief() + self.config.broker_ttl * 2).min(SESSION_TTL_MAX);
+        let (opener, serial) = (self.config.incarnation, self.next_serial);
+        let guardian = SessionId { opener, serial, ttl_ms: belief.as_millis() as u32 };
+        let claim = ClaimId { session: guardian, number: ONCE.0 };
+        let purpose = Purpose::Replace(Replacing { to: from, version, guardian });
+        if now || self.planted.has(Bug::DamagedRecordForgotten) {
+            self.push_command(resource, Command::Forget { session: guardian }, purpose, None);
+        } else {
+            self.open_guardian(claim, resource);
+            self.push_command(resource, guard(claim), purpose, Some(claim));
+        }
+        let at = self.lane_of(resource);
+        if let Some(entry) = self.shards[at].entries.get_mut(resource).filter(|entry| !entry.in_flight) {
+            entry.version = None;
+        }
+        Ok(())
+    }
+
+    fn open_guardian(&mut self, claim: ClaimId, resource: &ResourceId) {
+        let label = Label::new(GUARDIAN).unwrap_or_default();
+        let client = ClientInfo { label, ..ClientInfo::default() };
+        let mut session = Session::new(client, false, Life::Vouching, self.now.mono);
+        // Its whole TTL passes before it is buried.
+        session.came_back = true;
+        session.claims.insert(claim.number, Box::new(Claim::new(resource.clone(), ONCE.1)));
+        self.insert_session(claim.session, session);
+        self.arm_session(claim.session);
+    }
+
+    /// What an administrator wanted was done, or could not be done.
+    pub(super) fn answer_replaced(
+        &mut self,
+        id: &ResourceId,
+        replacing: &Replacing,
+        outcomes: Vec<Outcome>,
+        version: Version,
+    ) {
+        self.command_done(replacing.claim());
+        if let [Outcome::Refused { refusal: Refusal::NotFound }] = outcomes.as_slice() {
+            let text = format!(
+                "the record of `{id}` is not damaged at version {}, so nothing was removed: look at it again",
+                replacing.version
+            );
+            self.end_replacing(replacing, RequestError::NotFound(text));
+            return;
+        }
+        for outcome in outcomes {
+            self.tell_one(id, outcome, version);
+        }
+        let now = self.now.mono;
+        let free_in = self.sessions.get_mut(&replacing.guardian).map_or(Duration::ZERO, |session| {
+            // Its time counts from now on.
+            session.heard = now;
+            with_tolerance(replacing.guardian.ttl())
+        });
+        let detail = format!("version {}, nothing is granted there for {} ms", replacing.version, free_in.as_millis());
+        self.log(LogLevel::Warn, "damaged record removed", id.to_string(), detail);
+        self.sweeps.want_soon();
+        self.reply(replacing.to, Reply::DamagedRemoved { free_in });
+    }
+
+    /// Nothing was replaced.
+    pub(super) fn end_replacing(&mut self, replacing: &Replacing, error: RequestError) {
+        self.command_done(replacing.claim());
+        self.end_abandoned(replacing.guardian);
+        self.reply_error(replacing.to, error);
+    }
+
+    /// What a read shows of a record cannot be understood. A read decides nothing: the record is presumed absent, so that the
+    /// next compare tells what stands there.
+    pub(super) fn read_damaged(&mut self, at: usize, id: &ResourceId, version: Version) {
+        if self.begin_to_replace(at, id, version) {
+            return;
+        }
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        (entry.version, entry.exists) = (Some(Version::ABSENT), false);
+        entry.resource = Resource::new();
+        (entry.news, entry.due) = (!entry.locals.is_empty(), true);
+    }
+
+    /// What stands there cannot be understood, as a compare has told.
+    pub(super) fn damaged(&mut self, at: usize, id: &ResourceId, version: Version, error: &RecordError) {
+        if self.begin_to_replace(at, id, version) {
+            return;
+        }
+        let now = self.now.mono;
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        entry.version = None;
+        // Reading it again at once would show the same.
+        entry.due = false;
+        let is_news = !entry.damage.is_remembered(now);
+        if is_news {
+            entry.damage.said = Some(now);
+            self.log(LogLevel::Error, "record damaged", id.to_string(), format!("{error}; version {version}"));
+        }
+        let name = &id.name;
+        let text = format!(
+            "the record of `{id}` is damaged at version {version} ({error}), so nothing is granted there: \
+             `sixpin purge --damaged '{name}'` removes it"
+        );
+        let error = RequestError::Damaged(text);
+        self.take_conversions(at, id);
+        self.refuse_all(at, id, &error);
+        self.end_waits(at, id, &error);
+    }
+
+    /// If that is what somebody waits for, an empty resource is put in its place, to be written at exactly this version. The
+    /// administrator's command comes before all others.
+    fn begin_to_replace(&mut self, at: usize, id: &ResourceId, version: Version) -> bool {
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return false };
+        let wanted =
+            |pending: &Pending| matches!(&pending.purpose, Purpose::Replace(replacing) if replacing.version == version);
+        let Some(place) = entry.pending.iter().position(wanted) else { return false };
+        if let Some(pending) = entry.pending.remove(place) {
+            entry.pending.push_front(pending);
+        }
+        (entry.version, entry.exists) = (Some(version), true);
+        entry.resource = Resource::new();
+        entry.damage.replaces = Some(version);
+        entry.news = !entry.locals.is_empty();
+        entry.due = true;
+        true
+    }
+
+    /// A conversion is not refused: a copy of it may have happened before, and its client would go on in the old mode. Its claim
+    /// is lost.
+    fn take_conversions(&mut self, at: usize, id: &ResourceId) {
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        let pending = std::mem::take(&mut entry.pending);
+        let converts = |pending: &Pending| match &pending.purpose {
+            Purpose::Operation(claim, _) => self.sessions.get(&claim.session).is_some_and(|session| {
+                session.claims.get(&claim.number).is_some_and(|claim| claim.granted.is_some() || claim.believed_seq > 0)
+            }),
+            _ => false,
+        };
+        let (taken, kept): (Vec<Pending>, Vec<Pending>) = pending.into_iter().partition(converts);
+        if let Some(entry) = self.shards[at].entries.get_mut(id) {
+            entry.pending = kept.into();
+        }
+        for pending in taken {
+            self.queued = self.queued.saturating_sub(1);
+            if let Purpose::Operation(claim, _) = pending.purpose {
+                self.command_done(claim);
+            }
+        }
+    }
+
+    /// Whoever waits there is told, and whoever comes from another broker with a lock that cannot be looked up. Those who hold
+    /// something go on.
+    fn end_waits(&mut self, at: usize, id: &ResourceId, error: &RequestError) {
+        let Some(entry) = self.shards[at].entries.get(id) else { return };
+        let mut unread = BTreeSet::new();
+        for claim in entry.locals.clone() {
+            if self.is_left_alone(claim) {
+                continue;
+            }
+            let Some(known) = self.claim_mut(claim) else { continue };
+            let held = known.granted.is_some() || known.believed_seq > 0;
+            let (waits, is_unread) = (known.pending.is_some(), known.unread);
+            if is_unread {
+                unread.insert(claim);
+            }
+            if waits && !held {
+                self.end_wait(claim, error);
+            } else if waits || is_unread {
+                // Nobody can say in which mode a conversion left it, or whether it was still held elsewhere.
+                self.lost_by_store(claim);
+            }
+        }
+        self.resumed_claims_read(&unread);
+    }
+
+    fn end_wait(&mut self, id: ClaimId, error: &RequestError) {
+        let Some(pending) = self.claim_mut(id).and_then(|claim| claim.pending.as_mut()) else { return };
+        let number = pending.number;
+        match pending.reply.take() {
+            Some(to) => {
+                let gone = Done::empty(id.number, number, DoneStatus::Gone);
+                self.drop_claim(id, Some(gone.into()));
+                self.reply_error(to, error.clone());
+            }
+            // Asked anew, it is refused with the reason.
+            None => self.end_claim(id, DoneStatus::Gone, None),
+        }
+    }
+}
+
+/// Holds the place of a damaged record.
+fn guard(claim: ClaimId) -> Command {
+    Command::Lock(LockCommand {
+        claim,
+        operation: ONCE.1,
+        mode: Mode::EX,
+        options: Options::empty(),
+        conversion_deadlock: None,
+        blocking: false,
+        owner: Label::default(),
+        label: Label::new(GUARDIAN).unwrap_or_default(),
+    })
+}
