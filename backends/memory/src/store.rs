@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sixpin_core::backend::{
     Change, Durability, Family, Guard, Key, Page, Profile, Root, Slot, StoreError, Write, WriteOutcome,
 };
@@ -156,6 +157,26 @@ impl Store {
         let outcomes = writes.into_iter().map(|write| self.write(now_10us, write)).collect();
         self.collect_markers(now_10us);
         outcomes
+    }
+
+    /// What somebody does who goes past the brokers: deletes a record.
+    pub fn delete_by_hand(&mut self, now_10us: u64, key: &Key) {
+        let Some(slot) = self.slots.get(key).filter(|slot| slot.bytes.is_some()) else { return };
+        let version = self.version_after(slot.version, now_10us);
+        if self.kind.markers {
+            self.markers.insert((version, key.clone()));
+            self.slots.insert(key.clone(), Slot { version, bytes: None });
+        } else {
+            self.slots.remove(key);
+            self.dropped(version);
+        }
+    }
+
+    /// The same: writes other bytes where a record stands.
+    pub fn write_by_hand(&mut self, now_10us: u64, key: &Key, bytes: Bytes) {
+        let Some(slot) = self.slots.get(key).filter(|slot| slot.bytes.is_some()) else { return };
+        let version = self.version_after(slot.version, now_10us);
+        self.slots.insert(key.clone(), Slot { version, bytes: Some(bytes) });
     }
 
     /// A page of the keys that have a record, in the order of the keys.

@@ -67,7 +67,7 @@ impl World {
         let node = &self.clients[client];
         let Some(session) = node.session else { return };
         let wrong = node.held.iter().filter(|(_, held)| held.resource == resource).find_map(|(claim, _)| {
-            let believed = node.valid_mode(*claim, self.now)?;
+            let believed = node.valid_mode(*claim, self.now).filter(|_| !self.is_touched(session, *claim))?;
             let view = stored.claim(ClaimId { session, number: ClaimNumber(*claim) });
             let granted = view.and_then(|view| view.granted);
             let kept = granted.is_some_and(|granted| core(believed).at_most(granted));
@@ -165,6 +165,7 @@ impl World {
             .claims
             .iter()
             .filter(ended)
+            .filter(|state| !self.is_touched(session, state.claim))
             .find(|state| stream.kept.contains(&state.claim) && !self.check.is_let_go(session, state.claim));
         if let Some(state) = lost {
             let text = format!("c{client} moved and lost claim {}", state.claim);
@@ -178,7 +179,7 @@ impl World {
         let delay = self.plan.lock_delay.as_micros() as u64;
         // Nothing is granted for a while after something was lost.
         let losses = if self.has_lost() { 5 * SECOND } else { 0 };
-        6 * SECOND + 4 * delay + losses + 100 * MS
+        6 * SECOND + 4 * delay + losses + self.patience_by_hand() + 100 * MS
     }
 }
 

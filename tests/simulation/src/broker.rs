@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use sixpin_core::backend::{BrokerInfo, Guard, Key, Slot, StoreError, WriteOutcome};
 use sixpin_core::broker::Broker;
-use sixpin_core::broker::api::{BrokerConfig, Effect, Ending, Input, Now, ReplyTo, Request, SessionRef};
+use sixpin_core::broker::api::{
+    BrokerConfig, Effect, Ending, Input, Now, Reply, ReplyTo, Request, RequestError, SessionRef,
+};
 use sixpin_core::limits::Limits;
 use sixpin_core::name::{Incarnation, Version};
 use sixpin_core::standing::History;
@@ -184,7 +186,7 @@ impl World {
             broker_ttl: self.plan.broker_ttl,
             session_ttl: self.plan.ttl,
             session_ttl_max: self.plan.ttl,
-            limits: Limits::default(),
+            limits: if self.plan.faults.has(Fault::SmallLimits) { self.plan.limits.clone() } else { Limits::default() },
             lanes: self.plan.lanes,
             lockspaces: self.plan.lockspaces(),
             profile,
@@ -320,6 +322,7 @@ impl World {
         let own = Incarnation(self.brokers[slot].incarnation);
         match effect {
             Effect::Reply { to, reply } => {
+                self.check.tally.refused += u64::from(matches!(reply, Reply::Error(RequestError::Limit(_))));
                 if self.call_reply(slot, to, &reply) {
                     return;
                 }

@@ -10,6 +10,7 @@ use sixpin_core::mode::Mode as CoreMode;
 use sixpin_core::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
 use sixpin_core::resource::{ClaimView, Resource};
 
+use crate::by_hand::Deed;
 use crate::plan::{Plan, Time};
 
 /// A value that only holders of PW or EX may write, and that refuses lower fences.
@@ -56,6 +57,12 @@ pub struct Tally {
     pub cuts: u64,
     /// Lock requests from which a caller walked away.
     pub walked_away: u64,
+    /// Records that were deleted by hand.
+    pub deleted: u64,
+    /// Records that were damaged by hand.
+    pub damaged: u64,
+    /// Requests that a broker refused for a limit.
+    pub refused: u64,
 }
 
 impl Tally {
@@ -78,6 +85,9 @@ impl Tally {
         self.caller_grants += other.caller_grants;
         self.cuts += other.cuts;
         self.walked_away += other.walked_away;
+        self.deleted += other.deleted;
+        self.damaged += other.damaged;
+        self.refused += other.refused;
     }
 }
 
@@ -105,6 +115,8 @@ pub(crate) struct Check {
     pub(crate) said_granted: BTreeSet<ClaimId>,
     /// Claims from which their caller walked away, and when.
     pub(crate) walked_away: BTreeMap<ClaimId, Time>,
+    /// Claims of records that were deleted or damaged by hand, with the number of their resource.
+    pub(crate) by_hand: BTreeMap<ClaimId, (usize, Deed)>,
     /// Claims that their client gave up when it moved.
     void: BTreeSet<ClaimId>,
     /// Sessions that moved, or came back on another stream.
@@ -134,6 +146,7 @@ impl Check {
             told_over: BTreeMap::new(),
             said_granted: BTreeSet::new(),
             walked_away: BTreeMap::new(),
+            by_hand: BTreeMap::new(),
             void: BTreeSet::new(),
             moved: BTreeSet::new(),
             released: BTreeSet::new(),
@@ -258,8 +271,21 @@ impl Check {
             Some(bytes) => Resource::decode(bytes, slot.version).map_err(|error| error.to_string()),
             None => Ok(Resource::new()),
         };
-        let (Ok(before), Ok(after)) = (decode(old), decode(new)) else {
+        let Ok(after) = decode(new) else {
             self.fail(format!("the record of {id} cannot be read back"));
+            return;
+        };
+        // What was in doubt when the record was deleted, and was done after that, is there.
+        if !self.by_hand.is_empty() {
+            let all = after.granted().chain(after.converting()).chain(after.waiting());
+            for view in all {
+                self.by_hand.remove(&view.id);
+            }
+        }
+        let Ok(before) = decode(old) else {
+            // It replaces a damaged one.
+            let bytes = Bytes::copy_from_slice(after.value_bytes());
+            self.seen.insert((id.clone(), after.value_seq(), bytes));
             return;
         };
         let queue = |resource: &Resource| resource.waiting().map(|view| view.id).collect::<Vec<ClaimId>>();

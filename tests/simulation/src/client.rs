@@ -9,7 +9,7 @@ use sixpin_core::name::SessionId;
 use sixpin_proto::v1;
 
 use crate::check::{self, Register};
-use crate::plan::{MS, Time};
+use crate::plan::{Fault, MS, Time};
 use crate::planted::{Planted, WorldBug};
 use crate::world::{Event, Place, World};
 
@@ -66,6 +66,8 @@ pub(crate) struct ClientNode {
     pub(crate) valid_until: Duration,
     /// Time that its clock did not count; only a planted bug loses any.
     uncounted: Time,
+    /// Until then its program does nothing.
+    pub(crate) idle_until: Time,
     /// It has left for good.
     left: bool,
 }
@@ -88,6 +90,7 @@ impl ClientNode {
             session: None,
             valid_until: Duration::ZERO,
             uncounted: 0,
+            idle_until: 0,
             left: false,
         }
     }
@@ -363,7 +366,8 @@ impl World {
         if self.clients[client].valid_mode(grant.claim, self.now).is_none() {
             return;
         }
-        if old_fence != Some(grant.fence) {
+        let deleted = self.clients[client].session.is_some_and(|session| self.is_deleted(session, grant.claim));
+        if old_fence != Some(grant.fence) && !deleted {
             self.check.fence(resource, grant.mode, grant.fence, || format!("c{client} claim {}", grant.claim));
         }
         self.check_exclusion(client, grant.claim, self.now);
@@ -377,6 +381,10 @@ impl World {
     fn check_exclusion(&mut self, client: usize, claim: u64, now: Time) {
         let Some(mode) = self.clients[client].valid_mode(claim, now) else { return };
         let Some(resource) = self.clients[client].held.get(&claim).map(|held| held.resource) else { return };
+        let deleted = |node: &ClientNode, claim| node.session.is_some_and(|session| self.is_deleted(session, claim));
+        if deleted(&self.clients[client], claim) {
+            return;
+        }
         let caller = self.callers_on(resource).find(|(_, other)| !check::compatible(mode, *other));
         if let Some((name, other)) = caller {
             let own = format!("c{client} claim {claim} has {mode:?}");
@@ -386,7 +394,7 @@ impl World {
         let others =
             self.clients.iter().flat_map(|node| node.held.iter().map(move |(number, held)| (node, *number, held)));
         for (node, number, held) in others {
-            if held.resource != resource || (node.number == client && number == claim) {
+            if held.resource != resource || (node.number == client && number == claim) || deleted(node, number) {
                 continue;
             }
             let Some(other) = node.valid_mode(number, now) else { continue };
@@ -417,7 +425,9 @@ impl World {
     /// The program does one thing, and the next one later.
     pub(crate) fn program(&mut self, client: usize) {
         let life = self.clients[client].life;
-        if self.leaving {
+        if self.now < self.clients[client].idle_until {
+            // Somebody has deleted what it holds, and it is to hear of that without doing anything.
+        } else if self.leaving {
             self.leave(client);
         } else {
             self.act(client);
@@ -434,9 +444,12 @@ impl World {
                 node.held.iter().filter(|(_, held)| !held.converting).map(|(claim, _)| *claim).collect();
             (!free.is_empty()).then(|| free[self.rng.usize(..free.len())])
         };
+        // Of a conversion that may have happened before it was refused for a full queue, no answer tells: it is repeated until
+        // there is room, which two holders can keep from each other.
+        let converts = !self.plan.faults.has(Fault::SmallLimits);
         match (self.rng.u32(..100), claim) {
             (0..35, _) if busy < CLAIMS_MAX => self.ask_lock(client),
-            (35..50, Some(claim)) => self.ask_convert(client, claim),
+            (35..50, Some(claim)) if converts => self.ask_convert(client, claim),
             (50..75, Some(claim)) => self.ask_unlock(client, claim),
             (75..90, Some(claim)) => self.use_register(client, claim),
             (90..95, _) => self.ask_cancel(client),
@@ -524,7 +537,8 @@ impl World {
     fn use_register(&mut self, client: usize, claim: u64) {
         let now = self.now;
         let Some(mode) = self.clients[client].valid_mode(claim, now) else { return };
-        if !matches!(mode, Mode::PW | Mode::EX) {
+        let deleted = self.clients[client].session.is_some_and(|session| self.is_deleted(session, claim));
+        if deleted || !matches!(mode, Mode::PW | Mode::EX) {
             return;
         }
         let Some(held) = self.clients[client].held.get_mut(&claim) else { return };

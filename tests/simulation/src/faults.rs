@@ -89,6 +89,8 @@ impl World {
                 }
                 if kind == Fault::Wipes { self.wipe() } else { self.lose_writes() }
             }
+            Fault::DeletedRecords => self.delete_record(),
+            Fault::DamagedRecords => self.damage_record(),
             // The others happen to single messages.
             _ => {}
         }
@@ -155,6 +157,9 @@ impl World {
         self.well_from = self.now.max(self.store_away_until).max(cuts).max(paused);
         self.store_away_until = self.store_away_until.min(self.now);
         self.cuts.clear();
+        if self.plan.faults.has(Fault::DeletedRecords) {
+            self.after(100 * MS, Event::DeleteWhenWell);
+        }
         for slot in 0..self.brokers.len() {
             // A clock that stood still cannot be given the time back.
             let wakes = self.now.max(self.brokers[slot].suspended_until);

@@ -14,7 +14,7 @@
 //! * `unary`: a caller, which is a client without a stream;
 //! * `network`: streams between clients and brokers; `calls`: calls of callers;
 //! * `wire`: messages of the stream as the machine's words and back;
-//! * `faults`: what goes wrong, when; `losses`: a store that forgets;
+//! * `faults`: what goes wrong, when; `losses`: a store that forgets; `by_hand`: records that people delete or damage;
 //! * `check`: what must hold whatever goes wrong;
 //! * `beliefs`: what clients believe, held against what is stored;
 //! * `told`: what clients are told of the end of a claim, held against what happened;
@@ -26,6 +26,7 @@
 
 mod beliefs;
 mod broker;
+mod by_hand;
 mod calls;
 mod check;
 mod client;

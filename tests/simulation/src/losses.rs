@@ -101,6 +101,7 @@ impl World {
     fn lost(&mut self) {
         self.check.tally.losses += 1;
         self.losses.last = Some(self.now);
+        self.repair_all();
         self.losses.backups.clear();
         self.snapshots.clear();
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use sixpin_core::broker::api::LockspaceConfig;
+use sixpin_core::limits::Limits;
 use sixpin_core::name::{Lockspace, ResourceId, ResourceName};
 use sixpin_memory::StoreKind;
 
@@ -57,6 +58,12 @@ pub enum Fault {
     Wipes,
     /// Another copy of the store takes over, which lacks the last writes.
     LostWrites,
+    /// Somebody deletes records by hand.
+    DeletedRecords,
+    /// Somebody damages records by hand, and an administrator has them removed.
+    DamagedRecords,
+    /// Brokers have small limits, and refuse.
+    SmallLimits,
 }
 
 impl Fault {
@@ -81,6 +88,9 @@ impl Fault {
         (Self::Administrators, "administrators", 35),
         (Self::Wipes, "wipes", 6),
         (Self::LostWrites, "lost-writes", 9),
+        (Self::DeletedRecords, "deleted-records", 8),
+        (Self::DamagedRecords, "damaged-records", 8),
+        (Self::SmallLimits, "small-limits", 12),
     ];
 
     /// The fault of that name.
@@ -150,12 +160,26 @@ pub struct Plan {
     pub lanes: u16,
     /// Which faults.
     pub faults: Faults,
+    /// The limits of brokers, if they are small.
+    pub limits: Limits,
     /// When the faults stop.
     pub heal_at: Time,
     /// How long the programs work on without faults before they leave.
     pub calm: Time,
     /// How long a program pauses between two things at most.
     pub pause_max: Time,
+}
+
+/// Limits that some schedules reach.
+fn small_limits(rng: &mut fastrand::Rng) -> Limits {
+    let whole = Limits::default();
+    Limits {
+        queued_per_resource: if rng.bool() { rng.usize(0..=2) } else { whole.queued_per_resource },
+        waiting_per_session: if rng.bool() { rng.usize(1..=2) } else { whole.waiting_per_session },
+        claims_per_session: if rng.u32(..4) == 0 { rng.usize(2..=3) } else { whole.claims_per_session },
+        requests_per_broker: if rng.u32(..4) == 0 { rng.usize(1..=4) } else { whole.requests_per_broker },
+        ..whole
+    }
 }
 
 /// What is taken away from a plan to make it smaller.
@@ -238,10 +262,16 @@ impl Plan {
     /// The schedule of a seed. Most are short, some are long: what is rare needs many, what is slow needs long ones.
     pub fn of(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51f1_5eed);
-        // What the store loses is chosen apart, so that the other faults of a seed do not depend on it.
+        // What the store loses is chosen apart, so that the other faults of a seed do not depend on it; and so is what people
+        // do by hand, and what brokers refuse.
         let mut losses = fastrand::Rng::with_seed(seed ^ 0x1055_5eed);
+        let mut later = fastrand::Rng::with_seed(seed ^ 0x4a2d_5eed);
         let faults = Fault::ALL.iter().fold(Faults::default(), |faults, (fault, _, percent)| {
-            let rng = if matches!(fault, Fault::Wipes | Fault::LostWrites) { &mut losses } else { &mut rng };
+            let rng = match fault {
+                Fault::Wipes | Fault::LostWrites => &mut losses,
+                Fault::DeletedRecords | Fault::DamagedRecords | Fault::SmallLimits => &mut later,
+                _ => &mut rng,
+            };
             if rng.u32(..100) < *percent { faults.with(*fault) } else { faults }
         });
         let kind = match rng.u32(..100) {
@@ -275,6 +305,7 @@ impl Plan {
             lanes: rng.u16(1..=3),
             faults,
             heal_at: rng.u64(heal_ms) * MS,
+            limits: small_limits(&mut later),
             calm: rng.u64(100..=1_500) * MS,
             pause_max: rng.u64(pause_max_ms) * MS,
         }

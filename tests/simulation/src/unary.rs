@@ -486,10 +486,13 @@ impl World {
         }
         match (call.ask, reply) {
             (Ask::Open, Some(Reply::Opened { session, secret })) => self.caller_opened(caller, call, session, secret),
-            (Ask::KeepAlive, Some(Reply::KeptAlive { move_number, ttl, .. })) => {
+            (Ask::KeepAlive, Some(Reply::KeptAlive { move_number, ttl, lost })) => {
                 let node = &mut self.callers[caller];
                 if move_number == node.move_number {
                     node.valid_until = node.valid_until.max(call.sent + validity(ttl));
+                    for number in lost {
+                        self.hears_of_loss(caller, number.0);
+                    }
                 }
             }
             (Ask::Resume, Some(Reply::Resumed { move_number, claims, .. })) => {
@@ -579,7 +582,9 @@ impl World {
                 wanted.stage = Stage::Held { mode };
                 let resource = wanted.resource;
                 self.check.tally.caller_grants += 1;
-                if self.callers[caller].is_valid(self.now) {
+                let session = self.callers[caller].session();
+                let deleted = session.is_some_and(|session| self.is_deleted(session, number));
+                if self.callers[caller].is_valid(self.now) && !deleted {
                     let fence = done.fence.map_or(0, |fence| fence.0);
                     self.check.fence(resource, mode, fence, || format!("u{caller} claim {number}"));
                     self.check_caller(caller, number, resource, mode);

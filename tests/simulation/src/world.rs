@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use sixpin_client::logic::LinkId;
 use sixpin_core::backend::{Key, Slot};
 use sixpin_core::broker::api::Input;
+use sixpin_core::name::ClaimId;
 use sixpin_core::standing::History;
 use sixpin_memory::Store;
 use sixpin_proto::v1::{ClientMessage, ServerMessage};
@@ -77,6 +78,12 @@ pub(crate) enum Event {
     Snapshot,
     /// The copy that follows is up to date.
     Backup,
+    /// An administrator looks after a damaged record.
+    Repair { resource: usize },
+    /// A record is deleted by hand while nothing else is wrong.
+    DeleteWhenWell,
+    /// Whoever held these claims has been told that they are lost.
+    MustKnow { claims: Vec<ClaimId> },
 }
 
 /// One schedule in progress.
@@ -101,6 +108,8 @@ pub struct World {
     pub(crate) calls: BTreeMap<u64, Call>,
     /// The randomness of callers and their calls.
     pub(crate) call_rng: fastrand::Rng,
+    /// The randomness of what people do to records.
+    pub(crate) hand_rng: fastrand::Rng,
     pub(crate) streams: BTreeMap<u64, Stream>,
     pub(crate) next_stream: u64,
     /// Until when a client and a broker cannot reach each other.
@@ -143,6 +152,7 @@ impl World {
             callers,
             calls: BTreeMap::new(),
             call_rng,
+            hand_rng: fastrand::Rng::with_seed(plan.seed ^ 0x4a2d_15ee),
             streams: BTreeMap::new(),
             next_stream: 1,
             cuts: BTreeMap::new(),
@@ -187,7 +197,7 @@ impl World {
 
     /// When everything must be over: after the programs have left, brokers need a few TTLs to bury, sweep and clear.
     pub fn end(&self) -> Time {
-        self.plan.heal_at + self.plan.calm + 25 * SECOND
+        self.plan.heal_at + self.plan.calm + 25 * SECOND + self.patience_by_hand()
     }
 
     pub(crate) fn at(&mut self, time: Time, event: Event) -> Place {
@@ -274,6 +284,9 @@ impl World {
             }
             Event::Snapshot => self.snapshot(),
             Event::Backup => self.backup(),
+            Event::Repair { resource } => self.repair(resource),
+            Event::DeleteWhenWell => self.delete_when_well(),
+            Event::MustKnow { claims } => self.must_know(&claims),
         }
     }
 
