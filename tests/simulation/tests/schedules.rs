@@ -79,7 +79,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("EvictionByRead", 11),
     ("FenceFromMemory", 0),
     ("ForcedFreeAtOnce", 3),
-    ("ForcedWithoutMark", 22329),
+    ("ForcedWithoutMark", 45347),
     ("GenerationUnchecked", 52),
     ("GoneBrokerBeats", 192),
     ("GraceOfOwnSessions", 6511),
