@@ -63,8 +63,6 @@ pub enum Bug {
     OldStoreTakenForSettled,
     /// Another history of the store is noticed, and nobody is waited for.
     HistoryNotAskedAbout,
-    /// A broker grants before the others know of it.
-    NewcomerGrantsUnknown,
     /// A session moves after its store lost a grant, and its client goes on believing in that.
     LostGrantBelieved,
     /// What a copy in doubt ended is not told when the copy after it finds nothing (rule 18).
@@ -114,7 +112,6 @@ impl Bug {
         Self::EmptyStartGrants,
         Self::OldStoreTakenForSettled,
         Self::HistoryNotAskedAbout,
-        Self::NewcomerGrantsUnknown,
         Self::LostGrantBelieved,
         Self::EndInDoubtForgotten,
         Self::CopyCreatesAgain,

@@ -248,10 +248,7 @@ impl Broker {
     /// Where nothing that was acknowledged is lost nobody needs to be known. A broker at the same address cannot be alive
     /// any more.
     fn is_known_to_others(&self) -> bool {
-        if self.settling.history == History::LASTING
-            || !self.config.profile.shared
-            || self.planted.has(Bug::NewcomerGrantsUnknown)
-        {
+        if self.settling.history == History::LASTING || !self.config.profile.shared {
             return true;
         }
         let (own, address) = (self.config.incarnation, &self.config.info.address);
