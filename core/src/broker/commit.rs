@@ -468,7 +468,7 @@ impl Broker {
         match (slot, entry.version) {
             (Some(slot), None) => self.load(at, id, slot, false),
             (Some(slot), Some(known)) if slot.version != known && !is_older(&slot, known) => {
-                self.load(at, id, slot, false)
+                self.load(at, id, slot, false);
             }
             (Some(_), Some(_)) => {}
             (None, _) => {
