@@ -84,7 +84,7 @@ pub enum Change {
 /// One conditional write of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// Where.
+    /// The record or mark that is written.
     pub key: Key,
     /// The version that must stand there.
     pub expected: Version,
@@ -268,7 +268,7 @@ pub struct Pulse {
 /// One sign of life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beat {
-    /// Whose.
+    /// Who lives.
     pub broker: Incarnation,
     /// The version of the registration that it replaces; [`Version::ABSENT`] registers.
     pub expected: Version,

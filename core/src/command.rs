@@ -180,7 +180,7 @@ pub enum Command {
     },
     /// Removes orphans (F8).
     Purge {
-        /// Which.
+        /// All of them, those of an owner, or those of a former session.
         scope: PurgeScope,
     },
 }
@@ -298,7 +298,7 @@ pub struct Blocker {
 pub enum Outcome {
     /// The command was refused; nothing changed.
     Refused {
-        /// Why.
+        /// The rule that it breaks.
         refusal: Refusal,
     },
     /// The claim's operation was queued, or (`repeated`) still is.

@@ -40,7 +40,7 @@ pub async fn neighbours(brokers: &Brokers) -> Result<Neighbours, Failure> {
 
 /// What one broker said.
 pub struct Answer {
-    /// Which.
+    /// The broker that was asked.
     pub broker: v1::BrokerEntry,
     /// Its sessions.
     pub sessions: Result<Vec<v1::SessionInfo>, Failure>,

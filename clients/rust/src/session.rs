@@ -326,7 +326,7 @@ pub enum SessionEvent {
     Claim {
         /// The claim's number.
         claim: u64,
-        /// What.
+        /// What happened to it.
         event: ClaimEvent,
     },
 }

@@ -267,14 +267,14 @@ pub enum Request {
     },
     /// Lock.
     Lock {
-        /// What.
+        /// The claim to create, and how.
         lock: LockRequest,
         /// Answer only when it is done (unary); otherwise `Queued` is an answer.
         until_done: bool,
     },
     /// Convert.
     Convert {
-        /// What.
+        /// The claim to convert, and how.
         convert: ConvertRequest,
         /// As for `Lock`.
         until_done: bool,
@@ -307,9 +307,9 @@ pub enum Request {
 pub enum AdminRequest {
     /// Take claims away from a session.
     ForceUnlock {
-        /// Where.
+        /// On which the claims stand.
         resource: ResourceId,
-        /// Whose.
+        /// Whose claims are taken; all of them on that resource unless one is named.
         session: SessionId,
         /// Which; absent: all of the session on the resource.
         claim: Option<ClaimNumber>,
@@ -320,7 +320,7 @@ pub enum AdminRequest {
     },
     /// End a session.
     ExpireSession {
-        /// Which.
+        /// It may be vouched for elsewhere; then the answer says where.
         session: SessionId,
         /// Do not wait for the client.
         now: bool,
@@ -329,14 +329,14 @@ pub enum AdminRequest {
     },
     /// Remove orphans.
     Purge {
-        /// Where.
+        /// On which the orphans stand.
         resource: ResourceId,
-        /// Which.
+        /// All orphans of the resource, those of an owner, or those of a former session.
         scope: PurgeScope,
     },
     /// Remove a record that cannot be understood. Nothing is granted there until nobody can believe in what it said.
     RemoveDamaged {
-        /// Where.
+        /// Whose record is removed.
         resource: ResourceId,
         /// The version that was seen damaged.
         version: Version,
@@ -362,7 +362,7 @@ pub enum Query {
     },
     /// Those of these sessions that this broker vouches for: [`crate::limits::PAGE_MAX`] at most.
     SessionsNamed {
-        /// Which.
+        /// At most [`crate::limits::PAGE_MAX`] of them.
         sessions: Vec<SessionId>,
     },
     /// Claims of one session that this broker knows.
@@ -387,28 +387,28 @@ pub enum Input {
     Request {
         /// Where the answer goes.
         from: ReplyTo,
-        /// Which session.
+        /// The session attached to the connection, or one named with its secret.
         session: SessionRef,
-        /// What.
+        /// Answered once.
         request: Request,
     },
     /// An administrator asks.
     Admin {
         /// Where the answer goes.
         from: ReplyTo,
-        /// What.
+        /// Answered once.
         request: AdminRequest,
     },
     /// Somebody looks.
     Query {
         /// Where the answer goes.
         from: ReplyTo,
-        /// What.
+        /// Answered at once, from what the broker knows.
         query: Query,
     },
     /// A stream or call ended. A unary call that waits is given up with it; its claim is cancelled.
     Disconnected {
-        /// Which.
+        /// Nothing is sent to it any more.
         connection: ConnectionId,
     },
     /// A batch ended; outcomes in the order of its writes.
@@ -422,7 +422,7 @@ pub enum Input {
     Advanced {
         /// The lane and generation asked for.
         guard: Guard,
-        /// How.
+        /// On an error the lane stays in doubt, and asks again.
         result: Result<(), StoreError>,
     },
     /// [`Effect::Read`] ended.
@@ -452,26 +452,26 @@ pub enum Input {
     Beaten {
         /// The beat's number.
         number: u64,
-        /// How.
+        /// The registration's new version, or why nothing is proven.
         result: Result<Version, StoreError>,
     },
     /// [`Effect::Leave`] ended.
     Left {
-        /// How.
+        /// On an error the registration stays until others evict it.
         result: Result<(), StoreError>,
     },
     /// [`Effect::Evict`] ended.
     EvictDone {
-        /// Who.
+        /// The broker that was silent.
         target: Incarnation,
-        /// How.
+        /// Only a write that was committed makes it gone.
         outcome: WriteOutcome,
     },
     /// [`Effect::Forget`] ended.
     ForgetDone {
-        /// Who.
+        /// The broker that is gone.
         target: Incarnation,
-        /// How.
+        /// Only a write that was committed forgets it.
         outcome: WriteOutcome,
     },
     /// [`Effect::Pulses`] ended.
@@ -642,14 +642,14 @@ pub enum Reply {
     },
     /// Claims were released.
     UnlockedAll {
-        /// How many.
+        /// Those that were held and those that waited.
         released: u32,
     },
     /// What a cancel did.
     Cancelled {
         /// The claim's number.
         claim: ClaimNumber,
-        /// What.
+        /// Whether the operation was withdrawn, or something came before.
         result: CancelResult,
     },
     /// Noted.
@@ -660,14 +660,14 @@ pub enum Reply {
     Error(RequestError),
     /// Claims were taken away; `free_in` is zero once they are free.
     Forced {
-        /// Which.
+        /// What was taken, by number.
         claims: Vec<ClaimNumber>,
         /// When they are free at the latest.
         free_in: Duration,
     },
     /// Orphans were removed.
     Purged {
-        /// How many.
+        /// Claims that were removed.
         purged: u32,
     },
     /// A damaged record was removed.
@@ -788,9 +788,9 @@ pub enum Event {
     },
     /// Claims are lost; empty: the whole session.
     Lost {
-        /// Why.
+        /// Who or what took them.
         reason: LostReason,
-        /// Which.
+        /// By number.
         claims: Vec<ClaimNumber>,
     },
     /// Resume elsewhere.
@@ -862,21 +862,21 @@ pub enum LogLevel {
 pub enum Effect {
     /// Answer a request.
     Reply {
-        /// Where.
+        /// Whoever asked.
         to: ReplyTo,
-        /// What.
+        /// The one answer.
         reply: Reply,
     },
     /// Tell a connection.
     Event {
-        /// Which.
+        /// That of the session concerned.
         connection: ConnectionId,
-        /// What.
+        /// Not asked for, and told once.
         event: Event,
     },
     /// End a stream: its session is over or elsewhere, or another stream took its place.
     Disconnect {
-        /// Which.
+        /// Nothing is sent to it any more.
         connection: ConnectionId,
     },
     /// [`crate::backend::Backend::commit`]; ends in [`Input::Committed`].
@@ -893,24 +893,24 @@ pub enum Effect {
     },
     /// [`crate::backend::Backend::read`]; ends in [`Input::Slots`].
     Read {
-        /// What.
+        /// Of records and marks.
         keys: Vec<Key>,
     },
     /// [`crate::backend::Backend::changed`]; may end in [`Input::Changed`]. Replaces an earlier watch of the key.
     Watch {
-        /// What.
+        /// The record to watch.
         key: Key,
         /// The version known.
         seen: Version,
     },
     /// Give up the watch of a key.
     Unwatch {
-        /// Which.
+        /// That of an earlier [`Effect::Watch`].
         key: Key,
     },
     /// [`crate::backend::Backend::list`]; ends in [`Input::Listed`].
     List {
-        /// What.
+        /// The kind of keys.
         family: Family,
         /// Where to go on.
         after: Option<String>,
@@ -925,7 +925,7 @@ pub enum Effect {
     Evict {
         /// Lane and generation.
         guard: Guard,
-        /// Who.
+        /// The broker that was silent.
         target: Incarnation,
         /// The version whose silence was measured.
         seen: Version,
@@ -934,7 +934,7 @@ pub enum Effect {
     Forget {
         /// Lane and generation.
         guard: Guard,
-        /// Who.
+        /// The broker that is gone.
         target: Incarnation,
         /// The version seen `gone`.
         seen: Version,

@@ -38,7 +38,7 @@ enum Command {
         /// The attacker's own address.
         #[arg(long)]
         from: IpAddr,
-        /// How long.
+        /// How long the attack goes on.
         #[arg(long, value_parser = humantime::parse_duration)]
         time: Duration,
     },

@@ -21,7 +21,7 @@ pub fn now() -> Time {
 /// Something that a client saw of one of its claims.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When.
+    /// On the clock that all processes of the machine share.
     pub at: Time,
     /// Whose claim.
     pub session: String,
@@ -29,7 +29,7 @@ pub struct Event {
     pub claim: u64,
     /// Of which resource.
     pub resource: usize,
-    /// What.
+    /// What the client saw.
     pub what: What,
 }
 

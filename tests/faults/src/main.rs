@@ -56,7 +56,7 @@ struct Torture {
     /// The store.
     #[arg(long, value_enum, default_value = "net")]
     store: StoreKind,
-    /// How long.
+    /// How long load and faults go on.
     #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
     time: Duration,
     /// Brokers.
@@ -106,7 +106,7 @@ struct Times {
 /// What `sessions` takes.
 #[derive(Debug, clap::Args)]
 struct Sessions {
-    /// How many.
+    /// Sessions at the broker.
     #[arg(long = "sessions", default_value_t = 100_000)]
     count: usize,
     /// Over how many connections.

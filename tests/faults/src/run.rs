@@ -33,7 +33,7 @@ pub struct Shape {
     pub workers: usize,
     /// Resources that all fight for.
     pub resources: usize,
-    /// Of all sessions.
+    /// The TTL of all sessions.
     pub ttl: Duration,
     /// Where the randomness of the load begins.
     pub seed: u64,

@@ -118,19 +118,19 @@ pub enum Input {
     /// [`Output::Connect`] succeeded: the stream is open, and a broker has answered on it. That a connection was accepted
     /// is not enough, because a process that hangs accepts connections too.
     Connected {
-        /// Which.
+        /// That of the [`Output::Connect`].
         link: LinkId,
     },
     /// A message came on a link.
     Received {
-        /// Which.
+        /// On which it came.
         link: LinkId,
         /// The message.
         message: Box<v1::ServerMessage>,
     },
     /// A link could not be opened, or ended.
     Disconnected {
-        /// Which.
+        /// It is not used again.
         link: LinkId,
         /// For people.
         detail: String,
@@ -149,14 +149,14 @@ pub enum Output {
     },
     /// Send a message on a link.
     Send {
-        /// Which.
+        /// On which it leaves.
         link: LinkId,
         /// The message.
         message: Box<v1::ClientMessage>,
     },
     /// Drop a link. Nothing that comes on it matters any more.
     Disconnect {
-        /// Which.
+        /// It is not used again.
         link: LinkId,
     },
     /// The session is open. At most once.
@@ -170,9 +170,9 @@ pub enum Output {
     State(State),
     /// An operation ended.
     Complete {
-        /// Which.
+        /// That of the request.
         id: OperationId,
-        /// How.
+        /// What it brought, or why it ended.
         result: Result<Done, Error>,
     },
     /// What a claim holds changed although nobody waits for it: a conversion that was abandoned had been granted, or
@@ -182,7 +182,7 @@ pub enum Output {
     ClaimEvent {
         /// The claim's number.
         claim: u64,
-        /// What.
+        /// What the program is told of it.
         event: ClaimEvent,
     },
     /// The session lives on at another broker, or again at the same one.
