@@ -33,6 +33,8 @@ pub enum Bug {
     ForcedFreeAtOnce,
     /// What an administrator takes away is not written into the session's mark first (rule 8).
     ForcedWithoutMark,
+    /// A resume whose last unread claim ends meanwhile is not answered.
+    ResumeForgotten,
     /// Claims that a client gave up when it moved stay where they are (rule 9).
     VoidClaimsStay,
     /// Nobody looks for the claims of dead sessions (rule 10).
@@ -97,6 +99,7 @@ impl Bug {
         Self::AnsweredDuringBurial,
         Self::ForcedFreeAtOnce,
         Self::ForcedWithoutMark,
+        Self::ResumeForgotten,
         Self::VoidClaimsStay,
         Self::NoSweep,
         Self::BoundReleasedOnCut,

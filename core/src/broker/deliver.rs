@@ -356,7 +356,7 @@ impl Broker {
                 self.queued = self.queued.saturating_sub(before - entry.pending.len());
             }
         }
-        if resumes {
+        if resumes && !self.planted.has(Bug::ResumeForgotten) {
             self.answer_resume(id.session);
         }
         Some(claim)

@@ -441,6 +441,23 @@ impl Broker {
         }
     }
 
+    /// A session whose resume waits for nothing any more, and is never answered. There must be none; the simulation looks after
+    /// each step, because clients help themselves: they go elsewhere in the end, and nothing else shows it.
+    #[cfg(feature = "planted")]
+    pub fn forgotten_resume(&self) -> Option<SessionId> {
+        let is_looked_at = |session: &Session, number: &ClaimNumber| {
+            let claim = session.claims.get(number);
+            let entry = claim.and_then(|claim| self.shards[self.lane_of(&claim.resource)].entries.get(&claim.resource));
+            entry.is_some_and(|entry| entry.has_work() || entry.in_flight || entry.reading)
+        };
+        let is_forgotten = |session: &Session| {
+            let waits_for = |resuming: &Resuming| resuming.unread.iter().any(|number| is_looked_at(session, number));
+            session.life == Life::Vouching && session.resuming.as_ref().is_some_and(|resuming| !waits_for(resuming))
+        };
+        let over = matches!(self.phase, Phase::Over | Phase::Leaving);
+        self.sessions.iter().find(|(_, session)| !over && is_forgotten(session)).map(|(id, _)| *id)
+    }
+
     /// Whom the session's claims block: a notification may have been lost with the stream before.
     fn blocking_again(&self, id: SessionId) -> Vec<Event> {
         let Some(session) = self.sessions.get(&id) else { return Vec::new() };

@@ -305,6 +305,9 @@ impl World {
         self.brokers[slot].flushing = false;
         let Some(machine) = &mut self.brokers[slot].machine else { return };
         machine.flush(clock, &mut effects);
+        if let Some(session) = machine.forgotten_resume() {
+            self.check.fail(format!("b{slot} never answers the resume of {session}: it waits for nothing"));
+        }
         self.carry_out(slot, effects);
         self.plan_tick(slot);
     }

@@ -101,6 +101,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("RegistrationUnchecked", 6176),
     ("ReleaseNotRepeated", 7),
     ("RepeatWithoutGuard", 1),
+    ("ResumeForgotten", 4),
     ("SilenceTakenForRefusal", 1),
     ("SilentBrokerVouches", 37),
     ("UnansweredKeepsNumber", 13),
