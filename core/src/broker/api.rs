@@ -570,7 +570,7 @@ pub enum RequestError {
     #[error("{0}")]
     Unknown(String),
     /// The broker is going.
-    #[error("the broker is draining: resume at another one")]
+    #[error("the broker is draining and takes nothing new: use another one")]
     Draining {
         /// Where to go, if known.
         address: String,

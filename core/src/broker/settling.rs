@@ -151,7 +151,9 @@ impl Broker {
             self.settling.grace = self.config.first_start_grace.filter(|_| is_new);
             let wait = self.disbelief().saturating_sub(self.now.mono);
             if !wait.is_zero() && !self.settled_elsewhere() {
-                let hint = if is_new { " (`serve --new-store` where nothing was locked before)" } else { "" };
+                // What this broker itself saw the store forget no word of the operator can undo.
+                let may_be_new = is_new && self.config.hold_back.is_zero();
+                let hint = if may_be_new { " (`serve --new-store` where nothing was locked before)" } else { "" };
                 let text = format!("nobody knows what it forgot: nothing is granted for {} ms{hint}", wait.as_millis());
                 self.log(LogLevel::Warn, "store not settled", self.config.incarnation.to_string(), text);
             }
