@@ -209,13 +209,17 @@ async fn run_waits_while_its_broker_vouches_for_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn run_says_that_its_broker_grants_nothing_yet() {
-    let broker = support::Broker::in_memory(Reason::OwnReport, "first_start_grace = \"4s\"").await;
+    let broker = support::Broker::in_memory(Reason::OwnReport, "first_start_grace = \"6s\"").await;
     let address = broker.server.address.to_string();
     let asked = tokio::task::spawn_blocking(move || {
-        (timed(sixpin(&address, &["status"])), timed(sixpin(&address, &["run", "r", "--", "echo", "ran"])))
+        let status = timed(sixpin(&address, &["status"]));
+        let refused = timed(sixpin(&address, &["run", "--wait", "500ms", "r", "--", "true"]));
+        (status, refused, timed(sixpin(&address, &["run", "r", "--", "echo", "ran"])))
     });
-    let (status, ran) = asked.await.unwrap();
+    let (status, refused, ran) = asked.await.unwrap();
     assert!(status.stdout.contains("settling"), "{status:?}");
+    assert_eq!(refused.status, Some(69), "{refused:?}");
+    assert!(refused.stderr.contains(" grants nothing yet, in case its store forgot locks\n"), "{refused:?}");
     assert_eq!((ran.status, ran.stdout.as_str()), (Some(0), "ran\n"), "{ran:?}");
     assert!(ran.stderr.contains("the broker grants nothing yet, in case its store forgot locks"), "{ran:?}");
 }

@@ -73,7 +73,7 @@ pub(super) async fn acquire(
         let answer = tokio::select! {
             answer = request.into_future() => answer,
             () = passed(until.filter(|_| order.is_try())) => {
-                return Err(undecided(order, session).into());
+                return Err(undecided(order, session).await.into());
             }
             () = waiting::show_waiting(order, voice, session.id(), &resource, &space) => {
                 return Err(waits_for_itself(order).into());
@@ -90,7 +90,7 @@ pub(super) async fn acquire(
             }
             Err(Error::Lost(loss)) => voice.warn(format_args!("the place in the queue is lost ({loss}), asking again")),
             Err(Error::NotGranted(refusal)) if refusal.why == Refusal::Undecided => {
-                return Err(undecided(order, session).into());
+                return Err(undecided(order, session).await.into());
             }
             // The queue is full: so many others wait that this one may not.
             Err(Error::Limit(refused)) => return Err(conflict(order, format_args!("at once: {refused}"))),
@@ -170,14 +170,18 @@ fn failed(order: &Order, error: Error) -> Refused {
 }
 
 /// No broker has said whether the lock is free.
-fn undecided(order: &Order, session: &Session) -> Failure {
+async fn undecided(order: &Order, session: &Session) -> Failure {
     let (mode, resource, address) = (&order.mode, &order.resource, session.address());
     let within = humantime::format_duration(order.patience.filter(|_| !order.is_try()).unwrap_or(NO_WAIT_WITHIN));
+    let why = if waiting::broker_settles(order).await {
+        " grants nothing yet, in case its store forgot locks"
+    } else {
+        ", or its store, does not answer"
+    };
     Failure::new(
         exit::UNREACHABLE,
         format_args!(
-            "no broker said within {within} whether {mode} on `{resource}` can be granted: the one at {address}, or its \
-             store, does not answer"
+            "no broker said within {within} whether {mode} on `{resource}` can be granted: the one at {address}{why}"
         ),
     )
     .hint(connect::LOOK_AT_BROKERS)

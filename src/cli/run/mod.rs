@@ -115,8 +115,9 @@ pub struct Args {
     /// Say nothing about waiting, doubt and refusal; only what went wrong.
     #[arg(long, short)]
     quiet: bool,
-    /// The outage that the lock survives: how long it outlives the last sign of life. A shorter interruption of brokers
-    /// or network (less `--kill-after`) does not end the command; if this host dies, others wait this long.
+    /// How long the lock outlives the last sign of life, of which one is sent in every third of this time. An interruption
+    /// of brokers or network for half of it (less `--kill-after`) does not end the command; if this host dies, others
+    /// wait this long.
     #[arg(long, value_name = "TIME", value_parser = ttl, default_value = "10s")]
     ttl: Duration,
     /// How long before the lock is lost the command is asked to end (SIGTERM); at its loss it is killed (SIGKILL).

@@ -30,8 +30,7 @@ const NAMED_MAX: usize = 3;
 /// for is held by a `run` around this one.
 pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, resource: &ResourceName, space: &Space) {
     let around = std::env::var(command::SESSIONS).unwrap_or_default();
-    let addresses: Vec<Address> = order.endpoints.iter().filter_map(|address| address.parse().ok()).collect();
-    let brokers = Brokers::among(addresses);
+    let brokers = brokers(order);
     tokio::time::sleep(SILENT_FOR).await;
     let line = Line::new(voice, Pid::from_raw(order.front_group));
     loop {
@@ -49,6 +48,16 @@ pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, re
         }
         tokio::time::sleep(UPDATE_EVERY).await;
     }
+}
+
+fn brokers(order: &Order) -> Brokers {
+    let addresses: Vec<Address> = order.endpoints.iter().filter_map(|address| address.parse().ok()).collect();
+    Brokers::among(addresses)
+}
+
+/// Whether a broker that gave no answer in time grants nothing yet, whoever asks. It has a moment to say so.
+pub(super) async fn broker_settles(order: &Order) -> bool {
+    tokio::time::timeout(SILENT_FOR, settles(&brokers(order))).await.unwrap_or(false)
 }
 
 /// Whether the broker grants nothing yet, whoever asks.
