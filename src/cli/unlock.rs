@@ -4,6 +4,7 @@ use serde::Serialize;
 use sixpin_core::name::{ResourceName, SessionId};
 use sixpin_proto::v1;
 use sixpin_proto::v1::admin_service_client::AdminServiceClient;
+use tonic::{Code, Response};
 
 use super::connect::{AdminEndpoints, ClientArgs};
 use super::exit;
@@ -106,7 +107,15 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
     let reply = args
         .admin
         .brokers()
-        .ask_patiently(async |channel| AdminServiceClient::new(channel).force_unlock(request.clone()).await)
+        .ask_patiently(async |channel| {
+            match AdminServiceClient::new(channel).force_unlock(request.clone()).await {
+                // Told before, the holder let go of it by itself.
+                Err(status) if !told.is_empty() && status.code() == Code::NotFound => {
+                    Ok(Response::new(v1::ForceUnlockReply { free: true, ..v1::ForceUnlockReply::default() }))
+                }
+                other => other,
+            }
+        })
         .await?
         .into_inner();
     let report = Report {
