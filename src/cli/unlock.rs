@@ -109,8 +109,8 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
         .brokers()
         .ask_patiently(async |channel| {
             match AdminServiceClient::new(channel).force_unlock(request.clone()).await {
-                // Told before, the holder let go of it by itself.
-                Err(status) if !told.is_empty() && status.code() == Code::NotFound => {
+                // Told before, the holder let go of it by itself, or has ended its session with it.
+                Err(status) if !told.is_empty() && matches!(status.code(), Code::NotFound | Code::Aborted) => {
                     Ok(Response::new(v1::ForceUnlockReply { free: true, ..v1::ForceUnlockReply::default() }))
                 }
                 other => other,

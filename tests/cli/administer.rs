@@ -196,7 +196,8 @@ fn waiters_move_up_when_a_lock_is_taken_away() {
     let mut waiter = Process(command.stderr(Stdio::null()).spawn().unwrap());
     soon("a waiter", || (broker.json(&["ls"])["resources"][0]["waiting"] == 1).then_some(()));
     let session = holder_of(&broker, "r");
-    assert_eq!(broker.ask(&["unlock", "r", "--session", &session, "--force", "--now"]).status, Some(0));
+    let said = broker.ask(&["unlock", "r", "--session", &session, "--force", "--now"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
     assert_eq!(waiter.wait().code(), Some(0));
     assert_eq!(holder.process.wait().code(), Some(74));
 }
