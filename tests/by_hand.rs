@@ -65,6 +65,13 @@ impl Hand {
     }
 }
 
+fn assert_first_claim_lost(event: &Body) {
+    match event {
+        Body::Lost(lost) => assert_eq!((lost.reason(), &lost.claims[..]), (v1::LostReason::Amnesia, &[1][..])),
+        event => panic!("{event:?}"),
+    }
+}
+
 #[tokio::test]
 async fn the_holder_of_a_deleted_record_is_told_and_nobody_else() {
     let place = Place::new();
@@ -74,10 +81,7 @@ async fn the_holder_of_a_deleted_record_is_told_and_nobody_else() {
     other.lock(try_lock(1, "s", v1::Mode::Ex)).await;
     let hand = Hand::at(&place).await;
     hand.delete("r").await;
-    match holder.event().await {
-        Body::Lost(lost) => assert_eq!((lost.reason(), lost.claims), (v1::LostReason::Amnesia, vec![1])),
-        event => panic!("{event:?}"),
-    }
+    assert_first_claim_lost(&holder.event().await);
     let next = other.lock(try_lock(2, "r", v1::Mode::Ex)).await;
     assert_eq!(next.status(), v1::Status::Granted);
     assert!(next.fence > held.fence, "fences rise");
@@ -113,10 +117,7 @@ async fn a_damaged_record_is_shown_and_removed_and_its_holder_is_not_deceived() 
     assert_eq!(reason(&status), (Code::DataLoss, v1::Reason::Damaged));
     let removed = second.admin().await.remove_damaged(remove(version.0, false)).await.unwrap().into_inner();
     assert!(removed.free_in_ms > 4_000, "{removed:?}");
-    match holder.event().await {
-        Body::Lost(lost) => assert_eq!((lost.reason(), lost.claims), (v1::LostReason::Amnesia, vec![1])),
-        event => panic!("{event:?}"),
-    }
+    assert_first_claim_lost(&holder.event().await);
     assert_eq!(other.lock(try_lock(2, "r", v1::Mode::Ex)).await.status(), v1::Status::WouldWait);
     let state = second.state("r").await;
     assert_eq!((state.damage.as_str(), state.claims[0].label.as_str()), ("", "damaged record removed"));

@@ -13,6 +13,9 @@
 mod arguments;
 #[path = "support/broker/mod.rs"]
 mod broker;
+#[allow(unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
+#[path = "support/goldens.rs"]
+mod goldens;
 
 use std::path::Path;
 
@@ -24,14 +27,7 @@ fn root() -> &'static Path {
 
 #[test]
 fn every_transcript_tells_what_brokers_do() {
-    let folder = root().join("tests/broker_transcripts");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(!files.is_empty());
-    for file in files {
-        println!("{}", file.display());
-        goldenscript::run(&mut World::default(), file).unwrap();
-    }
+    goldens::run_all::<World>("broker_transcripts");
 }
 
 #[test]

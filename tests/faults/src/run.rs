@@ -194,10 +194,10 @@ impl Running {
         }
         violations.extend(self.registers.violations());
         self.check_sessions(&lives, &mut violations);
-        let logs = !violations.is_empty() || std::env::var_os("SIXPIN_FAULTS_LOGS").is_some();
-        let shown = logs.then(|| self.logs());
+        let wanted = !violations.is_empty() || std::env::var_os("SIXPIN_FAULTS_LOGS").is_some();
+        let logs = wanted.then(|| self.logs());
         let report = Report { tally, lives, writes: self.registers.writes(), struck: self.struck, violations };
-        if let Some(logs) = shown {
+        if let Some(logs) = logs {
             show(&report, &logs);
         }
         report
