@@ -274,11 +274,6 @@ impl Broker {
 
     /// The holder had its time.
     pub(super) fn forced_timer(&mut self, claim: ClaimId) {
-        let Some(session) = self.sessions.get(&claim.session) else { return };
-        // What the store lost of a dead holder goes with its burial, which observes the lock-delay.
-        if matches!(session.life, Life::Burying(_)) && !session.taken.contains(&claim.number) {
-            return;
-        }
         let Some(known) = self.claim_mut(claim).filter(|known| known.forced) else { return };
         let resource = known.resource.clone();
         self.remove_claims(&resource, vec![claim]);

@@ -506,15 +506,18 @@ impl Broker {
     }
 
     /// The store does not have any more what it acknowledged of a claim. The holder gets its time, as with everything that is
-    /// taken away; what others do meanwhile, only fences tell it.
+    /// taken away, and what is left of the claim is withheld for the lock-delay, as if its session had died; what others do
+    /// meanwhile, only fences tell it.
     pub(super) fn lost_by_store(&mut self, id: ClaimId) {
         let Some(claim) = self.claim_mut(id) else { return };
         claim.forced = true;
-        let subject = format!("claim {id} on {}", claim.resource);
+        let resource = claim.resource.clone();
+        let subject = format!("claim {id} on {resource}");
         let detail =
             "its record does not say any more what was granted: it was deleted or damaged, or the store lost it";
         self.log(LogLevel::Warn, "lock lost", subject, detail.into());
-        self.timers.set(self.now.mono + with_tolerance(id.session.ttl()), Timer::Forced(id));
+        let free_in = with_tolerance(id.session.ttl()) + self.config.lock_delay(&resource.lockspace);
+        self.timers.set(self.now.mono + free_in, Timer::Forced(id));
         self.tell(id, Event::Lost { reason: LostReason::Amnesia, claims: vec![id.number] });
     }
 

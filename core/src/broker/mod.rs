@@ -93,7 +93,7 @@
 //!    to say *dead* (`ending`: [`Broker::session_timer`], [`Broker::expire`]).
 //! 2. The mark is written. Dead is final. Only now do the claims leave their records, and others get the locks
 //!    (`ending`: [`Broker::own_buried`], [`Broker::bury_claims`]), where a lock-delay is set after that
-//!    (`b22_lock_delay`).
+//!    (`b22_lock_delay`; `b25_lost_and_withheld`: the same for what the store lost of a holder).
 //! 3. The mark goes when nothing can be left that needs it (`strangers`: [`Broker::clear_dead_marks`]).
 //!
 //! Of a broker (`b08_dead_broker`):

@@ -111,8 +111,8 @@ pub(crate) struct Check {
     pub(crate) converted: BTreeSet<ClaimId>,
     /// Claims whose client was told that they are over: by whom, and how.
     pub(crate) told_over: BTreeMap<ClaimId, String>,
-    /// Claims of which a broker said that they are granted, whether or not anybody heard it.
-    pub(crate) said_granted: BTreeSet<ClaimId>,
+    /// Claims of which a broker said that they are granted, whether or not anybody heard it, with their latest such grant.
+    pub(crate) said_granted: BTreeMap<ClaimId, u32>,
     /// Claims from which their caller walked away, and when.
     pub(crate) walked_away: BTreeMap<ClaimId, Time>,
     /// Claims of records that were deleted or damaged by hand, with the number of their resource.
@@ -144,7 +144,7 @@ impl Check {
             let_go: BTreeSet::new(),
             converted: BTreeSet::new(),
             told_over: BTreeMap::new(),
-            said_granted: BTreeSet::new(),
+            said_granted: BTreeMap::new(),
             walked_away: BTreeMap::new(),
             by_hand: BTreeMap::new(),
             void: BTreeSet::new(),
@@ -317,9 +317,11 @@ impl Check {
             if self.let_go.contains(&view.id) || self.closed.contains(&view.id.session) {
                 continue;
             }
-            // What nobody was told of was given back, and needs no delay.
-            if !self.said_granted.contains(&view.id) {
-                continue;
+            // What nobody was told of was given back, and needs no delay. What the store lost of a grant was taken away when
+            // that was found out, which may be long before its session died.
+            match self.said_granted.get(&view.id) {
+                Some(said) if *said <= view.grant_seq => {}
+                _ => continue,
             }
             self.tally.buried_claims += 1;
             buried.extend(view.granted.filter(|_| !self.converted.contains(&view.id)));

@@ -20,6 +20,12 @@ use crate::world::World;
 const STAYS_AT_MOST: Time = 4 * SECOND;
 
 impl Check {
+    /// A broker said that a claim is granted.
+    fn say_granted(&mut self, claim: ClaimId, grant_seq: u32) {
+        let said = self.said_granted.entry(claim).or_default();
+        *said = grant_seq.max(*said);
+    }
+
     /// Something of a claim may be lost: an administrator took from its session, the session is over, its client gave the
     /// number up when it moved.
     fn may_lose(&self, session: SessionId, claim: u64) -> bool {
@@ -127,15 +133,17 @@ impl World {
     /// A broker says something to a client.
     pub(crate) fn note_told(&mut self, client: usize, body: &Down) {
         let Some(session) = self.clients[client].session else { return };
-        let granted: Vec<u64> = match body {
-            Down::Completion(done) if done.mode != 0 => vec![done.claim],
+        let granted: Vec<(u64, u32)> = match body {
+            Down::Completion(done) if done.mode != 0 => vec![(done.claim, done.grant_seq)],
             Down::Resumed(resumed) => {
-                resumed.claims.iter().filter(|state| state.mode != 0).map(|state| state.claim).collect()
+                let held = resumed.claims.iter().filter(|state| state.mode != 0);
+                held.map(|state| (state.claim, state.completion.as_ref().map_or(0, |done| done.grant_seq))).collect()
             }
             _ => return,
         };
-        let granted = granted.into_iter().map(|claim| ClaimId { session, number: ClaimNumber(claim) });
-        self.check.said_granted.extend(granted);
+        for (claim, grant_seq) in granted {
+            self.check.say_granted(ClaimId { session, number: ClaimNumber(claim) }, grant_seq);
+        }
     }
 
     /// A broker says something to a caller, whether or not the caller still listens.
@@ -143,7 +151,7 @@ impl World {
         if let (Ask::Lock(number), Reply::Done(done), Some(session)) = (ask, reply, self.callers[caller].session())
             && done.status == DoneStatus::Is(Status::Granted)
         {
-            self.check.said_granted.insert(ClaimId { session, number: ClaimNumber(number) });
+            self.check.say_granted(ClaimId { session, number: ClaimNumber(number) }, done.grant_seq);
         }
     }
 
@@ -166,7 +174,7 @@ impl World {
             .check
             .walked_away
             .iter()
-            .filter(|(id, _)| id.session == session && !self.check.said_granted.contains(id))
+            .filter(|(id, _)| id.session == session && !self.check.said_granted.contains_key(id))
             .map(|(id, at)| (*id, *at))
             .collect();
         let Some(last) = mine.iter().map(|(_, at)| *at).max() else { return true };

@@ -57,6 +57,7 @@ const FOUND: &[(u64, &str)] = &[
     (193_503, "the same, and the fence of its next grant was lower"),
     (233_978, "the same, after which a conversion was waited for, for ever"),
     (37_614, "what the store had lost of a session that then died was free before the lock-delay had passed"),
+    (64_467, "the same, where the session died just after its time to stop had passed"),
 ];
 
 /// For each planted bug, the first schedule that finds it, as the hunt said.
@@ -73,7 +74,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("CopyCreatesAgain", 8),
     ("CopyTakenForFirst", 51),
     ("DamagedRecordForgotten", 695),
-    ("DeadlineFromReply", 587),
+    ("DeadlineFromReply", 880),
     ("EmptyStartGrants", 374),
     ("EndInDoubtForgotten", 21),
     ("EvictionByRead", 11),
@@ -81,7 +82,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("ForcedFreeAtOnce", 3),
     ("ForcedWithoutMark", 45_347),
     ("GenerationUnchecked", 52),
-    ("GoneBrokerBeats", 192),
+    ("GoneBrokerBeats", 13),
     ("GraceOfOwnSessions", 3623),
     ("HeldRecordNotLookedAt", 16),
     ("HintsReliedUpon", 336),
