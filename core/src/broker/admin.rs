@@ -8,20 +8,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::api::{AdminRequest, Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
-use super::mark::Mark;
-use super::shard::{LaneState, MarkJob, MarkPurpose, Purpose};
+use super::Broker;
+use super::api::{AdminRequest, Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
+use super::marks::{MarkJob, MarkPurpose};
+use super::shard::Purpose;
 use super::table::Life;
 use super::timers::Timer;
-use super::{Broker, Phase};
-use crate::backend::Slot;
 use crate::command::Command;
 use crate::limits::with_tolerance;
 use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
 use crate::planted::Bug;
-
-/// Clients get this long to move before a draining broker leaves, unless all are gone earlier.
-const MOVE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Claims that are being taken away, and who wants to know when they are free.
 #[derive(Debug)]
@@ -149,41 +145,8 @@ impl Broker {
         }
     }
 
-    pub(super) fn taking_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
-        let id = job.session;
-        let mark = self.decode_mark(id, slot);
-        let own = self.config.incarnation;
-        let life = self.sessions.get(&id).map(|session| session.life.clone());
-        match mark {
-            // A copy of unknown outcome was stored.
-            Some(stored) if Some(&stored) == job.mark.as_ref() => self.taking_written(id, slot.version),
-            Some(Mark::Moved { to, number, void, .. }) if to != own => match life {
-                Some(Life::Vouching) if self.lives_at(id, to, number) => self.moved_away(id, to, &void),
-                Some(Life::Vouching) => self.end_over_stale_mark(id, slot.version),
-                _ => {}
-            },
-            None if slot.bytes.is_some() => {}
-            // Dead, or a mark that was cleared already: it ended.
-            Some(Mark::Dead) | None => {
-                if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.life == Life::Vouching) {
-                    session.life = Life::Burying(LostReason::Forced);
-                    self.own_buried(id, slot.version);
-                }
-            }
-            Some(Mark::Moved { .. }) if life.is_none() => self.taking_written(id, slot.version),
-            Some(Mark::Moved { .. }) => {
-                job.expected = slot.version;
-                job.mark = Some(self.own_mark(id));
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.mark = slot.version;
-                }
-                self.push_mark(job);
-            }
-        }
-    }
-
     /// The session had ended before the move whose mark this is was written: the end is written over it.
-    fn end_over_stale_mark(&mut self, id: SessionId, version: Version) {
+    pub(super) fn end_over_stale_mark(&mut self, id: SessionId, version: Version) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.mark = version;
         }
@@ -357,73 +320,5 @@ impl Broker {
     fn forced_numbers(&self, id: SessionId) -> Vec<ClaimNumber> {
         let claims = self.sessions.get(&id).into_iter().flat_map(|session| &session.claims);
         claims.filter(|(_, claim)| claim.forced).map(|(number, _)| *number).collect()
-    }
-
-    fn drain(&mut self, from: ReplyTo, timeout: Duration) {
-        self.drainers.push(from);
-        if !matches!(self.phase, Phase::Serving | Phase::Starting) {
-            return;
-        }
-        let shared = self.config.profile.shared;
-        self.phase = Phase::Draining { told: self.sessions.len() as u32 };
-        self.log(LogLevel::Info, "broker drains", self.config.incarnation.to_string(), format!("within {timeout:?}"));
-        let patience = if shared { timeout.min(MOVE_PATIENCE) } else { timeout };
-        self.timers.set(self.now.mono + patience, Timer::Drain);
-        let addresses = self.other_addresses();
-        // Without another broker on this store there is nowhere to go: holders finish, and nothing new is granted.
-        if shared {
-            for connection in self.connections.keys().copied().collect::<Vec<_>>() {
-                let event = Event::Move { addresses: addresses.clone() };
-                self.out.push(Effect::Event { connection, event });
-            }
-        } else {
-            self.refuse_waiters();
-        }
-    }
-
-    /// A drain on a store of its own: what waits will not be granted.
-    fn refuse_waiters(&mut self) {
-        let waiting: Vec<ClaimId> = self
-            .sessions
-            .iter()
-            .flat_map(|(id, session)| session.claims.iter().map(move |(number, claim)| (*id, *number, claim)))
-            .filter(|(.., claim)| claim.pending.is_some())
-            .map(|(session, number, _)| ClaimId { session, number })
-            .collect();
-        for claim in waiting {
-            self.withdraw(claim, None, crate::command::CancelReason::Cancelled);
-        }
-    }
-
-    /// Leaves as soon as nothing holds it back, or when the time is over.
-    pub(super) fn drain_on(&mut self, over: bool) {
-        if !matches!(self.phase, Phase::Draining { .. }) {
-            return;
-        }
-        let shared = self.config.profile.shared;
-        let busy = self.shards.iter().any(|shard| matches!(shard.state, LaneState::InFlight(_)));
-        let held = self.sessions.values().any(|session| !session.claims.is_empty());
-        let attached = !self.connections.is_empty();
-        let done = if shared { !attached && !busy } else { !held && !busy };
-        if !done && !over {
-            return;
-        }
-        if let Phase::Draining { told } = self.phase {
-            self.told = told;
-        }
-        self.phase = Phase::Leaving;
-        self.out.push(Effect::Leave);
-    }
-
-    /// The registration is `gone`, or the store is away and others will find out by silence.
-    pub(super) fn left(&mut self) {
-        if self.phase != Phase::Leaving {
-            return;
-        }
-        for to in std::mem::take(&mut self.drainers) {
-            let sessions = self.told;
-            self.reply(to, Reply::Drained { sessions });
-        }
-        self.end(Ending::Left);
     }
 }

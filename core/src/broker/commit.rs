@@ -4,31 +4,25 @@
 //! same version) is committed; whatever else happens, the commands go back to the head of their queue in their order and
 //! are decided again on fresh state. Operation numbers make that harmless.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use super::Broker;
-use super::api::{Effect, Ending, Input, LogLevel, RequestError};
-use super::shard::{Applied, Entry, Item, LaneState, MarkJob, MarkPurpose, Pending, Purpose, claim_of};
+use super::api::{Effect, Ending};
+use super::shard::{Applied, Entry, Item, LaneState, Purpose, Review, Stored, claim_of};
 use super::timers::Timer;
-use crate::backend::{Change, Generation, Guard, Key, Lane, Slot, StoreError, Write, WriteOutcome};
+use crate::backend::{Change, Guard, Key, Lane, Write, WriteOutcome};
 use crate::command::{Outcome, Refusal};
 use crate::limits::COMMANDS_PER_WRITE_MAX;
-use crate::name::{ClaimId, ResourceId, Version};
+use crate::name::{ResourceId, Version};
 use crate::planted::Bug;
-use crate::resource::{Context, Resource};
+use crate::resource::Context;
 
 /// A record committed so often in a row rests while others are alive, or a distant broker never gets a turn.
 const STREAK_MAX: u32 = 32;
-/// Pauses after the store was unavailable: from here, doubling, to the maximum.
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A batch that is being put together.
 #[derive(Default)]
-struct Draft {
-    items: Vec<Item>,
-    writes: Vec<Write>,
+pub(super) struct Draft {
+    pub(super) items: Vec<Item>,
+    pub(super) writes: Vec<Write>,
     bytes: usize,
     reads: Vec<Key>,
     /// Items that need no store: nothing changed, and nobody else could have changed it.
@@ -60,26 +54,6 @@ impl Broker {
         }
     }
 
-    fn draft_marks(&mut self, lane: usize, draft: &mut Draft) {
-        let max = self.config.profile.batch_writes_max;
-        let shard = &mut self.shards[lane];
-        while draft.writes.len() < max {
-            let Some(job) = shard.marks.pop_front() else { break };
-            let key = Key::Session(job.session);
-            if draft.writes.iter().any(|write| write.key == key) {
-                shard.marks.push_front(job);
-                break;
-            }
-            let change = match &job.mark {
-                Some(mark) => Change::Put(mark.encode()),
-                None if job.purpose == MarkPurpose::Clear => Change::Delete,
-                None => Change::Compare,
-            };
-            draft.writes.push(Write { key, expected: job.expected, change, notify: false });
-            draft.items.push(Item::Mark(job));
-        }
-    }
-
     fn draft_resources(&mut self, lane: usize, draft: &mut Draft) {
         let profile = &self.config.profile;
         let (writes_max, bytes_max) = (profile.batch_writes_max, profile.batch_bytes_max);
@@ -96,7 +70,7 @@ impl Broker {
         let Some(entry) = self.shards[lane].entries.get_mut(&id) else { return };
         entry.ready = false;
         entry.touched = now;
-        let Some(version) = entry.version else {
+        let Some(version) = entry.stored.version() else {
             // What is due is decided once it was read.
             if !entry.reading {
                 entry.reading = true;
@@ -119,7 +93,7 @@ impl Broker {
         }
         let (applied, changed) = apply_pending(entry, context);
         let idle = entry.resource.is_idle();
-        let deletes = idle && entry.exists;
+        let deletes = idle && entry.stored.is_record();
         let confirms = !changed && !deletes;
         if confirms && (!self.config.profile.shared || self.planted.has(Bug::AnsweredFromMemory)) {
             draft.settled.push((id, applied));
@@ -131,7 +105,7 @@ impl Broker {
             Change::Put(entry.resource.encode())
         } else if self.config.profile.compares {
             Change::Compare
-        } else if entry.exists {
+        } else if entry.stored.is_record() {
             Change::Put(entry.resource.encode())
         } else {
             Change::Delete
@@ -203,95 +177,6 @@ impl Broker {
         }
     }
 
-    /// What the outcomes mean for the lane itself.
-    fn settle_lane(&mut self, at: usize, outcomes: &[WriteOutcome]) {
-        let now = self.now.mono;
-        let unknown = outcomes.iter().find_map(|outcome| match outcome {
-            WriteOutcome::Unknown(text) => Some(text.clone()),
-            WriteOutcome::Stale => Some("the store has a newer generation".into()),
-            _ => None,
-        });
-        let unavailable = outcomes.iter().find_map(|outcome| match outcome {
-            WriteOutcome::Unavailable(text) => Some(text.clone()),
-            _ => None,
-        });
-        let shard = &mut self.shards[at];
-        let Some(text) = unknown.as_ref().or(unavailable.as_ref()) else {
-            shard.failures = 0;
-            return;
-        };
-        shard.failures += 1;
-        let pause = pause_after(shard.failures);
-        let subject = format!("lane {at}");
-        if unknown.is_some() {
-            self.counters.unknowns += 1;
-            let shard = &mut self.shards[at];
-            if self.config.profile.checks_generation && !self.planted.has(Bug::RepeatWithoutGuard) {
-                shard.generation = Generation(shard.generation.0 + 1);
-                shard.state = LaneState::Doubtful { asked: false };
-            } else {
-                shard.state = LaneState::Resting(now + pause);
-                self.timers.set(now + pause, Timer::Lane(at as u16));
-            }
-            self.log(LogLevel::Warn, "outcome of a batch unknown", subject, text.clone());
-            self.ask_generation(at);
-        } else {
-            shard.state = LaneState::Resting(now + pause);
-            self.timers.set(now + pause, Timer::Lane(at as u16));
-            self.log(LogLevel::Warn, "store unavailable", subject, text.clone());
-        }
-    }
-
-    /// Moves the generation of a lane in doubt.
-    pub(super) fn ask_generation(&mut self, at: usize) {
-        let broker = self.config.incarnation;
-        let shard = &mut self.shards[at];
-        if let LaneState::Doubtful { asked } = &mut shard.state
-            && !*asked
-        {
-            *asked = true;
-            let guard = Guard { broker, lane: shard.lane, generation: shard.generation };
-            self.out.push(Effect::Advance { guard });
-        }
-    }
-
-    /// The generation moved, or not yet.
-    pub(super) fn advanced(&mut self, guard: Guard, result: Result<(), StoreError>) {
-        let at = usize::from(guard.lane.0);
-        let now = self.now.mono;
-        let Some(shard) = self.shards.get_mut(at) else { return };
-        if !matches!(shard.state, LaneState::Doubtful { asked: true }) || shard.generation != guard.generation {
-            return;
-        }
-        match result {
-            Ok(()) => {
-                shard.state = LaneState::Idle;
-                for id in shard.entries.ids() {
-                    self.shards[at].make_ready(&id);
-                }
-            }
-            Err(StoreError::Evicted) => self.end(Ending::Evicted),
-            Err(StoreError::Amnesia(text)) => self.forget_everything(text),
-            Err(_) => {
-                shard.failures += 1;
-                shard.state = LaneState::Doubtful { asked: false };
-                let pause = pause_after(shard.failures);
-                self.timers.set(now + pause, Timer::Lane(at as u16));
-            }
-        }
-    }
-
-    /// A lane's pause is over.
-    pub(super) fn wake_lane(&mut self, at: usize) {
-        let now = self.now.mono;
-        match self.shards.get(at).map(|shard| &shard.state) {
-            Some(LaneState::Doubtful { asked: false }) => self.ask_generation(at),
-            Some(LaneState::Resting(until)) if *until <= now => self.shards[at].state = LaneState::Idle,
-            Some(LaneState::Resting(until)) => self.timers.set(*until, Timer::Lane(at as u16)),
-            _ => {}
-        }
-    }
-
     fn resource_outcome(
         &mut self,
         at: usize,
@@ -307,39 +192,44 @@ impl Broker {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.in_flight = false;
         entry.damage.read_again();
-        let committed = matches!(outcome, WriteOutcome::Committed(_));
-        let known = committed || matches!(outcome, WriteOutcome::Conflict(_));
+        let review = entry.review;
         // What was to be looked at still is, unless the store has just said how the record stands.
-        entry.due = !known && (entry.due || entry.once_more || entry.news);
-        if !committed {
-            entry.news |= std::mem::take(&mut entry.once_more);
-        }
+        let known = matches!(outcome, WriteOutcome::Committed(_) | WriteOutcome::Conflict(_));
+        let was_read = review.was_read() || review == Review::OnceMore;
+        entry.review = Review::of(was_read, !known && review != Review::Nothing);
         match outcome {
             WriteOutcome::Committed(version) => {
                 if deletes {
-                    entry.version = Some(if markers { version } else { Version::ABSENT });
-                    entry.exists = false;
+                    entry.stored = Stored::Nothing(if markers { version } else { Version::ABSENT });
                     // It is empty, and keeps its room for the next claim.
                     entry.resource.committed(version);
                 } else if confirms {
-                    entry.version = Some(version);
+                    entry.stored = entry.stored.confirmed_at(version);
                 } else {
                     entry.resource.committed(version);
-                    entry.version = Some(version);
-                    entry.exists = true;
+                    entry.stored = Stored::Record(version);
                 }
                 entry.streak += u32::from(!confirms);
                 if others && entry.streak >= STREAK_MAX {
                     entry.streak = 0;
                     entry.rests_until = now + longest * 3 / 2;
                 }
-                let idle_left = entry.exists && entry.resource.is_idle();
-                entry.due = idle_left;
-                self.deliver(at, id, applied, version);
+                let idle_left = entry.stored.is_record() && entry.resource.is_idle();
+                entry.review = Review::of(review.was_read(), idle_left);
+                self.deliver(id, applied, version);
+                if let Some(entry) = self.shards[at].entries.get_mut(id)
+                    && review == Review::OnceMore
+                {
+                    entry.review = Review::News;
+                } else {
+                    self.compare_claims(at, id);
+                }
+                self.follow(at, id);
             }
             WriteOutcome::Conflict(slot) => {
                 self.counters.conflicts += 1;
-                let fell = !slot.version.is_absent() && entry.version.is_some_and(|known| slot.version < known);
+                let fell =
+                    !slot.version.is_absent() && entry.stored.version().is_some_and(|known| slot.version < known);
                 restore(entry, applied, false);
                 if fell {
                     let text = format!("the version of `{id}` fell to {}", slot.version);
@@ -351,21 +241,21 @@ impl Broker {
             WriteOutcome::ConflictUnread => {
                 self.counters.conflicts += 1;
                 restore(entry, applied, false);
-                entry.version = None;
+                entry.stored = Stored::Unread;
                 entry.streak = 0;
             }
             WriteOutcome::Unknown(_) => {
                 restore(entry, applied, true);
-                entry.version = None;
+                entry.stored = Stored::Unread;
             }
             WriteOutcome::Unavailable(text) => {
                 restore(entry, applied, false);
-                entry.version = None;
+                entry.stored = Stored::Unread;
                 self.refuse_impatient(at, id, &text);
             }
             WriteOutcome::Stale | WriteOutcome::Evicted => {
                 restore(entry, applied, false);
-                entry.version = None;
+                entry.stored = Stored::Unread;
                 self.refuse_impatient(at, id, "it is away");
             }
         }
@@ -374,175 +264,19 @@ impl Broker {
 
     /// Nothing changed and nobody else writes here: the answers stand.
     fn settle(&mut self, at: usize, id: &ResourceId, applied: Vec<Applied>) {
-        let version = self.shards[at].entries.get(id).and_then(|entry| entry.version).unwrap_or_default();
-        if let Some(entry) = self.shards[at].entries.get_mut(id) {
-            entry.due = false;
-        }
-        self.deliver(at, id, applied, version);
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        let version = entry.stored.version().unwrap_or_default();
+        entry.review = entry.review.and_due(false);
+        self.deliver(id, applied, version);
+        self.compare_claims(at, id);
+        self.follow(at, id);
         self.shards[at].make_ready(id);
     }
 
     /// Tells everybody what a committed write did.
-    fn deliver(&mut self, at: usize, id: &ResourceId, applied: Vec<Applied>, version: Version) {
+    fn deliver(&mut self, id: &ResourceId, applied: Vec<Applied>, version: Version) {
         for Applied { pending, outcomes } in applied {
             self.answer(id, pending, outcomes, version);
-        }
-        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        if std::mem::take(&mut entry.once_more) {
-            (entry.news, entry.due) = (true, true);
-        } else if std::mem::take(&mut entry.news) {
-            let locals = entry.locals.clone();
-            let (left, compared): (BTreeSet<ClaimId>, BTreeSet<ClaimId>) =
-                locals.into_iter().partition(|claim| self.is_left_alone(*claim));
-            self.reconcile(at, id);
-            self.resumed_claims_read(&compared);
-            if let Some(entry) = self.shards[at].entries.get_mut(id) {
-                entry.news |= !left.is_empty();
-            }
-        }
-        self.follow(at, id);
-    }
-
-    /// Takes what a conflict or a read says is stored. Nobody is told yet: claims of this broker that changed are told
-    /// once a compare has confirmed it.
-    fn load(&mut self, at: usize, id: &ResourceId, slot: Slot, compared: bool) {
-        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        entry.streak = 0;
-        let resource = match &slot.bytes {
-            None => Ok(Resource::new()),
-            Some(bytes) => Resource::decode(bytes, slot.version),
-        };
-        match resource {
-            Ok(resource) => {
-                entry.version = Some(slot.version);
-                entry.exists = slot.bytes.is_some();
-                entry.resource = resource;
-                entry.news = !entry.locals.is_empty();
-                // A read may show what was there before a record was left idle here: what was due stays so.
-                entry.due |= entry.exists && entry.resource.is_idle();
-                self.meet_strangers(at, id);
-                self.confirm_news(at, id);
-            }
-            Err(error) if compared => self.damaged(at, id, slot.version, &error),
-            Err(_) => self.read_damaged(at, id, slot.version),
-        }
-    }
-
-    /// Slots that were read. Those that changed while the read was under way are better known already.
-    pub(super) fn take_slots(&mut self, keys: Vec<Key>, result: Result<Vec<Slot>, StoreError>) {
-        let slots = match result {
-            Ok(slots) if slots.len() == keys.len() => slots.into_iter().map(Some).collect(),
-            Ok(_) => vec![None; keys.len()],
-            Err(StoreError::Amnesia(text)) => {
-                self.forget_everything(text);
-                return;
-            }
-            Err(StoreError::Evicted) => {
-                self.end(Ending::Evicted);
-                return;
-            }
-            Err(_) => {
-                self.looked_in_vain(&keys);
-                vec![None; keys.len()]
-            }
-        };
-        for (key, slot) in keys.into_iter().zip(slots) {
-            match key {
-                Key::Resource(id) => {
-                    self.sweep_saw(&Key::Resource(id.clone()), slot.as_ref());
-                    self.resource_slot(&id, slot);
-                }
-                Key::Session(session) => self.mark_slot(session, slot),
-            }
-        }
-    }
-
-    fn resource_slot(&mut self, id: &ResourceId, slot: Option<Slot>) {
-        let at = self.lane_of(id);
-        let now = self.now.mono;
-        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        entry.reading = false;
-        if entry.in_flight {
-            return;
-        }
-        match (slot, entry.version) {
-            (Some(slot), None) => self.load(at, id, slot, false),
-            (Some(slot), Some(known)) if slot.version != known && !is_older(&slot, known) => {
-                self.load(at, id, slot, false);
-            }
-            (Some(_), Some(_)) => {}
-            (None, _) => {
-                self.timers.set(now + PAUSE_FIRST * 5, Timer::Resource(id.clone()));
-                self.refuse_impatient(at, id, "it is away");
-                return;
-            }
-        }
-        self.shards[at].make_ready(id);
-        self.follow(at, id);
-    }
-
-    /// Commands that waited too long for a store that is away, or that refuses them, are refused, if nothing can have
-    /// happened.
-    fn refuse_impatient(&mut self, at: usize, id: &ResourceId, reason: &str) {
-        let text = format!("the store did not take it ({reason}); nothing happened: try again");
-        self.refuse_waiting(at, id, &text, |pending| pending.purpose.is_for_a_client());
-    }
-
-    /// Where a broker that cannot prove its life sends nothing, no outcome refuses what waits.
-    pub(super) fn refuse_what_cannot_be_sent(&mut self) {
-        if self.may_send() {
-            return;
-        }
-        for at in 0..self.shards.len() {
-            let waited_on: Vec<ResourceId> =
-                self.shards[at].entries.ids_of(|entry| !entry.pending.is_empty()).collect();
-            for id in waited_on {
-                self.refuse_impatient(at, &id, "this broker cannot reach it");
-            }
-        }
-    }
-
-    /// The store is not settled: requests that do not want to wait have waited long enough.
-    pub(super) fn refuse_tries(&mut self, at: usize, id: &ResourceId) {
-        let text = "the store may have lost locks, so nothing is granted for a while: try again";
-        self.refuse_waiting(at, id, text, |pending| pending.command.is_try());
-    }
-
-    /// Refuses those of these commands that have waited for `store_patience`, and of which nothing can have happened.
-    fn refuse_waiting(&mut self, at: usize, id: &ResourceId, text: &str, of_these: impl Fn(&Pending) -> bool) {
-        let error = RequestError::Unavailable(text.into());
-        let before = self.now.mono.saturating_sub(self.config.store_patience);
-        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        let (refused, kept): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut entry.pending)
-            .into_iter()
-            .partition(|pending| pending.is_unsent() && pending.since < before && of_these(pending));
-        entry.pending = kept.into();
-        for pending in refused {
-            self.refuse(id, pending, &error);
-        }
-    }
-
-    pub(super) fn refuse_all(&mut self, at: usize, id: &ResourceId, error: &RequestError) {
-        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        let pending = std::mem::take(&mut entry.pending);
-        for pending in pending {
-            self.refuse(id, pending, error);
-        }
-    }
-
-    /// Puts a mark in its session's lane.
-    pub(super) fn push_mark(&mut self, job: MarkJob) {
-        let at = self.lane(&Key::Session(job.session));
-        self.shards[at].marks.push_back(job);
-    }
-
-    /// Input of the lanes.
-    pub(super) fn lane_input(&mut self, input: Input) {
-        match input {
-            Input::Committed { lane, outcomes } => self.take_outcomes(lane, outcomes),
-            Input::Advanced { guard, result } => self.advanced(guard, result),
-            Input::Slots { keys, result } => self.take_slots(keys, result),
-            _ => {}
         }
     }
 }
@@ -578,14 +312,4 @@ fn restore(entry: &mut Entry, applied: Vec<Applied>, doubtful: bool) {
         }
         entry.pending.push_front(pending);
     }
-}
-
-/// A read may show what was there before. A lower version surely is old; "absent" cannot be told and is believed until a
-/// compare says otherwise.
-fn is_older(slot: &Slot, known: Version) -> bool {
-    !slot.version.is_absent() && slot.version < known
-}
-
-fn pause_after(failures: u32) -> Duration {
-    (PAUSE_FIRST * 2_u32.pow(failures.min(6).saturating_sub(1))).min(PAUSE_MAX)
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::Broker;
 use super::api::{ClientInfo, Done, DoneStatus, LogLevel, Reply, ReplyTo, RequestError};
-use super::shard::{Pending, Purpose};
+use super::shard::{Pending, Purpose, Review, Stored};
 use super::table::{Claim, Life, Session};
 use crate::command::{Command, LockCommand, Options, Outcome, Refusal};
 use crate::limits::{SESSION_TTL_MAX, with_tolerance};
@@ -102,7 +102,7 @@ impl Broker {
         }
         let at = self.lane_of(resource);
         if let Some(entry) = self.shards[at].entries.get_mut(resource).filter(|entry| !entry.in_flight) {
-            entry.version = None;
+            entry.stored = Stored::Unread;
         }
         Ok(())
     }
@@ -164,9 +164,9 @@ impl Broker {
             return;
         }
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        (entry.version, entry.exists) = (Some(Version::ABSENT), false);
+        entry.stored = Stored::Nothing(Version::ABSENT);
         entry.resource = Resource::new();
-        (entry.news, entry.due) = (!entry.locals.is_empty(), true);
+        entry.review = Review::of(!entry.locals.is_empty(), true);
     }
 
     /// What stands there cannot be understood, as a compare has told.
@@ -176,9 +176,9 @@ impl Broker {
         }
         let now = self.now.mono;
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        entry.version = None;
+        entry.stored = Stored::Unread;
         // Reading it again at once would show the same.
-        entry.due = false;
+        entry.review = entry.review.and_due(false);
         let is_news = !entry.damage.is_remembered(now);
         if is_news {
             entry.damage.said = Some(now);
@@ -205,11 +205,10 @@ impl Broker {
         if let Some(pending) = entry.pending.remove(place) {
             entry.pending.push_front(pending);
         }
-        (entry.version, entry.exists) = (Some(version), true);
+        entry.stored = Stored::Record(version);
         entry.resource = Resource::new();
         entry.damage.replaces = Some(version);
-        entry.news = !entry.locals.is_empty();
-        entry.due = true;
+        entry.review = Review::of(!entry.locals.is_empty(), true);
         true
     }
 

@@ -6,17 +6,13 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::api::{CancelResult, Done, DoneStatus, Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
-use super::shard::{Entry, Pending, Purpose};
-use super::table::{Claim, Life, Operation, Session};
+use super::api::{CancelResult, Done, DoneStatus, Effect, Event, LostReason, Reply, ReplyTo, RequestError};
+use super::shard::{Pending, Purpose};
+use super::table::{Claim, Life, Session};
 use super::timers::Timer;
-use crate::backend::Key;
-use crate::command::{Command, Completion, Options, Outcome, Refusal, Status};
-use crate::limits::with_tolerance;
-use crate::mode::Mode;
+use crate::command::{Command, Completion, Options, Outcome, Status};
 use crate::name::{ClaimId, ClaimNumber, Fence, OperationNumber, ResourceId, Version};
 use crate::planted::Bug;
-use crate::resource::{ClaimView, Queue};
 
 impl Done {
     /// A completion as clients see it, given the version of its write.
@@ -155,47 +151,13 @@ impl Broker {
         }
     }
 
-    /// A command was refused without reaching the store.
-    pub(super) fn refuse(&mut self, id: &ResourceId, pending: Pending, error: &RequestError) {
-        let error = error.clone();
-        self.queued = self.queued.saturating_sub(usize::from(pending.purpose.is_for_a_client()));
-        match pending.purpose {
-            Purpose::Operation(claim, operation) => {
-                self.command_done(claim);
-                self.fail_operation(claim, operation, error);
-            }
-            Purpose::Unlock(claim, _, reply) => {
-                self.command_done(claim);
-                if let Some(to) = reply {
-                    self.reply_error(to, error);
-                }
-            }
-            Purpose::Cancel(claim, to) => {
-                self.command_done(claim);
-                self.reply_error(to, error);
-            }
-            Purpose::Withdraw(claim) => self.command_done(claim),
-            Purpose::Part(part) => self.part_failed(part, error),
-            Purpose::Purge(Some(to)) => self.reply_error(to, error),
-            Purpose::Purge(None) => {}
-            // Of a record that cannot be understood nothing is left to take.
-            Purpose::Remove(claims) => {
-                for claim in claims {
-                    self.removal_done(claim);
-                }
-            }
-            Purpose::Bury(session) => self.claims_buried(session, id),
-            Purpose::Replace(replacing) => self.end_replacing(&replacing, error),
-        }
-    }
-
     /// A further copy of a request found no claim. What ended it has told so, unless that was another broker.
     fn look_closer(&mut self, id: &ResourceId, claim: ClaimId) {
         let at = self.lane_of(id);
         if self.claim_mut(claim).is_some()
             && let Some(entry) = self.shards[at].entries.get_mut(id)
         {
-            entry.news = true;
+            entry.review = entry.review.and_read(true);
         }
     }
 
@@ -374,30 +336,6 @@ impl Broker {
         self.push_command(&resource, command, Purpose::Unlock(claim, operation, None), Some(claim));
     }
 
-    fn refuse_operation(&mut self, id: &ResourceId, claim: ClaimId, operation: OperationNumber, refusal: Refusal) {
-        let error = RequestError::from_refusal(refusal, claim.number, id);
-        self.fail_operation(claim, operation, error);
-    }
-
-    /// An operation was refused; nothing changed. A claim that it would have created is forgotten with its number, unless its
-    /// client has let go of it meanwhile.
-    pub(super) fn fail_operation(&mut self, id: ClaimId, number: OperationNumber, error: RequestError) {
-        let Some(session) = self.sessions.get_mut(&id.session) else { return };
-        let Some(claim) = session.claims.get_mut(&id.number) else { return };
-        let Some(operation) = claim.pending.take_if(|operation| operation.number == number) else { return };
-        session.waiting -= 1;
-        let created = claim.granted.is_some() || session.numbers.is_used(id.number);
-        if claim.let_go && !self.planted.has(Bug::RefusedCopyCreates) {
-            session.never_create(id.number);
-        }
-        if !created {
-            self.drop_claim(id, None);
-        }
-        if let Some(to) = operation.reply {
-            self.reply_error(to, error);
-        }
-    }
-
     #[expect(clippy::too_many_arguments, reason = "the parts of one answer")]
     fn answer_unlock(
         &mut self,
@@ -453,258 +391,6 @@ impl Broker {
         self.tell_all(id, outcomes, version);
         self.reply(to, Reply::Cancelled { claim: claim.number, result });
     }
-
-    /// Compares the claims of this broker with a state that was just confirmed, and tells what others did to them.
-    pub(super) fn reconcile(&mut self, at: usize, id: &ResourceId) {
-        let Some(entry) = self.shards[at].entries.get(id) else { return };
-        let version = entry.version.unwrap_or_default();
-        let news: Vec<News> =
-            entry
-                .locals
-                .iter()
-                .filter(|claim| self.differs(entry, **claim))
-                .map(|claim| News {
-                    claim: *claim,
-                    queued: entry.resource.claim(*claim).filter(|view| view.queue != Queue::Granted).map(|view| {
-                        Waiting { operation: view.operation, granted: view.granted, grant_seq: view.grant_seq }
-                    }),
-                    vanished: entry.resource.claim(*claim).is_none(),
-                    lost: entry.resource.claim(*claim).is_some_and(|view| self.was_lost(*claim, &view)),
-                    completion: entry.resource.completion(*claim),
-                    blocking: blocking_of(entry, *claim),
-                })
-                .collect();
-        for News { claim, queued, vanished, lost, completion, blocking } in news {
-            if vanished {
-                self.vanished(claim);
-            } else if lost {
-                self.lost_by_store(claim);
-                continue;
-            } else if let Some(waiting) = queued {
-                self.note_waiting(claim, &waiting);
-            } else if let Some(completion) = completion {
-                self.reconcile_claim(completion, version);
-            }
-            if let Some(blocking) = blocking {
-                let told = self.claim_mut(claim).and_then(|claim| claim.told);
-                let news =
-                    matches!(&blocking, Outcome::Blocking { wanted, .. } if told.is_none_or(|told| *wanted > told));
-                if news {
-                    self.tell_one(id, blocking, version);
-                }
-            }
-        }
-    }
-
-    fn reconcile_claim(&mut self, completion: Completion, version: Version) {
-        let id = completion.claim;
-        let Some(claim) = self.claim_mut(id) else { return };
-        let waits_for_this = claim.pending.as_ref().is_some_and(|operation| operation.number == completion.operation);
-        if waits_for_this || completion.grant_seq > claim.grant_seq {
-            self.complete(completion, version);
-        }
-    }
-
-    /// The store does not have any more what it acknowledged of a claim. The holder gets its time, as with everything that is
-    /// taken away, and what is left of the claim is withheld for the lock-delay, as if its session had died; what others do
-    /// meanwhile, only fences tell it.
-    pub(super) fn lost_by_store(&mut self, id: ClaimId) {
-        let Some(claim) = self.claim_mut(id) else { return };
-        claim.forced = true;
-        let resource = claim.resource.clone();
-        let subject = format!("claim {id} on {resource}");
-        let detail =
-            "its record does not say any more what was granted: it was deleted or damaged, or the store lost it";
-        self.log(LogLevel::Warn, "lock lost", subject, detail.into());
-        let free_in = with_tolerance(id.session.ttl()) + self.config.lock_delay(&resource.lockspace);
-        self.timers.set(self.now.mono + free_in, Timer::Forced(id));
-        self.tell(id, Event::Lost { reason: LostReason::Amnesia, claims: vec![id.number] });
-    }
-
-    /// A claim waits although this broker did not ask for it: its session moved here meanwhile.
-    fn note_waiting(&mut self, id: ClaimId, waiting: &Waiting) {
-        let Some(session) = self.sessions.get_mut(&id.session) else { return };
-        let Some(claim) = session.claims.get_mut(&id.number) else { return };
-        claim.granted = waiting.granted;
-        claim.grant_seq = claim.grant_seq.max(waiting.grant_seq);
-        if claim.waits_for_less(waiting.operation) {
-            session.waiting += usize::from(claim.pending.is_none());
-            claim.operation = claim.operation.max(waiting.operation);
-            claim.pending = Some(Operation {
-                number: waiting.operation,
-                reply: None,
-                until_done: false,
-                deadline: None,
-                queued: None,
-                given_up: false,
-            });
-        }
-    }
-
-    /// A claim that should be there is not. One that was never granted was not taken from anybody: its wait ended, or it was
-    /// cancelled, through the broker where its session was before. One that came with a move may have been released or taken
-    /// there. Any other that was granted was taken by nobody whom this broker knows of.
-    fn vanished(&mut self, id: ClaimId) {
-        let Some(session) = self.sessions.get(&id.session) else { return };
-        let taken = session.taken.contains(&id.number) || session.void.contains(&id.number);
-        let Some(claim) = session.claims.get(&id.number) else { return };
-        if claim.granted.is_none() && !taken {
-            self.end_claim(id, DoneStatus::Gone, None);
-        } else if taken || claim.unread {
-            self.lose_claim(id, Some(LostReason::Forced));
-        } else {
-            self.lost_by_store(id);
-        }
-    }
-
-    /// True if the record says something of a claim that its client has not been told.
-    pub(super) fn differs(&self, entry: &Entry, id: ClaimId) -> bool {
-        let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
-            return false;
-        };
-        let differs = |view: ClaimView<'_>| differs_from(claim, &view) || self.was_lost(id, &view);
-        // What was taken away has been told, and goes when its holder had its time.
-        let vanished = !claim.forced;
-        !self.is_left_alone(id) && entry.resource.claim(id).map_or(vanished, differs)
-    }
-
-    /// True if the store lost what it had acknowledged of a claim: a grant that the client was told, or its place in the
-    /// queue. What the record says besides is older than what the client knows, so the claim can only be taken away.
-    fn was_lost(&self, id: ClaimId, view: &ClaimView<'_>) -> bool {
-        let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
-            return false;
-        };
-        if claim.forced {
-            return false;
-        }
-        let place_lost = view.queue == Queue::Granted && claim.waits_for_more(view.operation);
-        claim.was_granted_after(view.grant_seq) || (self.loses_writes() && place_lost)
-    }
-
-    /// A claim with commands on their way is not compared with its record: the answers to these say how it stands. Nor is
-    /// one whose session is not vouched for, of which nothing is told.
-    pub(super) fn is_left_alone(&self, id: ClaimId) -> bool {
-        let Some(session) = self.sessions.get(&id.session) else { return false };
-        let Some(claim) = session.claims.get(&id.number) else { return false };
-        claim.commands > 0 || session.life != Life::Vouching
-    }
-
-    /// After a read: if it speaks of claims of this broker, have it confirmed before they are told.
-    pub(super) fn confirm_news(&mut self, at: usize, id: &ResourceId) {
-        let Some(entry) = self.shards[at].entries.get(id) else { return };
-        let any = entry.news
-            && entry.locals.iter().any(|claim| self.differs(entry, *claim) || self.is_awaited_by_resume(*claim));
-        if any && self.planted.has(Bug::ReadTakenForTruth) {
-            self.reconcile(at, id);
-        }
-        if let Some(entry) = self.shards[at].entries.get_mut(id) {
-            entry.due |= any;
-        }
-    }
-
-    /// A client that resumes is told how this claim stands.
-    fn is_awaited_by_resume(&self, id: ClaimId) -> bool {
-        let session = self.sessions.get(&id.session);
-        session.and_then(|session| session.claims.get(&id.number)).is_some_and(|claim| claim.unread)
-    }
-
-    /// Watches and polls a resource on which claims of this broker wait or want to be told.
-    pub(super) fn follow(&mut self, at: usize, id: &ResourceId) {
-        if !self.config.profile.shared {
-            return;
-        }
-        let now = self.now.mono;
-        let Some(entry) = self.shards[at].entries.get(id) else { return };
-        let (waits, listens) = self.interest(entry);
-        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        entry.waited_for = waits;
-        let key = || Key::Resource(id.clone());
-        if !waits && !listens {
-            entry.poll_at = None;
-            if entry.watched.take().is_some() {
-                self.out.push(Effect::Unwatch { key: key() });
-            }
-            return;
-        }
-        if let Some(version) = entry.version
-            && entry.watched != Some(version)
-        {
-            entry.watched = Some(version);
-            self.out.push(Effect::Watch { key: key(), seen: version });
-        }
-        let pause = if waits { super::POLL_WAITING } else { super::POLL_LISTENING };
-        if entry.poll_at.is_none_or(|at| at <= now || at > now + pause) {
-            entry.poll_at = Some(now + pause);
-            self.timers.set(now + pause, Timer::Resource(id.clone()));
-        }
-    }
-
-    /// Does a claim of this broker wait here; does one want to hear whom it blocks?
-    fn interest(&self, entry: &Entry) -> (bool, bool) {
-        let mut listens = false;
-        for id in &entry.locals {
-            let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
-                continue;
-            };
-            if claim.pending.is_some() {
-                return (true, listens);
-            }
-            listens |= entry.resource.claim(*id).is_some_and(|view| view.blocking);
-        }
-        (false, listens)
-    }
-
-    /// Something waits for a resource, or the time has come to look again.
-    pub(super) fn resource_timer(&mut self, id: &ResourceId) {
-        let at = self.lane_of(id);
-        let now = self.now.mono;
-        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        if entry.poll_at.is_some_and(|at| at <= now) {
-            entry.poll_at = None;
-            if !self.planted.has(Bug::HintsReliedUpon) {
-                self.read_again(at, id);
-            }
-            self.follow(at, id);
-        }
-        self.shards[at].make_ready(id);
-    }
-
-    /// A hint: look again.
-    pub(super) fn changed(&mut self, key: &Key) {
-        let Key::Resource(id) = key else { return };
-        let at = self.lane(key);
-        if let Some(entry) = self.shards[at].entries.get_mut(id) {
-            entry.watched = None;
-            self.read_again(at, id);
-        }
-    }
-
-    pub(super) fn read_again(&mut self, at: usize, id: &ResourceId) {
-        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        if !entry.reading && !entry.in_flight {
-            entry.reading = true;
-            self.out.push(Effect::Read { keys: vec![Key::Resource(id.clone())] });
-        }
-    }
-}
-
-/// What a record says of a claim that its client has not been told.
-struct News {
-    claim: ClaimId,
-    /// It stands on a queue.
-    queued: Option<Waiting>,
-    vanished: bool,
-    /// See [`Broker::was_lost`].
-    lost: bool,
-    completion: Option<Completion>,
-    blocking: Option<Outcome>,
-}
-
-/// An operation that waits, as the record says.
-struct Waiting {
-    operation: OperationNumber,
-    granted: Option<Mode>,
-    grant_seq: u32,
 }
 
 impl Session {
@@ -712,20 +398,4 @@ impl Session {
     pub(super) fn held(&self) -> usize {
         self.claims.values().filter(|claim| claim.granted.is_some()).count()
     }
-}
-
-fn differs_from(claim: &Claim, view: &ClaimView<'_>) -> bool {
-    let ended = claim
-        .pending
-        .as_ref()
-        .is_some_and(|operation| view.queue == Queue::Granted && view.operation >= operation.number);
-    let waits_unknown = view.queue != Queue::Granted && claim.waits_for_less(view.operation);
-    let told_less = view.blocking_level.is_some_and(|level| claim.told.is_none_or(|told| level > told));
-    ended || waits_unknown || view.grant_seq > claim.grant_seq || told_less
-}
-
-fn blocking_of(entry: &Entry, id: ClaimId) -> Option<Outcome> {
-    let view = entry.resource.claim(id)?;
-    let wanted = view.blocking_level?;
-    Some(Outcome::Blocking { claim: id, grant_seq: view.grant_seq, wanted, own: false })
 }

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
+use super::Broker;
 use super::api::{Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
 use super::mark::Mark;
-use super::shard::{MarkJob, MarkPurpose, Purpose};
+use super::marks::{MarkJob, MarkPurpose};
+use super::shard::Purpose;
 use super::table::{Life, Session};
 use super::timers::Timer;
-use super::{Attached, Broker, Phase};
-use crate::backend::{Slot, WriteOutcome};
 use crate::command::Command;
 use crate::limits::with_tolerance;
 use crate::name::{ClaimId, ClaimNumber, Incarnation, ResourceId, SessionId, Version};
@@ -183,13 +183,11 @@ impl Broker {
         self.push_mark(MarkJob { session: id, purpose: MarkPurpose::CloseDead, expected, mark: Some(Mark::Dead) });
     }
 
-    fn close_conflict(&mut self, id: SessionId, slot: &Slot) {
-        match self.decode_mark(id, slot) {
-            Some(Mark::Dead) => self.note_dead(id, slot.version, false),
-            // What an administrator took was still being written.
-            Some(Mark::Moved { to, .. }) if to == self.config.incarnation => self.close_dead(id, slot.version),
-            // Another one's concern.
-            _ => {}
+    /// The mark shows that others buried the session.
+    pub(super) fn buried_by_others(&mut self, id: SessionId, version: Version) {
+        if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.life == Life::Vouching) {
+            session.life = Life::Burying(LostReason::Forced);
+            self.own_buried(id, version);
         }
     }
 
@@ -244,31 +242,6 @@ impl Broker {
         self.taking_moved_away(id);
     }
 
-    /// How the write of a mark ended.
-    pub(super) fn mark_outcome(&mut self, job: MarkJob, outcome: WriteOutcome) {
-        match (&job.purpose, outcome) {
-            (MarkPurpose::BuryOwn(_), WriteOutcome::Committed(version)) => self.own_buried(job.session, version),
-            (MarkPurpose::BuryOwn(_), WriteOutcome::Conflict(slot)) => self.burial_conflict(job, &slot),
-            (MarkPurpose::Move, WriteOutcome::Committed(version)) => self.move_written(job.session, version),
-            (MarkPurpose::Move, WriteOutcome::Conflict(slot)) => self.move_conflict(job, &slot),
-            (MarkPurpose::TakeAway, WriteOutcome::Committed(version)) => self.taking_written(job.session, version),
-            (MarkPurpose::TakeAway, WriteOutcome::Conflict(slot)) => self.taking_conflict(job, &slot),
-            (MarkPurpose::BuryStranger, WriteOutcome::Committed(version)) => self.stranger_buried(job.session, version),
-            (MarkPurpose::BuryStranger, WriteOutcome::Conflict(slot)) => self.mark_slot(job.session, Some(slot)),
-            (MarkPurpose::CloseDead, WriteOutcome::Committed(version)) => self.note_dead(job.session, version, false),
-            (MarkPurpose::CloseDead, WriteOutcome::Conflict(slot)) => self.close_conflict(job.session, &slot),
-            (MarkPurpose::Clear, WriteOutcome::Committed(_) | WriteOutcome::Conflict(_)) => {
-                self.strangers.cleared(job.session);
-            }
-            (MarkPurpose::Move, WriteOutcome::Unknown(text)) if self.planted.has(Bug::MoveGivenUpInDoubt) => {
-                self.move_refused(job.session, RequestError::Unavailable(text));
-            }
-            (MarkPurpose::BuryOwn(_), WriteOutcome::Unknown(_)) if self.planted.has(Bug::BurialGivenUpInDoubt) => {}
-            // Repeated until the outcome is definite: a copy that was stored shows as a conflict with our own mark.
-            _ => self.push_mark(job),
-        }
-    }
-
     pub(super) fn own_buried(&mut self, id: SessionId, version: Version) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.mark = version;
@@ -276,72 +249,5 @@ impl Broker {
         }
         self.log(LogLevel::Info, "session buried", id.to_string(), String::new());
         self.bury_claims(id);
-    }
-
-    fn burial_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
-        match self.decode_mark(job.session, slot) {
-            Some(Mark::Moved { to, number, void, .. }) if self.lives_at(job.session, to, number) => {
-                self.moved_away(job.session, to, &void);
-            }
-            // Its own, or one that is no news.
-            Some(Mark::Moved { .. }) => {
-                job.expected = slot.version;
-                job.mark = Some(Mark::Dead);
-                self.push_mark(job);
-            }
-            // Dead, or a dead mark that was cleared already: others buried it.
-            Some(Mark::Dead) | None => self.own_buried(job.session, slot.version),
-        }
-    }
-
-    /// True if a mark says that a session of this broker's table lives at another one. One with a lower number than is known
-    /// here says nothing: its move came so late that the session had ended, and its mark was cleared, before.
-    pub(super) fn lives_at(&self, id: SessionId, to: Incarnation, number: u32) -> bool {
-        let known = self.sessions.get(&id).map_or(0, |session| session.move_number);
-        to != self.config.incarnation && number >= known
-    }
-
-    /// A mark as stored. One that cannot be understood is left alone, and so is its session.
-    pub(super) fn decode_mark(&mut self, id: SessionId, slot: &Slot) -> Option<Mark> {
-        let bytes = slot.bytes.as_ref()?;
-        match Mark::decode(bytes) {
-            Ok(mark) => Some(mark),
-            Err(error) => {
-                self.log(LogLevel::Error, "mark refused", id.to_string(), error.to_string());
-                None
-            }
-        }
-    }
-
-    /// Ends everything without the store: its memory, or this broker's registration, is gone.
-    pub(super) fn lose_all(&mut self, reason: LostReason) {
-        for session in std::mem::take(&mut self.sessions).into_values() {
-            if let Some(connection) = session.connection {
-                let event = Event::Lost { reason, claims: Vec::new() };
-                self.out.push(Effect::Event { connection, event });
-                self.out.push(Effect::Disconnect { connection });
-            }
-        }
-        self.connections.clear();
-    }
-
-    /// Ends all streams: clients resume elsewhere, or here with the next incarnation.
-    pub(super) fn disconnect_all(&mut self) {
-        let addresses = self.other_addresses();
-        let connections: Vec<_> =
-            self.connections.iter().map(|(connection, Attached::Session(_))| *connection).collect();
-        for connection in connections {
-            self.out.push(Effect::Event { connection, event: Event::Move { addresses: addresses.clone() } });
-            self.out.push(Effect::Disconnect { connection });
-            self.disconnected(connection);
-        }
-    }
-
-    pub(super) fn draining(&self) -> RequestError {
-        RequestError::Draining { address: self.other_addresses().into_iter().next().unwrap_or_default() }
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Over
     }
 }

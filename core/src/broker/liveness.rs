@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::api::{Effect, Ending, LogLevel, LostReason};
+use super::api::{Effect, Ending, LogLevel};
 use super::timers::Timer;
 use super::{Broker, CONTROL_GENERATION, Phase};
 use crate::backend::{Beat, Guard, Lane, Pulse, Slot, StoreError, WriteOutcome};
@@ -220,16 +220,6 @@ impl Broker {
         }
     }
 
-    fn start_serving(&mut self) {
-        self.phase = Phase::Serving;
-        self.log(LogLevel::Info, "broker serves", self.config.incarnation.to_string(), String::new());
-        let now = self.now.mono;
-        self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
-        self.timers.set(now + self.config.broker_ttl, Timer::Round);
-        self.ask_for_pulses();
-        self.begin_settling();
-    }
-
     /// What the store shows of others. A read may be old: only what is newer than known counts.
     pub(super) fn pulses(&mut self, result: Result<Vec<Pulse>, StoreError>) {
         self.liveness.pulses_asked = false;
@@ -397,40 +387,5 @@ impl Broker {
     pub(super) fn address_of_voucher(&self, id: SessionId) -> String {
         let voucher = self.strangers.voucher_of(id);
         self.liveness.others.get(&voucher).map(|known| known.pulse.info.address.clone()).unwrap_or_default()
-    }
-
-    /// This incarnation is over.
-    pub(super) fn end(&mut self, ending: Ending) {
-        if self.phase == Phase::Over {
-            return;
-        }
-        match &ending {
-            Ending::Left => self.log(LogLevel::Info, "broker left", self.config.incarnation.to_string(), String::new()),
-            Ending::Evicted => {
-                self.log(
-                    LogLevel::Warn,
-                    "broker was evicted",
-                    self.config.incarnation.to_string(),
-                    "clients move".into(),
-                );
-            }
-            Ending::Amnesia { text, .. } => {
-                let text = text.clone();
-                self.log(LogLevel::Error, "the store lost its memory", self.config.incarnation.to_string(), text);
-            }
-        }
-        match ending {
-            Ending::Amnesia { .. } => self.lose_all(LostReason::Amnesia),
-            Ending::Left | Ending::Evicted if self.config.profile.shared => self.disconnect_all(),
-            Ending::Left | Ending::Evicted => self.lose_all(LostReason::Amnesia),
-        }
-        self.phase = Phase::Over;
-        self.out.push(Effect::Over(ending));
-    }
-
-    /// The store lost its memory: nothing that was granted is honoured.
-    pub(super) fn forget_everything(&mut self, text: String) {
-        let hold_back = self.longest_belief();
-        self.end(Ending::Amnesia { text, hold_back });
     }
 }

@@ -35,27 +35,23 @@
 //! 3. Committed: those who asked are answered, with a fence made from the write's version (`deliver`:
 //!    [`Broker::answer`], [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
 //!    read the record.
-//! 4. Conflict: what stands there is loaded, and step 2 comes again (`commit`: [`Broker::resource_outcome`],
+//! 4. Conflict: what stands there is loaded, and step 2 comes again (`commit`: [`Broker::resource_outcome`]; `reads`:
 //!    [`Broker::load`]).
-//! 5. A grant that another broker wrote is found by reading: after a hint, or when it is time to look again (`deliver`:
-//!    [`Broker::follow`], [`Broker::resource_timer`]). A compare confirms it, and then it is told (`deliver`:
-//!    [`Broker::confirm_news`], [`Broker::reconcile`]).
+//! 5. A grant that another broker wrote is found by reading: after a hint, or when it is time to look again (`reads`:
+//!    [`Broker::follow`], [`Broker::resource_timer`]). A compare confirms it, and then it is told (`reads`:
+//!    [`Broker::confirm_news`]; `reconcile`: [`Broker::compare_claims`]).
 //!
 //! *Doubt* is when a write was sent and nobody knows whether it happened, or still may. The lane's generation moves
-//! first, so that no copy can arrive later (`commit`: [`Broker::settle_lane`], [`Broker::ask_generation`]). Then the
+//! first, so that no copy can arrive later (`lanes`: [`Broker::settle_lane`], [`Broker::ask_generation`]). Then the
 //! record is read and the commands are applied again. One that ended a claim in its first copy finds no claim in the
 //! second, and knows by what it noted that it was itself (`shard`: [`shard::Pending::comes_into_doubt`],
 //! [`shard::Pending::settle`]).
 //!
-//! What a broker knows of a record is an *entry* (`shard`). Usually commands make it busy, but not only they:
-//!
-//! * `due`: it must be written or confirmed although nobody asks: an idle record is to be deleted, or something was
-//!   read that clients are to be told;
-//! * `news`: it was read, and the claims of this broker have not been compared with it. They are, when a write or a
-//!   compare has shown that what was read is so;
-//! * `once_more`: a session came here while a write of this entry was under way. It may have been done before the
-//!   session's other broker changed the claim, so what it shows is not told: it is followed by another look.
-//!   (`b16_back_again`)
+//! What a broker knows of a record is an *entry* (`shard`). Usually commands make it busy, but not only they: an idle
+//! record is to be deleted, or what was read must be confirmed before clients are told. That is its [`shard::Review`].
+//! One kind is easily overlooked ([`shard::Review::OnceMore`]): a session comes here while a write of the entry is under
+//! way. The write may have been done before the session's other broker changed the claim, so what it shows is not told;
+//! another look follows it. (`b16_back_again`)
 //!
 //! # A move, step by step
 //!
@@ -72,15 +68,14 @@
 //!
 //! 1. The client says what it has and what is void. The session is in the table before anything is written, and nothing
 //!    is answered for it yet (`moves`: [`Broker::resume`], [`Broker::move_here`]).
-//! 2. The mark is written, again and again until the outcome is definite (`moves`: [`Broker::write_move`]; `ending`:
+//! 2. The mark is written, again and again until the outcome is definite (`moves`: [`Broker::write_move`]; `marks`:
 //!    [`Broker::mark_outcome`]). On a conflict what stands there decides: the move is refused if the session is dead or
-//!    a move with no lower number was written; otherwise it is written over that mark (`moves`:
-//!    [`Broker::move_conflict`]).
+//!    a move with no lower number was written; otherwise it is written over that mark (`marks`: [`marks::verdict`]).
 //! 3. Now this broker vouches. What it does not know of the claims by writes of its own it reads and has confirmed, and
 //!    answers with how they stand (`moves`: [`Broker::move_written`], [`Broker::settle_claims`], [`Broker::take_over`],
 //!    [`Broker::answer_resume`]). If some were void, a sweep looks for them.
 //! 4. The broker before finds out when it writes the session's mark itself, and drops the session then; never because
-//!    it read something (`ending`: [`Broker::burial_conflict`], [`Broker::moved_away`]). To the client its answers
+//!    it read something (`marks`: [`marks::verdict`]; `ending`: [`Broker::moved_away`]). To the client its answers
 //!    count no more since step 1.
 //!
 //! (`b05_move`, `b06_two_moves`; `b20_stream_cut`: to come back is a move too)
@@ -107,26 +102,38 @@
 //!    [`Broker::look_after`], [`Broker::mark_slot`], [`Broker::stranger_buried`]).
 //! 3. The sweep walks over everything that is stored until the registration is needed by nobody (`sweep`).
 //!
-//! A broker that stops in order tells its clients to move and writes `gone` itself (`admin`: [`Broker::drain`],
+//! A broker that stops in order tells its clients to move and writes `gone` itself (`phases`: [`Broker::drain`],
 //! [`Broker::drain_on`]; `b10_drain`). When the store forgets, every broker on it is over, and its successors grant
 //! nothing as long as somebody may believe in what was forgotten (`settling`; `b12_store_forgets`, `b19_lost_writes`).
 //!
 //! # Layout, in reading order
 //!
+//! What is kept:
+//!
 //! * [`api`]: the words between machine and shell;
 //! * `table`: sessions of this broker, and what it knows of their claims; `shares`: how many each client has;
-//! * `shard`: resources and marks of one lane, and its batch; `entries`: how a resource is found in it;
-//! * `requests`: what clients ask becomes commands;
-//! * `commit`: commands become a batch, and what its outcomes mean;
+//! * `shard`: resources and marks of one lane, and its batch; `entries`: how a resource is found in it; `timers`;
+//!
+//! a request, from its arrival to its answer:
+//!
+//! * `sessions`: sessions open, are kept alive, and have a connection; `secret`: how their clients prove it;
+//! * `requests`: what clients ask becomes commands; `waits`: how waits end; `refusals`: what never reaches the store;
+//! * `commit`: commands become a batch, and what its outcomes mean for each record; `lanes`: what they mean for the lane;
 //! * `deliver`: what a committed write means to clients;
-//! * `rounds`: what is held is looked at again; `damage`: records that cannot be understood;
-//! * `ending`: how sessions end;
-//! * [`mark`]: what the store says about a session;
-//! * `moves`: sessions that move here;
-//! * `liveness`: which brokers live; `settling`: whether somebody may believe in what the store does not know of;
+//!
+//! what others did:
+//!
+//! * `reads`: what a look at the store says; `rounds`: what is held is looked at again; `reconcile`: what it means to the
+//!   claims of this broker; `damage`: records that cannot be understood;
+//!
+//! life and death:
+//!
+//! * `marks`: what is written into sessions' marks, and the one decision where something else stands there;
+//! * `moves`: sessions that move here; `ending`: how sessions end;
+//! * `phases`: the life of this incarnation; `liveness`: which brokers live;
+//! * `settling`: whether somebody may believe in what the store does not know of;
 //! * `strangers`: sessions of other brokers, burial; `sweep`: the walk that clears up;
-//! * `admin`, `views`: what administrators do, what people see;
-//! * `secret`, `timers`: small parts.
+//! * `admin`, `views`: what administrators do, what people see.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -138,12 +145,18 @@ mod damage;
 mod deliver;
 mod ending;
 mod entries;
+mod lanes;
 mod liveness;
-pub mod mark;
+mod marks;
 mod moves;
+mod phases;
+mod reads;
+mod reconcile;
+mod refusals;
 mod requests;
 mod rounds;
 mod secret;
+mod sessions;
 mod settling;
 mod shard;
 mod shares;
@@ -152,8 +165,12 @@ mod sweep;
 mod table;
 mod timers;
 mod views;
+mod waits;
+
+pub use marks::mark;
 
 use api::{BrokerConfig, ConnectionId, Effect, Input, LockspaceConfig, LogLevel, LogLine, Now, ReplyTo, StatusView};
+use phases::Phase;
 use shard::Shard;
 use timers::{Timer, Timers};
 
@@ -161,31 +178,12 @@ use crate::backend::{Generation, Key, Lane};
 use crate::name::{ClaimId, Lockspace, ResourceId, SessionId};
 use crate::planted::Planted;
 
-/// A resource on which somebody waits is read again after this, in case every hint was lost.
-const POLL_WAITING: Duration = Duration::from_secs(1);
-/// The same where somebody only wants to hear whom it blocks.
-const POLL_LISTENING: Duration = Duration::from_secs(5);
 /// Strangers, dead marks and idle entries are looked after this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// An entry that nobody needs is forgotten after this.
 const ENTRY_IDLE: Duration = Duration::from_secs(10);
 /// Evictions and clearing up are compare-and-swaps on versions that never come back, so their lane needs no doubt.
 const CONTROL_GENERATION: Generation = Generation(1);
-
-/// Where this incarnation is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Not registered yet.
-    Starting,
-    Serving,
-    /// Clients were told to move.
-    Draining {
-        told: u32,
-    },
-    /// The goodbye is on its way: nothing is vouched for any more.
-    Leaving,
-    Over,
-}
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,23 +5,22 @@
 //! definite; claims that the client gave up are void wherever they are met, and nothing is created below the first number
 //! that the client never used.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use std::sync::Arc;
 
 use super::api::{
     ClaimState, Done, DoneStatus, Effect, Event, LiveClaim, LogLevel, Reply, ReplyTo, RequestError, ResumeRequest,
 };
-use super::mark::Mark;
-use super::requests::wait_timer;
+use super::marks::{MarkJob, MarkPurpose};
 use super::secret::is_secret_of;
-use super::shard::{MarkJob, MarkPurpose};
+use super::shard::{Review, Stored};
 use super::table::{Claim, Life, Numbers, Operation, Resuming, Session};
 use super::timers::Timer;
+use super::waits::wait_timer;
 use super::{Broker, Phase};
-use crate::backend::Slot;
 use crate::limits::{VOID_CLAIMS_MAX, with_tolerance};
-use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
+use crate::name::{ClaimId, ClaimNumber, Incarnation, ResourceId, SessionId, Version};
 use crate::planted::Bug;
 
 impl Broker {
@@ -146,20 +145,6 @@ impl Broker {
         self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Move, expected, mark });
     }
 
-    pub(super) fn own_mark(&self, id: SessionId) -> Mark {
-        let session = self.sessions.get(&id);
-        let number = session.map_or(0, |session| session.move_number);
-        // The newest void numbers matter: older ones were removed by sweeps that a move begins.
-        let void: VecDeque<ClaimNumber> = session
-            .map(|session| session.void.iter().rev().take(VOID_CLAIMS_MAX).copied().collect())
-            .unwrap_or_default();
-        let taken = session
-            .map(|session| session.taken.iter().rev().take(VOID_CLAIMS_MAX).copied().collect())
-            .unwrap_or_default();
-        let ending = session.is_some_and(|session| session.expiring);
-        Mark::Moved { to: self.config.incarnation, number, void: void.into(), taken, ending }
-    }
-
     pub(super) fn move_written(&mut self, id: SessionId, version: Version) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.mark = version;
@@ -195,46 +180,29 @@ impl Broker {
             if !self.differs(entry, ClaimId { session: id, number }) {
                 continue;
             }
-            if let Some(entry) = self.shards[at].entries.get_mut(&resource) {
-                entry.news = true;
-                entry.due = true;
+            if let Some(entry) = self.shards[at].entries.get_mut(&resource)
+                && entry.review != Review::OnceMore
+            {
+                entry.review = Review::News;
             }
             self.shards[at].make_ready(&resource);
         }
     }
 
-    pub(super) fn move_conflict(&mut self, mut job: MarkJob, slot: &Slot) {
-        let id = job.session;
-        let mark = self.decode_mark(id, slot);
+    /// A mark that is written over said what else is to be done with claims of the session.
+    pub(super) fn take_along(
+        &mut self,
+        id: SessionId,
+        from: Incarnation,
+        void: Vec<ClaimNumber>,
+        taken: Vec<ClaimNumber>,
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let number = session.move_number;
-        match mark {
-            Some(Mark::Dead) => self.move_refused(id, RequestError::SessionGone(id)),
-            Some(Mark::Moved { to, number: stored, .. }) if to == self.config.incarnation && stored == number => {
-                self.move_written(id, slot.version);
-            }
-            Some(Mark::Moved { to, number: stored, .. })
-                if stored >= number && !self.planted.has(Bug::OldMoveAccepted) =>
-            {
-                self.strangers.note_moved_away(id, to);
-                self.move_refused(id, RequestError::StaleMove(id));
-            }
-            Some(Mark::Moved { ending: true, .. }) => self.move_refused(id, RequestError::SessionGone(id)),
-            Some(Mark::Moved { to, void, taken, .. }) => {
-                session.note_void(void);
-                session.taken.extend(taken);
-                self.void_sessions.insert(id);
-                if to != self.config.incarnation {
-                    self.lived_elsewhere(id);
-                }
-                self.retry_move(&mut job, slot.version);
-            }
-            None if slot.bytes.is_some() => {
-                let text = format!("the mark of session {id} cannot be understood");
-                self.move_refused(id, RequestError::Unavailable(text));
-            }
-            // There was one, and it was cleared: the session ended.
-            None => self.move_refused(id, RequestError::SessionGone(id)),
+        session.note_void(void);
+        session.taken.extend(taken);
+        self.void_sessions.insert(id);
+        if from != self.config.incarnation {
+            self.lived_elsewhere(id);
         }
     }
 
@@ -250,18 +218,9 @@ impl Broker {
         for resource in resources {
             let at = self.lane_of(&resource);
             if let Some(entry) = self.shards[at].entries.get_mut(&resource).filter(|entry| !entry.in_flight) {
-                entry.version = None;
+                entry.stored = Stored::Unread;
             }
         }
-    }
-
-    fn retry_move(&mut self, job: &mut MarkJob, version: Version) {
-        job.expected = version;
-        job.mark = Some(self.own_mark(job.session));
-        if let Some(session) = self.sessions.get_mut(&job.session) {
-            session.mark = version;
-        }
-        self.push_mark(job.clone());
     }
 
     pub(super) fn move_refused(&mut self, id: SessionId, error: RequestError) {
@@ -381,7 +340,9 @@ impl Broker {
         let at = self.lane_of(&live.resource);
         let entry = self.shards[at].entries.get_or_make(&live.resource);
         entry.locals.insert(claim_id);
-        entry.version = if entry.in_flight { entry.version } else { None };
+        if !entry.in_flight {
+            entry.stored = Stored::Unread;
+        }
         self.look_up(&live.resource);
         true
     }
@@ -392,11 +353,7 @@ impl Broker {
     fn look_up(&mut self, resource: &ResourceId) {
         let at = self.lane_of(resource);
         let entry = self.shards[at].entries.get_or_make(resource);
-        if entry.in_flight {
-            entry.once_more = true;
-        } else {
-            (entry.news, entry.due) = (true, true);
-        }
+        entry.review = if entry.in_flight { Review::OnceMore } else { Review::News };
         self.shards[at].make_ready(resource);
     }
 

@@ -7,21 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    CancelResult, ConnectionId, ConvertRequest, Done, DoneStatus, LockRequest, LostReason, OpenRequest, Reply, ReplyTo,
-    Request, RequestError, SessionRef, UnlockRequest,
+    CancelResult, ConvertRequest, Done, DoneStatus, LockRequest, Reply, ReplyTo, Request, RequestError, SessionRef,
+    UnlockRequest,
 };
-use super::secret::{is_secret_of, secret_of};
 use super::shard::{Pending, Purpose};
-use super::table::{Claim, Life, Operation, Session};
-use super::timers::{Timer, Timers};
-use super::{Attached, Broker, Phase};
+use super::table::{Claim, Operation};
+use super::waits::wait_timer;
+use super::{Broker, Phase};
 use crate::command::{CancelReason, Command, ConvertCommand, LockCommand, Options, Status};
-use crate::limits::{SESSION_TTL_MIN, WAIT_MAX};
+use crate::limits::WAIT_MAX;
 use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
 use crate::planted::Bug;
-
-/// Whether a wait still goes on is looked at this often.
-const WAIT_LOOKED_AT: Duration = Duration::from_secs(10);
 
 /// A request over several resources that is answered when all parts are done.
 #[derive(Debug)]
@@ -67,120 +63,6 @@ impl Broker {
             Request::Close => self.close(from, id),
             Request::Open(_) | Request::Resume(_) => Ok(()),
         }
-    }
-
-    /// The session that a request is about, if this broker vouches for it.
-    fn session_of(&self, connection: ConnectionId, session: SessionRef) -> Result<SessionId, RequestError> {
-        let id = match session {
-            SessionRef::Attached => match self.connections.get(&connection) {
-                Some(Attached::Session(id)) => *id,
-                _ => return Err(RequestError::Invalid("no session is open on this stream".into())),
-            },
-            SessionRef::Named(id, secret) => {
-                if !is_secret_of(&self.config.root, id, &secret) {
-                    return Err(RequestError::WrongSecret(id));
-                }
-                id
-            }
-        };
-        match self.sessions.get(&id).map(|session| (&session.life, session.buried)) {
-            Some((Life::Vouching, _)) => Ok(id),
-            Some((Life::Burying(_), _)) if self.planted.has(Bug::AnsweredDuringBurial) => Ok(id),
-            Some((Life::Moving, _)) => {
-                Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")))
-            }
-            Some((Life::Burying(_), buried)) => Err(Self::being_buried(id, buried)),
-            Some((Life::Closing, _)) => Err(RequestError::SessionGone(id)),
-            None => Err(self.not_here(id)),
-        }
-    }
-
-    /// A session that is not in the table: over, if this broker opened it; elsewhere, as far as is known.
-    pub(super) fn not_here(&self, id: SessionId) -> RequestError {
-        if self.buried_here(id) {
-            return RequestError::SessionGone(id);
-        }
-        RequestError::NotHere { session: id, address: self.address_of_voucher(id) }
-    }
-
-    fn open(&mut self, from: ReplyTo, open: OpenRequest) -> Result<(), RequestError> {
-        let OpenRequest { ttl, client, bound, release_on_end, attach } = open;
-        let ttl = ttl.unwrap_or(self.config.session_ttl);
-        let max = self.config.session_ttl_max;
-        if !(SESSION_TTL_MIN..=max).contains(&ttl) {
-            let text = format!(
-                "a session's TTL is {SESSION_TTL_MIN:?} to {max:?} (`session_ttl_max` of this broker), not {ttl:?}"
-            );
-            return Err(RequestError::Invalid(text));
-        }
-        self.check_may_vouch()?;
-        self.check_room(client.shares)?;
-        self.check_free(from.connection, attach)?;
-        self.next_serial += 1;
-        let id =
-            SessionId { opener: self.config.incarnation, serial: self.next_serial, ttl_ms: ttl.as_millis() as u32 };
-        let mut session = Session::new(client, bound, Life::Vouching, self.now.mono);
-        session.release_on_end = bound && release_on_end;
-        self.insert_session(id, session);
-        self.arm_session(id);
-        if attach {
-            self.attach(id, from.connection);
-        }
-        let secret = secret_of(&self.config.root, id);
-        self.reply(from, Reply::Opened { session: id, secret });
-        Ok(())
-    }
-
-    /// A broker may only vouch while its own life is proven.
-    pub(super) fn check_may_vouch(&self) -> Result<(), RequestError> {
-        match self.phase {
-            Phase::Draining { .. } | Phase::Leaving => Err(self.draining()),
-            Phase::Starting | Phase::Over => {
-                Err(RequestError::Unavailable("the broker is not ready: try again".into()))
-            }
-            Phase::Serving if self.is_valid() => Ok(()),
-            Phase::Serving => Err(RequestError::Unavailable(
-                "the broker cannot reach its store and vouches for nobody: try another".into(),
-            )),
-        }
-    }
-
-    /// A stream carries one session.
-    pub(super) fn check_free(&self, connection: ConnectionId, attach: bool) -> Result<(), RequestError> {
-        if attach && self.connections.contains_key(&connection) {
-            return Err(RequestError::Invalid("a session is open on this stream already".into()));
-        }
-        Ok(())
-    }
-
-    /// Answers and events of a session go to this connection from now on; another one that it had is ended.
-    pub(super) fn attach(&mut self, id: SessionId, connection: ConnectionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if let Some(old) = session.connection.replace(connection)
-            && old != connection
-        {
-            self.connections.remove(&old);
-            self.out.push(super::Effect::Disconnect { connection: old });
-        }
-        self.connections.insert(connection, Attached::Session(id));
-    }
-
-    fn keep_alive(&mut self, from: ReplyTo, id: SessionId, move_number: u32) -> Result<(), RequestError> {
-        // A drain goes on answering until the broker leaves, so that nobody is lost on the way.
-        if !self.is_valid() || matches!(self.phase, Phase::Leaving | Phase::Over) {
-            return self.check_may_vouch().and(Err(self.draining()));
-        }
-        let Some(session) = self.sessions.get(&id) else { return Err(self.not_here(id)) };
-        if session.move_number != move_number {
-            return Err(RequestError::StaleMove(id));
-        }
-        // Its end has been decided: no keepalive may let the client believe otherwise.
-        if session.expiring {
-            return Err(RequestError::SessionGone(id));
-        }
-        let lost = self.forced_claims(id);
-        self.reply(from, Reply::KeptAlive { move_number, ttl: id.ttl(), lost });
-        Ok(())
     }
 
     fn lock(
@@ -486,147 +368,11 @@ impl Broker {
         let command = Command::Cancel { claim, operation, reason: CancelReason::Cancelled };
         self.push_command(&resource, command, Purpose::Cancel(claim, from), Some(claim));
     }
-
-    /// The wait of an operation ended. A lock that was never sent to the store is answered at once; for the others the
-    /// store decides whether the grant or the deadline came first. That goes for every conversion: an earlier copy of it
-    /// may be on its way through another broker, and only the record can say that it will not happen.
-    pub(super) fn wait_ended(&mut self, claim: ClaimId, number: OperationNumber) {
-        let now = self.now.mono;
-        let Some(known) = self.claim_mut(claim) else { return };
-        let Some(pending) = known.pending.as_ref().filter(|pending| pending.number == number) else { return };
-        if let Some(deadline) = pending.deadline.filter(|deadline| *deadline > now) {
-            wait_timer(&mut self.timers, now, deadline, claim, number);
-            return;
-        }
-        let resource = known.resource.clone();
-        let converts = known.granted.is_some() || known.unread;
-        if !converts && self.unqueue(&resource, claim, number) {
-            self.time_out(claim, number);
-            return;
-        }
-        self.withdraw(claim, Some(number), CancelReason::TimedOut);
-    }
-
-    /// Takes an operation out of the queue with all its copies, if none of them was ever sent.
-    fn unqueue(&mut self, resource: &ResourceId, claim: ClaimId, number: OperationNumber) -> bool {
-        let at = self.lane_of(resource);
-        let any_copy = self.planted.has(Bug::CopyTakenForFirst);
-        let Some(entry) = self.shards[at].entries.get_mut(resource) else { return false };
-        let own = |pending: &Pending| pending.is_copy_of(claim, number);
-        let unsent = |pending: &Pending| own(pending) && (!pending.looks || any_copy);
-        let doubtful = |pending: &Pending| own(pending) && pending.doubtful;
-        if entry.in_flight || entry.pending.iter().any(doubtful) || !entry.pending.iter().any(unsent) {
-            return false;
-        }
-        let before = entry.pending.len();
-        entry.pending.retain(|pending| !own(pending));
-        let taken = before - entry.pending.len();
-        self.queued = self.queued.saturating_sub(taken);
-        if let Some(known) = self.claim_mut(claim) {
-            known.commands = known.commands.saturating_sub(taken as u32);
-        }
-        taken > 0
-    }
-
-    fn time_out(&mut self, claim: ClaimId, number: OperationNumber) {
-        let Some(session) = self.sessions.get_mut(&claim.session) else { return };
-        let Some(known) = session.claims.get_mut(&claim.number) else { return };
-        let Some(operation) = known.pending.take_if(|pending| pending.number == number) else { return };
-        session.waiting -= 1;
-        let (granted, grant_seq) = (known.granted, known.grant_seq);
-        let mut done = Done::empty(claim.number, number, DoneStatus::Is(Status::TimedOut));
-        (done.mode, done.grant_seq) = (granted, grant_seq);
-        let done = Arc::new(done);
-        if granted.is_none() {
-            self.drop_claim(claim, Some(done.clone()));
-        }
-        match operation.reply {
-            Some(to) => self.reply(to, Reply::Done(done)),
-            None => self.tell(claim, super::api::Event::Done(done)),
-        }
-    }
-
-    /// Queues a cancel of the broker's own.
-    pub(super) fn withdraw(&mut self, claim: ClaimId, operation: Option<OperationNumber>, reason: CancelReason) {
-        let Some(known) = self.claim_mut(claim) else { return };
-        let resource = known.resource.clone();
-        let command = Command::Cancel { claim, operation, reason };
-        self.push_command(&resource, command, Purpose::Withdraw(claim), Some(claim));
-    }
-
-    /// A stream or call ended. A session lives on without its stream, unless it is bound to it: then what was not granted
-    /// yet is given up, as a unary call that waits is.
-    pub(super) fn disconnected(&mut self, connection: ConnectionId) {
-        if let Some(Attached::Session(id)) = self.connections.remove(&connection)
-            && let Some(session) = self.sessions.get_mut(&id)
-            && session.connection == Some(connection)
-        {
-            session.connection = None;
-            if session.bound {
-                self.bound_stream_ended(id, connection);
-            }
-        }
-        if let Some(claim) = self.calls.remove(&connection) {
-            self.caller_left(claim, connection);
-        }
-    }
-
-    fn bound_stream_ended(&mut self, id: SessionId, connection: ConnectionId) {
-        let Some(session) = self.sessions.get(&id).filter(|session| session.life == Life::Vouching) else { return };
-        if self.planted.has(Bug::BoundReleasedOnCut) {
-            self.expire(id, LostReason::Expired);
-        } else if session.release_on_end || session.claims.is_empty() {
-            self.end_abandoned(id);
-        } else {
-            for number in session.claims.keys().copied().collect::<Vec<ClaimNumber>>() {
-                self.caller_left(ClaimId { session: id, number }, connection);
-            }
-        }
-    }
-
-    /// Nobody can be told any more how the operation of a claim ended that this connection asked for. What was not granted
-    /// is withdrawn, and a lock that is granted before that is given back. A grant that was told stays, whether or not the
-    /// message arrived: its client may act on it.
-    fn caller_left(&mut self, claim: ClaimId, connection: ConnectionId) {
-        let Some(pending) = self.claim_mut(claim).and_then(|known| known.pending.as_mut()) else { return };
-        if pending.reply.is_some_and(|reply| reply.connection != connection) {
-            return;
-        }
-        pending.reply = None;
-        pending.given_up = true;
-        let number = pending.number;
-        self.withdraw(claim, Some(number), CancelReason::Cancelled);
-    }
-}
-
-/// Sets the timer for the end of a wait. It looks whether the wait still goes on, so that most waits, which end long before,
-/// leave nothing behind for long.
-pub(super) fn wait_timer(
-    timers: &mut Timers,
-    now: Duration,
-    deadline: Duration,
-    claim: ClaimId,
-    number: OperationNumber,
-) {
-    timers.set(deadline.min(now + WAIT_LOOKED_AT), Timer::Wait(claim, number));
 }
 
 fn check_numbers(claim: ClaimNumber, operation: OperationNumber) -> Result<(), RequestError> {
     if claim.0 == 0 || operation.0 == 0 {
         return Err(RequestError::Invalid("claims and operations are numbered from 1".into()));
-    }
-    Ok(())
-}
-
-fn check_wait(wait: Option<Duration>, options: &mut Options) -> Result<(), RequestError> {
-    match wait {
-        Some(wait) if wait.is_zero() => options.insert(Options::TRY),
-        Some(wait) if wait > WAIT_MAX => {
-            return Err(RequestError::Invalid(format!(
-                "a wait is at most {WAIT_MAX:?}; leave it out to wait for ever"
-            )));
-        }
-        _ => {}
     }
     Ok(())
 }
@@ -655,19 +401,15 @@ fn lock_command(claim: ClaimId, lock: LockRequest) -> Command {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::name::Incarnation;
-
-    #[test]
-    fn the_timer_of_a_wait_is_not_set_far_ahead() {
-        let mut timers = Timers::default();
-        let session = SessionId { opener: Incarnation(1), serial: 1, ttl_ms: 1_000 };
-        let claim = ClaimId { session, number: ClaimNumber(1) };
-        wait_timer(&mut timers, Duration::from_secs(5), WAIT_MAX, claim, OperationNumber(1));
-        assert_eq!(timers.next(), Some(Duration::from_secs(15)));
-        wait_timer(&mut timers, Duration::from_secs(5), Duration::from_secs(6), claim, OperationNumber(1));
-        assert_eq!(timers.next(), Some(Duration::from_secs(6)));
+fn check_wait(wait: Option<Duration>, options: &mut Options) -> Result<(), RequestError> {
+    match wait {
+        Some(wait) if wait.is_zero() => options.insert(Options::TRY),
+        Some(wait) if wait > WAIT_MAX => {
+            return Err(RequestError::Invalid(format!(
+                "a wait is at most {WAIT_MAX:?}; leave it out to wait for ever"
+            )));
+        }
+        _ => {}
     }
+    Ok(())
 }

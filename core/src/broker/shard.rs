@@ -7,11 +7,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::api::{LostReason, ReplyTo};
+use super::api::ReplyTo;
 use super::damage::{Damage, Replacing};
 use super::entries::Entries;
-use super::mark::Mark;
-use crate::backend::{Generation, Key, Lane};
+use super::marks::MarkJob;
+use crate::backend::{Generation, Key, Lane, Slot};
 use crate::command::{Command, Outcome, Status};
 use crate::name::{ClaimId, OperationNumber, ResourceId, SessionId, Version};
 use crate::resource::Resource;
@@ -121,28 +121,104 @@ fn ends_a_claim(outcome: &Outcome) -> bool {
     }
 }
 
+/// What stands in the store at a resource's key, as far as the broker knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Stored {
+    /// Not known: it is read before it is used.
+    #[default]
+    Unread,
+    /// No record: nothing, or the marker that a delete left, at this version.
+    Nothing(Version),
+    /// A record at this version.
+    Record(Version),
+}
+
+impl Stored {
+    pub(super) fn of(slot: &Slot) -> Self {
+        if slot.bytes.is_some() { Self::Record(slot.version) } else { Self::Nothing(slot.version) }
+    }
+
+    /// The version to expect; absent: read first.
+    pub(super) fn version(self) -> Option<Version> {
+        match self {
+            Self::Unread => None,
+            Self::Nothing(version) | Self::Record(version) => Some(version),
+        }
+    }
+
+    pub(super) fn is_record(self) -> bool {
+        matches!(self, Self::Record(_))
+    }
+
+    /// The same at another version.
+    #[must_use]
+    pub(super) fn confirmed_at(self, version: Version) -> Self {
+        if self.is_record() { Self::Record(version) } else { Self::Nothing(version) }
+    }
+}
+
+/// What is to be done with a record although no command waits on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Review {
+    /// Nothing: the claims of this broker have been compared with it since it was read.
+    #[default]
+    Nothing,
+    /// It must be written or confirmed for its own sake: an idle record is to be deleted.
+    Due,
+    /// It was read, and says nothing that the claims of this broker do not know. They are compared with it after the next
+    /// write or compare, whatever that is for.
+    Read,
+    /// It was read and says something of claims of this broker. It must be confirmed, so that they can be told.
+    News,
+    /// A session moved here while a write of it was under way, which may have been done before the session's other broker
+    /// changed the claim. Whatever comes of that write, the record is looked at once more.
+    OnceMore,
+}
+
+impl Review {
+    pub(super) fn of(was_read: bool, due: bool) -> Self {
+        match (was_read, due) {
+            (false, false) => Self::Nothing,
+            (false, true) => Self::Due,
+            (true, false) => Self::Read,
+            (true, true) => Self::News,
+        }
+    }
+
+    /// It must be written or confirmed.
+    pub(super) fn is_due(self) -> bool {
+        matches!(self, Self::Due | Self::News)
+    }
+
+    /// The claims of this broker have not been compared with what was read.
+    pub(super) fn was_read(self) -> bool {
+        matches!(self, Self::Read | Self::News)
+    }
+
+    #[must_use]
+    pub(super) fn and_due(self, due: bool) -> Self {
+        Self::of(self.was_read(), due)
+    }
+
+    #[must_use]
+    pub(super) fn and_read(self, was_read: bool) -> Self {
+        Self::of(was_read, self.is_due())
+    }
+}
+
 /// What the broker believes of one resource.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    /// The version to expect; absent: read first.
-    pub(super) version: Option<Version>,
-    /// A record stands at that version (and not a marker or nothing).
-    pub(super) exists: bool,
-    /// The state at that version; while in a batch, the state to be.
+    pub(super) stored: Stored,
+    /// The state at the version that is stored; while in a batch, the state to be.
     pub(super) resource: Resource,
     pub(super) pending: VecDeque<Pending>,
     /// It is on the shard's ready list.
     pub(super) ready: bool,
     /// It is in the batch in flight.
     pub(super) in_flight: bool,
-    /// It must be written or confirmed although no command waits: an idle record is to be deleted, or what was read
-    /// speaks of claims of this broker and must be confirmed before they are told.
-    pub(super) due: bool,
-    /// It was read since the claims of this broker were last compared with it.
-    pub(super) news: bool,
-    /// A session moved here while a write of it was under way, which may have been done before: what its claims are is
-    /// told after the next one.
-    pub(super) once_more: bool,
+    /// What is to be done with it although no command waits.
+    pub(super) review: Review,
     /// A read is under way.
     pub(super) reading: bool,
     /// Claims here that belong to sessions of this broker.
@@ -165,7 +241,7 @@ pub(super) struct Entry {
 impl Entry {
     /// A resource that was never looked at: probably nobody has a claim on it.
     pub(super) fn presumed_absent() -> Self {
-        Self { version: Some(Version::ABSENT), ..Self::default() }
+        Self { stored: Stored::Nothing(Version::ABSENT), ..Self::default() }
     }
 
     /// Nothing is lost if the broker forgets it.
@@ -175,36 +251,8 @@ impl Entry {
 
     /// A batch would do something with it.
     pub(super) fn has_work(&self) -> bool {
-        self.due || !self.pending.is_empty()
+        self.review.is_due() || !self.pending.is_empty()
     }
-}
-
-/// What a mark is written for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum MarkPurpose {
-    /// A session of this broker is buried.
-    BuryOwn(LostReason),
-    /// A session of a broker that is gone is buried.
-    BuryStranger,
-    /// A session moves here.
-    Move,
-    /// An administrator takes claims away or ends the session: whoever it moves to must know.
-    TakeAway,
-    /// A session of this broker was closed, and may have claims that only a sweep finds.
-    CloseDead,
-    /// A mark that nobody needs any more is deleted.
-    Clear,
-}
-
-/// A write of a session's mark that waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct MarkJob {
-    pub(super) session: SessionId,
-    pub(super) purpose: MarkPurpose,
-    /// The version to expect.
-    pub(super) expected: Version,
-    /// The new mark; absent: delete it to clear up, or else only look that it is as expected.
-    pub(super) mark: Option<Mark>,
 }
 
 /// One write of a batch, and what depends on it.
@@ -288,7 +336,7 @@ impl Shard {
     pub(super) fn forget_versions(&mut self) {
         for id in self.entries.ids() {
             if let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.in_flight) {
-                entry.version = None;
+                entry.stored = Stored::Unread;
             }
         }
     }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::api::{Effect, LogLevel};
 use super::mark::Mark;
-use super::shard::{Entry, MarkJob, MarkPurpose, Pending, Purpose};
+use super::marks::{MarkJob, MarkPurpose};
+use super::shard::{Entry, Pending, Purpose};
 use super::timers::Timer;
 use super::{Broker, HOUSEKEEPING, Phase};
 use crate::backend::{Key, Slot};

@@ -1,0 +1,191 @@
+//! The life of one incarnation: it starts, serves, drains, leaves, and is over.
+//!
+//! Invariants: nothing is vouched for before the registration is acknowledged, nor once the goodbye may have been sent; what is
+//! over does nothing any more.
+
+use std::time::Duration;
+
+use super::api::{Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
+use super::shard::LaneState;
+use super::timers::Timer;
+use super::{Attached, Broker};
+use crate::name::ClaimId;
+
+/// Clients get this long to move before a draining broker leaves, unless all are gone earlier.
+const MOVE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where this incarnation is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not registered yet.
+    Starting,
+    Serving,
+    /// Clients were told to move.
+    Draining {
+        told: u32,
+    },
+    /// The goodbye is on its way: nothing is vouched for any more.
+    Leaving,
+    Over,
+}
+
+impl Broker {
+    pub(super) fn start_serving(&mut self) {
+        self.phase = Phase::Serving;
+        self.log(LogLevel::Info, "broker serves", self.config.incarnation.to_string(), String::new());
+        let now = self.now.mono;
+        self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
+        self.timers.set(now + self.config.broker_ttl, Timer::Round);
+        self.ask_for_pulses();
+        self.begin_settling();
+    }
+
+    /// A broker may only vouch while its own life is proven.
+    pub(super) fn check_may_vouch(&self) -> Result<(), RequestError> {
+        match self.phase {
+            Phase::Draining { .. } | Phase::Leaving => Err(self.draining()),
+            Phase::Starting | Phase::Over => {
+                Err(RequestError::Unavailable("the broker is not ready: try again".into()))
+            }
+            Phase::Serving if self.is_valid() => Ok(()),
+            Phase::Serving => Err(RequestError::Unavailable(
+                "the broker cannot reach its store and vouches for nobody: try another".into(),
+            )),
+        }
+    }
+
+    pub(super) fn drain(&mut self, from: ReplyTo, timeout: Duration) {
+        self.drainers.push(from);
+        if !matches!(self.phase, Phase::Serving | Phase::Starting) {
+            return;
+        }
+        let shared = self.config.profile.shared;
+        self.phase = Phase::Draining { told: self.sessions.len() as u32 };
+        self.log(LogLevel::Info, "broker drains", self.config.incarnation.to_string(), format!("within {timeout:?}"));
+        let patience = if shared { timeout.min(MOVE_PATIENCE) } else { timeout };
+        self.timers.set(self.now.mono + patience, Timer::Drain);
+        let addresses = self.other_addresses();
+        // Without another broker on this store there is nowhere to go: holders finish, and nothing new is granted.
+        if shared {
+            for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+                let event = Event::Move { addresses: addresses.clone() };
+                self.out.push(Effect::Event { connection, event });
+            }
+        } else {
+            self.refuse_waiters();
+        }
+    }
+
+    /// A drain on a store of its own: what waits will not be granted.
+    fn refuse_waiters(&mut self) {
+        let waiting: Vec<ClaimId> = self
+            .sessions
+            .iter()
+            .flat_map(|(id, session)| session.claims.iter().map(move |(number, claim)| (*id, *number, claim)))
+            .filter(|(.., claim)| claim.pending.is_some())
+            .map(|(session, number, _)| ClaimId { session, number })
+            .collect();
+        for claim in waiting {
+            self.withdraw(claim, None, crate::command::CancelReason::Cancelled);
+        }
+    }
+
+    /// Leaves as soon as nothing holds it back, or when the time is over.
+    pub(super) fn drain_on(&mut self, over: bool) {
+        if !matches!(self.phase, Phase::Draining { .. }) {
+            return;
+        }
+        let shared = self.config.profile.shared;
+        let busy = self.shards.iter().any(|shard| matches!(shard.state, LaneState::InFlight(_)));
+        let held = self.sessions.values().any(|session| !session.claims.is_empty());
+        let attached = !self.connections.is_empty();
+        let done = if shared { !attached && !busy } else { !held && !busy };
+        if !done && !over {
+            return;
+        }
+        if let Phase::Draining { told } = self.phase {
+            self.told = told;
+        }
+        self.phase = Phase::Leaving;
+        self.out.push(Effect::Leave);
+    }
+
+    /// The registration is `gone`, or the store is away and others will find out by silence.
+    pub(super) fn left(&mut self) {
+        if self.phase != Phase::Leaving {
+            return;
+        }
+        for to in std::mem::take(&mut self.drainers) {
+            let sessions = self.told;
+            self.reply(to, Reply::Drained { sessions });
+        }
+        self.end(Ending::Left);
+    }
+
+    pub(super) fn draining(&self) -> RequestError {
+        RequestError::Draining { address: self.other_addresses().into_iter().next().unwrap_or_default() }
+    }
+
+    /// This incarnation is over.
+    pub(super) fn end(&mut self, ending: Ending) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        match &ending {
+            Ending::Left => self.log(LogLevel::Info, "broker left", self.config.incarnation.to_string(), String::new()),
+            Ending::Evicted => {
+                self.log(
+                    LogLevel::Warn,
+                    "broker was evicted",
+                    self.config.incarnation.to_string(),
+                    "clients move".into(),
+                );
+            }
+            Ending::Amnesia { text, .. } => {
+                let text = text.clone();
+                self.log(LogLevel::Error, "the store lost its memory", self.config.incarnation.to_string(), text);
+            }
+        }
+        match ending {
+            Ending::Amnesia { .. } => self.lose_all(LostReason::Amnesia),
+            Ending::Left | Ending::Evicted if self.config.profile.shared => self.disconnect_all(),
+            Ending::Left | Ending::Evicted => self.lose_all(LostReason::Amnesia),
+        }
+        self.phase = Phase::Over;
+        self.out.push(Effect::Over(ending));
+    }
+
+    /// The store lost its memory: nothing that was granted is honoured.
+    pub(super) fn forget_everything(&mut self, text: String) {
+        let hold_back = self.longest_belief();
+        self.end(Ending::Amnesia { text, hold_back });
+    }
+
+    /// Ends everything without the store: its memory, or this broker's registration, is gone.
+    pub(super) fn lose_all(&mut self, reason: LostReason) {
+        for session in std::mem::take(&mut self.sessions).into_values() {
+            if let Some(connection) = session.connection {
+                let event = Event::Lost { reason, claims: Vec::new() };
+                self.out.push(Effect::Event { connection, event });
+                self.out.push(Effect::Disconnect { connection });
+            }
+        }
+        self.connections.clear();
+    }
+
+    /// Ends all streams: clients resume elsewhere, or here with the next incarnation.
+    pub(super) fn disconnect_all(&mut self) {
+        let addresses = self.other_addresses();
+        let connections: Vec<_> =
+            self.connections.iter().map(|(connection, Attached::Session(_))| *connection).collect();
+        for connection in connections {
+            self.out.push(Effect::Event { connection, event: Event::Move { addresses: addresses.clone() } });
+            self.out.push(Effect::Disconnect { connection });
+            self.disconnected(connection);
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+}

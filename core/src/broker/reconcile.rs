@@ -1,0 +1,211 @@
+//! What others did to claims of this broker: the table is compared with a record that was just confirmed.
+//!
+//! A claim changes through the commands of its own broker, whose outcomes tell it (`deliver`), and through what others write:
+//! they grant it from the queue, block it, take it away; and the store can lose what it acknowledged. For that the claims in
+//! the table are compared with the record, after every write or compare that follows a read.
+//!
+//! Invariants: nothing is compared but with what a compare-and-swap has confirmed; a claim with commands on its way is left
+//! alone, because their outcomes say how it stands; what a client was told of a later grant is never replaced by an earlier
+//! one: then the store lost something.
+
+use std::collections::BTreeSet;
+
+use super::Broker;
+use super::api::{DoneStatus, Event, LogLevel, LostReason};
+use super::shard::Entry;
+use super::table::{Claim, Life, Operation};
+use super::timers::Timer;
+use crate::command::{Completion, Outcome};
+use crate::limits::with_tolerance;
+use crate::mode::Mode;
+use crate::name::{ClaimId, OperationNumber, ResourceId, Version};
+use crate::resource::{ClaimView, Queue};
+
+impl Broker {
+    /// What was read is confirmed now: the claims of this broker are compared with it, except those that are left alone, and who
+    /// resumes with one is told of it.
+    pub(super) fn compare_claims(&mut self, at: usize, id: &ResourceId) {
+        let Some(entry) = self.shards[at].entries.get_mut(id).filter(|entry| entry.review.was_read()) else { return };
+        entry.review = entry.review.and_read(false);
+        let locals = entry.locals.clone();
+        let (left, compared): (BTreeSet<ClaimId>, BTreeSet<ClaimId>) =
+            locals.into_iter().partition(|claim| self.is_left_alone(*claim));
+        self.reconcile(at, id);
+        self.resumed_claims_read(&compared);
+        if let Some(entry) = self.shards[at].entries.get_mut(id)
+            && !left.is_empty()
+        {
+            entry.review = entry.review.and_read(true);
+        }
+    }
+
+    /// Compares the claims of this broker with a state that was just confirmed, and tells what others did to them.
+    pub(super) fn reconcile(&mut self, at: usize, id: &ResourceId) {
+        let Some(entry) = self.shards[at].entries.get(id) else { return };
+        let version = entry.stored.version().unwrap_or_default();
+        let news: Vec<News> =
+            entry
+                .locals
+                .iter()
+                .filter(|claim| self.differs(entry, **claim))
+                .map(|claim| News {
+                    claim: *claim,
+                    queued: entry.resource.claim(*claim).filter(|view| view.queue != Queue::Granted).map(|view| {
+                        Waiting { operation: view.operation, granted: view.granted, grant_seq: view.grant_seq }
+                    }),
+                    vanished: entry.resource.claim(*claim).is_none(),
+                    lost: entry.resource.claim(*claim).is_some_and(|view| self.was_lost(*claim, &view)),
+                    completion: entry.resource.completion(*claim),
+                    blocking: blocking_of(entry, *claim),
+                })
+                .collect();
+        for News { claim, queued, vanished, lost, completion, blocking } in news {
+            if vanished {
+                self.vanished(claim);
+            } else if lost {
+                self.lost_by_store(claim);
+                continue;
+            } else if let Some(waiting) = queued {
+                self.note_waiting(claim, &waiting);
+            } else if let Some(completion) = completion {
+                self.reconcile_claim(completion, version);
+            }
+            if let Some(blocking) = blocking {
+                let told = self.claim_mut(claim).and_then(|claim| claim.told);
+                let news =
+                    matches!(&blocking, Outcome::Blocking { wanted, .. } if told.is_none_or(|told| *wanted > told));
+                if news {
+                    self.tell_one(id, blocking, version);
+                }
+            }
+        }
+    }
+
+    fn reconcile_claim(&mut self, completion: Completion, version: Version) {
+        let id = completion.claim;
+        let Some(claim) = self.claim_mut(id) else { return };
+        let waits_for_this = claim.pending.as_ref().is_some_and(|operation| operation.number == completion.operation);
+        if waits_for_this || completion.grant_seq > claim.grant_seq {
+            self.complete(completion, version);
+        }
+    }
+
+    /// The store does not have any more what it acknowledged of a claim. The holder gets its time, as with everything that is
+    /// taken away, and what is left of the claim is withheld for the lock-delay, as if its session had died; what others do
+    /// meanwhile, only fences tell it.
+    pub(super) fn lost_by_store(&mut self, id: ClaimId) {
+        let Some(claim) = self.claim_mut(id) else { return };
+        claim.forced = true;
+        let resource = claim.resource.clone();
+        let subject = format!("claim {id} on {resource}");
+        let detail =
+            "its record does not say any more what was granted: it was deleted or damaged, or the store lost it";
+        self.log(LogLevel::Warn, "lock lost", subject, detail.into());
+        let free_in = with_tolerance(id.session.ttl()) + self.config.lock_delay(&resource.lockspace);
+        self.timers.set(self.now.mono + free_in, Timer::Forced(id));
+        self.tell(id, Event::Lost { reason: LostReason::Amnesia, claims: vec![id.number] });
+    }
+
+    /// A claim waits although this broker did not ask for it: its session moved here meanwhile.
+    fn note_waiting(&mut self, id: ClaimId, waiting: &Waiting) {
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        let Some(claim) = session.claims.get_mut(&id.number) else { return };
+        claim.granted = waiting.granted;
+        claim.grant_seq = claim.grant_seq.max(waiting.grant_seq);
+        if claim.waits_for_less(waiting.operation) {
+            session.waiting += usize::from(claim.pending.is_none());
+            claim.operation = claim.operation.max(waiting.operation);
+            claim.pending = Some(Operation {
+                number: waiting.operation,
+                reply: None,
+                until_done: false,
+                deadline: None,
+                queued: None,
+                given_up: false,
+            });
+        }
+    }
+
+    /// A claim that should be there is not. One that was never granted was not taken from anybody: its wait ended, or it was
+    /// cancelled, through the broker where its session was before. One that came with a move may have been released or taken
+    /// there. Any other that was granted was taken by nobody whom this broker knows of.
+    fn vanished(&mut self, id: ClaimId) {
+        let Some(session) = self.sessions.get(&id.session) else { return };
+        let taken = session.taken.contains(&id.number) || session.void.contains(&id.number);
+        let Some(claim) = session.claims.get(&id.number) else { return };
+        if claim.granted.is_none() && !taken {
+            self.end_claim(id, DoneStatus::Gone, None);
+        } else if taken || claim.unread {
+            self.lose_claim(id, Some(LostReason::Forced));
+        } else {
+            self.lost_by_store(id);
+        }
+    }
+
+    /// True if the record says something of a claim that its client has not been told.
+    pub(super) fn differs(&self, entry: &Entry, id: ClaimId) -> bool {
+        let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
+            return false;
+        };
+        let differs = |view: ClaimView<'_>| differs_from(claim, &view) || self.was_lost(id, &view);
+        // What was taken away has been told, and goes when its holder had its time.
+        let vanished = !claim.forced;
+        !self.is_left_alone(id) && entry.resource.claim(id).map_or(vanished, differs)
+    }
+
+    /// True if the store lost what it had acknowledged of a claim: a grant that the client was told, or its place in the
+    /// queue. What the record says besides is older than what the client knows, so the claim can only be taken away.
+    fn was_lost(&self, id: ClaimId, view: &ClaimView<'_>) -> bool {
+        let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
+            return false;
+        };
+        if claim.forced {
+            return false;
+        }
+        let place_lost = view.queue == Queue::Granted && claim.waits_for_more(view.operation);
+        claim.was_granted_after(view.grant_seq) || (self.loses_writes() && place_lost)
+    }
+
+    /// A claim with commands on their way is not compared with its record: the answers to these say how it stands. Nor is
+    /// one whose session is not vouched for, of which nothing is told.
+    pub(super) fn is_left_alone(&self, id: ClaimId) -> bool {
+        let Some(session) = self.sessions.get(&id.session) else { return false };
+        let Some(claim) = session.claims.get(&id.number) else { return false };
+        claim.commands > 0 || session.life != Life::Vouching
+    }
+}
+
+/// What a record says of a claim that its client has not been told.
+struct News {
+    claim: ClaimId,
+    /// It stands on a queue.
+    queued: Option<Waiting>,
+    vanished: bool,
+    /// See [`Broker::was_lost`].
+    lost: bool,
+    completion: Option<Completion>,
+    blocking: Option<Outcome>,
+}
+
+/// An operation that waits, as the record says.
+struct Waiting {
+    operation: OperationNumber,
+    granted: Option<Mode>,
+    grant_seq: u32,
+}
+
+fn differs_from(claim: &Claim, view: &ClaimView<'_>) -> bool {
+    let ended = claim
+        .pending
+        .as_ref()
+        .is_some_and(|operation| view.queue == Queue::Granted && view.operation >= operation.number);
+    let waits_unknown = view.queue != Queue::Granted && claim.waits_for_less(view.operation);
+    let told_less = view.blocking_level.is_some_and(|level| claim.told.is_none_or(|told| level > told));
+    ended || waits_unknown || view.grant_seq > claim.grant_seq || told_less
+}
+
+fn blocking_of(entry: &Entry, id: ClaimId) -> Option<Outcome> {
+    let view = entry.resource.claim(id)?;
+    let wanted = view.blocking_level?;
+    Some(Outcome::Blocking { claim: id, grant_seq: view.grant_seq, wanted, own: false })
+}

@@ -1,0 +1,126 @@
+//! Commands that are refused without having reached the store.
+//!
+//! Invariants: nothing is refused that may have happened; who asked hears of it; a claim that the command would have created
+//! is forgotten with its number.
+
+use super::Broker;
+use super::api::RequestError;
+use super::shard::{Pending, Purpose};
+use crate::command::Refusal;
+use crate::name::{ClaimId, OperationNumber, ResourceId};
+use crate::planted::Bug;
+
+impl Broker {
+    /// Commands that waited too long for a store that is away, or that refuses them, are refused, if nothing can have
+    /// happened.
+    pub(super) fn refuse_impatient(&mut self, at: usize, id: &ResourceId, reason: &str) {
+        let text = format!("the store did not take it ({reason}); nothing happened: try again");
+        self.refuse_waiting(at, id, &text, |pending| pending.purpose.is_for_a_client());
+    }
+
+    /// Where a broker that cannot prove its life sends nothing, no outcome refuses what waits.
+    pub(super) fn refuse_what_cannot_be_sent(&mut self) {
+        if self.may_send() {
+            return;
+        }
+        for at in 0..self.shards.len() {
+            let waited_on: Vec<ResourceId> =
+                self.shards[at].entries.ids_of(|entry| !entry.pending.is_empty()).collect();
+            for id in waited_on {
+                self.refuse_impatient(at, &id, "this broker cannot reach it");
+            }
+        }
+    }
+
+    /// The store is not settled: requests that do not want to wait have waited long enough.
+    pub(super) fn refuse_tries(&mut self, at: usize, id: &ResourceId) {
+        let text = "the store may have lost locks, so nothing is granted for a while: try again";
+        self.refuse_waiting(at, id, text, |pending| pending.command.is_try());
+    }
+
+    /// Refuses those of these commands that have waited for `store_patience`, and of which nothing can have happened.
+    fn refuse_waiting(&mut self, at: usize, id: &ResourceId, text: &str, of_these: impl Fn(&Pending) -> bool) {
+        let error = RequestError::Unavailable(text.into());
+        let before = self.now.mono.saturating_sub(self.config.store_patience);
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        let (refused, kept): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut entry.pending)
+            .into_iter()
+            .partition(|pending| pending.is_unsent() && pending.since < before && of_these(pending));
+        entry.pending = kept.into();
+        for pending in refused {
+            self.refuse(id, pending, &error);
+        }
+    }
+
+    pub(super) fn refuse_all(&mut self, at: usize, id: &ResourceId, error: &RequestError) {
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        let pending = std::mem::take(&mut entry.pending);
+        for pending in pending {
+            self.refuse(id, pending, error);
+        }
+    }
+
+    /// A command was refused without reaching the store.
+    pub(super) fn refuse(&mut self, id: &ResourceId, pending: Pending, error: &RequestError) {
+        let error = error.clone();
+        self.queued = self.queued.saturating_sub(usize::from(pending.purpose.is_for_a_client()));
+        match pending.purpose {
+            Purpose::Operation(claim, operation) => {
+                self.command_done(claim);
+                self.fail_operation(claim, operation, error);
+            }
+            Purpose::Unlock(claim, _, reply) => {
+                self.command_done(claim);
+                if let Some(to) = reply {
+                    self.reply_error(to, error);
+                }
+            }
+            Purpose::Cancel(claim, to) => {
+                self.command_done(claim);
+                self.reply_error(to, error);
+            }
+            Purpose::Withdraw(claim) => self.command_done(claim),
+            Purpose::Part(part) => self.part_failed(part, error),
+            Purpose::Purge(Some(to)) => self.reply_error(to, error),
+            Purpose::Purge(None) => {}
+            // Of a record that cannot be understood nothing is left to take.
+            Purpose::Remove(claims) => {
+                for claim in claims {
+                    self.removal_done(claim);
+                }
+            }
+            Purpose::Bury(session) => self.claims_buried(session, id),
+            Purpose::Replace(replacing) => self.end_replacing(&replacing, error),
+        }
+    }
+
+    pub(super) fn refuse_operation(
+        &mut self,
+        id: &ResourceId,
+        claim: ClaimId,
+        operation: OperationNumber,
+        refusal: Refusal,
+    ) {
+        let error = RequestError::from_refusal(refusal, claim.number, id);
+        self.fail_operation(claim, operation, error);
+    }
+
+    /// An operation was refused; nothing changed. A claim that it would have created is forgotten with its number, unless its
+    /// client has let go of it meanwhile.
+    pub(super) fn fail_operation(&mut self, id: ClaimId, number: OperationNumber, error: RequestError) {
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        let Some(claim) = session.claims.get_mut(&id.number) else { return };
+        let Some(operation) = claim.pending.take_if(|operation| operation.number == number) else { return };
+        session.waiting -= 1;
+        let created = claim.granted.is_some() || session.numbers.is_used(id.number);
+        if claim.let_go && !self.planted.has(Bug::RefusedCopyCreates) {
+            session.never_create(id.number);
+        }
+        if !created {
+            self.drop_claim(id, None);
+        }
+        if let Some(to) = operation.reply {
+            self.reply_error(to, error);
+        }
+    }
+}

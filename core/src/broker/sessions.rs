@@ -1,0 +1,114 @@
+//! Sessions open, are kept alive, and have a connection.
+//!
+//! Invariants: nobody is answered for a session that this broker does not vouch for; a keepalive never lets a client believe
+//! that it has what was taken from it; a connection carries one session, and a session has one connection.
+
+use super::api::{ConnectionId, Effect, OpenRequest, Reply, ReplyTo, RequestError, SessionRef};
+use super::secret::{is_secret_of, secret_of};
+use super::table::{Life, Session};
+use super::{Attached, Broker, Phase};
+use crate::limits::SESSION_TTL_MIN;
+use crate::name::SessionId;
+use crate::planted::Bug;
+
+impl Broker {
+    /// The session that a request is about, if this broker vouches for it.
+    pub(super) fn session_of(&self, connection: ConnectionId, session: SessionRef) -> Result<SessionId, RequestError> {
+        let id = match session {
+            SessionRef::Attached => match self.connections.get(&connection) {
+                Some(Attached::Session(id)) => *id,
+                _ => return Err(RequestError::Invalid("no session is open on this stream".into())),
+            },
+            SessionRef::Named(id, secret) => {
+                if !is_secret_of(&self.config.root, id, &secret) {
+                    return Err(RequestError::WrongSecret(id));
+                }
+                id
+            }
+        };
+        match self.sessions.get(&id).map(|session| (&session.life, session.buried)) {
+            Some((Life::Vouching, _)) => Ok(id),
+            Some((Life::Burying(_), _)) if self.planted.has(Bug::AnsweredDuringBurial) => Ok(id),
+            Some((Life::Moving, _)) => {
+                Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")))
+            }
+            Some((Life::Burying(_), buried)) => Err(Self::being_buried(id, buried)),
+            Some((Life::Closing, _)) => Err(RequestError::SessionGone(id)),
+            None => Err(self.not_here(id)),
+        }
+    }
+
+    /// A session that is not in the table: over, if this broker opened it; elsewhere, as far as is known.
+    pub(super) fn not_here(&self, id: SessionId) -> RequestError {
+        if self.buried_here(id) {
+            return RequestError::SessionGone(id);
+        }
+        RequestError::NotHere { session: id, address: self.address_of_voucher(id) }
+    }
+
+    pub(super) fn open(&mut self, from: ReplyTo, open: OpenRequest) -> Result<(), RequestError> {
+        let OpenRequest { ttl, client, bound, release_on_end, attach } = open;
+        let ttl = ttl.unwrap_or(self.config.session_ttl);
+        let max = self.config.session_ttl_max;
+        if !(SESSION_TTL_MIN..=max).contains(&ttl) {
+            let text = format!(
+                "a session's TTL is {SESSION_TTL_MIN:?} to {max:?} (`session_ttl_max` of this broker), not {ttl:?}"
+            );
+            return Err(RequestError::Invalid(text));
+        }
+        self.check_may_vouch()?;
+        self.check_room(client.shares)?;
+        self.check_free(from.connection, attach)?;
+        self.next_serial += 1;
+        let id =
+            SessionId { opener: self.config.incarnation, serial: self.next_serial, ttl_ms: ttl.as_millis() as u32 };
+        let mut session = Session::new(client, bound, Life::Vouching, self.now.mono);
+        session.release_on_end = bound && release_on_end;
+        self.insert_session(id, session);
+        self.arm_session(id);
+        if attach {
+            self.attach(id, from.connection);
+        }
+        let secret = secret_of(&self.config.root, id);
+        self.reply(from, Reply::Opened { session: id, secret });
+        Ok(())
+    }
+
+    /// A stream carries one session.
+    pub(super) fn check_free(&self, connection: ConnectionId, attach: bool) -> Result<(), RequestError> {
+        if attach && self.connections.contains_key(&connection) {
+            return Err(RequestError::Invalid("a session is open on this stream already".into()));
+        }
+        Ok(())
+    }
+
+    /// Answers and events of a session go to this connection from now on; another one that it had is ended.
+    pub(super) fn attach(&mut self, id: SessionId, connection: ConnectionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(old) = session.connection.replace(connection)
+            && old != connection
+        {
+            self.connections.remove(&old);
+            self.out.push(Effect::Disconnect { connection: old });
+        }
+        self.connections.insert(connection, Attached::Session(id));
+    }
+
+    pub(super) fn keep_alive(&mut self, from: ReplyTo, id: SessionId, move_number: u32) -> Result<(), RequestError> {
+        // A drain goes on answering until the broker leaves, so that nobody is lost on the way.
+        if !self.is_valid() || matches!(self.phase, Phase::Leaving | Phase::Over) {
+            return self.check_may_vouch().and(Err(self.draining()));
+        }
+        let Some(session) = self.sessions.get(&id) else { return Err(self.not_here(id)) };
+        if session.move_number != move_number {
+            return Err(RequestError::StaleMove(id));
+        }
+        // Its end has been decided: no keepalive may let the client believe otherwise.
+        if session.expiring {
+            return Err(RequestError::SessionGone(id));
+        }
+        let lost = self.forced_claims(id);
+        self.reply(from, Reply::KeptAlive { move_number, ttl: id.ttl(), lost });
+        Ok(())
+    }
+}
