@@ -362,7 +362,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Deletes a registration that is `gone` and no longer needed, with its lanes' generations, at exactly that version.
     /// Commits of that incarnation stay refused: an absent registration is no registration.
-    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome>;
+    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome>;
 
     /// Which history answers, as of the newest connection.
     fn history(&self) -> History {

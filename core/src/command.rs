@@ -161,7 +161,7 @@ pub enum Command {
         label: Label,
     },
     /// The end of a session: all its claims leave all queues, value blocks are invalidated (V9), one regrant pass (H2).
-    Forget {
+    Bury {
         /// The session.
         session: SessionId,
     },

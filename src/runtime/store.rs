@@ -187,10 +187,10 @@ impl StoreCalls {
                     async move { Input::EvictDone { target, outcome: backend.evict(guard, target, seen).await } };
                 (call.boxed(), Input::EvictDone { target, outcome: WriteOutcome::Unknown(unknown()) })
             }
-            Effect::Forget { guard, target, seen } => {
+            Effect::Clear { guard, target, seen } => {
                 let call =
-                    async move { Input::ForgetDone { target, outcome: backend.forget(guard, target, seen).await } };
-                (call.boxed(), Input::ForgetDone { target, outcome: WriteOutcome::Unknown(unknown()) })
+                    async move { Input::ClearDone { target, outcome: backend.clear(guard, target, seen).await } };
+                (call.boxed(), Input::ClearDone { target, outcome: WriteOutcome::Unknown(unknown()) })
             }
             Effect::Pulses => {
                 let call = async move { Input::Pulses { result: backend.pulses().await } };

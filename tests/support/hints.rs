@@ -69,8 +69,8 @@ impl Backend for Hints {
         self.store.evict(guard, target, seen)
     }
 
-    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        self.store.forget(guard, target, seen)
+    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        self.store.clear(guard, target, seen)
     }
 
     fn history(&self) -> History {

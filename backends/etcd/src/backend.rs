@@ -170,8 +170,8 @@ impl Backend for EtcdBackend {
         Box::pin(liveness::evict(&self.store, guard, target, seen))
     }
 
-    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(liveness::forget(&self.store, guard, target, seen))
+    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        Box::pin(liveness::clear(&self.store, guard, target, seen))
     }
 
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {

@@ -129,7 +129,7 @@ pub(crate) async fn evict(store: &Store, guard: Guard, target: Incarnation, seen
 
 /// Deletes a registration that is `gone`, at exactly the version `seen`, with its lanes. Its guard is absent: that is
 /// what `gone` means here.
-pub(crate) async fn forget(store: &Store, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+pub(crate) async fn clear(store: &Store, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
     let key = store.keys.registration(target);
     let compares = vec![
         Compare::present(key.clone()),

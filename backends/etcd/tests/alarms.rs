@@ -85,7 +85,7 @@ async fn a_full_database_refuses_records_and_lets_go() {
     other.renew().await;
     let gone = committed(&broker.backend.evict(broker.guard(), other.incarnation, other.registration).await);
     assert_eq!(other.backend.commit(guard, vec![delete(&small, small_version)]).await, [WriteOutcome::Evicted]);
-    committed(&broker.backend.forget(broker.guard(), other.incarnation, gone).await);
+    committed(&broker.backend.clear(broker.guard(), other.incarnation, gone).await);
 
     for (key, version) in &written[1..] {
         committed(&broker.write(delete(key, *version)).await);

@@ -178,8 +178,8 @@ impl Backend for MemoryBackend {
         Box::pin(async move { self.store.lock().evict(now_10us(), guard, target, seen) })
     }
 
-    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(async move { self.store.lock().forget(guard, target, seen) })
+    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        Box::pin(async move { self.store.lock().clear(guard, target, seen) })
     }
 
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {

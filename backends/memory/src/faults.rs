@@ -32,7 +32,7 @@ pub enum Operation {
     Beat,
     Leave,
     Evict,
-    Forget,
+    Clear,
     Pulses,
 }
 
@@ -80,7 +80,7 @@ enum Late {
     Beat(Beat),
     Leave(Incarnation),
     Evict(Guard, Incarnation, Version),
-    Forget(Guard, Incarnation, Version),
+    Clear(Guard, Incarnation, Version),
 }
 
 type Plan = Box<dyn FnMut(&Call<'_>) -> Fault + Send>;
@@ -141,7 +141,7 @@ impl<B: Backend> Faulty<B> {
                 Late::Beat(beat) => drop(self.inner.beat(beat).await),
                 Late::Leave(broker) => drop(self.inner.leave(broker).await),
                 Late::Evict(guard, target, seen) => drop(self.inner.evict(guard, target, seen).await),
-                Late::Forget(guard, target, seen) => drop(self.inner.forget(guard, target, seen).await),
+                Late::Clear(guard, target, seen) => drop(self.inner.clear(guard, target, seen).await),
             }
         }
         count
@@ -359,10 +359,10 @@ impl<B: Backend> Backend for Faulty<B> {
         Box::pin(self.strike(fault, 1, guard.broker, late, move || self.inner.evict(guard, target, seen)))
     }
 
-    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        let fault = self.fault(Operation::Forget, &[]);
-        let late = Late::Forget(guard, target, seen);
-        Box::pin(self.strike(fault, 1, guard.broker, late, move || self.inner.forget(guard, target, seen)))
+    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        let fault = self.fault(Operation::Clear, &[]);
+        let late = Late::Clear(guard, target, seen);
+        Box::pin(self.strike(fault, 1, guard.broker, late, move || self.inner.clear(guard, target, seen)))
     }
 
     fn history(&self) -> History {

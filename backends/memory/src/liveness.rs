@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// Deletes a registration that is `gone`, at exactly the version `seen`, with its lanes.
-    pub fn forget(&mut self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+    pub fn clear(&mut self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
         if let Err(refusal) = self.admit(guard) {
             return refusal;
         }

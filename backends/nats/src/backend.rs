@@ -392,7 +392,7 @@ impl Backend for NatsBackend {
         Box::pin(self.store.bury(guard, target, seen))
     }
 
-    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
         Box::pin(self.store.erase(guard, target, seen))
     }
 

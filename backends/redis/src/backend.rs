@@ -212,8 +212,8 @@ impl Backend for RedisBackend {
         Box::pin(self.store.evict(guard, target, seen))
     }
 
-    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.store.forget(guard, target, seen))
+    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        Box::pin(self.store.clear(guard, target, seen))
     }
 
     fn history(&self) -> History {

@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// See the trait. Copies need not be forgotten: they vanish by themselves a day after they were struck.
-    pub(crate) async fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+    pub(crate) async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
         match self.about(guard, target, seen, &REMAINS_MS.to_string(), &FORGET).await {
             Ok(_) => WriteOutcome::Committed(Version::ABSENT),
             Err(outcome) => outcome,

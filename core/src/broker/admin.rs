@@ -72,11 +72,11 @@ impl Broker {
             return self.force_stranger(from, resource, id, claim, now);
         };
         match session.life {
-            Life::Vouching => {}
+            Life::Vouching | Life::Ending => {}
             Life::Moving => {
                 return Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")));
             }
-            Life::Burying(_) | Life::Closing => return Err(RequestError::SessionGone(id)),
+            Life::Burying { .. } | Life::Closing => return Err(RequestError::SessionGone(id)),
         }
         let claims: Vec<ClaimNumber> = session
             .claims
@@ -113,10 +113,10 @@ impl Broker {
             }
         } else if no_wait {
             self.marking.push(Marking { session: id, to: from, claims: claims.clone() });
-            self.mark_taking(id);
+            self.mark_taken(id);
             return Ok(());
         } else {
-            self.mark_taking(id);
+            self.mark_taken(id);
         }
         self.forcing.push(Forcing { to: from, claims, left });
         Ok(())
@@ -124,9 +124,9 @@ impl Broker {
 
     /// Writes into the session's mark what is taken from it, so that a broker to which it moves knows. The holder's time
     /// counts from when that is written: no later answer to it, by whatever broker, leaves it unsaid.
-    fn mark_taking(&mut self, id: SessionId) {
+    fn mark_taken(&mut self, id: SessionId) {
         if !self.config.profile.shared || self.planted.has(Bug::ForcedWithoutMark) {
-            self.taking_marked(id);
+            self.taken_marked(id);
             return;
         }
         let Some(session) = self.sessions.get(&id) else { return };
@@ -134,11 +134,11 @@ impl Broker {
         self.push_mark(MarkJob { session: id, purpose: MarkPurpose::TakeAway, expected, mark });
     }
 
-    pub(super) fn taking_written(&mut self, id: SessionId, version: Version) {
+    pub(super) fn taken_written(&mut self, id: SessionId, version: Version) {
         match self.sessions.get_mut(&id) {
             Some(session) => {
                 session.mark = version;
-                self.taking_marked(id);
+                self.taken_marked(id);
             }
             // It ended meanwhile, and nobody else would clear its mark.
             None => self.close_dead(id, version),
@@ -154,13 +154,13 @@ impl Broker {
     }
 
     /// The mark says what is taken: the holder's time begins.
-    fn taking_marked(&mut self, id: SessionId) {
+    fn taken_marked(&mut self, id: SessionId) {
         let free_in = with_tolerance(id.ttl());
         let at = self.now.mono + free_in;
         for number in self.forced_numbers(id) {
             self.timers.set(at, Timer::Forced(ClaimId { session: id, number }));
         }
-        if self.sessions.get(&id).is_some_and(|session| session.expiring) {
+        if self.sessions.get(&id).is_some_and(|session| session.life == Life::Ending) {
             self.timers.set(at, Timer::Expired(id));
         }
         for Marking { to, claims, .. } in
@@ -171,7 +171,7 @@ impl Broker {
     }
 
     /// The session is over: nothing is left to take from it.
-    pub(super) fn taking_over(&mut self, id: SessionId) {
+    pub(super) fn taken_from_ended(&mut self, id: SessionId) {
         for Marking { to, claims, .. } in
             self.marking.extract_if(.., |marking| marking.session == id).collect::<Vec<_>>()
         {
@@ -187,7 +187,7 @@ impl Broker {
     }
 
     /// The session moved before the mark said anything: its new broker must be asked.
-    pub(super) fn taking_moved_away(&mut self, id: SessionId) {
+    pub(super) fn taken_from_moved(&mut self, id: SessionId) {
         let marking = self.marking.extract_if(.., |marking| marking.session == id).map(|marking| marking.to);
         let mut askers: Vec<ReplyTo> = marking.collect();
         let of_session = |forcing: &mut Forcing| forcing.left.iter().any(|claim| claim.session == id);
@@ -219,7 +219,7 @@ impl Broker {
                 self.forcing.push(Forcing { to: from, claims: vec![number], left: BTreeSet::from([claim]) });
             }
             None => {
-                self.push_command(resource, Command::Forget { session: id }, Purpose::Bury(id), None);
+                self.push_command(resource, Command::Bury { session: id }, Purpose::Bury(id), None);
                 self.reply(from, Reply::Forced { claims: Vec::new(), free_in: Duration::ZERO });
             }
         }
@@ -263,13 +263,13 @@ impl Broker {
 
     fn force_expire(&mut self, from: ReplyTo, id: SessionId, now: bool, no_wait: bool) -> Result<(), RequestError> {
         let Some(session) = self.sessions.get_mut(&id) else { return Err(self.not_here_for_admin(id)) };
-        if session.life != Life::Vouching {
+        if !session.life.is_vouched_for() {
             return Err(RequestError::SessionGone(id));
         }
         if now {
             self.expire(id, LostReason::Forced);
-        } else if !session.expiring {
-            session.expiring = true;
+        } else if session.life == Life::Vouching {
+            session.life = Life::Ending;
             if let Some(connection) = session.connection {
                 let event = Event::Lost { reason: LostReason::Forced, claims: Vec::new() };
                 self.out.push(Effect::Event { connection, event });
@@ -277,7 +277,7 @@ impl Broker {
             if no_wait {
                 self.marking.push(Marking { session: id, to: from, claims: Vec::new() });
             }
-            self.mark_taking(id);
+            self.mark_taken(id);
         } else if no_wait {
             self.reply(from, Reply::Forced { claims: Vec::new(), free_in: with_tolerance(id.ttl()) });
         }
@@ -291,7 +291,7 @@ impl Broker {
 
     /// A session ended by an administrator had its time.
     pub(super) fn expired_timer(&mut self, id: SessionId) {
-        if self.sessions.get(&id).is_some_and(|session| session.expiring) {
+        if self.sessions.get(&id).is_some_and(|session| session.life == Life::Ending) {
             self.expire(id, LostReason::Forced);
         }
     }

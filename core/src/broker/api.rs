@@ -467,11 +467,11 @@ pub enum Input {
         /// Only a write that was committed makes it gone.
         outcome: WriteOutcome,
     },
-    /// [`Effect::Forget`] ended.
-    ForgetDone {
+    /// [`Effect::Clear`] ended.
+    ClearDone {
         /// The broker that is gone.
         target: Incarnation,
-        /// Only a write that was committed forgets it.
+        /// Only a write that was committed clears it.
         outcome: WriteOutcome,
     },
     /// [`Effect::Pulses`] ended.
@@ -930,8 +930,8 @@ pub enum Effect {
         /// The version whose silence was measured.
         seen: Version,
     },
-    /// [`crate::backend::Backend::forget`]; ends in [`Input::ForgetDone`].
-    Forget {
+    /// [`crate::backend::Backend::clear`]; ends in [`Input::ClearDone`].
+    Clear {
         /// Lane and generation.
         guard: Guard,
         /// The broker that is gone.

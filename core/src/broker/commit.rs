@@ -233,7 +233,7 @@ impl Broker {
                 restore(entry, applied, false);
                 if fell {
                     let text = format!("the version of `{id}` fell to {}", slot.version);
-                    self.forget_everything(text);
+                    self.store_forgot(text);
                     return;
                 }
                 self.load(at, id, slot, true);

@@ -69,7 +69,7 @@ impl Damage {
 impl Replacing {
     /// Whether it may be applied to this state now. A copy whose outcome was in doubt may have been written.
     pub(super) fn may_apply(&self, damage: &Damage, resource: &Resource, pending: &Pending) -> bool {
-        let written = matches!(pending.command, Command::Forget { .. }) || resource.claim(self.claim()).is_some();
+        let written = matches!(pending.command, Command::Bury { .. }) || resource.claim(self.claim()).is_some();
         damage.replaces == Some(self.version) || (pending.doubtful && written)
     }
 
@@ -95,7 +95,7 @@ impl Broker {
         let claim = ClaimId { session: guardian, number: ONCE.0 };
         let purpose = Purpose::Replace(Replacing { to: from, version, guardian });
         if now || self.planted.has(Bug::DamagedRecordForgotten) {
-            self.push_command(resource, Command::Forget { session: guardian }, purpose, None);
+            self.push_command(resource, Command::Bury { session: guardian }, purpose, None);
         } else {
             self.open_guardian(claim, resource);
             self.push_command(resource, guard(claim), purpose, Some(claim));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Broker;
 use super::api::{CancelResult, Done, DoneStatus, Effect, Event, LostReason, Reply, ReplyTo, RequestError};
 use super::shard::{Pending, Purpose};
-use super::table::{Claim, Life, Session};
+use super::table::{Claim, Session};
 use super::timers::Timer;
 use crate::command::{Command, Completion, Options, Outcome, Status};
 use crate::name::{ClaimId, ClaimNumber, Fence, OperationNumber, ResourceId, Version};
@@ -186,7 +186,7 @@ impl Broker {
             Outcome::Blocking { claim, grant_seq, wanted, own } => {
                 if let Some(known) = self.claim_mut(claim) {
                     if !own {
-                        known.told = Some(wanted);
+                        known.blocking_told = Some(wanted);
                     }
                     self.tell(claim, Event::Blocking { claim: claim.number, grant_seq, wanted, own });
                 }
@@ -212,7 +212,7 @@ impl Broker {
         }
         let done = Arc::new(done);
         if done.grant_seq > claim.grant_seq {
-            claim.told = None;
+            claim.blocking_told = None;
         }
         let is_new = claim.granted.is_none();
         claim.granted = done.mode;
@@ -264,7 +264,7 @@ impl Broker {
             return;
         }
         // What the client gave up when it moved was taken from nobody.
-        let lost = session.life == Life::Vouching && !session.void.contains(&id.number);
+        let lost = session.life.is_vouched_for() && !session.void.contains(&id.number);
         self.lose_claim(id, lost.then_some(LostReason::Forced));
     }
 

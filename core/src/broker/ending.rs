@@ -41,11 +41,11 @@ impl Broker {
             return;
         }
         match session.life {
-            Life::Vouching if due <= now => self.expire(id, LostReason::Expired),
-            Life::Vouching => self.timers.set(due, Timer::Session(id)),
+            Life::Vouching | Life::Ending if due <= now => self.expire(id, LostReason::Expired),
+            Life::Vouching | Life::Ending => self.timers.set(due, Timer::Session(id)),
             // The move is being written; look again when it may have gone through.
             Life::Moving => self.timers.set(now + id.ttl(), Timer::Session(id)),
-            Life::Burying(_) | Life::Closing => {}
+            Life::Burying { .. } | Life::Closing => {}
         }
     }
 
@@ -62,16 +62,17 @@ impl Broker {
     pub(super) fn expire(&mut self, id: SessionId, reason: LostReason) {
         let shared = self.config.profile.shared;
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.life != Life::Vouching {
+        if !session.life.is_vouched_for() {
             return;
         }
-        session.life = Life::Burying(reason);
+        // Who was ended by an administrator has been told.
+        let told = session.life == Life::Ending;
+        session.life = Life::Burying { decided: told || !shared };
         let answers = self.planted.has(Bug::AnsweredDuringBurial);
         let connection = session.connection.take_if(|_| !answers);
-        let (mark, told) = (session.mark, session.expiring);
+        let mark = session.mark;
         // A session that holds and waits for nothing needs no mark; but it may have moved, so that it must have none.
         let unmarked = session.claims.is_empty() && mark.is_absent() && self.config.profile.compares;
-        session.buried = !shared;
         if let Some(connection) = connection {
             if !told {
                 self.out.push(Effect::Event { connection, event: Event::Lost { reason, claims: Vec::new() } });
@@ -83,7 +84,7 @@ impl Broker {
         if !shared || self.planted.has(Bug::OwnBurialWithoutMark) {
             self.bury_claims(id);
         } else {
-            let purpose = MarkPurpose::BuryOwn(reason);
+            let purpose = MarkPurpose::BuryOwn;
             let dead = (!unmarked).then_some(Mark::Dead);
             self.push_mark(MarkJob { session: id, purpose, expected: mark, mark: dead });
         }
@@ -108,7 +109,7 @@ impl Broker {
     /// Removes all claims of an ended session, one step per resource (H2).
     pub(super) fn bury_claims(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let abnormal = matches!(session.life, Life::Burying(_));
+        let abnormal = session.life.is_burying();
         let resources = session.resources();
         if resources.is_empty() {
             self.session_over(id);
@@ -133,7 +134,7 @@ impl Broker {
         let command = if self.planted.has(Bug::ValueStaysValid) {
             Command::UnlockAll { session: id, owner: None }
         } else {
-            Command::Forget { session: id }
+            Command::Bury { session: id }
         };
         self.push_command(resource, command, Purpose::Bury(id), None);
     }
@@ -142,7 +143,7 @@ impl Broker {
     pub(super) fn claims_buried(&mut self, id: SessionId, resource: &ResourceId) {
         self.strangers.left(id, resource);
         let Some(session) = self.sessions.get(&id) else { return };
-        if !matches!(session.life, Life::Burying(_) | Life::Closing) {
+        if !session.life.is_burying() && session.life != Life::Closing {
             return;
         }
         let here = |claim: &super::table::Claim| claim.resource == *resource;
@@ -159,12 +160,12 @@ impl Broker {
     /// The session has no claim left: it leaves the table.
     fn session_over(&mut self, id: SessionId) {
         let Some(session) = self.remove_session(id) else { return };
-        let dead = matches!(session.life, Life::Burying(_));
+        let dead = session.life.is_burying();
         self.let_go(id, &session);
         for to in session.closers {
             self.reply(to, Reply::Closed);
         }
-        self.taking_over(id);
+        self.taken_from_ended(id);
         if session.mark.is_absent() || !self.config.profile.shared {
             return;
         }
@@ -185,8 +186,8 @@ impl Broker {
 
     /// The mark shows that others buried the session.
     pub(super) fn buried_by_others(&mut self, id: SessionId, version: Version) {
-        if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.life == Life::Vouching) {
-            session.life = Life::Burying(LostReason::Forced);
+        if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.life.is_vouched_for()) {
+            session.life = Life::Burying { decided: true };
             self.own_buried(id, version);
         }
     }
@@ -239,13 +240,15 @@ impl Broker {
             let error = self.not_here(id);
             self.reply_error(to, error);
         }
-        self.taking_moved_away(id);
+        self.taken_from_moved(id);
     }
 
     pub(super) fn own_buried(&mut self, id: SessionId, version: Version) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.mark = version;
-            session.buried = true;
+            if session.life.is_burying() {
+                session.life = Life::Burying { decided: true };
+            }
         }
         self.log(LogLevel::Info, "session buried", id.to_string(), String::new());
         self.bury_claims(id);

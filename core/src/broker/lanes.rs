@@ -90,7 +90,7 @@ impl Broker {
                 }
             }
             Err(StoreError::Evicted) => self.end(Ending::Evicted),
-            Err(StoreError::Amnesia(text)) => self.forget_everything(text),
+            Err(StoreError::Amnesia(text)) => self.store_forgot(text),
             Err(_) => {
                 shard.failures += 1;
                 shard.state = LaneState::Doubtful { asked: false };

@@ -211,7 +211,7 @@ impl Broker {
                 self.look_whether_settled();
             }
             Err(StoreError::Evicted) => self.end(Ending::Evicted),
-            Err(StoreError::Amnesia(text)) => self.forget_everything(text),
+            Err(StoreError::Amnesia(text)) => self.store_forgot(text),
             Err(error) => {
                 self.liveness.sent = Some(Sent { under_way: false, ..sent });
                 self.look_in(RETRY);
@@ -226,7 +226,7 @@ impl Broker {
         let pulses = match result {
             Ok(pulses) => pulses,
             Err(StoreError::Evicted) => return self.end(Ending::Evicted),
-            Err(StoreError::Amnesia(text)) => return self.forget_everything(text),
+            Err(StoreError::Amnesia(text)) => return self.store_forgot(text),
             Err(_) => return,
         };
         let own = self.config.incarnation;
@@ -351,11 +351,11 @@ impl Broker {
         }
     }
 
-    pub(super) fn forget_done(&mut self, target: Incarnation, outcome: &WriteOutcome) {
+    pub(super) fn clear_done(&mut self, target: Incarnation, outcome: &WriteOutcome) {
         match outcome {
             WriteOutcome::Committed(_) | WriteOutcome::Conflict(_) => {
                 self.liveness.others.remove(&target);
-                self.sweeps.registration_forgotten(target);
+                self.sweeps.registration_cleared(target);
                 // A late copy of a write of its last moments may have come after the sweep that found nothing.
                 self.sweeps.want();
                 self.log(LogLevel::Info, "registration cleared", target.to_string(), String::new());

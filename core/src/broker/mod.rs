@@ -63,8 +63,8 @@
 //! * *void* ones the client gave up when it moved, because it had no answer: whether they exist nobody knows, and
 //!   whoever meets one removes it (`strangers`: [`Broker::remove_void`]);
 //! * *taken* ones an administrator takes away: the client is told with every answer, and they are freed when it
-//!   confirmed that, or could not believe in them any more (`admin`: [`Broker::mark_taking`],
-//!   [`Broker::taking_marked`]; `b09_forced_release`).
+//!   confirmed that, or could not believe in them any more (`admin`: [`Broker::mark_taken`],
+//!   [`Broker::taken_marked`]; `b09_forced_release`).
 //!
 //! 1. The client says what it has and what is void. The session is in the table before anything is written, and nothing
 //!    is answered for it yet (`moves`: [`Broker::resume`], [`Broker::move_here`]).
@@ -297,7 +297,7 @@ impl Broker {
             Input::Beaten { number, result } => self.beaten(number, result),
             Input::Left { .. } => self.left(),
             Input::EvictDone { target, outcome } => self.evict_done(target, &outcome),
-            Input::ForgetDone { target, outcome } => self.forget_done(target, &outcome),
+            Input::ClearDone { target, outcome } => self.clear_done(target, &outcome),
             Input::Pulses { result } => self.pulses(result),
             Input::History(history) => self.history(history),
         }

@@ -43,14 +43,10 @@ impl Broker {
         }
         self.check_may_vouch()?;
         self.check_free(from.connection, resume.attach)?;
-        // Its end has been decided.
-        if self.sessions.get(&id).is_some_and(|session| session.expiring) {
-            return Err(RequestError::SessionGone(id));
-        }
-        let buried = self.sessions.get(&id).is_some_and(|session| session.buried);
-        match self.sessions.get(&id).map(|session| (session.life.clone(), session.move_number, session.bound)) {
-            Some((Life::Burying(_), ..)) => Err(Self::being_buried(id, buried)),
-            Some((Life::Closing, ..)) => Err(RequestError::SessionGone(id)),
+        match self.sessions.get(&id).map(|session| (session.life, session.move_number, session.bound)) {
+            Some((Life::Burying { decided }, ..)) => Err(Self::being_buried(id, decided)),
+            // Its end has been decided.
+            Some((Life::Ending | Life::Closing, ..)) => Err(RequestError::SessionGone(id)),
             Some((_, _, true)) => {
                 Err(RequestError::Invalid(format!("session {id} is bound to its connection and cannot be resumed")))
             }
@@ -61,7 +57,7 @@ impl Broker {
                 "an earlier move of session {id} is still being written: try again"
             ))),
             Some((life, number, _)) => {
-                self.resume_known(from, resume, &life, number);
+                self.resume_known(from, resume, life, number);
                 Ok(())
             }
             None => self.move_here(from, resume),
@@ -69,7 +65,7 @@ impl Broker {
     }
 
     /// The session is in the table: its stream was cut, or the client repeats its move, or it comes back.
-    fn resume_known(&mut self, from: ReplyTo, resume: ResumeRequest, life: &Life, number: u32) {
+    fn resume_known(&mut self, from: ReplyTo, resume: ResumeRequest, life: Life, number: u32) {
         let id = resume.session;
         let now = self.now.mono;
         let repeat = resume.move_number == number;
@@ -93,7 +89,7 @@ impl Broker {
             self.lived_elsewhere(id);
         }
         self.expect_answer(from, &resume);
-        if *life == Life::Moving {
+        if life == Life::Moving {
             return;
         }
         // Without other brokers there is nobody whom a late move could reach, so no mark is needed.
@@ -155,7 +151,7 @@ impl Broker {
         session.heard = self.now.mono;
         let detail = format!("move {}", session.move_number);
         let void = !session.void.is_empty();
-        self.strangers.forget(id);
+        self.strangers.came_here(id);
         self.arm_session(id);
         self.log(LogLevel::Info, "session moved here", id.to_string(), detail);
         if void {
@@ -239,7 +235,7 @@ impl Broker {
         if let Some(resuming) = resuming {
             self.reply_error(resuming.to, error);
         }
-        self.taking_moved_away(id);
+        self.taken_from_moved(id);
     }
 
     /// Lock requests that the client gave up: it will never ask for them again under these numbers.
@@ -378,7 +374,7 @@ impl Broker {
     /// Answers a resume once nothing of it is to be read any more.
     pub(super) fn answer_resume(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.life != Life::Vouching {
+        if !session.life.is_vouched_for() {
             return;
         }
         let Some(resuming) = session.resuming.take_if(|resuming| resuming.unread.is_empty()) else { return };
@@ -409,7 +405,7 @@ impl Broker {
         };
         let is_forgotten = |session: &Session| {
             let waits_for = |resuming: &Resuming| resuming.unread.iter().any(|number| is_looked_at(session, number));
-            session.life == Life::Vouching && session.resuming.as_ref().is_some_and(|resuming| !waits_for(resuming))
+            session.life.is_vouched_for() && session.resuming.as_ref().is_some_and(|resuming| !waits_for(resuming))
         };
         let over = matches!(self.phase, Phase::Over | Phase::Leaving);
         self.sessions.iter().find(|(_, session)| !over && is_forgotten(session)).map(|(id, _)| *id)

@@ -156,7 +156,7 @@ impl Broker {
     }
 
     /// The store lost its memory: nothing that was granted is honoured.
-    pub(super) fn forget_everything(&mut self, text: String) {
+    pub(super) fn store_forgot(&mut self, text: String) {
         let hold_back = self.longest_belief();
         self.end(Ending::Amnesia { text, hold_back });
     }

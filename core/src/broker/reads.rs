@@ -32,7 +32,7 @@ impl Broker {
             Ok(slots) if slots.len() == keys.len() => slots.into_iter().map(Some).collect(),
             Ok(_) => vec![None; keys.len()],
             Err(StoreError::Amnesia(text)) => {
-                self.forget_everything(text);
+                self.store_forgot(text);
                 return;
             }
             Err(StoreError::Evicted) => {

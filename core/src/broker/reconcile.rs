@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use super::Broker;
 use super::api::{DoneStatus, Event, LogLevel, LostReason};
 use super::shard::Entry;
-use super::table::{Claim, Life, Operation};
+use super::table::{Claim, Operation};
 use super::timers::Timer;
 use crate::command::{Completion, Outcome};
 use crate::limits::with_tolerance;
@@ -71,7 +71,7 @@ impl Broker {
                 self.reconcile_claim(completion, version);
             }
             if let Some(blocking) = blocking {
-                let told = self.claim_mut(claim).and_then(|claim| claim.told);
+                let told = self.claim_mut(claim).and_then(|claim| claim.blocking_told);
                 let news =
                     matches!(&blocking, Outcome::Blocking { wanted, .. } if told.is_none_or(|told| *wanted > told));
                 if news {
@@ -171,7 +171,7 @@ impl Broker {
     pub(super) fn is_left_alone(&self, id: ClaimId) -> bool {
         let Some(session) = self.sessions.get(&id.session) else { return false };
         let Some(claim) = session.claims.get(&id.number) else { return false };
-        claim.commands > 0 || session.life != Life::Vouching
+        claim.commands > 0 || !session.life.is_vouched_for()
     }
 }
 
@@ -200,7 +200,7 @@ fn differs_from(claim: &Claim, view: &ClaimView<'_>) -> bool {
         .as_ref()
         .is_some_and(|operation| view.queue == Queue::Granted && view.operation >= operation.number);
     let waits_unknown = view.queue != Queue::Granted && claim.waits_for_less(view.operation);
-    let told_less = view.blocking_level.is_some_and(|level| claim.told.is_none_or(|told| level > told));
+    let told_less = view.blocking_level.is_some_and(|level| claim.blocking_told.is_none_or(|told| level > told));
     ended || waits_unknown || view.grant_seq > claim.grant_seq || told_less
 }
 

@@ -11,7 +11,7 @@ use super::api::{
     UnlockRequest,
 };
 use super::shard::{Pending, Purpose};
-use super::table::{Claim, Operation};
+use super::table::{Claim, Life, Operation};
 use super::waits::wait_timer;
 use super::{Broker, Phase};
 use crate::command::{CancelReason, Command, ConvertCommand, LockCommand, Options, Status};
@@ -249,7 +249,7 @@ impl Broker {
         if matches!(self.phase, Phase::Draining { .. }) && !self.config.profile.shared {
             return Err(self.draining());
         }
-        if session.expiring {
+        if session.life == Life::Ending {
             return Err(RequestError::SessionGone(id));
         }
         if session.claims.len() >= limits.claims_per_session {

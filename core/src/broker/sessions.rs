@@ -26,14 +26,14 @@ impl Broker {
                 id
             }
         };
-        match self.sessions.get(&id).map(|session| (&session.life, session.buried)) {
-            Some((Life::Vouching, _)) => Ok(id),
-            Some((Life::Burying(_), _)) if self.planted.has(Bug::AnsweredDuringBurial) => Ok(id),
-            Some((Life::Moving, _)) => {
+        match self.sessions.get(&id).map(|session| session.life) {
+            Some(Life::Vouching | Life::Ending) => Ok(id),
+            Some(Life::Burying { .. }) if self.planted.has(Bug::AnsweredDuringBurial) => Ok(id),
+            Some(Life::Moving) => {
                 Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")))
             }
-            Some((Life::Burying(_), buried)) => Err(Self::being_buried(id, buried)),
-            Some((Life::Closing, _)) => Err(RequestError::SessionGone(id)),
+            Some(Life::Burying { decided }) => Err(Self::being_buried(id, decided)),
+            Some(Life::Closing) => Err(RequestError::SessionGone(id)),
             None => Err(self.not_here(id)),
         }
     }
@@ -104,7 +104,7 @@ impl Broker {
             return Err(RequestError::StaleMove(id));
         }
         // Its end has been decided: no keepalive may let the client believe otherwise.
-        if session.expiring {
+        if session.life == Life::Ending {
             return Err(RequestError::SessionGone(id));
         }
         let lost = self.forced_claims(id);

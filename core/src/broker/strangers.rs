@@ -68,7 +68,7 @@ impl Strangers {
         let mut first = Vec::new();
         let ripe = |session: &SessionId| self.dead.get(session).is_some_and(|dead| dead.seen + delay <= now);
         for session in self.dead_on(&entry.resource).into_iter().filter(ripe) {
-            first.push(Pending::new(Command::Forget { session }, Purpose::Bury(session), now));
+            first.push(Pending::new(Command::Bury { session }, Purpose::Bury(session), now));
         }
         for pending in first {
             if !entry.pending.iter().any(|known| known.purpose == pending.purpose) {
@@ -110,7 +110,7 @@ impl Strangers {
     }
 
     /// A session is this broker's own now.
-    pub(super) fn forget(&mut self, id: SessionId) {
+    pub(super) fn came_here(&mut self, id: SessionId) {
         self.known.remove(&id);
         self.moved_away.remove(&id);
     }

@@ -33,7 +33,7 @@ pub(super) struct Sweeps {
     /// None begins before, because one that met a damaged record would again find nothing to clear.
     rests_until: Duration,
     /// Registrations that nothing needs, while the store is told so.
-    forgetting: BTreeSet<Incarnation>,
+    clearing: BTreeSet<Incarnation>,
     /// Orphans, by when they were first and last seen.
     orphans: BTreeMap<(ResourceId, ClaimId), (Duration, Duration)>,
 }
@@ -67,15 +67,15 @@ impl Sweeps {
     /// What the walk under way has seen means nothing any more.
     pub(super) fn begin_again(&mut self) {
         (self.current, self.wanted) = (None, true);
-        self.forgetting.clear();
+        self.clearing.clear();
     }
 
-    pub(super) fn registration_forgotten(&mut self, broker: Incarnation) {
-        self.forgetting.remove(&broker);
+    pub(super) fn registration_cleared(&mut self, broker: Incarnation) {
+        self.clearing.remove(&broker);
     }
 
     pub(super) fn registration_kept(&mut self, broker: Incarnation) {
-        self.forgetting.remove(&broker);
+        self.clearing.remove(&broker);
         self.want();
     }
 }
@@ -263,13 +263,13 @@ impl Broker {
             .filter(|(broker, known)| {
                 known.gone_since.is_some_and(|gone| gone <= sweep.began)
                     && !sweep.needed.contains(broker)
-                    && !self.sweeps.forgetting.contains(broker)
+                    && !self.sweeps.clearing.contains(broker)
             })
             .map(|(broker, known)| (*broker, known.pulse.version))
             .collect();
         for (target, seen) in unneeded {
-            self.sweeps.forgetting.insert(target);
-            self.out.push(Effect::Forget { guard: self.control_guard(), target, seen });
+            self.sweeps.clearing.insert(target);
+            self.out.push(Effect::Clear { guard: self.control_guard(), target, seen });
         }
     }
 }

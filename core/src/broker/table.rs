@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, LostReason, ReplyTo};
+use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, ReplyTo};
 use crate::limits::{CLAIM_NUMBER_GAP_MAX, VOID_CLAIMS_MAX};
 use crate::mode::Mode;
 use crate::name::{ClaimNumber, Fence, OperationNumber, ResourceId, Version};
@@ -18,17 +18,34 @@ const VOID_KEPT: usize = 16 * VOID_CLAIMS_MAX;
 const FINISHED_KEPT: usize = 64;
 
 /// Where a session is in its life.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
     /// Taken over, but the mark does not say so yet. Nothing is answered.
     Moving,
     /// This broker vouches.
     Vouching,
-    /// The burial may have been sent: the session is never answered again. Until the mark is known to be written, the
-    /// session may turn out to live elsewhere, and nobody is told that it is over.
-    Burying(LostReason),
+    /// An administrator ended it. This broker vouches on until the client has confirmed that or had its time, but no
+    /// keepalive lets the client believe otherwise.
+    Ending,
+    /// The burial may have been sent: the session is never answered again.
+    Burying {
+        /// It is over for certain. Otherwise it may turn out to live elsewhere, as long as its mark is not known to be
+        /// written, and nobody is told that it is over.
+        decided: bool,
+    },
     /// The client closed it; its claims are being removed.
     Closing,
+}
+
+impl Life {
+    /// Its client is answered here.
+    pub(super) fn is_vouched_for(self) -> bool {
+        matches!(self, Self::Vouching | Self::Ending)
+    }
+
+    pub(super) fn is_burying(self) -> bool {
+        matches!(self, Self::Burying { .. })
+    }
 }
 
 /// One session.
@@ -68,10 +85,6 @@ pub(super) struct Session {
     pub(super) resuming: Option<Resuming>,
     /// Events that wait for the answer to the resume, so that they are not taken for those of the stream before.
     pub(super) held_back: Vec<Event>,
-    /// An administrator ended it; it goes when the client confirms.
-    pub(super) expiring: bool,
-    /// Its burial is definite.
-    pub(super) buried: bool,
 }
 
 /// A resume that is not answered yet.
@@ -89,7 +102,7 @@ impl Session {
     /// store lost.
     pub(super) fn has_no_more(&self, number: ClaimNumber) -> bool {
         self.from_elsewhere
-            && self.life == Life::Vouching
+            && self.life.is_vouched_for()
             && self.resuming.is_none()
             && self.numbers.is_used(number)
             && !self.claims.contains_key(&number)
@@ -117,8 +130,6 @@ impl Session {
             closers: Vec::new(),
             resuming: None,
             held_back: Vec::new(),
-            expiring: false,
-            buried: false,
         }
     }
 
@@ -153,7 +164,7 @@ impl Session {
 
     /// Nothing will be heard of its client any more, and nothing is left that the client may believe to hold.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.bound && self.connection.is_none() && self.claims.is_empty() && self.life == Life::Vouching
+        self.bound && self.connection.is_none() && self.claims.is_empty() && self.life.is_vouched_for()
     }
 
     /// Claims that were given up. The oldest are forgotten in time: sweeps have removed them long since.
@@ -211,7 +222,7 @@ pub(super) struct Claim {
     /// The newest grant that the client knew of when it came with the claim.
     pub(super) believed_seq: u32,
     /// The highest blocking level that the client was told since the last grant.
-    pub(super) told: Option<Mode>,
+    pub(super) blocking_told: Option<Mode>,
     /// The newest completion, for a client that resumes.
     pub(super) done: Option<Arc<Done>>,
     /// Commands of this claim that are queued in the broker or under way to the store.
@@ -252,7 +263,7 @@ impl Claim {
             granted: None,
             grant_seq: 0,
             believed_seq: 0,
-            told: None,
+            blocking_told: None,
             done: None,
             commands: 0,
             pending: None,

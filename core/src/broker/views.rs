@@ -46,7 +46,8 @@ impl Broker {
             state: match session.life {
                 Life::Moving => "moving",
                 Life::Vouching => "vouching",
-                Life::Burying(_) => "burying",
+                Life::Ending => "ending",
+                Life::Burying { .. } => "burying",
                 Life::Closing => "closing",
             },
             bound: session.bound,
@@ -83,7 +84,7 @@ impl Broker {
             },
             silence: std::time::Duration::ZERO,
             own: true,
-            burying: self.sessions.values().filter(|session| matches!(session.life, Life::Burying(_))).count(),
+            burying: self.sessions.values().filter(|session| session.life.is_burying()).count(),
         };
         let others = self.liveness.others.values().map(|known| self.view_other(known));
         std::iter::once(own).chain(others).collect()

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::api::{ConnectionId, Done, DoneStatus, LostReason, Reply};
 use super::shard::{Pending, Purpose};
-use super::table::Life;
 use super::timers::{Timer, Timers};
 use super::{Attached, Broker};
 use crate::command::{CancelReason, Command, Status};
@@ -104,7 +103,7 @@ impl Broker {
     }
 
     fn bound_stream_ended(&mut self, id: SessionId, connection: ConnectionId) {
-        let Some(session) = self.sessions.get(&id).filter(|session| session.life == Life::Vouching) else { return };
+        let Some(session) = self.sessions.get(&id).filter(|session| session.life.is_vouched_for()) else { return };
         if self.planted.has(Bug::BoundReleasedOnCut) {
             self.expire(id, LostReason::Expired);
         } else if session.release_on_end || session.claims.is_empty() {

@@ -144,7 +144,7 @@ impl Resource {
                 let (options, blocking) = (*options, *blocking);
                 self.adopt(&lock::Adopter { claim, operation, mode, options, blocking, owner, label }, step)
             }
-            Command::Forget { session } => self.forget(*session, step),
+            Command::Bury { session } => self.bury(*session, step),
             Command::Remove { claims } => self.remove(claims, step),
             Command::UnlockAll { session, owner } => self.unlock_all(*session, owner.as_ref(), step),
             Command::Purge { scope } => self.purge(scope, step),

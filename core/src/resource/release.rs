@@ -117,7 +117,7 @@ impl Resource {
     }
 
     /// H2: all claims of the session leave, then V9, then one regrant pass. Persistent ones stay as orphans (F6).
-    pub(crate) fn forget(&mut self, session: SessionId, step: &mut Step<'_>) -> bool {
+    pub(crate) fn bury(&mut self, session: SessionId, step: &mut Step<'_>) -> bool {
         let claims = self.table.of_session(session).filter(|slot| !self.table.get(*slot).orphan);
         let (stay, leave): (Vec<Slot>, Vec<Slot>) = claims.partition(|slot| {
             let claim = self.table.get(*slot);

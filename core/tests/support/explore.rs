@@ -207,7 +207,7 @@ impl World {
             }
         }
         for session in self.session_ids() {
-            menu.push(Command::Forget { session });
+            menu.push(Command::Bury { session });
             if self.force {
                 menu.push(Command::UnlockAll { session, owner: None });
                 menu.push(Command::Purge { scope: PurgeScope::Session(session) });
@@ -460,7 +460,7 @@ fn check_at_once(before: &Naive, command: &Command, outcomes: &[Outcome]) {
 
 /// Checklist 37: the end of a session leads to the same grants in the same order as if it had released everything.
 fn check_crash_is_a_release(from: &From<'_>, command: &Command, outcomes: &[Outcome]) {
-    let Command::Forget { session } = command else { return };
+    let Command::Bury { session } = command else { return };
     if from.naive.all().any(|claim| claim.id.session == *session && claim.persistent) {
         return;
     }

@@ -39,7 +39,7 @@ fn decoded(data: &[u8]) {
         let commands = [
             Command::Cancel { claim, operation: None, reason: CancelReason::TimedOut },
             Command::Unlock { claim, operation, options, value: None, force: true },
-            Command::Forget { session: claim.session },
+            Command::Bury { session: claim.session },
             Command::Remove { claims: vec![claim, claim] },
             Command::Purge { scope: PurgeScope::All },
             Command::UnlockAll { session: claim.session, owner: None },
@@ -206,7 +206,7 @@ impl Input<'_> {
                 operation: self.coin().then_some(operation),
                 reason: [CancelReason::Cancelled, CancelReason::TimedOut][usize::from(self.byte() % 2)],
             },
-            12 => Command::Forget { session: claim.session },
+            12 => Command::Bury { session: claim.session },
             13 => Command::Adopt {
                 claim,
                 operation,

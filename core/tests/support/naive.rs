@@ -443,7 +443,7 @@ impl Naive {
             }
             Command::Cancel { claim, operation, reason } => self.cancel(*claim, *operation, *reason, &mut outcomes),
             Command::Adopt { .. } => self.adopt(command, &mut outcomes),
-            Command::Forget { session } => self.forget(*session, &mut outcomes),
+            Command::Bury { session } => self.bury(*session, &mut outcomes),
             Command::Remove { claims } => {
                 let gone = claims.iter().copied().filter(|id| self.all().any(|claim| claim.id == *id)).collect();
                 self.take_away(gone, &mut outcomes);
@@ -888,7 +888,7 @@ impl Naive {
     }
 
     /// H2 and F6.
-    fn forget(&mut self, session: SessionId, outcomes: &mut Vec<Outcome>) {
+    fn bury(&mut self, session: SessionId, outcomes: &mut Vec<Outcome>) {
         let mut own: Vec<ClaimId> = self.claims_of(session, None);
         own.retain(|id| {
             let (queue, claim) = self.find(*id).unwrap();

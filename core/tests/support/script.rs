@@ -105,7 +105,7 @@ impl World {
                 let reason = if name == "cancel" { CancelReason::Cancelled } else { CancelReason::TimedOut };
                 Command::Cancel { claim, operation, reason }
             }
-            "end" => Command::Forget { session: self.session(&arguments.name()?) },
+            "end" => Command::Bury { session: self.session(&arguments.name()?) },
             "remove" => {
                 let mut claims = Vec::new();
                 while let Ok(name) = arguments.name() {

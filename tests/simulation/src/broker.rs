@@ -31,7 +31,7 @@ pub(crate) enum Call {
     Beat(sixpin_core::backend::Beat),
     Leave(Incarnation),
     Evict(Guard, Incarnation, Version),
-    Forget(Guard, Incarnation, Version),
+    Clear(Guard, Incarnation, Version),
     Pulses,
 }
 
@@ -50,7 +50,7 @@ impl Call {
             Call::Beat(beat) => Input::Beaten { number: beat.number, result: Err(unknown()) },
             Call::Leave(_) => Input::Left { result: Err(unknown()) },
             Call::Evict(_, target, _) => Input::EvictDone { target, outcome: WriteOutcome::Unknown(text()) },
-            Call::Forget(_, target, _) => Input::ForgetDone { target, outcome: WriteOutcome::Unknown(text()) },
+            Call::Clear(_, target, _) => Input::ClearDone { target, outcome: WriteOutcome::Unknown(text()) },
             Call::Pulses => Input::Pulses { result: Err(unknown()) },
         }
     }
@@ -345,7 +345,7 @@ impl World {
                 self.check_eviction(slot);
                 self.call(slot, Call::Evict(guard, target, seen));
             }
-            Effect::Forget { guard, target, seen } => self.call(slot, Call::Forget(guard, target, seen)),
+            Effect::Clear { guard, target, seen } => self.call(slot, Call::Clear(guard, target, seen)),
             Effect::Pulses => self.call(slot, Call::Pulses),
             Effect::Trust(history) => self.brokers[slot].trusted = history,
             Effect::Watch { key, seen } => {
@@ -489,8 +489,8 @@ impl World {
             Call::Evict(guard, target, seen) => {
                 Input::EvictDone { target, outcome: self.store.evict(now, guard, target, seen) }
             }
-            Call::Forget(guard, target, seen) => {
-                Input::ForgetDone { target, outcome: self.store.forget(guard, target, seen) }
+            Call::Clear(guard, target, seen) => {
+                Input::ClearDone { target, outcome: self.store.clear(guard, target, seen) }
             }
             // Where another copy may take over, reads are answered by the one that takes the writes.
             Call::Pulses if self.plan.faults.has(Fault::LostWrites) => {

@@ -134,7 +134,7 @@ impl World {
             Call::Beat(beat) => Input::Beaten { number: beat.number, result: Err(told()) },
             Call::Leave(_) => Input::Left { result: Ok(()) },
             Call::Evict(_, target, _) => Input::EvictDone { target, outcome: outcome() },
-            Call::Forget(_, target, _) => Input::ForgetDone { target, outcome: outcome() },
+            Call::Clear(_, target, _) => Input::ClearDone { target, outcome: outcome() },
             Call::Pulses => Input::Pulses { result: Err(amnesia()) },
         }
     }
@@ -152,7 +152,7 @@ impl World {
         let acknowledged = match input {
             Input::Committed { outcomes, .. } => outcomes.iter().any(is_committed),
             Input::Beaten { result, .. } => result.is_ok(),
-            Input::EvictDone { outcome, .. } | Input::ForgetDone { outcome, .. } => is_committed(outcome),
+            Input::EvictDone { outcome, .. } | Input::ClearDone { outcome, .. } => is_committed(outcome),
             _ => false,
         };
         if !acknowledged {

@@ -10,8 +10,8 @@ async fn evict(by: &Broker, target: &Broker, seen: Version) -> WriteOutcome {
     by.backend.evict(by.guard(), target.incarnation, seen).await
 }
 
-async fn forget(by: &Broker, target: &Broker, seen: Version) -> WriteOutcome {
-    by.backend.forget(by.guard(), target.incarnation, seen).await
+async fn clear(by: &Broker, target: &Broker, seen: Version) -> WriteOutcome {
+    by.backend.clear(by.guard(), target.incarnation, seen).await
 }
 
 #[track_caller]
@@ -34,7 +34,7 @@ pub async fn who_was_evicted_writes_no_more(fixture: &dyn Fixture) {
         let guard = Guard { generation: Generation(2), ..evicted.guard() };
         assert_eq!(evicted.backend.advance(guard).await, Err(StoreError::Evicted));
         assert_eq!(evict(&evicted, &broker, broker.registration).await, WriteOutcome::Evicted);
-        assert_eq!(forget(&evicted, &evicted, gone).await, WriteOutcome::Evicted);
+        assert_eq!(clear(&evicted, &evicted, gone).await, WriteOutcome::Evicted);
     }
     broker.sees(&key, version, Some(b"one")).await;
     let pulse = broker.sees_pulse(evicted.incarnation, |pulse| pulse.is_some_and(|pulse| pulse.gone)).await;
@@ -101,9 +101,9 @@ pub async fn who_is_forgotten_stays_out(fixture: &dyn Fixture) {
     assert_eq!(target.backend.advance(guard).await, Ok(()));
     let gone = committed(&evict(&broker, &target, target.registration).await);
     for wrong in [target.registration, Version(gone.0 + 1), Version::ABSENT] {
-        conflicts(&forget(&broker, &target, wrong).await);
+        conflicts(&clear(&broker, &target, wrong).await);
     }
-    let outcome = forget(&broker, &target, gone).await;
+    let outcome = clear(&broker, &target, gone).await;
     assert!(matches!(outcome, WriteOutcome::Committed(_)), "{outcome:?}");
     broker.sees_pulse(target.incarnation, |pulse| pulse.is_none()).await;
 
@@ -116,15 +116,15 @@ pub async fn who_is_forgotten_stays_out(fixture: &dyn Fixture) {
         }
         broker.sees(&resource("r"), Version::ABSENT, None).await;
     }
-    conflicts(&forget(&broker, &target, gone).await);
+    conflicts(&clear(&broker, &target, gone).await);
     broker.sees_pulse(target.incarnation, |pulse| pulse.is_none()).await;
 }
 
 /// Who lives is not forgotten, whatever version is named.
 pub async fn the_living_are_not_forgotten(fixture: &dyn Fixture) {
     let (broker, mut target) = (Broker::join(fixture).await, Broker::join(fixture).await);
-    conflicts(&forget(&broker, &target, target.registration).await);
-    conflicts(&forget(&broker, &broker, broker.registration).await);
+    conflicts(&clear(&broker, &target, target.registration).await);
+    conflicts(&clear(&broker, &broker, broker.registration).await);
     target.renew().await;
     target.put(&resource("r"), Version::ABSENT, "x").await;
 }
@@ -141,7 +141,7 @@ pub async fn a_stale_eviction_is_stale(fixture: &dyn Fixture) {
     target.put(&resource("r"), Version::ABSENT, "x").await;
     let outcome = broker.backend.evict(moved, target.incarnation, target.registration).await;
     let gone = committed(&outcome);
-    assert_eq!(forget(&broker, &target, gone).await, WriteOutcome::Stale);
+    assert_eq!(clear(&broker, &target, gone).await, WriteOutcome::Stale);
     broker.sees_pulse(target.incarnation, |pulse| pulse.is_some_and(|pulse| pulse.gone)).await;
 }
 

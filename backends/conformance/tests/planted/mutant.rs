@@ -240,7 +240,7 @@ impl Mutant {
         if revives && answer == Err(StoreError::Evicted) {
             self.shadow().await;
             let seen = stored.map_or(Version::ABSENT, |pulse| pulse.version);
-            self.inner.forget(SHADOW, beat.broker, seen).await;
+            self.inner.clear(SHADOW, beat.broker, seen).await;
             return self.inner.beat(Beat { expected: Version::ABSENT, number: 0, ..beat }).await;
         }
         answer
@@ -391,14 +391,14 @@ impl Backend for Mutant {
         })
     }
 
-    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
         Box::pin(async move {
             if self.has(Bug::ForgetsTheLiving) && self.pulse(target).await.is_some_and(|it| it.version == seen) {
                 let _ = self.inner.leave(target).await;
                 let gone = self.pulse(target).await.map_or(seen, |pulse| pulse.version);
-                return self.inner.forget(guard, target, gone).await;
+                return self.inner.clear(guard, target, gone).await;
             }
-            self.inner.forget(guard, target, seen).await
+            self.inner.clear(guard, target, seen).await
         })
     }
 

@@ -68,7 +68,7 @@ async fn lets_go_and_lives(server: &ServerProcess, config: RedisConfig) {
     late.backend.leave(late.incarnation).await.expect("a broker can leave");
     let gone = committed(&broker.backend.evict(broker.guard(), other.incarnation, other.registration).await);
     assert_eq!(other.backend.commit(guard, vec![delete(&small, small_version)]).await, [WriteOutcome::Evicted]);
-    committed(&broker.backend.forget(broker.guard(), other.incarnation, gone).await);
+    committed(&broker.backend.clear(broker.guard(), other.incarnation, gone).await);
     committed(&broker.write(delete(&moved, mark)).await);
     // A broker that starts now can take over sessions.
     let mut new = join(open(&config).await).await;

@@ -202,7 +202,7 @@ async fn a_late_registration_of_a_forgotten_broker_is_refused() {
     let server = server().await;
     let (broker, target) = (broker_of(&server).await, broker_of(&server).await);
     let gone = committed(&broker.backend.evict(broker.guard(), target.incarnation, target.registration).await);
-    committed(&broker.backend.forget(broker.guard(), target.incarnation, gone).await);
+    committed(&broker.backend.clear(broker.guard(), target.incarnation, gone).await);
     let again = Broker { registration: Version::ABSENT, ..target };
     assert_eq!(again.backend.beat(again.next_beat()).await, Err(StoreError::Evicted));
     let key = format!("sixpin:{{s0}}:b:{}", again.incarnation);

@@ -21,7 +21,7 @@ pub mod mark;
 use std::collections::VecDeque;
 
 use super::Broker;
-use super::api::{LogLevel, LostReason, RequestError};
+use super::api::{LogLevel, RequestError};
 use super::commit::Draft;
 use super::shard::Item;
 use super::table::Life;
@@ -32,10 +32,10 @@ use crate::planted::Bug;
 use mark::Mark;
 
 /// What a mark is written for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MarkPurpose {
     /// A session of this broker is buried.
-    BuryOwn(LostReason),
+    BuryOwn,
     /// A session of a broker that is gone is buried.
     BuryStranger,
     /// A session moves here.
@@ -71,10 +71,10 @@ pub(super) enum Found {
 
 /// What this broker knows of the session, as far as a conflict depends on it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known<'a> {
+pub(super) struct Known {
     own: Incarnation,
     /// Absent: the session is not in the table.
-    life: Option<&'a Life>,
+    life: Option<Life>,
     /// Its newest move number; 0 before the first.
     move_number: u32,
     /// A bug is planted: later moves are written over.
@@ -101,22 +101,22 @@ pub(super) enum Verdict {
 }
 
 /// What it means that this was found where a job expected something else.
-pub(super) fn verdict(job: &MarkJob, found: &Found, known: Known<'_>) -> Verdict {
+pub(super) fn verdict(job: &MarkJob, found: &Found, known: Known) -> Verdict {
     // A mark with a lower number than is known here says nothing: its move came so late that the session had ended, and its
     // mark was cleared, before.
     let lives_there = |to: Incarnation, number: u32| to != known.own && number >= known.move_number;
-    let is_vouched_for = known.life == Some(&Life::Vouching);
+    let is_vouched_for = known.life.is_some_and(Life::is_vouched_for);
     match (&job.purpose, found) {
         (_, Found::Unreadable) => Verdict::LeftAlone,
         // Decided where strangers and dead marks are kept.
         (MarkPurpose::BuryStranger | MarkPurpose::Clear, _) => Verdict::LeftAlone,
 
         // Others buried it, and may have cleared the mark since.
-        (MarkPurpose::BuryOwn(_), Found::Mark(Mark::Dead) | Found::Nothing) => Verdict::Written,
-        (MarkPurpose::BuryOwn(_), Found::Mark(Mark::Moved { to, number, void, .. })) if lives_there(*to, *number) => {
+        (MarkPurpose::BuryOwn, Found::Mark(Mark::Dead) | Found::Nothing) => Verdict::Written,
+        (MarkPurpose::BuryOwn, Found::Mark(Mark::Moved { to, number, void, .. })) if lives_there(*to, *number) => {
             Verdict::Elsewhere(*to, void.clone())
         }
-        (MarkPurpose::BuryOwn(_), Found::Mark(Mark::Moved { .. })) => Verdict::Replace,
+        (MarkPurpose::BuryOwn, Found::Mark(Mark::Moved { .. })) => Verdict::Replace,
 
         // Where nothing is found there was a mark, which was cleared: the session ended.
         (MarkPurpose::Move, Found::Mark(Mark::Dead) | Found::Nothing) => Verdict::Over,
@@ -193,7 +193,7 @@ impl Broker {
             (MarkPurpose::Move, WriteOutcome::Unknown(text)) if self.planted.has(Bug::MoveGivenUpInDoubt) => {
                 self.move_refused(job.session, RequestError::Unavailable(text));
             }
-            (MarkPurpose::BuryOwn(_), WriteOutcome::Unknown(_)) if self.planted.has(Bug::BurialGivenUpInDoubt) => {}
+            (MarkPurpose::BuryOwn, WriteOutcome::Unknown(_)) if self.planted.has(Bug::BurialGivenUpInDoubt) => {}
             // Repeated until the outcome is definite: a copy that was stored shows as a conflict with our own mark.
             _ => self.push_mark(job),
         }
@@ -203,10 +203,10 @@ impl Broker {
     fn mark_written(&mut self, job: &MarkJob, version: Version) {
         let id = job.session;
         match job.purpose {
-            MarkPurpose::BuryOwn(_) => self.own_buried(id, version),
+            MarkPurpose::BuryOwn => self.own_buried(id, version),
             MarkPurpose::BuryStranger => self.stranger_buried(id, version),
             MarkPurpose::Move => self.move_written(id, version),
-            MarkPurpose::TakeAway => self.taking_written(id, version),
+            MarkPurpose::TakeAway => self.taken_written(id, version),
             MarkPurpose::CloseDead => self.note_dead(id, version, false),
             MarkPurpose::Clear => self.strangers.cleared(id),
         }
@@ -218,7 +218,7 @@ impl Broker {
         let session = self.sessions.get(&id);
         let known = Known {
             own: self.config.incarnation,
-            life: session.map(|session| &session.life),
+            life: session.map(|session| session.life),
             move_number: session.map_or(0, |session| session.move_number),
             writes_over_later_moves: self.planted.has(Bug::OldMoveAccepted),
         };
@@ -277,7 +277,7 @@ impl Broker {
         let taken = session
             .map(|session| session.taken.iter().rev().take(VOID_CLAIMS_MAX).copied().collect())
             .unwrap_or_default();
-        let ending = session.is_some_and(|session| session.expiring);
+        let ending = session.is_some_and(|session| session.life == Life::Ending || session.life.is_burying());
         Mark::Moved { to: self.config.incarnation, number, void: void.into(), taken, ending }
     }
 
@@ -325,7 +325,7 @@ mod tests {
     fn decided(purpose: MarkPurpose, found: &Found, life: Option<Life>) -> Verdict {
         let mark = Some(Mark::Dead);
         let job = MarkJob { session: session(), purpose, expected: Version::ABSENT, mark };
-        let known = Known { own: OWN, life: life.as_ref(), move_number: 3, writes_over_later_moves: false };
+        let known = Known { own: OWN, life, move_number: 3, writes_over_later_moves: false };
         verdict(&job, found, known)
     }
 
@@ -335,10 +335,7 @@ mod tests {
 
     #[test]
     fn a_burial_stands_back_only_for_a_move_that_is_not_old() {
-        let bury = |found: &Found| {
-            let reason = LostReason::Expired;
-            decided(MarkPurpose::BuryOwn(reason), found, Some(Life::Burying(reason)))
-        };
+        let bury = |found: &Found| decided(MarkPurpose::BuryOwn, found, Some(Life::Burying { decided: false }));
         assert_eq!(bury(&Found::Mark(Mark::Dead)), Verdict::Written);
         assert_eq!(bury(&Found::Nothing), Verdict::Written);
         assert_eq!(bury(&moved(OTHER, 3)), elsewhere());

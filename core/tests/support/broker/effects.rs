@@ -74,9 +74,9 @@ impl World {
                 }
                 return Some(Input::EvictDone { target, outcome });
             }
-            Effect::Forget { guard, target, seen } => {
-                let outcome = reached.map_or_else(unavailable, |()| self.store.forget(guard, target, seen));
-                return Some(Input::ForgetDone { target, outcome });
+            Effect::Clear { guard, target, seen } => {
+                let outcome = reached.map_or_else(unavailable, |()| self.store.clear(guard, target, seen));
+                return Some(Input::ClearDone { target, outcome });
             }
             Effect::Pulses => return Some(Input::Pulses { result: reached.map(|()| self.store.pulses()) }),
             Effect::Trust(history) => self.station(name).trusted = history,

@@ -244,7 +244,7 @@ impl Store {
         WriteOutcome::Committed(known.pulse.version)
     }
 
-    pub fn forget(&mut self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+    pub fn clear(&mut self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
         if let Some(refusal) = self.refusal(guard) {
             return refusal;
         }

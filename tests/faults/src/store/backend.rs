@@ -223,8 +223,8 @@ impl Backend for NetBackend {
         Box::pin(self.change_one(Request::Evict(words::guard_from(guard), target.0, seen.0)))
     }
 
-    fn forget(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.change_one(Request::Forget(words::guard_from(guard), target.0, seen.0)))
+    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+        Box::pin(self.change_one(Request::Clear(words::guard_from(guard), target.0, seen.0)))
     }
 
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {

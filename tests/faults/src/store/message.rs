@@ -38,8 +38,8 @@ pub enum Request {
     Leave(u64),
     /// See `Backend::evict`.
     Evict(words::Guard, u64, u64),
-    /// See `Backend::forget`.
-    Forget(words::Guard, u64, u64),
+    /// See `Backend::clear`.
+    Clear(words::Guard, u64, u64),
     /// See `Backend::pulses`.
     Pulses,
 }
@@ -49,7 +49,7 @@ impl Request {
     pub fn changes(&self) -> bool {
         matches!(
             self,
-            Self::Commit(..) | Self::Advance(_) | Self::Beat(_) | Self::Leave(_) | Self::Evict(..) | Self::Forget(..)
+            Self::Commit(..) | Self::Advance(_) | Self::Beat(_) | Self::Leave(_) | Self::Evict(..) | Self::Clear(..)
         )
     }
 }
@@ -70,7 +70,7 @@ pub enum Response {
     Opened(words::Root, words::Kind),
     /// To `Read`.
     Slots(Result<Vec<words::Slot>, words::StoreError>),
-    /// To `Commit`, `Evict` and `Forget`.
+    /// To `Commit`, `Evict` and `Clear`.
     Outcomes(Vec<words::WriteOutcome>),
     /// To `Advance` and `Leave`.
     Done(Result<(), words::StoreError>),

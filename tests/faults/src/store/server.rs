@@ -184,8 +184,8 @@ pub(super) fn apply(store: &mut Store, now: u64, request: Request) -> Response {
             let outcome = store.evict(now, words::guard_to(guard), Incarnation(target), Version(seen));
             Response::Outcomes(vec![outcome.into()])
         }
-        Request::Forget(guard, target, seen) => {
-            let outcome = store.forget(words::guard_to(guard), Incarnation(target), Version(seen));
+        Request::Clear(guard, target, seen) => {
+            let outcome = store.clear(words::guard_to(guard), Incarnation(target), Version(seen));
             Response::Outcomes(vec![outcome.into()])
         }
         Request::Pulses => Response::Pulses(Ok(store.pulses().into_iter().map(Into::into).collect())),
