@@ -20,6 +20,8 @@ use crate::cli::exit;
 use crate::config::check::host_name;
 use crate::config::{Config, DEFAULT_BACKEND};
 use crate::drain::Drain;
+use crate::frontend::api::Api;
+use crate::frontend::api::admin::Administration;
 use crate::frontend::grpc::{self, health::Health};
 use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::frontend::listener::share::Lane;
@@ -133,20 +135,22 @@ impl Server {
             per_trusted: ADMIN_CONNECTIONS,
             ..limits.clone()
         };
-        let routes = grpc::client_routes(&runtime, &health);
+        let api = Api::new(runtime);
         listeners.spawn(listener::serve(
             socket,
-            routes,
+            grpc::for_clients(&api, &health),
             Gate::new(limits, lane.clone(), Arc::clone(&unread)),
             stop.subscribe(),
         ));
         if let Some(socket) = admin_socket {
-            let routes = grpc::admin_routes(&runtime, &health, drain.clone());
-            listeners.spawn(listener::serve(socket, routes, Gate::new(admin_limits, lane, unread), stop.subscribe()));
+            let administration = Administration::new(api.clone(), drain.clone());
+            let protocol = grpc::for_administrators(&api, &health, administration);
+            let gate = Gate::new(admin_limits, lane, unread);
+            listeners.spawn(listener::serve(socket, protocol, gate, stop.subscribe()));
         }
-        wait_until_serving(&runtime).await;
+        wait_until_serving(&api).await;
         let mut reporters = JoinSet::new();
-        reporters.spawn(health.follow(runtime));
+        reporters.spawn(health.follow(api));
         let admin = admin_address.map_or_else(|| "nowhere".to_string(), |admin| admin.to_string());
         tracing::info!("listening on {address}, for administrators on {admin}");
         Ok(Self { address, admin_address, drain, stop, listeners, health: reporters })
@@ -287,9 +291,9 @@ fn warn_of_exposure(addresses: [Option<SocketAddr>; 2]) {
 }
 
 /// A broker that listens but does not serve would only send its first clients away.
-async fn wait_until_serving(runtime: &Runtime) {
+async fn wait_until_serving(api: &Api) {
     let serving = async {
-        while !grpc::health::all_serve(runtime).await {
+        while !api.serves().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

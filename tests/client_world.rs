@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use sixpin_client::{Client, proto};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -91,10 +91,14 @@ impl Drop for BrokerProcess {
     }
 }
 
-/// Sends a signal to a process that the test started.
+/// Sends a signal to a process that the test started. One that is to stop has stopped when this returns: until then it goes on
+/// for a moment, on another processor.
 pub(crate) fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
+    if signal == Signal::STOP {
+        waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+    }
 }
 
 /// A network between a client and a broker.

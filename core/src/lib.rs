@@ -13,7 +13,7 @@
 //! * [`resource`]: one resource: three queues, one grant test, one regrant pass;
 //! * [`record`]: a resource as bytes;
 //! * [`standing`]: what brokers tell each other about the store's memory;
-//! * [`backend`]: the contract of a store;
+//! * [`backend`]: the contract of a store; [`root`], [`registration`]: what stores keep besides records, as bytes;
 //! * [`broker`]: the broker as a machine: shards, sessions, liveness;
 //! * [`planted`]: wrong versions of the rules, for the simulation alone.
 
@@ -25,5 +25,7 @@ pub mod resource;
 pub mod record;
 pub mod standing;
 pub mod backend;
+pub mod registration;
+pub mod root;
 pub mod broker;
 pub mod planted;

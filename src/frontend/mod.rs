@@ -1,12 +1,13 @@
-//! Front ends: how clients reach the engines. They know the runtime's handles and the words of the core, never a
-//! backend.
+//! Front ends: how clients reach the engines.
 //!
 //! # Layout
 //!
-//! * [`client`]: who a request comes from;
-//! * [`listener`]: sockets and connections, for every front end;
-//! * [`grpc`]: the gRPC services.
+//! * [`client`]: in whose share a request counts;
+//! * [`listener`]: sockets and connections, for every protocol;
+//! * [`api`]: what the process offers, in words that know no protocol;
+//! * [`grpc`]: the gRPC services, which only translate.
 
 pub mod client;
 pub mod listener;
+pub mod api;
 pub mod grpc;

@@ -97,8 +97,8 @@ impl EngineHandle {
         &self.shared.profile
     }
 
-    /// The store, for inspection: what is read there is a hint.
-    pub fn backend(&self) -> Arc<dyn Backend> {
+    /// The store: what is read there is a hint.
+    pub(super) fn backend(&self) -> Arc<dyn Backend> {
         self.shared.backend()
     }
 

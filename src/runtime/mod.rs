@@ -18,12 +18,14 @@
 //! * [`store`]: store calls as futures, each with its limit of time;
 //! * [`incarnation`]: one run of a machine, from its configuration to its log lines;
 //! * [`engine`]: the loop;
-//! * [`handle`]: how front ends reach an engine.
+//! * [`handle`]: how front ends reach an engine;
+//! * [`lookup`]: how they look at its store.
 
 pub mod clock;
 pub mod engine;
 pub mod handle;
 pub mod incarnation;
+pub mod lookup;
 pub mod outbox;
 pub mod router;
 pub mod store;

@@ -9,6 +9,7 @@ use sixpin_core::backend::{
 };
 use sixpin_core::limits;
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_hints::Hints;
 use tokio::task::JoinHandle;
 
 use crate::check::check;
@@ -16,7 +17,6 @@ use crate::commit::{self, BATCH_BYTES_MAX, Limits};
 use crate::compaction;
 use crate::config::{Config, Settings};
 use crate::connection::Connection;
-use crate::hints::Hints;
 use crate::keys::Keys;
 use crate::liveness;
 use crate::store::{Store, not_understood};

@@ -12,9 +12,9 @@
 
 use sixpin_core::backend::{Beat, Guard, Pulse, Slot, StoreError, WriteOutcome};
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::registration::Registration;
 
 use crate::outcome::Failure;
-use crate::registration::Registration;
 use crate::store::{Guarded, Quota, Store, not_understood};
 use crate::wire::{Compare, KeyValue, RequestOp, ResponseOp, TxnRequest, TxnResponse};
 

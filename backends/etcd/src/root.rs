@@ -2,17 +2,13 @@
 //!
 //! etcd counts its writes from 1 for the whole cluster. A version is that revision plus a base, chosen so that the
 //! versions of a new root start at the wall clock: then they rise also over the loss of the whole cluster.
-//!
-//! As bytes, all numbers big-endian: the format (one byte), base and identity (eight each), the secret key (32), and
-//! the CRC-32C of everything before.
 
 use std::time::{Duration, SystemTime};
 
 use sixpin_core::backend::Root;
 use sixpin_core::name::Version;
+use sixpin_core::root;
 
-const FORMAT: u8 = 1;
-const LENGTH: usize = 1 + 8 + 8 + 32 + 4;
 /// What no key's revision ever is, so that a compare with it fails.
 const NO_REVISION: i64 = -1;
 
@@ -33,30 +29,12 @@ impl RootRecord {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(LENGTH);
-        bytes.push(FORMAT);
-        bytes.extend(self.base.to_be_bytes());
-        bytes.extend(self.root.identity.to_be_bytes());
-        bytes.extend(self.root.secret_key);
-        bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
-        bytes
+        root::encode(&self.root, self.base)
     }
 
     /// Reads what [`RootRecord::encode`] wrote; an error says what is wrong with anything else.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        if let Some(&format) = bytes.first().filter(|&&format| format != FORMAT) {
-            return Err(format!("it has format {format}, which this program does not know"));
-        }
-        let Some((covered, checksum)) = bytes.split_last_chunk::<4>().filter(|_| bytes.len() == LENGTH) else {
-            return Err(format!("it has {} bytes instead of {LENGTH}", bytes.len()));
-        };
-        if crc32c::crc32c(covered) != u32::from_be_bytes(*checksum) {
-            return Err("its checksum does not match".into());
-        }
-        let number = |start: usize| covered[start..start + 8].iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
-        let mut secret_key = [0; 32];
-        secret_key.copy_from_slice(&covered[17..49]);
-        Ok(Self { root: Root { secret_key, identity: number(9) }, base: number(1) })
+        root::decode(bytes).map(|(root, base)| Self { root, base })
     }
 
     /// The version of what was last written at a revision.
@@ -86,20 +64,6 @@ fn now_10us() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_root_reads_back_and_damage_is_seen() {
-        let root = RootRecord::fresh(7);
-        let bytes = root.encode();
-        assert!(RootRecord::decode(&bytes).is_ok_and(|read| read == root));
-        for place in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[place] ^= 1;
-            assert!(RootRecord::decode(&damaged).is_err(), "byte {place}");
-        }
-        assert!(RootRecord::decode(&[]).is_err());
-        assert!(RootRecord::decode(&bytes[1..]).is_err());
-    }
 
     #[test]
     fn versions_start_at_the_clock_and_map_back() {

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sixpin_hints::Hints;
 use tonic::Streaming;
 
 use crate::connection::Connection;
-use crate::hints::Hints;
 use crate::outcome::{Failure, describe};
 use crate::store::Store;
 use crate::wire::{WatchCreateRequest, WatchResponse};

@@ -9,7 +9,9 @@ use sixpin_core::backend::{
     StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::root as root_record;
 use sixpin_core::standing::History;
+use sixpin_hints::Hints;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,11 +19,10 @@ use crate::api::{Api, Failure, Stored, Which};
 use crate::check::{self, Opened};
 use crate::config::NatsConfig;
 use crate::connection::Connection;
-use crate::hints::{self, Hints};
+use crate::hints;
 use crate::link::Link;
 use crate::liveness::Gone;
 use crate::outcome::{Answer, code};
-use crate::records;
 use crate::witness::Witness;
 
 /// Reads in flight at once: the server keeps 10,000 requests of all its clients waiting at most.
@@ -165,7 +166,8 @@ impl Store {
     /// The root record must stand where it stood when the store was opened.
     fn check_root(&self, stored: Option<Stored>) -> Result<(), StoreError> {
         let same = stored.is_some_and(|stored| {
-            stored.sequence == self.root_sequence && stored.bytes == Some(records::encode_root(&self.root, self.base))
+            stored.sequence == self.root_sequence
+                && stored.bytes.as_deref() == Some(&root_record::encode(&self.root, self.base)[..])
         });
         if same { Ok(()) } else { Err(self.witness.lose("the root record changed".into())) }
     }

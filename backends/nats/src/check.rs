@@ -7,14 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::Client;
 use sixpin_core::backend::{Durability, OpenError, Profile, Root, StoreError};
-use sixpin_core::limits;
+use sixpin_core::{limits, root as root_record};
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{Api, Failure, StreamConfig, StreamInfo, Which};
 use crate::config::{NatsConfig, Statement};
 use crate::connection::Connection;
 use crate::outcome::{Answer, code};
-use crate::records;
 
 /// Before this, the check of the expected sequence had holes.
 const VERSION_MIN: (u64, u64) = (2, 12);
@@ -198,7 +197,8 @@ async fn root(config: &NatsConfig, api: &Api, client: &Client) -> Result<(Root, 
         let stored = api.get(client, Which::LastOf(&subject)).await.map_err(|failure| explain(config, &failure))?;
         if let Some(stored) = stored {
             let bytes = stored.bytes.unwrap_or_default();
-            let (root, base) = records::decode_root(&bytes).map_err(|error| corrupt(api, &error))?;
+            let (root, base) = root_record::decode(&bytes)
+                .map_err(|what| corrupt(api, &StoreError::Corrupt(format!("the root record: {what}"))))?;
             return Ok((root, base, stored.sequence));
         }
         let info = api.info(client, None).await.map_err(|failure| explain(config, &failure))?;
@@ -207,7 +207,7 @@ async fn root(config: &NatsConfig, api: &Api, client: &Client) -> Result<(Root, 
             continue;
         }
         let (root, base) = (Root { secret_key: rand::random(), identity: rand::random() }, now_10us());
-        let bytes = records::encode_root(&root, base);
+        let bytes = root_record::encode(&root, base).into();
         match api.publish(client, subject.clone(), 0, Some(bytes)).await {
             Answer::Stored(sequence) => return Ok((root, base, sequence)),
             // Somebody else makes it.

@@ -18,7 +18,7 @@
 //! * `api`: the requests of JetStream that are needed, and their answers;
 //! * `outcome`: what an answer to a publish means;
 //! * `witness`: what was seen of the store, so that one which lost its memory is recognised;
-//! * `keys`: keys and subjects; `records`: the root and the registrations;
+//! * `keys`: keys and subjects;
 //! * `backend`: reads and commits; `liveness`: registrations; `list`: pages; `hints`: who is told of a change.
 
 pub mod config;
@@ -33,7 +33,6 @@ mod link;
 mod list;
 mod liveness;
 mod outcome;
-mod records;
 mod witness;
 
 pub use backend::NatsBackend;

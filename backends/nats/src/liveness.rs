@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use futures::stream::StreamExt as _;
 use sixpin_core::backend::{Beat, Guard, Pulse, Slot, StoreError, WriteOutcome};
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::registration::Registration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{Failure, Stored, Which};
 use crate::backend::{Doubt, Store, gather};
 use crate::connection::Connection;
 use crate::outcome::{Answer, code};
-use crate::records::Registration;
 
 /// Incarnations remembered: one process has one at a time.
 const REMEMBERED_MAX: usize = 64;
@@ -74,7 +74,7 @@ impl Store {
         let answer = match self.sequence(expected) {
             // Absence is expected only by a registration: a later beat must not make one.
             Some(sequence) if registers || sequence > 0 => {
-                let bytes = Registration::of(beat).encode();
+                let bytes = Registration::of(&beat).encode();
                 self.swap(&connection, broker, sequence, Some(bytes), deadline).await
             }
             _ => Answer::Conflict(None),
@@ -156,8 +156,10 @@ impl Store {
         };
         let (sequence, registration) = match &found {
             // What was forgotten is absent; its marker is what the next write expects.
-            Some(stored) if stored.bytes.is_none() && seen.is_absent() => (stored.sequence, Registration::never_seen()),
-            None if seen.is_absent() => (0, Registration::never_seen()),
+            Some(stored) if stored.bytes.is_none() && seen.is_absent() => {
+                (stored.sequence, Registration::default().buried())
+            }
+            None if seen.is_absent() => (0, Registration::default().buried()),
             Some(stored) if self.version(stored.sequence) == seen => match decode(stored) {
                 Ok(Some(registration)) if registration.gone => return WriteOutcome::Committed(seen),
                 Ok(Some(registration)) => (stored.sequence, registration.buried()),
@@ -299,5 +301,6 @@ impl Store {
 }
 
 fn decode(stored: &Stored) -> Result<Option<Registration>, StoreError> {
-    stored.bytes.as_ref().map(|bytes| Registration::decode(bytes)).transpose()
+    let corrupt = |what| StoreError::Corrupt(format!("a registration: {what}"));
+    stored.bytes.as_ref().map(|bytes| Registration::decode(bytes).map_err(corrupt)).transpose()
 }

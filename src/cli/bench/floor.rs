@@ -44,6 +44,6 @@ async fn serve(args: &Args) -> std::io::Result<()> {
     let limits = ConnectionLimits { total: all, per_address: all, per_trusted: all, trusted: Vec::new(), idle };
     let gate = Gate::new(limits, Lane::start()?, Arc::default());
     let stop = watch::Sender::new(false);
-    listener::serve(socket, grpc::echo_routes(), gate, stop.subscribe()).await;
+    listener::serve(socket, grpc::for_benchmarks(), gate, stop.subscribe()).await;
     Ok(())
 }

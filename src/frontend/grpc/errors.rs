@@ -1,26 +1,18 @@
 //! What went wrong, as gRPC says it: a code for every program, and our own reason for those that know sixpin.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Response};
 use prost::Message as _;
 use sixpin_core::broker::api::RequestError;
-use sixpin_core::name::NameError;
 use sixpin_proto::v1;
+use tonic::body::Body;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use crate::frontend::api::errors::{too_long, undecodable};
+
 /// The binary metadata that carries a [`v1::Error`].
 pub const ERROR_METADATA: &str = "sixpin-error-bin";
-
-/// Refuses a request that makes no sense. Nothing changed.
-pub(super) fn invalid(text: impl Into<String>) -> RequestError {
-    RequestError::Invalid(text.into())
-}
-
-/// A name that is not allowed, with the field it stood in.
-pub(super) fn bad_name(field: &str, error: &NameError) -> RequestError {
-    RequestError::Invalid(format!("`{field}`: {error}"))
-}
 
 /// The reason, machine-readable.
 pub(super) fn reason(error: &RequestError) -> v1::Reason {
@@ -72,38 +64,38 @@ pub(super) fn status(error: &RequestError) -> Status {
     with_detail(code(error), &to_proto(error))
 }
 
-/// What tonic itself said about a message that it could not read, in our words.
-pub(crate) fn unreadable(status: &Status) -> Status {
+/// What tonic itself said about a message that it could not read. Those codes say "our mistake"; the proto files promise
+/// others.
+pub(super) fn unreadable(status: &Status) -> RequestError {
     match status.code() {
-        Code::OutOfRange | Code::ResourceExhausted => self::status(&too_long()),
-        Code::Internal => self::status(&undecodable(status.message())),
-        _ => status.clone(),
+        Code::OutOfRange | Code::ResourceExhausted => too_long(),
+        Code::Internal => undecodable(status.message()),
+        // The transport broke: nobody is there to hear this.
+        _ => RequestError::Unavailable(status.message().into()),
     }
 }
 
-/// A message beyond the limit.
-pub(super) fn too_long() -> RequestError {
-    let max = sixpin_core::limits::MESSAGE_BYTES_MAX;
-    RequestError::Limit(format!("a message is at most {max} bytes; nothing changed"))
-}
-
-/// More than one connection or client may have at once.
-pub(crate) fn over_limit(limit: &str) -> Status {
-    status(&RequestError::Limit(format!("{limit}: nothing changed; try again later")))
+/// The same for an answer as a whole, where a message was refused before it came to our services.
+pub(super) fn in_our_words(mut response: Response<Body>) -> Response<Body> {
+    let refused = Status::from_header_map(response.headers())
+        .filter(|status| matches!(status.code(), Code::Internal | Code::OutOfRange));
+    if let Some(refused) = refused {
+        let headers = response.headers_mut();
+        headers.remove(Status::GRPC_MESSAGE);
+        if status(&unreadable(&refused)).add_header(headers).is_err() {
+            headers.insert(Status::GRPC_STATUS, HeaderValue::from_static("3"));
+        }
+    }
+    response
 }
 
 /// A status as the end of an answer that has begun.
-pub(crate) fn trailers(status: &Status) -> HeaderMap {
+pub(super) fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if status.add_header(&mut trailers).is_err() {
         trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
     }
     trailers
-}
-
-/// A message that is not what the proto files say.
-pub(super) fn undecodable(detail: &str) -> RequestError {
-    invalid(format!("the message cannot be decoded, so nothing changed: {detail}"))
 }
 
 fn with_detail(code: Code, error: &v1::Error) -> Status {

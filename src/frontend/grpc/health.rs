@@ -5,12 +5,11 @@
 
 use std::time::Duration;
 
-use sixpin_core::broker::api::{Query, Reply};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use crate::runtime::Runtime;
+use crate::frontend::api::Api;
 
 /// How often the engines are asked.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -36,10 +35,10 @@ impl Health {
     }
 
     /// Asks the engines now and then, for ever.
-    pub async fn follow(self, runtime: Runtime) {
+    pub async fn follow(self, api: Api) {
         let mut last = None;
         loop {
-            let serving = all_serve(&runtime).await;
+            let serving = api.serves().await;
             if last.replace(serving) != Some(serving) {
                 self.report(serving).await;
             }
@@ -54,16 +53,4 @@ impl Health {
             self.reporter.set_service_status(service, status).await;
         }
     }
-}
-
-/// True if every engine serves just now.
-pub async fn all_serve(runtime: &Runtime) -> bool {
-    for engine in runtime.engines() {
-        match engine.query(Query::Status).await {
-            // One that settles opens sessions and keeps them alive.
-            Ok(Reply::Status(status)) if matches!(status.state, "serving" | "settling") => {}
-            _ => return false,
-        }
-    }
-    true
 }

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use sixpin_core::broker::api::{
-    ClientInfo, Done, DoneStatus, Event, Input, LockRequest, OpenRequest, Reply, Request, RequestError, Secret,
+    Done, DoneStatus, Event, Input, LockRequest, OpenRequest, Reply, Request, RequestError, Secret,
 };
 use sixpin_core::command;
 use sixpin_core::name::SessionId;
@@ -31,15 +31,14 @@ use tonic::Status;
 use v1::hold_event::Body;
 
 use super::errors;
-use super::names::Names;
-use super::replies::{self, unexpected};
+use super::replies;
 use super::requests;
-use super::session::ending;
+use crate::frontend::api::conversation::ending;
+use crate::frontend::api::errors::unexpected;
+use crate::frontend::api::names::Names;
+use crate::frontend::api::{Api, Caller, Checked, KEEPALIVES_PER_TTL, checks};
+use crate::runtime::Connection;
 use crate::runtime::outbox::Outgoing;
-use crate::runtime::{Connection, Runtime};
-
-/// Keepalives per TTL.
-const KEEPALIVES_PER_TTL: u32 = 3;
 
 /// The stream that answers one `Hold` call.
 pub struct HoldStream {
@@ -67,12 +66,12 @@ enum Step {
 
 impl HoldStream {
     /// Checks the request and asks for a session.
-    pub(super) fn new(runtime: &Runtime, hold: v1::HoldRequest, from: &ClientInfo) -> Result<Self, RequestError> {
-        let ttl = requests::session_ttl(hold.ttl_ms)?;
-        let client = requests::client(&hold.label, from)?;
+    pub(super) fn new(api: &Api, hold: v1::HoldRequest, from: &Caller) -> Checked<Self> {
+        let ttl = checks::session_ttl(hold.ttl_ms.map(u64::from))?;
+        let client = from.info(&hold.label)?;
         let release_on_end = hold.release_on_cancel;
         let lock = lock_request(hold)?;
-        let connection = runtime.engine(&lock.resource.lockspace).connect();
+        let connection = api.connect(&lock.resource.lockspace);
         let mut stream = Self {
             connection,
             step: Step::Opening(Box::new(lock)),
@@ -204,14 +203,14 @@ impl Stream for HoldStream {
                 return Poll::Ready(None);
             }
             if let Some(end) = ready!(this.connection.poll_take(cx, &mut this.taken)) {
-                this.finish(ending(end));
+                this.finish(ending(end).map_err(|error| errors::status(&error)));
             }
         }
     }
 }
 
 /// The one lock of the session: claim 1, operation 1.
-fn lock_request(hold: v1::HoldRequest) -> Result<LockRequest, RequestError> {
+fn lock_request(hold: v1::HoldRequest) -> Checked<LockRequest> {
     let lock = v1::LockRequest {
         claim: 1,
         operation: 1,

@@ -2,12 +2,12 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`requests`], [`names`]: proto to the words of the machine, with every check that needs no state;
-//! * [`replies`], [`errors`]: the way back;
+//! * [`protocol`]: what the listener has to know of it;
+//! * [`requests`]: proto to the words of the API; [`replies`], [`errors`]: the way back;
 //! * [`session`]: the stream of one session, the main way in; [`parts`]: what comes there in several messages;
 //! * [`hold`]: one lock for as long as a call is open;
 //! * [`unary`]: the lock service;
-//! * [`inspect`], [`lookup`], [`views`]: who holds and who waits;
+//! * [`inspect`], [`views`]: who holds and who waits;
 //! * [`admin`]: the admin service;
 //! * [`health`]: whether the engines serve;
 //! * [`echo`]: the floor that locks are measured against.
@@ -18,27 +18,27 @@ pub mod errors;
 pub mod health;
 pub mod hold;
 pub mod inspect;
-mod lookup;
-mod names;
 mod parts;
+mod protocol;
 mod replies;
 mod requests;
 pub mod session;
 pub mod unary;
 mod views;
 
-use std::sync::Arc;
-
+use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use sixpin_proto::v1;
 use tonic::service::Routes;
+use tonic::{Response, Status};
 use v1::admin_service_server::AdminServiceServer;
 use v1::echo_service_server::EchoServiceServer;
 use v1::inspect_service_server::InspectServiceServer;
 use v1::lock_service_server::LockServiceServer;
 
-use crate::drain::Drain;
-use crate::runtime::Runtime;
+use super::api::Api;
+use super::api::admin::Administration;
+use super::listener::Protocol;
 use health::Health;
 
 /// Longest answer: to the resume of a session that has as many claims as it may, each with a value block. Listings are
@@ -46,28 +46,30 @@ use health::Health;
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What clients reach: locks, inspection, health, reflection.
-pub fn client_routes(runtime: &Runtime, health: &Health) -> Routes {
-    common_routes(runtime, health).add_service(
-        LockServiceServer::new(unary::Locks::new(runtime.clone()))
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(ANSWER_BYTES_MAX),
+pub fn for_clients(api: &Api, health: &Health) -> Protocol {
+    protocol::of(
+        common_routes(api, health).add_service(
+            LockServiceServer::new(unary::Locks::new(api.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(ANSWER_BYTES_MAX),
+        ),
     )
 }
 
 /// What administrators reach: administration, inspection, health, reflection.
-pub fn admin_routes(runtime: &Runtime, health: &Health, drain: Arc<Drain>) -> Routes {
-    common_routes(runtime, health).add_service(
-        AdminServiceServer::new(admin::Admin::new(runtime.clone(), drain)).max_decoding_message_size(MESSAGE_BYTES_MAX),
-    )
+pub fn for_administrators(api: &Api, health: &Health, administration: Administration) -> Protocol {
+    protocol::of(common_routes(api, health).add_service(
+        AdminServiceServer::new(admin::Admin::new(administration)).max_decoding_message_size(MESSAGE_BYTES_MAX),
+    ))
 }
 
 /// The floor, for benchmarks.
-pub fn echo_routes() -> Routes {
-    Routes::new(EchoServiceServer::new(echo::Echo).max_decoding_message_size(MESSAGE_BYTES_MAX)).prepare()
+pub fn for_benchmarks() -> Protocol {
+    protocol::of(Routes::new(EchoServiceServer::new(echo::Echo).max_decoding_message_size(MESSAGE_BYTES_MAX)))
 }
 
-fn common_routes(runtime: &Runtime, health: &Health) -> Routes {
-    let inspect = InspectServiceServer::new(inspect::Inspect::new(runtime.clone()))
+fn common_routes(api: &Api, health: &Health) -> Routes {
+    let inspect = InspectServiceServer::new(inspect::Inspect::new(api.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let routes = Routes::new(inspect).add_service(health.service());
@@ -80,6 +82,12 @@ fn common_routes(runtime: &Runtime, health: &Health) -> Routes {
             routes
         }
     }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn answer<T>(result: Result<T, RequestError>) -> Answer<T> {
+    result.map(Response::new).map_err(|error| errors::status(&error))
 }
 
 fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {

@@ -4,7 +4,7 @@ use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::Limits;
 use sixpin_proto::v1;
 
-use super::errors::invalid;
+use crate::frontend::api::errors::invalid;
 
 /// What has arrived of a resume. Holds at most as many claims as a session may have.
 #[derive(Debug, Default)]

@@ -2,52 +2,50 @@
 
 use std::time::Duration;
 
-use sixpin_core::broker::api::{
-    CancelResult, ClaimState, Done, DoneStatus, Event, LostReason, Reply, RequestError, Secret,
-};
+use sixpin_core::broker::api::{CancelResult, ClaimState, Done, DoneStatus, Event, LostReason, Reply};
 use sixpin_core::command::{Blocker, Status, Value};
 use sixpin_core::mode::Mode;
-use sixpin_core::name::{ClaimId, ClaimNumber, Lockspace, SessionId};
+use sixpin_core::name::{ClaimId, ClaimNumber, Lockspace};
 use sixpin_proto::v1;
 use v1::server_message::Body;
 
 use super::errors;
-use crate::runtime::Runtime;
+use crate::frontend::api::errors::unexpected;
+use crate::frontend::api::{Api, Opened, Resumed};
 
 /// Builds the answers of one stream or call: some say things about the broker.
 #[derive(Clone)]
 pub(super) struct Replies {
-    runtime: Runtime,
+    api: Api,
 }
 
 impl Replies {
-    /// Answers of the broker that `runtime` is.
-    pub(super) fn new(runtime: Runtime) -> Self {
-        Self { runtime }
+    /// Answers of the broker behind `api`.
+    pub(super) fn new(api: Api) -> Self {
+        Self { api }
     }
 
     /// A session is open.
-    pub(super) fn opened(&self, session: SessionId, secret: &Secret, lockspace: &Lockspace) -> v1::Opened {
-        let config = self.runtime.lockspace_config(lockspace);
+    pub(super) fn opened(&self, opened: &Opened) -> v1::Opened {
         v1::Opened {
-            session: session.to_string(),
-            secret: secret.to_vec().into(),
-            ttl_ms: session.ttl_ms,
-            keepalive_ms: self.runtime.limits().first_keepalive(session.ttl()).as_millis() as u32,
-            broker: self.runtime.name().into(),
-            value_block_bytes: config.value_block_bytes as u32,
+            session: opened.session.to_string(),
+            secret: opened.secret.to_vec().into(),
+            ttl_ms: opened.session.ttl_ms,
+            keepalive_ms: opened.keepalive.as_millis() as u32,
+            broker: self.api.broker().into(),
+            value_block_bytes: opened.value_block_bytes as u32,
             requests_max: self.requests_max(),
         }
     }
 
     /// A session is here.
-    pub(super) fn resumed(&self, session: SessionId, move_number: u32, claims: Vec<ClaimState>) -> v1::Resumed {
+    pub(super) fn resumed(&self, resumed: Resumed) -> v1::Resumed {
         v1::Resumed {
-            move_number,
-            broker: self.runtime.name().into(),
-            keepalive_ms: keepalive_ms(session),
+            move_number: resumed.move_number,
+            broker: self.api.broker().into(),
+            keepalive_ms: resumed.keepalive.as_millis() as u32,
             requests_max: self.requests_max(),
-            claims: claims.into_iter().map(claim_state).collect(),
+            claims: resumed.claims.into_iter().map(claim_state).collect(),
         }
     }
 
@@ -59,9 +57,11 @@ impl Replies {
                 Body::Queued(v1::Queued { claim: claim.0, operation: operation.0, position, ticket: ticket.0 })
             }
             Reply::KeptAlive { move_number, ttl, lost } => Body::KeptAlive(kept_alive(move_number, ttl, &lost)),
-            Reply::Opened { session, secret } => Body::Opened(self.opened(session, &secret, lockspace)),
+            Reply::Opened { session, secret } => {
+                Body::Opened(self.opened(&self.api.opened(session, secret, lockspace)))
+            }
             Reply::Resumed { session, move_number, claims } => {
-                Body::Resumed(self.resumed(session, move_number, claims))
+                Body::Resumed(self.resumed(self.api.resumed(session, move_number, claims)))
             }
             Reply::UnlockedAll { released } => Body::UnlockedAll(v1::UnlockedAll { released }),
             Reply::Cancelled { claim, result } => Body::Cancelled(cancelled(claim, result)),
@@ -74,7 +74,7 @@ impl Replies {
     }
 
     fn requests_max(&self) -> u32 {
-        self.runtime.limits().requests_per_stream as u32
+        self.api.limits().requests_per_stream as u32
     }
 }
 
@@ -147,17 +147,6 @@ pub(super) fn mode(mode: Option<Mode>) -> i32 {
         Some(Mode::EX) => v1::Mode::Ex,
     };
     mode.into()
-}
-
-/// The machine answered something else than what was asked: a bug on our side, said without harm to the caller.
-pub(super) fn unexpected(reply: &Reply) -> RequestError {
-    tracing::error!(?reply, "the broker gave an answer that does not fit the request");
-    RequestError::Unknown("the broker gave an answer that does not fit the request: repeat it".into())
-}
-
-/// A third of the TTL.
-fn keepalive_ms(session: SessionId) -> u32 {
-    session.ttl_ms / 3
 }
 
 fn numbers(claims: &[ClaimNumber]) -> Vec<u64> {

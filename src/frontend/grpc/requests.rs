@@ -1,64 +1,42 @@
-//! Requests: from proto to the words of the machine, with every check that needs no state.
-//!
-//! What depends on the state of a claim or a resource, and which options contradict each other, is the machine's to
-//! judge.
+//! Requests: from proto to the words of the API, with the checks that it offers.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use sixpin_core::broker::api::{
-    ClientInfo, ConvertRequest, LiveClaim, LockRequest, OpenRequest, Request, RequestError, ResumeRequest, Secret,
-    SessionRef, UnlockRequest,
+    ConvertRequest, LiveClaim, LockRequest, OpenRequest, Request, ResumeRequest, SessionRef, UnlockRequest,
 };
 use sixpin_core::command::{ConversionDeadlock, Options};
-use sixpin_core::limits::{self, Limits};
+use sixpin_core::limits::Limits;
 use sixpin_core::mode::Mode;
-use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, SessionId};
+use sixpin_core::name::{ClaimNumber, Label, OperationNumber, ResourceId};
 use sixpin_proto::v1;
 
-use super::errors::{bad_name, invalid};
-use super::names::Names;
+use crate::frontend::api::calls::Credential;
+use crate::frontend::api::checks::{self, options};
+use crate::frontend::api::errors::{invalid, missing};
+use crate::frontend::api::names::Names;
+use crate::frontend::api::{Caller, Checked};
 
-type Checked<T> = Result<T, RequestError>;
+/// Who calls, as the listener says it of every request.
+pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
+    Caller { address: request.remote_addr(), client: request.extensions().get().copied().unwrap_or_default() }
+}
+
+/// A resource.
+pub(super) fn resource(resource: Option<v1::Resource>, names: &mut Names) -> Checked<ResourceId> {
+    let resource = resource.ok_or_else(|| missing("resource"))?;
+    names.resource(&resource.lockspace, &resource.name)
+}
 
 /// A request to open a session.
-pub(super) fn open(open: &v1::OpenRequest, from: &ClientInfo, attach: bool) -> Checked<Request> {
-    Ok(Request::Open(OpenRequest {
-        ttl: session_ttl(open.ttl_ms)?,
-        client: client(&open.label, from)?,
+pub(super) fn open(open: &v1::OpenRequest, from: &Caller, attach: bool) -> Checked<OpenRequest> {
+    Ok(OpenRequest {
+        ttl: checks::session_ttl(open.ttl_ms.map(u64::from))?,
+        client: from.info(&open.label)?,
         bound: open.connection_bound,
         release_on_end: false,
         attach,
-    }))
-}
-
-/// What people are told of a session's client.
-pub(super) fn client(label: &str, from: &ClientInfo) -> Checked<ClientInfo> {
-    Ok(ClientInfo { label: self::label("label", label)?, ..from.clone() })
-}
-
-/// Who calls, as the listener says it of every request. The label is for the request to say.
-pub(super) fn caller<T>(request: &tonic::Request<T>) -> ClientInfo {
-    let address = request.remote_addr().map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
-    let address = address.and_then(|address| Label::new(&address.to_string()).ok()).unwrap_or_default();
-    let shares = request.extensions().get().copied().unwrap_or_default();
-    ClientInfo { label: Label::default(), address, shares }
-}
-
-/// The TTL of a session, if one is asked for.
-pub(super) fn session_ttl(ttl_ms: Option<u32>) -> Checked<Option<Duration>> {
-    let (min, max) = (limits::SESSION_TTL_MIN, limits::SESSION_TTL_MAX);
-    let ttl = ttl_ms.map(|ttl_ms| Duration::from_millis(u64::from(ttl_ms)));
-    match ttl {
-        Some(ttl) if ttl < min || ttl > max => Err(invalid(format!(
-            "`ttl_ms` is {}: a session's TTL is {} to {} milliseconds",
-            ttl.as_millis(),
-            min.as_millis(),
-            max.as_millis()
-        ))),
-        ttl => Ok(ttl),
-    }
+    })
 }
 
 /// A request to resume a session.
@@ -66,42 +44,37 @@ pub(super) fn resume(
     resume: v1::ResumeRequest,
     names: &mut Names,
     limits: &Limits,
-    from: &ClientInfo,
+    from: &Caller,
     attach: bool,
-) -> Checked<Request> {
+) -> Checked<ResumeRequest> {
     if resume.move_number == 0 {
         return Err(invalid("`move_number` is 0: moves are counted from 1"));
-    }
-    if resume.void_claims.len() > limits::VOID_CLAIMS_MAX {
-        return Err(invalid(format!("`void_claims` has more than {} entries", limits::VOID_CLAIMS_MAX)));
     }
     if resume.more {
         return Err(invalid("`more` is for a stream: one call says everything"));
     }
-    if resume.claims.len() > limits.claims_per_session {
-        return Err(invalid(format!("`claims` has more than {} entries", limits.claims_per_session)));
-    }
-    Ok(Request::Resume(ResumeRequest {
-        session: session_id("session", &resume.session)?,
-        secret: secret(&resume.secret)?,
+    checks::resume_lists(resume.claims.len(), resume.void_claims.len(), limits)?;
+    Ok(ResumeRequest {
+        session: checks::session_id("session", &resume.session)?,
+        secret: checks::secret(&resume.secret)?,
         move_number: resume.move_number,
-        next_claim: number("next_claim", resume.next_claim).map(ClaimNumber)?,
+        next_claim: checks::number("next_claim", resume.next_claim).map(ClaimNumber)?,
         claims: resume.claims.into_iter().map(|claim| live_claim(claim, names)).collect::<Checked<_>>()?,
-        void: resume.void_claims.into_iter().map(claim_number).collect::<Checked<_>>()?,
-        client: client(&resume.label, from)?,
+        void: resume.void_claims.into_iter().map(checks::claim_number).collect::<Checked<_>>()?,
+        client: from.info(&resume.label)?,
         attach,
-    }))
+    })
 }
 
 fn live_claim(live: v1::LiveClaim, names: &mut Names) -> Checked<LiveClaim> {
     let waiting = match live.operation {
         0 => None,
-        operation => Some((OperationNumber(operation), wait(live.wait_ms, "wait_ms")?)),
+        operation => Some((OperationNumber(operation), checks::wait("wait_ms", live.wait_ms)?)),
     };
     Ok(LiveClaim {
-        claim: claim_number(live.claim)?,
-        resource: names.resource(live.resource)?,
-        last_operation: operation_number(live.last_operation)?,
+        claim: checks::claim_number(live.claim)?,
+        resource: resource(live.resource, names)?,
+        last_operation: checks::operation_number(live.last_operation)?,
         grant_seq: live.grant_seq,
         waiting,
     })
@@ -115,7 +88,7 @@ pub(super) fn lock(lock: v1::LockRequest, names: &mut Names) -> Checked<LockRequ
              over several resources yet; use a timeout",
         ));
     }
-    let wait = wait(lock.timeout_ms, "timeout_ms")?;
+    let wait = checks::wait("timeout_ms", lock.timeout_ms)?;
     let options = options([
         (Options::TRY, wait == Some(Duration::ZERO)),
         (Options::NOTIFY_ON_REFUSAL, lock.notify_on_refusal),
@@ -129,16 +102,16 @@ pub(super) fn lock(lock: v1::LockRequest, names: &mut Names) -> Checked<LockRequ
         (Options::PERSISTENT, lock.persistent),
     ]);
     Ok(LockRequest {
-        claim: claim_number(lock.claim)?,
-        operation: operation_number(lock.operation)?,
-        resource: names.resource(lock.resource)?,
+        claim: checks::claim_number(lock.claim)?,
+        operation: checks::operation_number(lock.operation)?,
+        resource: resource(lock.resource, names)?,
         mode: mode(lock.mode)?,
         options,
         conversion_deadlock: conversion_deadlock(lock.conversion_deadlock)?,
         wait,
         blocking: lock.blocking,
-        owner: label("owner", &lock.owner)?,
-        label: label("label", &lock.label)?,
+        owner: checks::label("owner", &lock.owner)?,
+        label: checks::label("label", &lock.label)?,
         orphan: lock.orphan,
     })
 }
@@ -147,9 +120,9 @@ pub(super) fn lock(lock: v1::LockRequest, names: &mut Names) -> Checked<LockRequ
 pub(super) fn convert(convert: v1::ConvertRequest, names: &mut Names) -> Checked<ConvertRequest> {
     // The broker knows where its claims are; a resource that is given must still be one.
     if convert.resource.is_some() {
-        names.resource(convert.resource)?;
+        resource(convert.resource, names)?;
     }
-    let wait = wait(convert.timeout_ms, "timeout_ms")?;
+    let wait = checks::wait("timeout_ms", convert.timeout_ms)?;
     let options = options([
         (Options::TRY, wait == Some(Duration::ZERO)),
         (Options::NOTIFY_ON_REFUSAL, convert.notify_on_refusal),
@@ -164,14 +137,14 @@ pub(super) fn convert(convert: v1::ConvertRequest, names: &mut Names) -> Checked
         (Options::PERSISTENT, convert.persistent),
     ]);
     Ok(ConvertRequest {
-        claim: claim_number(convert.claim)?,
-        operation: operation_number(convert.operation)?,
+        claim: checks::claim_number(convert.claim)?,
+        operation: checks::operation_number(convert.operation)?,
         mode: mode(convert.mode)?,
         options,
         conversion_deadlock: conversion_deadlock(convert.conversion_deadlock)?,
         wait,
         blocking: convert.blocking,
-        value: value(convert.value)?,
+        value: checks::value(convert.value)?,
     })
 }
 
@@ -180,53 +153,37 @@ pub(super) fn unlock(unlock: v1::UnlockRequest) -> Checked<UnlockRequest> {
     let options =
         options([(Options::VALUE_BLOCK, unlock.value_block), (Options::INVALIDATE_VALUE, unlock.invalidate_value)]);
     Ok(UnlockRequest {
-        claim: claim_number(unlock.claim)?,
-        operation: operation_number(unlock.operation)?,
+        claim: checks::claim_number(unlock.claim)?,
+        operation: checks::operation_number(unlock.operation)?,
         options,
-        value: value(unlock.value)?,
+        value: checks::value(unlock.value)?,
         force: unlock.force,
     })
 }
 
-/// A request to release all.
-pub(super) fn unlock_all(all: &v1::UnlockAllRequest) -> Checked<Request> {
-    let owner = all.owner.as_deref().map(|owner| label("owner", owner)).transpose()?;
-    Ok(Request::UnlockAll { owner })
+/// Whose claims to release; absent: all of the session.
+pub(super) fn owner(all: &v1::UnlockAllRequest) -> Checked<Option<Label>> {
+    all.owner.as_deref().map(|owner| checks::label("owner", owner)).transpose()
 }
 
-/// A request to cancel.
-pub(super) fn cancel(cancel: &v1::CancelRequest) -> Checked<Request> {
+/// What to cancel; without an operation: whatever the claim waits for.
+pub(super) fn cancel(cancel: &v1::CancelRequest) -> Checked<(ClaimNumber, Option<OperationNumber>)> {
     let operation = (cancel.operation != 0).then_some(OperationNumber(cancel.operation));
-    Ok(Request::Cancel { claim: claim_number(cancel.claim)?, operation })
+    Ok((checks::claim_number(cancel.claim)?, operation))
 }
 
 /// The client has stopped using what was lost.
 pub(super) fn confirm_lost(confirm: v1::ConfirmLost) -> Checked<Request> {
-    let claims = confirm.claims.into_iter().map(claim_number).collect::<Checked<_>>()?;
+    let claims = confirm.claims.into_iter().map(checks::claim_number).collect::<Checked<_>>()?;
     Ok(Request::ConfirmLost { claims })
 }
 
-/// Whose request a unary call is, and where its session lives.
-pub(super) fn credential(credential: Option<v1::Credential>, names: &mut Names) -> Checked<(SessionRef, Lockspace)> {
-    let credential = credential.ok_or_else(|| invalid("`credential` is missing"))?;
-    let session = session_id("credential.session", &credential.session)?;
-    let secret = secret(&credential.secret)?;
-    Ok((SessionRef::Named(session, secret), names.lockspace(&credential.lockspace)?))
-}
-
-/// A session's name.
-pub(super) fn session_id(field: &str, text: &str) -> Checked<SessionId> {
-    text.parse().map_err(|error| bad_name(field, &error))
-}
-
-/// A label or owner.
-pub(super) fn label(field: &str, text: &str) -> Checked<Label> {
-    Label::new(text).map_err(|error| bad_name(field, &error))
-}
-
-/// A claim's number.
-pub(super) fn claim_number(claim: u64) -> Checked<ClaimNumber> {
-    number("claim", claim).map(ClaimNumber)
+/// Whose request a call is, and where its session lives.
+pub(super) fn credential(credential: Option<v1::Credential>, names: &mut Names) -> Checked<Credential> {
+    let credential = credential.ok_or_else(|| missing("credential"))?;
+    let session = checks::session_id("credential.session", &credential.session)?;
+    let secret = checks::secret(&credential.secret)?;
+    Ok(Credential { session: SessionRef::Named(session, secret), lockspace: names.lockspace(&credential.lockspace)? })
 }
 
 /// A lock mode.
@@ -245,27 +202,6 @@ pub(super) fn mode(mode: i32) -> Checked<Mode> {
     }
 }
 
-fn secret(bytes: &[u8]) -> Checked<Secret> {
-    bytes.try_into().map_err(|_| invalid(format!("the secret has {} bytes: it has 16", bytes.len())))
-}
-
-fn operation_number(operation: u32) -> Checked<OperationNumber> {
-    number("operation", u64::from(operation)).map(|_| OperationNumber(operation))
-}
-
-fn number(field: &str, number: u64) -> Checked<u64> {
-    if number == 0 { Err(invalid(format!("`{field}` is 0: it is counted from 1"))) } else { Ok(number) }
-}
-
-fn wait(timeout_ms: Option<u64>, field: &str) -> Checked<Option<Duration>> {
-    let wait = timeout_ms.map(Duration::from_millis);
-    if wait.is_some_and(|wait| wait > limits::WAIT_MAX) {
-        let max = limits::WAIT_MAX.as_millis();
-        return Err(invalid(format!("`{field}` is more than {max}: leave it out to wait for ever")));
-    }
-    Ok(wait)
-}
-
 fn conversion_deadlock(number: i32) -> Checked<Option<ConversionDeadlock>> {
     match v1::ConversionDeadlock::try_from(number) {
         Ok(v1::ConversionDeadlock::Unspecified) => Ok(None),
@@ -274,18 +210,6 @@ fn conversion_deadlock(number: i32) -> Checked<Option<ConversionDeadlock>> {
         Ok(v1::ConversionDeadlock::Wait) => Ok(Some(ConversionDeadlock::Wait)),
         Err(_) => Err(invalid(format!("`conversion_deadlock` is {number}, which is none of 0 to 3"))),
     }
-}
-
-fn value(bytes: Bytes) -> Checked<Option<Bytes>> {
-    let max = limits::VALUE_BLOCK_BYTES_MAX;
-    if bytes.len() > max {
-        return Err(invalid(format!("`value` has {} bytes: a value block has at most {max}", bytes.len())));
-    }
-    Ok((!bytes.is_empty()).then_some(bytes))
-}
-
-fn options<const N: usize>(flags: [(Options, bool); N]) -> Options {
-    flags.into_iter().filter(|(_, on)| *on).fold(Options::empty(), |options, (option, _)| options | option)
 }
 
 #[cfg(test)]

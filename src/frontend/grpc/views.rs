@@ -1,33 +1,36 @@
 //! Resources, sessions and brokers as inspection shows them.
 
 use sixpin_core::backend::Durability;
-use sixpin_core::broker::api::{BrokerView, SessionView, StatusView};
+use sixpin_core::broker::api::{BrokerView, SessionView};
 use sixpin_core::name::{Fence, ResourceId, Stamp, Version};
 use sixpin_core::resource::{ClaimView, Queue, Resource};
 use sixpin_proto::v1;
 
-use super::lookup::Stored;
 use super::replies::mode;
-use crate::runtime::{EngineHandle, clock};
+use crate::frontend::api::inspect::{BackendStatus, ProcessStatus, Stored};
+use crate::runtime::clock;
 
 /// Bytes of claims in one answer: what is beyond is counted as left out. Well below what clients accept (4 MiB).
 const CLAIMS_BYTES_MAX: usize = 1024 * 1024;
 
-/// A resource that nobody has a claim on.
-pub(super) fn absent(id: &ResourceId) -> v1::ResourceState {
-    v1::ResourceState { resource: Some(resource_id(id)), ..Default::default() }
-}
-
 /// A resource as it is stored.
-pub(super) fn stored(id: &ResourceId, version: Version, stored: &Stored) -> v1::ResourceState {
-    match stored {
-        Ok(resource) => self::resource(id, version, resource),
-        Err(error) => v1::ResourceState { version: version.0, damage: error.to_string(), ..absent(id) },
+pub(super) fn resource(id: &ResourceId, found: Option<&(Version, Stored)>) -> v1::ResourceState {
+    match found {
+        None => absent(id),
+        Some((version, Ok(resource))) => present(id, *version, resource),
+        Some((version, Err(error))) => {
+            v1::ResourceState { version: version.0, damage: error.to_string(), ..absent(id) }
+        }
     }
 }
 
+/// A resource that nobody has a claim on.
+fn absent(id: &ResourceId) -> v1::ResourceState {
+    v1::ResourceState { resource: Some(resource_id(id)), ..Default::default() }
+}
+
 /// A resource, in queue order, as far as it fits.
-fn resource(id: &ResourceId, version: Version, resource: &Resource) -> v1::ResourceState {
+fn present(id: &ResourceId, version: Version, resource: &Resource) -> v1::ResourceState {
     let mut claims = Vec::new();
     let mut bytes = 0;
     let mut left_out = 0;
@@ -80,8 +83,12 @@ fn age_ms(view: &ClaimView<'_>) -> u64 {
     clock::wall_ms().saturating_sub(view.since_ms)
 }
 
-/// One claim, without its resource.
-pub(super) fn claim(view: &ClaimView<'_>) -> v1::ClaimInfo {
+/// One claim, with its resource.
+pub(super) fn claim_on(id: &ResourceId, view: &ClaimView<'_>) -> v1::ClaimInfo {
+    v1::ClaimInfo { resource: Some(resource_id(id)), ..claim(view) }
+}
+
+fn claim(view: &ClaimView<'_>) -> v1::ClaimInfo {
     let queue = match view.queue {
         Queue::Granted => v1::Queue::Granted,
         Queue::Converting => v1::Queue::Converting,
@@ -109,7 +116,7 @@ pub(super) fn claim(view: &ClaimView<'_>) -> v1::ClaimInfo {
 }
 
 /// A resource's name.
-pub(super) fn resource_id(id: &ResourceId) -> v1::Resource {
+fn resource_id(id: &ResourceId) -> v1::Resource {
     v1::Resource { lockspace: id.lockspace.as_str().into(), name: id.name.as_str().into() }
 }
 
@@ -132,7 +139,7 @@ pub(super) fn session(view: &SessionView) -> v1::SessionInfo {
 }
 
 /// A broker, as seen on one backend.
-pub(super) fn broker(view: BrokerView, backend: &str) -> v1::BrokerEntry {
+pub(super) fn broker((backend, view): (String, BrokerView)) -> v1::BrokerEntry {
     let pulse = view.pulse;
     v1::BrokerEntry {
         incarnation: pulse.broker.to_string(),
@@ -146,16 +153,27 @@ pub(super) fn broker(view: BrokerView, backend: &str) -> v1::BrokerEntry {
         round_trip_us: pulse.round_trip.as_micros() as u64,
         own: view.own,
         burying: view.burying as u32,
-        backend: backend.into(),
+        backend,
     }
 }
 
-/// One backend of the broker.
-pub(super) fn backend(engine: &EngineHandle, lockspaces: Vec<String>, view: &StatusView) -> v1::BackendStatus {
+/// The process.
+pub(super) fn status(status: ProcessStatus) -> v1::BrokerStatus {
+    v1::BrokerStatus {
+        name: status.name,
+        incarnation: status.incarnation.to_string(),
+        program: crate::PROGRAM.into(),
+        uptime_ms: status.uptime.as_millis() as u64,
+        backends: status.backends.into_iter().map(backend).collect(),
+    }
+}
+
+fn backend(backend: BackendStatus) -> v1::BackendStatus {
+    let view = backend.view;
     v1::BackendStatus {
-        name: engine.profile().name.into(),
-        durability: durability(engine.profile().durability).into(),
-        lockspaces,
+        name: backend.kind.into(),
+        durability: durability(backend.durability).into(),
+        lockspaces: backend.lockspaces.iter().map(ToString::to_string).collect(),
         state: view.state.into(),
         sessions: view.sessions as u64,
         claims: view.claims as u64,

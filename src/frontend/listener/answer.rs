@@ -9,9 +9,9 @@ use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 use sixpin_core::limits::LARGE_ANSWER_BYTES;
 
+use super::protocol::CutShort;
 use super::share::{Large, Share};
 use super::unread::Stream;
-use crate::frontend::grpc::errors;
 
 /// The most that is handed out in one piece.
 const PIECE_BYTES_MAX: usize = 32 * 1024;
@@ -21,8 +21,8 @@ pub(super) struct Answer {
     body: tonic::body::Body,
     stream: Option<Arc<Stream>>,
     share: Arc<Share>,
-    /// A large answer may be refused; otherwise it is only counted.
-    may_refuse: bool,
+    /// How a large answer ends that is refused; absent: it is only counted.
+    cut_short: Option<CutShort>,
     /// What came and was not handed out yet.
     rest: Bytes,
     /// How a refused answer ends.
@@ -30,21 +30,21 @@ pub(super) struct Answer {
     large: Vec<Large>,
     over: bool,
     /// What the call holds until it is over.
-    _places: super::door::Places,
+    _places: super::admission::Places,
 }
 
 impl Answer {
     pub(super) fn new(
         body: tonic::body::Body,
         share: Arc<Share>,
-        may_refuse: bool,
-        places: super::door::Places,
+        cut_short: Option<CutShort>,
+        places: super::admission::Places,
     ) -> Self {
         Self {
             body,
             stream: Stream::current(),
             share,
-            may_refuse,
+            cut_short,
             rest: Bytes::new(),
             refusal: None,
             large: Vec::new(),
@@ -55,12 +55,13 @@ impl Answer {
 
     fn take(&mut self, data: Bytes) {
         if data.len() >= LARGE_ANSWER_BYTES {
-            match self.share.large(data.len(), self.may_refuse) {
-                Ok(large) => self.large.push(large),
-                Err(limit) => {
-                    self.refusal = Some(errors::trailers(&errors::over_limit(limit)));
+            match (self.share.large(data.len(), self.cut_short.is_some()), self.cut_short) {
+                (Ok(large), _) => self.large.push(large),
+                (Err(limit), Some(cut_short)) => {
+                    self.refusal = Some(cut_short(limit));
                     return;
                 }
+                (Err(_), None) => {}
             }
         }
         self.rest = data;

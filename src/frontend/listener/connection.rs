@@ -9,12 +9,12 @@ use sixpin_core::limits::STREAMS_PER_CONNECTION_MAX;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
-use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 
-use super::door::Door;
+use super::admission::Admission;
 use super::frames::{Counting, Flood};
 use super::gate::Pass;
+use super::protocol::Protocol;
 use super::unread::{Streams, Traffic};
 
 /// A connection that has asked for nothing by then is closed.
@@ -44,13 +44,13 @@ const LOCAL_RESETS_MAX: usize = 1_024;
 const PENDING_RESETS_MAX: usize = 20;
 
 /// Serves one connection until either side ends it.
-pub(super) async fn serve(stream: TcpStream, routes: Routes, pass: Pass, mut stop: watch::Receiver<bool>) {
+pub(super) async fn serve(stream: TcpStream, protocol: Protocol, pass: Pass, mut stop: watch::Receiver<bool>) {
     let traffic = Traffic::new();
     // Services find it where tonic's own server puts it.
     let from = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: stream.peer_addr().ok() };
-    let door = Door::new(routes, traffic.clone(), pass.share().clone(), pass.lane().clone(), from);
+    let admission = Admission::new(protocol, traffic.clone(), pass.share().clone(), pass.lane().clone(), from);
     let socket = TokioIo::new(Counting::new(stream, traffic.clone()));
-    let mut connection = Box::pin(settings(traffic.clone()).serve_connection(socket, door));
+    let mut connection = Box::pin(settings(traffic.clone()).serve_connection(socket, admission));
     let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let old = Instant::now() + jittered(AGE_MAX);

@@ -9,7 +9,8 @@
 //! * [`accept`]: the accept loop;
 //! * [`connection`]: one HTTP/2 connection, from its first byte to its end;
 //! * `frames`: what a peer sends, counted; `unread`: what it does not read, counted;
-//! * `door`: where requests come in; `timely`: those that do not arrive whole; `answer`: what goes out;
+//! * `protocol`: what it has to know of what is spoken on a connection;
+//! * `admission`: where requests come in; `timely`: those that do not arrive whole; `answer`: what goes out;
 //! * [`descriptors`]: how many files the process may open.
 
 pub mod accept;
@@ -17,9 +18,10 @@ pub mod connection;
 pub mod descriptors;
 pub mod gate;
 pub mod share;
+mod admission;
 mod answer;
-mod door;
 mod frames;
+mod protocol;
 mod timely;
 mod unread;
 
@@ -27,16 +29,15 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::service::Routes;
 
-pub(crate) use door::OpeningPlace;
+pub(crate) use admission::OpeningPlace;
 use gate::Gate;
+pub use protocol::{Kind, Protocol, What};
 
-/// Serves `routes` on a socket until `stop` says so; then tells all connections to go and waits a moment for them.
-pub async fn serve(socket: TcpListener, routes: Routes, gate: Arc<Gate>, stop: watch::Receiver<bool>) {
-    let routes = routes.prepare();
+/// Serves a protocol on a socket until `stop` says so; then tells all connections to go and waits a moment for them.
+pub async fn serve(socket: TcpListener, protocol: Protocol, gate: Arc<Gate>, stop: watch::Receiver<bool>) {
     accept::run(&socket, &gate, stop.clone(), |stream, pass| {
-        tokio::spawn(connection::serve(stream, routes.clone(), pass, stop.clone()));
+        tokio::spawn(connection::serve(stream, protocol.clone(), pass, stop.clone()));
     })
     .await;
     drop(socket);

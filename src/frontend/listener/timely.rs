@@ -14,15 +14,6 @@ use tonic::Status;
 /// How long the body of a request may take, from when it is first waited for.
 const WHOLE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Methods whose requests are streams, and may go on as long as the client likes. What they may be is seen to where
-/// they are answered.
-const STREAMS: [&str; 4] = [
-    "/sixpin.v1.LockService/Session",
-    "/sixpin.v1.EchoService/Echo",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
-
 /// A request's body that must arrive in time.
 pub(super) struct TimelyBody {
     body: Incoming,
@@ -32,9 +23,9 @@ pub(super) struct TimelyBody {
 }
 
 impl TimelyBody {
-    /// The body of a request to `path`.
-    pub(super) fn new(body: Incoming, path: &str) -> Self {
-        Self { body, is_stream: STREAMS.contains(&path), deadline: None }
+    /// The body of a request. A stream may go on as long as the client likes; what it may be is seen to where it is answered.
+    pub(super) fn new(body: Incoming, is_stream: bool) -> Self {
+        Self { body, is_stream, deadline: None }
     }
 }
 

@@ -1,4 +1,7 @@
-//! Who waits for a change of what.
+//! Who waits for a change of what, for stores that tell of every change (etcd's watch, a consumer of JetStream).
+//!
+//! Hints are never needed for safety: whoever waits reads again after a while. A deletion leaves nothing in one store and a
+//! marker with a version in another; here both are a change at a version that deleted the key.
 //!
 //! Memory: one entry per key that is waited for, removed when nobody waits any more, and a table of fixed size with the
 //! latest changes. The table is for a change that comes between a caller's read and its wait: without it such a change
@@ -11,38 +14,43 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sixpin_core::name::Version;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Changes that are remembered.
 const LATEST_MAX: usize = 4_096;
 
 /// The callers that wait for changes.
-pub(crate) struct Hints {
+#[derive(Debug)]
+pub struct Hints {
     state: Mutex<State>,
     hasher: RandomState,
+    // Rung when somebody begins to wait.
+    wanted: Notify,
     // Counts the times at which nobody could say what had changed.
     doubts: watch::Sender<u64>,
 }
 
+#[derive(Debug)]
 struct State {
     waiting: HashMap<Bytes, Waiting>,
     latest: Box<[Latest]>,
 }
 
+#[derive(Debug)]
 struct Waiting {
     change: watch::Sender<Change>,
     callers: usize,
 }
 
 /// A key's hash and its last change. A later change of another key may take its place.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Latest {
     hash: u64,
     change: Change,
 }
 
 /// The last change of a key.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Change {
     version: Version,
     /// It deleted the key.
@@ -67,15 +75,16 @@ impl Default for Hints {
     fn default() -> Self {
         let latest = vec![Latest::default(); LATEST_MAX].into();
         let state = Mutex::new(State { waiting: HashMap::new(), latest });
-        Self { state, hasher: RandomState::new(), doubts: watch::Sender::new(0) }
+        Self { state, hasher: RandomState::new(), wanted: Notify::new(), doubts: watch::Sender::new(0) }
     }
 }
 
 impl Hints {
     /// Returns when the key changed after the version seen, or nobody can say whether it did.
-    pub(crate) async fn changed(&self, key: Vec<u8>, seen: Version) {
+    pub async fn changed(&self, key: impl Into<Bytes>, seen: Version) {
         let mut doubts = self.doubts.subscribe();
         let Some(mut call) = self.call(key.into(), seen) else { return };
+        self.wanted.notify_one();
         tokio::select! {
             _ = call.change.wait_for(|change| change.is_news(seen)) => {}
             _ = doubts.changed() => {}
@@ -83,7 +92,7 @@ impl Hints {
     }
 
     /// A key changed, or was deleted.
-    pub(crate) fn ring(&self, key: &[u8], version: Version, deleted: bool) {
+    pub fn ring(&self, key: &[u8], version: Version, deleted: bool) {
         let hash = self.hasher.hash_one(key);
         let change = Change { version, deleted };
         let mut state = self.state();
@@ -103,8 +112,20 @@ impl Hints {
     }
 
     /// Something may have changed, and nobody can say what.
-    pub(crate) fn ring_all(&self) {
+    pub fn ring_all(&self) {
         self.doubts.send_modify(|doubts| *doubts += 1);
+    }
+
+    /// Somebody waits.
+    pub fn is_wanted(&self) -> bool {
+        !self.state().waiting.is_empty()
+    }
+
+    /// Returns once somebody waits.
+    pub async fn wanted(&self) {
+        while !self.is_wanted() {
+            self.wanted.notified().await;
+        }
     }
 
     /// Begins to wait; none if there is nothing to wait for.
@@ -163,7 +184,7 @@ mod tests {
     use super::*;
 
     fn returns(hints: &Hints, key: &str, seen: u64) -> bool {
-        hints.changed(key.into(), Version(seen)).now_or_never().is_some()
+        hints.changed(key.to_owned(), Version(seen)).now_or_never().is_some()
     }
 
     #[tokio::test]
@@ -183,7 +204,7 @@ mod tests {
         hints.ring(b"k", Version(7), true);
         assert!(returns(&hints, "k", 6), "it was there");
         assert!(!returns(&hints, "k", 0), "that it is absent is known");
-        let mut created = Box::pin(hints.changed("k".into(), Version::ABSENT));
+        let mut created = Box::pin(hints.changed("k", Version::ABSENT));
         hints.ring(b"k", Version(8), true);
         assert!(created.as_mut().now_or_never().is_none(), "absent before and after");
         hints.ring(b"k", Version(9), false);
@@ -194,9 +215,9 @@ mod tests {
     #[tokio::test]
     async fn all_who_wait_for_a_key_are_woken_and_nobody_else() {
         let hints = Hints::default();
-        let both = futures::future::join(hints.changed("k".into(), Version(1)), hints.changed("k".into(), Version(3)));
+        let both = futures::future::join(hints.changed("k", Version(1)), hints.changed("k", Version(3)));
         let mut both = Box::pin(both);
-        let mut other = Box::pin(hints.changed("other".into(), Version(1)));
+        let mut other = Box::pin(hints.changed("other", Version(1)));
         assert!(both.as_mut().now_or_never().is_none() && other.as_mut().now_or_never().is_none());
         hints.ring(b"k", Version(4), false);
         tokio::time::timeout(Duration::from_secs(10), both).await.expect("both are woken");
@@ -211,6 +232,17 @@ mod tests {
         for number in 0..10_000 {
             assert!(!returns(&hints, &format!("k{number}"), 1));
         }
-        assert!(hints.state().waiting.is_empty());
+        assert!(!hints.is_wanted());
+    }
+
+    #[tokio::test]
+    async fn whoever_tells_of_changes_hears_that_somebody_waits() {
+        let hints = Hints::default();
+        assert!(hints.wanted().now_or_never().is_none());
+        let mut waits = Box::pin(hints.changed("k", Version(1)));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert!(hints.wanted().now_or_never().is_some());
+        drop(waits);
+        assert!(hints.wanted().now_or_never().is_none());
     }
 }

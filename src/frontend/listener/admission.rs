@@ -15,28 +15,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::{Body as _, Frame, Incoming};
-use sixpin_core::limits::{
-    INSPECTIONS_PER_CONNECTION_MAX, MESSAGE_BYTES_MAX, OPENING_PER_CONNECTION_MAX, WATCHES_PER_CONNECTION_MAX,
-};
+use sixpin_core::limits::{INSPECTIONS_PER_CONNECTION_MAX, OPENING_PER_CONNECTION_MAX, WATCHES_PER_CONNECTION_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::service::Routes;
+use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
-use tonic::{Code, Status};
 use tower_service::Service as _;
 
 use super::answer::Answer;
+use super::protocol::{Kind, Protocol};
 use super::share::{Lane, Share};
 use super::timely::TimelyBody;
 use super::unread::Traffic;
-use crate::frontend::grpc::errors;
 
 /// How long a request waits for its turn.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
-
-/// The head of a gRPC message.
-const MESSAGE_HEAD: usize = 5;
 
 /// What a request holds; given back when dropped.
 pub(super) type Places = Vec<OwnedSemaphorePermit>;
@@ -47,37 +41,14 @@ pub(crate) struct OpeningPlace {
     _places: Arc<dyn Any + Send + Sync>,
 }
 
-/// What kind of place a request needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Session,
-    Watch,
-    Inspection,
-    Call,
-}
-
-impl Kind {
-    fn of(path: &str) -> Self {
-        match path {
-            "/sixpin.v1.LockService/Session" => Self::Session,
-            "/sixpin.v1.InspectService/WatchResource"
-            | "/grpc.health.v1.Health/Watch"
-            | "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
-            | "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => Self::Watch,
-            path if path.starts_with("/sixpin.v1.InspectService/") => Self::Inspection,
-            _ => Self::Call,
-        }
-    }
-}
-
-/// The door of one connection.
+/// Lets the requests of one connection in.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(super) struct Admission {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    routes: Routes,
+    protocol: Protocol,
     traffic: Arc<Traffic>,
     share: Arc<Share>,
     lane: Lane,
@@ -87,9 +58,9 @@ struct Inner {
     inspections: Arc<Semaphore>,
 }
 
-impl Door {
+impl Admission {
     pub(super) fn new(
-        routes: Routes,
+        protocol: Protocol,
         traffic: Arc<Traffic>,
         share: Arc<Share>,
         lane: Lane,
@@ -97,7 +68,7 @@ impl Door {
     ) -> Self {
         let places = |places| Arc::new(Semaphore::new(places));
         let inner = Inner {
-            routes,
+            protocol,
             traffic,
             share,
             lane,
@@ -112,7 +83,7 @@ impl Door {
 
 type Answered = Result<Response<Answer>, Infallible>;
 
-impl hyper::service::Service<Request<Incoming>> for Door {
+impl hyper::service::Service<Request<Incoming>> for Admission {
     type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Answered> + Send>>;
@@ -123,9 +94,8 @@ impl hyper::service::Service<Request<Incoming>> for Door {
         // Named before anything waits, so that what waits is counted.
         let call = place(&inner.share.calls);
         Box::pin(async move {
-            let kind = Kind::of(request.uri().path());
             let answered = match call {
-                Some(call) => inner.answer(kind, request, call).await,
+                Some(call) => inner.answer(request, call).await,
                 None => Err("calls in progress of this client"),
             };
             Ok(answered.unwrap_or_else(|limit| inner.refuse(limit)))
@@ -137,16 +107,16 @@ impl Inner {
     /// Answers, or says which limit was met.
     async fn answer(
         &self,
-        kind: Kind,
         request: Request<Incoming>,
         call: OwnedSemaphorePermit,
     ) -> Result<Response<Answer>, &'static str> {
         let (mut parts, body) = request.into_parts();
-        let body = TimelyBody::new(body, parts.uri.path());
+        let what = (self.protocol.what)(parts.uri.path());
+        let body = TimelyBody::new(body, what.streams_in);
         parts.extensions.insert(self.share.client);
         parts.extensions.insert(self.from.clone());
         let mut places = Vec::new();
-        match kind {
+        match what.kind {
             Kind::Session => {
                 let limit = "session streams without a session on this connection: open the sessions first";
                 let own = turn(&self.opening, limit).await?;
@@ -164,9 +134,9 @@ impl Inner {
             }
             Kind::Call => places.push(call),
         }
-        let answered = self.routes.clone().call(Request::from_parts(parts, body)).await;
-        let response = in_our_words(answered.unwrap_or_else(|never| match never {}));
-        Ok(response.map(|body| Answer::new(body, self.share.clone(), false, places)))
+        let answered = self.protocol.routes.clone().call(Request::from_parts(parts, body)).await;
+        let response = (self.protocol.finish)(answered.unwrap_or_else(|never| match never {}));
+        Ok(response.map(|body| self.hand_out(body, places)))
     }
 
     /// Answers on the inspection lane. The answer is whole when it comes back, so that its turn is over by then.
@@ -177,15 +147,15 @@ impl Inner {
     ) -> Result<Response<Answer>, &'static str> {
         // Who sends slowly has no turn yet.
         let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts, arrived(body).await);
+        let request = Request::from_parts(parts, arrived(body, self.protocol.request_bytes_max).await);
         let own = turn(&self.inspections, "inspections at once on this connection").await?;
         let at_work = turn(&self.share.inspections, "inspections at once of this client").await?;
-        let mut routes = self.routes.clone();
+        let (mut routes, finish) = (self.protocol.routes.clone(), self.protocol.finish);
         let waiting = tokio::time::timeout(TURN_WITHIN, self.lane.turn());
         let turn = waiting.await.ok().flatten().ok_or("inspections at once at this broker")?;
         let work = self.lane.spawn(async move {
             let answered = routes.call(request).await;
-            let response = in_our_words(answered.unwrap_or_else(|never| match never {}));
+            let response = finish(answered.unwrap_or_else(|never| match never {}));
             let (parts, body) = response.into_parts();
             let body = whole(body).await;
             drop((turn, at_work));
@@ -194,15 +164,20 @@ impl Inner {
         match work.await {
             Ok(response) => {
                 let places = vec![own, call];
-                Ok(response.map(|body| Answer::new(tonic::body::Body::new(body), self.share.clone(), true, places)))
+                let cut_short = Some(self.protocol.cut_short);
+                Ok(response
+                    .map(|body| Answer::new(tonic::body::Body::new(body), self.share.clone(), cut_short, places)))
             }
             Err(_) => Err("the inspection was given up"),
         }
     }
 
     fn refuse(&self, limit: &str) -> Response<Answer> {
-        let response = errors::over_limit(limit).into_http::<tonic::body::Body>();
-        response.map(|body| Answer::new(body, self.share.clone(), false, Vec::new()))
+        (self.protocol.refusal)(limit).map(|body| self.hand_out(body, Vec::new()))
+    }
+
+    fn hand_out(&self, body: tonic::body::Body, places: Places) -> Answer {
+        Answer::new(body, self.share.clone(), None, places)
     }
 }
 
@@ -224,9 +199,9 @@ struct Whole {
 }
 
 /// Waits for all of a request with one message, or for enough of it to see that it is too long.
-async fn arrived(mut body: TimelyBody) -> Whole {
+async fn arrived(mut body: TimelyBody, bytes_max: usize) -> Whole {
     let (mut data, mut end) = (BytesMut::new(), None);
-    while data.len() <= MESSAGE_BYTES_MAX + MESSAGE_HEAD
+    while data.len() <= bytes_max
         && let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
     {
         match frame.map(Frame::into_data) {
@@ -273,19 +248,4 @@ impl hyper::body::Body for Whole {
     fn is_end_stream(&self) -> bool {
         self.data.is_none() && self.end.is_none()
     }
-}
-
-/// Messages that cannot be read are refused before they come to our services, with codes that say "our mistake".
-/// Says instead what the proto files promise.
-fn in_our_words(mut response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
-    let refused = Status::from_header_map(response.headers())
-        .filter(|status| matches!(status.code(), Code::Internal | Code::OutOfRange));
-    if let Some(status) = refused {
-        let headers = response.headers_mut();
-        headers.remove(Status::GRPC_MESSAGE);
-        if errors::unreadable(&status).add_header(headers).is_err() {
-            headers.insert(Status::GRPC_STATUS, HeaderValue::from_static("3"));
-        }
-    }
-    response
 }

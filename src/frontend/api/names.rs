@@ -3,21 +3,20 @@
 //! A stream names the same one or two lockspaces in all its requests. Remembering the last one saves a check and an
 //! allocation per request.
 
-use sixpin_core::broker::api::RequestError;
 use sixpin_core::name::{Lockspace, ResourceId, ResourceName};
-use sixpin_proto::v1;
 
-use super::errors::{bad_name, invalid};
+use super::Checked;
+use super::errors::bad_name;
 
 /// The lockspace seen last.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub struct Names {
     last: Option<Lockspace>,
 }
 
 impl Names {
     /// Checks a lockspace; empty means `default`.
-    pub(super) fn lockspace(&mut self, text: &str) -> Result<Lockspace, RequestError> {
+    pub fn lockspace(&mut self, text: &str) -> Checked<Lockspace> {
         let text = if text.is_empty() { "default" } else { text };
         match &self.last {
             Some(last) if last.as_str() == text => Ok(last.clone()),
@@ -30,10 +29,9 @@ impl Names {
     }
 
     /// Checks a resource.
-    pub(super) fn resource(&mut self, resource: Option<v1::Resource>) -> Result<ResourceId, RequestError> {
-        let resource = resource.ok_or_else(|| invalid("`resource` is missing"))?;
-        let lockspace = self.lockspace(&resource.lockspace)?;
-        let name = ResourceName::new(&resource.name).map_err(|error| bad_name("resource.name", &error))?;
+    pub fn resource(&mut self, lockspace: &str, name: &str) -> Checked<ResourceId> {
+        let lockspace = self.lockspace(lockspace)?;
+        let name = ResourceName::new(name).map_err(|error| bad_name("resource.name", &error))?;
         Ok(ResourceId { lockspace, name })
     }
 }

@@ -1,0 +1,114 @@
+//! What administrators do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sixpin_core::broker::api::{AdminRequest, Reply, RequestError};
+use sixpin_core::command::PurgeScope;
+use sixpin_core::limits::SESSION_TTL_MAX;
+use sixpin_core::name::{ClaimNumber, Lockspace, ResourceId, SessionId, Version};
+
+use super::Api;
+use super::errors::{invalid, unexpected};
+use crate::drain::Drain;
+
+/// What administrators can do. Cheap to clone.
+#[derive(Clone)]
+pub struct Administration {
+    api: Api,
+    drain: Arc<Drain>,
+}
+
+/// How urgent it is to take something away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Haste {
+    /// Do not wait for the holder.
+    pub now: bool,
+    /// Answer before it is free.
+    pub no_wait: bool,
+}
+
+/// What is or will be taken away.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// Claims, by number.
+    pub claims: Vec<ClaimNumber>,
+    /// When they are free at the latest; zero: they are.
+    pub free_in: Duration,
+}
+
+impl Administration {
+    /// For the engines behind `api`; `drain` ends the process.
+    pub fn new(api: Api, drain: Arc<Drain>) -> Self {
+        Self { api, drain }
+    }
+
+    /// Takes claims of a session on a resource away: all of them, unless one is named.
+    pub async fn force_unlock(
+        &self,
+        resource: ResourceId,
+        session: SessionId,
+        claim: Option<ClaimNumber>,
+        haste: Haste,
+    ) -> Result<Taken, RequestError> {
+        let lockspace = resource.lockspace.clone();
+        let Haste { now, no_wait } = haste;
+        taken(self.ask(&lockspace, AdminRequest::ForceUnlock { resource, session, claim, now, no_wait }).await?)
+    }
+
+    /// Ends a session of the store of a lockspace.
+    pub async fn expire_session(
+        &self,
+        lockspace: &Lockspace,
+        session: SessionId,
+        haste: Haste,
+    ) -> Result<Taken, RequestError> {
+        let Haste { now, no_wait } = haste;
+        taken(self.ask(lockspace, AdminRequest::ExpireSession { session, now, no_wait }).await?)
+    }
+
+    /// Removes orphans, and says how many.
+    pub async fn purge(&self, resource: ResourceId, scope: PurgeScope) -> Result<u32, RequestError> {
+        let lockspace = resource.lockspace.clone();
+        match self.ask(&lockspace, AdminRequest::Purge { resource, scope }).await? {
+            Reply::Purged { purged } => Ok(purged),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Removes a record that cannot be understood, at the version that was seen, and says how long nothing is granted there.
+    pub async fn remove_damaged(
+        &self,
+        resource: ResourceId,
+        version: Version,
+        now: bool,
+    ) -> Result<Duration, RequestError> {
+        if version.is_absent() {
+            return Err(invalid("`version` is missing: give the one that was seen damaged"));
+        }
+        let lockspace = resource.lockspace.clone();
+        match self.ask(&lockspace, AdminRequest::RemoveDamaged { resource, version, now }).await? {
+            Reply::DamagedRemoved { free_in } => Ok(free_in),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Drains the broker, and says how many sessions were told to move. Absent: holders have as long as is configured.
+    pub async fn drain(&self, timeout: Option<Duration>) -> Result<u32, RequestError> {
+        if timeout.is_some_and(|timeout| timeout > SESSION_TTL_MAX) {
+            return Err(invalid("`timeout_ms` is more than an hour"));
+        }
+        Ok(self.drain.begin(timeout).await)
+    }
+
+    async fn ask(&self, lockspace: &Lockspace, request: AdminRequest) -> Result<Reply, RequestError> {
+        self.api.engine(lockspace).admin(request).await
+    }
+}
+
+fn taken(reply: Reply) -> Result<Taken, RequestError> {
+    match reply {
+        Reply::Forced { claims, free_in } => Ok(Taken { claims, free_in }),
+        other => Err(unexpected(&other)),
+    }
+}

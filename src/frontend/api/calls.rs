@@ -1,0 +1,123 @@
+//! One request about a session, one answer: for clients without a stream.
+//!
+//! A call names its session and proves the right to use it. Repeating any of them is safe. A call that is given up by
+//! its client is given up by the machine: a lock that still waits is cancelled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sixpin_core::broker::api::{
+    CancelResult, ConvertRequest, Done, LockRequest, OpenRequest, Reply, Request, RequestError, ResumeRequest,
+    SessionRef, UnlockRequest,
+};
+use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber};
+
+use super::errors::{invalid, other_store, unexpected};
+use super::{Api, Opened, Resumed};
+
+/// Whose request a call is, and where its session lives.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// The session, with its secret.
+    pub session: SessionRef,
+    /// The lockspace that it was opened for.
+    pub lockspace: Lockspace,
+}
+
+/// What a keepalive is answered with.
+#[derive(Debug, Clone)]
+pub struct KeptAlive {
+    /// The number of the session's newest move.
+    pub move_number: u32,
+    /// From when the keepalive was sent.
+    pub ttl: Duration,
+    /// Claims that were taken away and are not confirmed yet.
+    pub lost: Vec<ClaimNumber>,
+}
+
+impl Api {
+    /// Opens a session.
+    pub async fn open(&self, lockspace: &Lockspace, open: OpenRequest) -> Result<Opened, RequestError> {
+        if open.bound {
+            return Err(invalid("`connection_bound` needs a connection: open the session on a stream"));
+        }
+        match self.engine(lockspace).request(SessionRef::Attached, Request::Open(open)).await? {
+            Reply::Opened { session, secret } => Ok(self.opened(session, secret, lockspace)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Resumes a session, which moves it here if it is elsewhere.
+    pub async fn resume(&self, lockspace: &Lockspace, resume: ResumeRequest) -> Result<Resumed, RequestError> {
+        match self.engine(lockspace).request(SessionRef::Attached, Request::Resume(resume)).await? {
+            Reply::Resumed { session, move_number, claims } => Ok(self.resumed(session, move_number, claims)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The session's client lives.
+    pub async fn keep_alive(&self, by: &Credential, move_number: u32) -> Result<KeptAlive, RequestError> {
+        match self.ask(by, Request::KeepAlive { move_number }).await? {
+            Reply::KeptAlive { move_number, ttl, lost } => Ok(KeptAlive { move_number, ttl, lost }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends the session, and everything it holds.
+    pub async fn close(&self, by: &Credential) -> Result<(), RequestError> {
+        match self.ask(by, Request::Close).await? {
+            Reply::Closed => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Locks, and waits for the end of it.
+    pub async fn lock(&self, by: &Credential, lock: LockRequest) -> Result<Arc<Done>, RequestError> {
+        if !self.engine(&lock.resource.lockspace).same(self.engine(&by.lockspace)) {
+            return Err(other_store(&lock.resource.lockspace));
+        }
+        done(self.ask(by, Request::Lock { lock, until_done: true }).await?)
+    }
+
+    /// Converts, and waits for the end of it.
+    pub async fn convert(&self, by: &Credential, convert: ConvertRequest) -> Result<Arc<Done>, RequestError> {
+        done(self.ask(by, Request::Convert { convert, until_done: true }).await?)
+    }
+
+    /// Releases one claim.
+    pub async fn unlock(&self, by: &Credential, unlock: UnlockRequest) -> Result<Arc<Done>, RequestError> {
+        done(self.ask(by, Request::Unlock(unlock)).await?)
+    }
+
+    /// Releases all claims of the session, or of one owner in it, and says how many.
+    pub async fn unlock_all(&self, by: &Credential, owner: Option<Label>) -> Result<u32, RequestError> {
+        match self.ask(by, Request::UnlockAll { owner }).await? {
+            Reply::UnlockedAll { released } => Ok(released),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Withdraws what a claim waits for; absent: whatever that is.
+    pub async fn cancel(
+        &self,
+        by: &Credential,
+        claim: ClaimNumber,
+        operation: Option<OperationNumber>,
+    ) -> Result<CancelResult, RequestError> {
+        match self.ask(by, Request::Cancel { claim, operation }).await? {
+            Reply::Cancelled { result, .. } => Ok(result),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn ask(&self, by: &Credential, request: Request) -> Result<Reply, RequestError> {
+        self.engine(&by.lockspace).request(by.session, request).await
+    }
+}
+
+fn done(reply: Reply) -> Result<Arc<Done>, RequestError> {
+    match reply {
+        Reply::Done(done) => Ok(done),
+        other => Err(unexpected(&other)),
+    }
+}

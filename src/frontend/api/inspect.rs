@@ -1,0 +1,285 @@
+//! Who holds and who waits.
+//!
+//! Resources are read from the store, so any broker can be asked; sessions and counters are those of the broker asked. What
+//! large answers are made of is shown one by one, so that no page of large records is in memory at once.
+
+use std::time::Duration;
+
+use futures::Stream;
+use sixpin_core::backend::{Durability, Family};
+use sixpin_core::broker::api::{BrokerView, Query, Reply, RequestError, SessionView, StatusView};
+use sixpin_core::limits::PAGE_MAX;
+use sixpin_core::name::{ClaimId, ClaimNumber, Incarnation, Label, Lockspace, ResourceId, SessionId, Version};
+use sixpin_core::resource::ClaimView;
+
+use super::errors::{invalid, unexpected};
+use super::{Api, Checked};
+use crate::runtime::EngineHandle;
+pub use crate::runtime::lookup::{Stored, bad_after};
+
+/// A watched resource is read again at the latest after this time: a hint may be lost.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Resources looked through for one page of an owner's claims.
+const OWNER_SCAN_MAX: usize = 1_000;
+/// Resources of one step of that.
+const OWNER_SCAN_STEP: usize = 32;
+
+/// What stands at a resource: its version and what is stored; none if nobody has a claim on it.
+pub type Found = Option<(Version, Stored)>;
+
+/// A page of sessions.
+#[derive(Debug, Default)]
+pub struct SessionsPage {
+    /// In order.
+    pub sessions: Vec<SessionView>,
+    /// How many there are in all.
+    pub total: usize,
+    /// From where the next page goes on; empty: there is none.
+    pub next: String,
+}
+
+/// The process.
+#[derive(Debug)]
+pub struct ProcessStatus {
+    /// The broker's name.
+    pub name: String,
+    /// Which of its runs this is.
+    pub incarnation: Incarnation,
+    /// Since when it serves.
+    pub uptime: Duration,
+    /// Its stores, in the order of the configuration.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// One store of the process.
+#[derive(Debug)]
+pub struct BackendStatus {
+    /// The kind of store.
+    pub kind: &'static str,
+    /// How much an acknowledged write survives.
+    pub durability: Durability,
+    /// Lockspaces that are configured to be there.
+    pub lockspaces: Vec<Lockspace>,
+    /// Its broker machine.
+    pub view: StatusView,
+}
+
+impl Api {
+    /// One resource.
+    pub async fn resource(&self, id: &ResourceId) -> Result<Found, RequestError> {
+        self.engine(&id.lockspace).read(id).await
+    }
+
+    /// A resource as it is, and again whenever it has changed. There is no queue: what changes while nobody takes the next one
+    /// is merged into it. Ends after an error.
+    pub fn watch(&self, id: ResourceId) -> impl Stream<Item = Result<Found, RequestError>> + Send + use<> {
+        let engine = self.engine(&id.lockspace).clone();
+        futures::stream::unfold(Watch { engine, id, seen: None, failed: false }, Watch::next)
+    }
+
+    /// Shows a page of the resources of a lockspace whose names begin so, and says from where the next one goes on; empty:
+    /// there is none.
+    pub async fn resources(
+        &self,
+        lockspace: Lockspace,
+        prefix: String,
+        after: &str,
+        limit: usize,
+        mut show: impl FnMut(&ResourceId, Version, &Stored),
+    ) -> Result<String, RequestError> {
+        let engine = self.engine(&lockspace);
+        let (ids, next) = engine.list(&Family::Resources { lockspace, prefix }, after, limit).await?;
+        engine.read_all(&ids, |id, version, stored| show(id, version, &stored)).await?;
+        Ok(next)
+    }
+
+    /// Shows a page of a session's claims: where this broker says that they are, what stands there.
+    pub async fn claims_of_session(
+        &self,
+        lockspace: &Lockspace,
+        session: SessionId,
+        after: &str,
+        limit: usize,
+        mut show: impl FnMut(&ResourceId, ClaimView<'_>),
+    ) -> Result<String, RequestError> {
+        let engine = self.engine(lockspace);
+        let after = match after {
+            "" => 0,
+            number => number.parse().map_err(|_| bad_after())?,
+        };
+        let query = Query::Claims { session, after: ClaimNumber(after), limit: limit + 1 };
+        let mut page: Vec<(ClaimNumber, ResourceId)> = match engine.query(query).await? {
+            Reply::Claims(places) => places,
+            other => return Err(unexpected(&other)),
+        };
+        let next =
+            if page.len() > limit { page.pop().and(page.last()).map(|(number, _)| number.to_string()) } else { None };
+        // One resource may have several claims of the session: each asks for its own.
+        for (number, id) in page {
+            let Some((_, Ok(resource))) = engine.read(&id).await? else { continue };
+            if let Some(view) = resource.claim(ClaimId { session, number }) {
+                show(&id, view);
+            }
+        }
+        Ok(next.unwrap_or_default())
+    }
+
+    /// Shows a page of an owner's claims. Owners have no index: the lockspace is looked through, a bounded part of it for each
+    /// page. A page may be empty and still have a next one.
+    pub async fn claims_of_owner(
+        &self,
+        lockspace: Lockspace,
+        owner: &Label,
+        mut after: String,
+        limit: usize,
+        mut show: impl FnMut(&ResourceId, ClaimView<'_>),
+    ) -> Result<String, RequestError> {
+        let engine = self.engine(&lockspace);
+        let family = Family::Resources { lockspace, prefix: String::new() };
+        let (mut shown, mut scanned) = (0, 0);
+        loop {
+            let (ids, next) = engine.list(&family, &after, OWNER_SCAN_STEP).await?;
+            scanned += ids.len();
+            engine
+                .read_all(&ids, |id, _, stored| {
+                    let Ok(resource) = stored else { return };
+                    let all = resource.granted().chain(resource.converting()).chain(resource.waiting());
+                    for view in all.filter(|view| view.owner == owner) {
+                        shown += 1;
+                        show(id, view);
+                    }
+                })
+                .await?;
+            after = next;
+            if after.is_empty() || shown >= limit || scanned >= OWNER_SCAN_MAX {
+                return Ok(after);
+            }
+        }
+    }
+
+    /// A page of the sessions of all stores.
+    pub async fn sessions(&self, after: &str, limit: usize) -> Result<SessionsPage, RequestError> {
+        let mut place = Place::parse(after)?;
+        let (mut page, mut room) = (SessionsPage::default(), limit);
+        for (number, engine) in self.runtime.engines().iter().enumerate() {
+            // Stores before the place were shown on earlier pages; they still count in the total.
+            let shown = number < place.engine || room == 0;
+            let after = if number == place.engine { place.session.take() } else { None };
+            let query = Query::Sessions { after, limit: if shown { 0 } else { room } };
+            let Reply::Sessions { sessions, more, total } = engine.query(query).await? else { continue };
+            page.total += total;
+            if shown {
+                if number > place.engine && page.next.is_empty() && total > 0 {
+                    page.next = format!("{number}:");
+                }
+                continue;
+            }
+            room = room.saturating_sub(sessions.len());
+            if let (true, Some(last)) = (more, sessions.last()) {
+                room = 0;
+                page.next = format!("{number}:{}", last.session);
+            }
+            page.sessions.extend(sessions);
+        }
+        Ok(page)
+    }
+
+    /// Those of these sessions that this broker knows.
+    pub async fn sessions_named(&self, names: Vec<SessionId>) -> Result<SessionsPage, RequestError> {
+        if names.len() > PAGE_MAX {
+            return Err(invalid(format!("`sessions` has {} entries: at most {PAGE_MAX}", names.len())));
+        }
+        let mut page = SessionsPage::default();
+        for engine in self.runtime.engines() {
+            let query = Query::SessionsNamed { sessions: names.clone() };
+            let Reply::Sessions { sessions, total, .. } = engine.query(query).await? else { continue };
+            page.total += total;
+            page.sessions.extend(sessions);
+        }
+        Ok(page)
+    }
+
+    /// The brokers on each store, with the store's name in the configuration.
+    pub async fn brokers(&self) -> Result<Vec<(String, BrokerView)>, RequestError> {
+        let mut brokers = Vec::new();
+        for engine in self.runtime.engines() {
+            match engine.query(Query::Brokers).await? {
+                Reply::Brokers(views) => brokers.extend(views.into_iter().map(|view| (engine.name().into(), view))),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(brokers)
+    }
+
+    /// The process that is asked.
+    pub async fn status(&self) -> Result<ProcessStatus, RequestError> {
+        let mut backends = Vec::new();
+        for (number, engine) in self.runtime.engines().iter().enumerate() {
+            let view = match engine.query(Query::Status).await? {
+                Reply::Status(view) => view,
+                other => return Err(unexpected(&other)),
+            };
+            let lockspaces = self.runtime.lockspaces_of(number).cloned().collect();
+            let profile = engine.profile();
+            backends.push(BackendStatus { kind: profile.name, durability: profile.durability, lockspaces, view });
+        }
+        Ok(ProcessStatus {
+            name: self.runtime.name().into(),
+            incarnation: self.runtime.default_engine().incarnation(),
+            uptime: self.runtime.started().elapsed(),
+            backends,
+        })
+    }
+}
+
+/// Where a listing of sessions goes on: `store:session`, the store by its place in the configuration.
+struct Place {
+    engine: usize,
+    session: Option<SessionId>,
+}
+
+impl Place {
+    fn parse(after: &str) -> Checked<Self> {
+        if after.is_empty() {
+            return Ok(Self { engine: 0, session: None });
+        }
+        let (engine, session) = after.split_once(':').ok_or_else(bad_after)?;
+        let session = match session {
+            "" => None,
+            session => Some(session.parse().map_err(|_| bad_after())?),
+        };
+        Ok(Self { engine: engine.parse().map_err(|_| bad_after())?, session })
+    }
+}
+
+/// A watched resource.
+struct Watch {
+    engine: EngineHandle,
+    id: ResourceId,
+    /// The version said last; absent before the first.
+    seen: Option<Version>,
+    failed: bool,
+}
+
+impl Watch {
+    async fn next(mut self) -> Option<(Result<Found, RequestError>, Self)> {
+        if self.failed {
+            return None;
+        }
+        loop {
+            let found = match self.engine.read(&self.id).await {
+                Ok(found) => found,
+                Err(error) => {
+                    self.failed = true;
+                    return Some((Err(error), self));
+                }
+            };
+            let version = found.as_ref().map_or(Version::ABSENT, |(version, _)| *version);
+            if self.seen != Some(version) {
+                self.seen = Some(version);
+                return Some((Ok(found), self));
+            }
+            self.engine.changed(&self.id, version, WATCH_INTERVAL).await;
+        }
+    }
+}

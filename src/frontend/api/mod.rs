@@ -1,0 +1,123 @@
+//! What a broker process offers, whoever asks in whatever protocol.
+//!
+//! A front end speaks one protocol. It turns what its clients send into the words of this module, which know no protocol, and
+//! the answers into what its clients read; it decides nothing. Everything that holds for all of them is here: what is a valid name, a
+//! TTL or a wait, who has asked, which engine is asked, and how a stream that carries a session goes on.
+//!
+//! # Layout, in reading order
+//!
+//! * [`Caller`]: who asks;
+//! * [`checks`], [`names`]: whether what they say makes sense, as far as that needs no state; [`errors`]: what they are told if not;
+//! * [`calls`]: one request about a session, one answer;
+//! * [`conversation`]: a stream that carries a session;
+//! * [`inspect`]: who holds and who waits;
+//! * [`admin`]: what administrators do.
+//!
+//! A new front end needs a folder beside `grpc`. A new verb is a method here, and one translation in each front end.
+
+pub mod admin;
+pub mod calls;
+pub mod caller;
+pub mod checks;
+pub mod conversation;
+pub mod errors;
+pub mod inspect;
+pub mod names;
+
+use std::time::Duration;
+
+use sixpin_core::broker::api::{ClaimState, Query, Reply, RequestError, Secret};
+use sixpin_core::limits::Limits;
+use sixpin_core::name::{Lockspace, SessionId};
+
+use crate::runtime::{Connection, EngineHandle, Runtime};
+pub use caller::Caller;
+
+/// What was checked, or why it is refused. Nothing changed then.
+pub type Checked<T> = Result<T, RequestError>;
+
+/// The API of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    runtime: Runtime,
+}
+
+/// What the client of a session that was opened is told.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The session. It knows its TTL.
+    pub session: SessionId,
+    /// Proves that a caller is the session's client.
+    pub secret: Secret,
+    /// When the first keepalive should come.
+    pub keepalive: Duration,
+    /// Bytes of value blocks in the lockspace that the session was opened for.
+    pub value_block_bytes: usize,
+}
+
+/// What the client of a session that was resumed is told.
+#[derive(Debug, Clone)]
+pub struct Resumed {
+    /// The number of its move.
+    pub move_number: u32,
+    /// How often keepalives should come.
+    pub keepalive: Duration,
+    /// How its claims stand.
+    pub claims: Vec<ClaimState>,
+}
+
+impl Api {
+    /// Offers the engines of `runtime`.
+    pub fn new(runtime: Runtime) -> Self {
+        Self { runtime }
+    }
+
+    /// The broker's name, for people.
+    pub fn broker(&self) -> &str {
+        self.runtime.name()
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        self.runtime.limits()
+    }
+
+    /// Begins a stream of answers and events from the store of a lockspace.
+    pub fn connect(&self, lockspace: &Lockspace) -> Connection {
+        self.engine(lockspace).connect()
+    }
+
+    /// True if every engine serves just now.
+    pub async fn serves(&self) -> bool {
+        for engine in self.runtime.engines() {
+            match engine.query(Query::Status).await {
+                // One that settles opens sessions and keeps them alive.
+                Ok(Reply::Status(status)) if matches!(status.state, "serving" | "settling") => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// What is said of a session that was opened for this lockspace.
+    pub fn opened(&self, session: SessionId, secret: Secret, lockspace: &Lockspace) -> Opened {
+        Opened {
+            session,
+            secret,
+            keepalive: self.limits().first_keepalive(session.ttl()),
+            value_block_bytes: self.runtime.lockspace_config(lockspace).value_block_bytes,
+        }
+    }
+
+    /// What is said of a session that was resumed.
+    pub fn resumed(&self, session: SessionId, move_number: u32, claims: Vec<ClaimState>) -> Resumed {
+        Resumed { move_number, keepalive: session.ttl() / KEEPALIVES_PER_TTL, claims }
+    }
+
+    fn engine(&self, lockspace: &Lockspace) -> &EngineHandle {
+        self.runtime.engine(lockspace)
+    }
+}
+
+/// A client that is heard so often in its TTL misses two before its session is in danger.
+pub const KEEPALIVES_PER_TTL: u32 = 3;

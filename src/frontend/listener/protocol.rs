@@ -1,0 +1,47 @@
+//! What the listener has to know of the protocol that is spoken on its connections. A front end says it.
+
+use http::{HeaderMap, Response};
+use tonic::body::Body;
+use tonic::service::Routes;
+
+/// How an answer ends that was cut short for this limit.
+pub(super) type CutShort = fn(&str) -> HeaderMap;
+
+/// A protocol. Cheap to clone.
+#[derive(Clone)]
+pub struct Protocol {
+    /// What answers.
+    pub routes: Routes,
+    /// What a request to a path is.
+    pub what: fn(&str) -> What,
+    /// The longest body of a request that is not a stream.
+    pub request_bytes_max: usize,
+    /// The answer to a request that met this limit.
+    pub refusal: fn(&str) -> Response<Body>,
+    /// How a large answer ends that met this limit.
+    pub cut_short: CutShort,
+    /// The last look at an answer.
+    pub finish: fn(Response<Body>) -> Response<Body>,
+}
+
+/// What a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct What {
+    /// What it needs a place for.
+    pub kind: Kind,
+    /// Its body is a stream, which may go on for ever.
+    pub streams_in: bool,
+}
+
+/// What a request needs a place for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A stream that carries a session.
+    Session,
+    /// A stream that watches.
+    Watch,
+    /// An inspection.
+    Inspection,
+    /// Anything else.
+    Call,
+}
