@@ -8,7 +8,7 @@ use sixpin_core::backend::{
 };
 use sixpin_core::name::{Incarnation, Version};
 
-use crate::hints::{Hints, Peal};
+use crate::hints::{Changes, Hints};
 use crate::store::{Store, StoreKind};
 
 /// A store in memory. Clones are the same store.
@@ -74,14 +74,14 @@ impl MemoryStore {
     }
 
     fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
-        let mut peal = None;
+        let mut changes = None;
         for write in writes.iter().filter(|write| write.notify) {
-            peal.get_or_insert_with(Peal::default).add(&write.key);
+            changes.get_or_insert_with(Changes::default).add(&write.key);
         }
         let outcomes = self.lock().commit(now_10us(), guard, writes);
         // Rung also for writes that failed: a hint may be wrong, and this costs less than finding out.
-        if let Some(peal) = peal {
-            self.inner.hints.ring(&peal);
+        if let Some(changes) = changes {
+            self.inner.hints.ring(&changes);
         }
         outcomes
     }

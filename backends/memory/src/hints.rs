@@ -30,8 +30,8 @@ impl Hints {
     }
 
     /// Rings all the bells collected.
-    pub fn ring(&self, peal: &Peal) {
-        for (word, &bits) in peal.bits.iter().enumerate() {
+    pub fn ring(&self, changes: &Changes) {
+        for (word, &bits) in changes.bits.iter().enumerate() {
             let mut rest = bits;
             while rest != 0 {
                 self.bells[word * 64 + rest.trailing_zeros() as usize].notify_waiters();
@@ -43,17 +43,17 @@ impl Hints {
 
 /// Bells to ring once the store's lock is released. Collecting allocates nothing.
 #[derive(Debug)]
-pub struct Peal {
+pub struct Changes {
     bits: [u64; BELLS / 64],
 }
 
-impl Default for Peal {
+impl Default for Changes {
     fn default() -> Self {
         Self { bits: [0; BELLS / 64] }
     }
 }
 
-impl Peal {
+impl Changes {
     /// One more key that changed.
     pub fn add(&mut self, key: &Key) {
         let place = place(key);

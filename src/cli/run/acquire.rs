@@ -8,9 +8,9 @@ use std::time::Duration;
 use sixpin_client::{Client, Error, Guard, NotGranted, Refusal, Session};
 use sixpin_core::name::{Lockspace, ResourceName};
 
+use super::messages::Order;
 use super::voice::Voice;
 use super::waiting;
-use super::words::Order;
 use crate::cli::connect::{self, Space};
 use crate::cli::exit;
 use crate::cli::failure::Failure;

@@ -11,9 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::cgroup::Cgroup;
 use super::family::{Family, own_pid};
+use super::messages::{Exit, Order};
 use super::pipe::THIS_PROGRAM;
 use super::starter;
-use super::words::{Exit, Order};
 use crate::cli::exit;
 
 /// Sessions that the command runs under, the outermost first: of the `run` that started it, and of the one around that.

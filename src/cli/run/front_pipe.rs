@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::unix::pipe;
 
-use super::words::{FromKeeper, Order, ToKeeper};
+use super::messages::{FromKeeper, Order, ToKeeper};
 
 /// The front, as the keeper has it.
 pub(super) struct Front {

@@ -11,8 +11,8 @@ use super::cgroup::Cgroup;
 use super::command::{Command, Happened};
 use super::family::Standing;
 use super::front_pipe::Front;
+use super::messages::{FromKeeper, Order, ToKeeper};
 use super::voice::Voice;
-use super::words::{FromKeeper, Order, ToKeeper};
 use crate::runtime::clock;
 
 /// How long a release may take.

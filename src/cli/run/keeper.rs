@@ -10,8 +10,8 @@ use super::acquire::{Refused, acquire};
 use super::command::{Command, Lock};
 use super::front_pipe::Front;
 use super::held::Held;
+use super::messages::{FromKeeper, Order};
 use super::voice::Voice;
-use super::words::{FromKeeper, Order};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 

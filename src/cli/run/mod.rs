@@ -32,7 +32,7 @@
 //! * [`keeper`]: the keeper; `acquire`: how it takes the lock; `waiting`: how it shows for whom it waits; `held`: its loop while it has the
 //!   lock; `command`: its child; `front_pipe`: its end of the pipes;
 //! * [`starter`]: the starter;
-//! * `words`: what front and keeper tell each other; `voice`: what both tell people;
+//! * `messages`: what front and keeper tell each other; `voice`: what both tell people;
 //! * `family`: the command's processes; `cgroup`: a control group for them.
 
 use std::ffi::OsString;
@@ -63,7 +63,7 @@ mod signals;
 mod terminal;
 mod voice;
 mod waiting;
-mod words;
+mod messages;
 
 /// How long before the deadline a command is asked to end, unless the TTL is short.
 const KILL_AFTER_DEFAULT: Duration = Duration::from_secs(2);

@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
 use serde::Serialize;
 
-use super::words::{FromKeeper, Order};
+use super::messages::{FromKeeper, Order};
 
 /// This program, also when its file was replaced or deleted since it started.
 pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";

@@ -10,8 +10,8 @@ use sixpin_proto::v1;
 use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
 use super::command;
+use super::messages::Order;
 use super::voice::Voice;
-use super::words::Order;
 use crate::cli::connect::{Address, Brokers, Space};
 use crate::cli::{show, view};
 

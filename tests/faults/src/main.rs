@@ -10,7 +10,7 @@ use sixpin_faults::faults::{self, Fault};
 use sixpin_faults::run::{Running, Shape};
 use sixpin_faults::sessions::{self, Crowd};
 use sixpin_faults::store::server;
-use sixpin_faults::store::words::Kind;
+use sixpin_faults::store::wire::Kind;
 use sixpin_faults::world::{Plan, StoreKind};
 use sixpin_faults::{open, process, times};
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use sixpin_proto::v1;
 
+use super::api::{ClaimEvent, Done, Input, OperationId, Output};
 use super::claim::{Asking, Job, Pending, Place, Release, Stage, Waiter, What, Withdraw};
 use super::finish::cancelled;
 use super::machine::{Group, Machine, Phase};
-use super::words::{ClaimEvent, Done, Input, OperationId, Output};
 use crate::error::{Error, Loss};
 
 impl Machine {

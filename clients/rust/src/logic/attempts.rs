@@ -10,9 +10,9 @@ use std::time::Duration;
 use sixpin_proto::v1;
 use sixpin_proto::v1::client_message::Body;
 
+use super::api::{LinkId, Output};
 use super::links::{Leaving, Link};
 use super::machine::{Machine, Phase};
-use super::words::{LinkId, Output};
 use crate::error::{Error, Tried};
 
 /// How long one address may be silent before the next one is tried beside it, unless the TTL is short.

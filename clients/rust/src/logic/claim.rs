@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sixpin_proto::v1;
 
+use super::api::OperationId;
 use super::finish::undecided;
-use super::words::OperationId;
 use crate::error::{Error, Loss};
 use crate::mode::Mode;
 

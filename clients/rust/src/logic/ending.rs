@@ -6,10 +6,10 @@ use std::time::Duration;
 use sixpin_proto::v1;
 use sixpin_proto::v1::client_message::Body;
 
+use super::api::{OperationId, Output, State};
 use super::claim::Waiter;
 use super::machine::{Farewell, Machine, Phase};
 use super::send::Flight;
-use super::words::{OperationId, Output, State};
 use crate::error::{Error, Loss};
 
 impl Machine {

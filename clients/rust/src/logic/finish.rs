@@ -5,10 +5,10 @@ use std::time::Duration;
 use sixpin_proto::v1;
 use sixpin_proto::v1::client_message::Body;
 
+use super::api::{ClaimEvent, Done, Grant, OperationId, Output, ValueBlock};
 use super::claim::{Asking, Claim, Granted, Job, Place, Release, Stage, Waiter, What, Withdraw};
 use super::machine::Machine;
 use super::send::Flight;
-use super::words::{ClaimEvent, Done, Grant, OperationId, Output, ValueBlock};
 use crate::error::{Blocker, Error, Loss, NotGranted, Refusal};
 use crate::mode::Mode;
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use sixpin_proto::v1;
 use sixpin_proto::v1::client_message::Body;
 
+use super::api::{LinkId, Output, State};
 use super::attempts::Attempts;
 use super::machine::{Machine, Phase};
 use super::planted::Bug;
 use super::send::Flight;
-use super::words::{LinkId, Output, State};
 use crate::error::Loss;
 
 /// A stream to a broker.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::api::{Config, Input, OperationId, Output, State};
 use super::claim::{Claim, Job, Place};
 use super::life::Life;
 use super::links::Links;
@@ -10,7 +11,6 @@ use super::planted::Planted;
 use super::route::Route;
 use super::send::Flight;
 use super::waits::Waits;
-use super::words::{Config, Input, OperationId, Output, State};
 use crate::error::{Error, Loss, Tried};
 
 /// One session on the client's side.

@@ -5,9 +5,10 @@
 //!
 //! # Layout
 //!
-//! * [`words`]: the words between the logic and its shell;
+//! * [`api`]: the words between the logic and its shell;
 //! * [`planted`]: wrong versions of the rules, for the simulation alone.
 
+mod api;
 mod ask;
 mod attempts;
 mod claim;
@@ -22,8 +23,7 @@ mod resume;
 mod route;
 mod send;
 mod waits;
-mod words;
 
+pub use api::{ClaimEvent, Config, Done, Grant, Input, LinkId, Opened, OperationId, Output, State, ValueBlock};
 pub use life::valid_until;
 pub use machine::Machine;
-pub use words::{ClaimEvent, Config, Done, Grant, Input, LinkId, Opened, OperationId, Output, State, ValueBlock};

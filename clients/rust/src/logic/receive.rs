@@ -5,12 +5,12 @@ use std::time::Duration;
 use sixpin_proto::v1;
 use sixpin_proto::v1::server_message::Body;
 
+use super::api::{ClaimEvent, LinkId, Output};
 use super::claim::{Claim, Job, Pending, Release, Stage, Waiter, Withdraw};
 use super::finish::cancelled;
 use super::machine::Machine;
 use super::planted::Bug;
 use super::send::Flight;
-use super::words::{ClaimEvent, LinkId, Output};
 use crate::error::{Error, Loss};
 use crate::mode::Mode;
 
@@ -202,7 +202,7 @@ impl Machine {
     }
 
     /// What is pending on a claim ends without a grant. A claim that holds nothing ends with it.
-    fn end_operation(&mut self, number: u64, result: Result<super::words::Done, Error>, out: &mut Vec<Output>) {
+    fn end_operation(&mut self, number: u64, result: Result<super::api::Done, Error>, out: &mut Vec<Output>) {
         let Some(claim) = self.claims.get_mut(&number) else { return };
         let Some(mode) = claim.granted.map(|granted| granted.mode) else {
             self.end_lock(number, result, out);
@@ -230,7 +230,7 @@ impl Machine {
         release.doubt |= error.reason() == v1::Reason::Unknown;
         let failures = release.failures;
         match error.reason() {
-            v1::Reason::NotFound => return self.end_release(number, Ok(super::words::Done::Released), out),
+            v1::Reason::NotFound => return self.end_release(number, Ok(super::api::Done::Released), out),
             v1::Reason::Busy => release.request.force = true,
             v1::Reason::StaleOperation => {
                 // Only a number that was used before can be meant; the next one is free.

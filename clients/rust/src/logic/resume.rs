@@ -7,12 +7,12 @@ use prost::Message as _;
 use sixpin_proto::v1;
 use sixpin_proto::v1::server_message::Body;
 
+use super::api::{LinkId, Opened, OperationId, Output, State};
 use super::claim::{Claim, Job, Stage, Withdraw};
 use super::life::{Life, valid_until};
 use super::machine::{Identity, Machine, Phase};
 use super::planted::Bug;
 use super::send::VOID_MAX;
-use super::words::{LinkId, Opened, OperationId, Output, State};
 use crate::error::{Error, Loss};
 use crate::mode::Mode;
 
@@ -185,7 +185,7 @@ impl Machine {
             match done {
                 Some(done) => self.completed(now, done, out),
                 None if self.planted.has(Bug::ReleaseNotRepeated) => {
-                    self.end_release(number, Ok(super::words::Done::Released), out);
+                    self.end_release(number, Ok(super::api::Done::Released), out);
                 }
                 // A repeat is harmless, and its answer tells a release from a loss.
                 None => self.urgent.push_back(Job::Release(number)),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use sixpin_proto::v1;
 use sixpin_proto::v1::client_message::Body;
 
+use super::api::{OperationId, Output};
 use super::claim::{Asking, Claim, Job, Pending, Place, Stage, What, Withdraw};
 use super::finish::undecided;
 use super::machine::{Machine, Phase};
-use super::words::{OperationId, Output};
 use crate::mode::Mode;
 
 /// Requests that a move can declare void. No more lock requests than this may be unanswered; a few are kept for those

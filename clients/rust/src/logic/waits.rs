@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::api::{OperationId, Output};
 use super::claim::{Pending, Place, Stage, What};
 use super::finish::{timed_out, undecided};
 use super::machine::Machine;
 use super::planted::Bug;
-use super::words::{OperationId, Output};
 use crate::error::Error;
 use crate::mode::Mode;
 

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use super::frame;
 use super::message::{Answer, Ask, Request, Response};
-use super::words;
+use super::wire;
 
 /// How long a server may take to answer, and to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ impl NetBackend {
         let Ok(Response::Opened(root, kind)) = answer else {
             return Err(io::Error::other("the server does not say which store it is"));
         };
-        let root = words::root_to(root);
+        let root = wire::root_to(root);
         // What an unoptimized build on a busy machine moves long before its patience ends.
         let batch_bytes_max = 4 * 1024 * 1024;
         let profile = Store::new(kind.to_store(), root.clone()).profile(true);
@@ -147,7 +147,7 @@ impl Backend for NetBackend {
     fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
         Box::pin(async move {
             match self.look(Request::Read(keys.iter().map(Into::into).collect())).await? {
-                Response::Slots(slots) => Ok(slots?.into_iter().map(words::slot_to).collect()),
+                Response::Slots(slots) => Ok(slots?.into_iter().map(wire::slot_to).collect()),
                 _ => Err(strange()),
             }
         })
@@ -157,13 +157,13 @@ impl Backend for NetBackend {
         Box::pin(async move {
             let count = writes.len();
             let writes = writes.into_iter().map(Into::into).collect();
-            self.change(count, Request::Commit(words::guard_from(guard), writes)).await
+            self.change(count, Request::Commit(wire::guard_from(guard), writes)).await
         })
     }
 
     fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            match self.call(Request::Advance(words::guard_from(guard))).await? {
+            match self.call(Request::Advance(wire::guard_from(guard))).await? {
                 Response::Done(done) => Ok(done?),
                 _ => Err(strange()),
             }
@@ -195,7 +195,7 @@ impl Backend for NetBackend {
         Box::pin(async move {
             let limit = u32::try_from(limit).unwrap_or(u32::MAX);
             match self.look(Request::List(family.into(), after.map(Into::into), limit)).await? {
-                Response::Page(page) => Ok(words::page_to(page?)),
+                Response::Page(page) => Ok(wire::page_to(page?)),
                 _ => Err(strange()),
             }
         })
@@ -220,11 +220,11 @@ impl Backend for NetBackend {
     }
 
     fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.change_one(Request::Evict(words::guard_from(guard), target.0, seen.0)))
+        Box::pin(self.change_one(Request::Evict(wire::guard_from(guard), target.0, seen.0)))
     }
 
     fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.change_one(Request::Clear(words::guard_from(guard), target.0, seen.0)))
+        Box::pin(self.change_one(Request::Clear(wire::guard_from(guard), target.0, seen.0)))
     }
 
     fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {

@@ -10,7 +10,7 @@ use sixpin_memory::Store;
 use super::frame;
 use super::message::Request;
 use super::server::apply;
-use super::words::{self, Kind};
+use super::wire::{self, Kind};
 
 /// The journal of one store. Written to the file before each answer; not flushed to the disk, because what is killed is
 /// a process and not the machine.
@@ -27,9 +27,9 @@ impl Journal {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let mut rest = bytes.as_slice();
-        let store = match next::<words::Root>(&mut rest) {
+        let store = match next::<wire::Root>(&mut rest) {
             Some(root) => {
-                let mut store = Store::new(kind.to_store(), words::root_to(root));
+                let mut store = Store::new(kind.to_store(), wire::root_to(root));
                 while let Some((now, request)) = next::<(u64, Request)>(&mut rest) {
                     apply(&mut store, now, request);
                 }
@@ -42,7 +42,7 @@ impl Journal {
             None => {
                 let root = Root { secret_key: rand::random(), identity: rand::random() };
                 let mut first = Vec::new();
-                frame::put(&mut first, &words::root_from(&root))?;
+                frame::put(&mut first, &wire::root_from(&root))?;
                 file.set_len(0)?;
                 file.write_all(&first)?;
                 Store::new(kind.to_store(), root)

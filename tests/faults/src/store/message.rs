@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::words;
+use super::wire;
 
 /// A request, with the number by which its answer is told apart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,25 +21,25 @@ pub enum Request {
     /// The root record and the kind of store.
     Open,
     /// See `Backend::read`.
-    Read(Vec<words::Key>),
+    Read(Vec<wire::Key>),
     /// See `Backend::commit`.
-    Commit(words::Guard, Vec<words::Write>),
+    Commit(wire::Guard, Vec<wire::Write>),
     /// See `Backend::advance`.
-    Advance(words::Guard),
+    Advance(wire::Guard),
     /// See `Backend::changed`.
-    Changed(words::Key, u64),
+    Changed(wire::Key, u64),
     /// Nobody waits for the answer to this number any more.
     GiveUp(u64),
     /// See `Backend::list`.
-    List(words::Family, Option<String>, u32),
+    List(wire::Family, Option<String>, u32),
     /// See `Backend::beat`.
-    Beat(words::Beat),
+    Beat(wire::Beat),
     /// See `Backend::leave`.
     Leave(u64),
     /// See `Backend::evict`.
-    Evict(words::Guard, u64, u64),
+    Evict(wire::Guard, u64, u64),
     /// See `Backend::clear`.
-    Clear(words::Guard, u64, u64),
+    Clear(wire::Guard, u64, u64),
     /// See `Backend::pulses`.
     Pulses,
 }
@@ -67,19 +67,19 @@ pub struct Answer {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Response {
     /// To `Open`.
-    Opened(words::Root, words::Kind),
+    Opened(wire::Root, wire::Kind),
     /// To `Read`.
-    Slots(Result<Vec<words::Slot>, words::StoreError>),
+    Slots(Result<Vec<wire::Slot>, wire::StoreError>),
     /// To `Commit`, `Evict` and `Clear`.
-    Outcomes(Vec<words::WriteOutcome>),
+    Outcomes(Vec<wire::WriteOutcome>),
     /// To `Advance` and `Leave`.
-    Done(Result<(), words::StoreError>),
+    Done(Result<(), wire::StoreError>),
     /// To `Changed`.
     MayDiffer,
     /// To `List`.
-    Page(Result<words::Page, words::StoreError>),
+    Page(Result<wire::Page, wire::StoreError>),
     /// To `Beat`.
-    Beaten(Result<u64, words::StoreError>),
+    Beaten(Result<u64, wire::StoreError>),
     /// To `Pulses`.
-    Pulses(Result<Vec<words::Pulse>, words::StoreError>),
+    Pulses(Result<Vec<wire::Pulse>, wire::StoreError>),
 }

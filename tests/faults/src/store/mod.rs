@@ -7,14 +7,14 @@
 //! # Layout
 //!
 //! * [`message`]: what is asked and answered, and as which bytes;
-//! * [`words`]: the contract's words in the form in which they travel;
+//! * [`wire`]: the contract's words in the form in which they travel;
 //! * [`frame`]: messages on a stream of bytes;
 //! * [`journal`]: what survives a kill;
 //! * [`server`]: the process;
 //! * [`backend`]: a broker's side of the connection.
 
 pub mod message;
-pub mod words;
+pub mod wire;
 pub mod frame;
 pub mod journal;
 pub mod server;

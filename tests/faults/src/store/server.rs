@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use sixpin_core::backend::{self as core, StoreError};
 use sixpin_core::name::{Incarnation, Version};
 use sixpin_memory::Store;
-use sixpin_memory::hints::{Hints, Peal};
+use sixpin_memory::hints::{Changes, Hints};
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::frame;
 use super::journal::Journal;
 use super::message::{Answer, Ask, Request, Response};
-use super::words::{self, Kind};
+use super::wire::{self, Kind};
 
 struct Shared {
     inner: Mutex<(Store, Journal)>,
@@ -88,7 +88,7 @@ async fn write(mut writer: OwnedWriteHalf, mut answers: mpsc::UnboundedReceiver<
     }
 }
 
-async fn changed(shared: &Shared, key: &words::Key, seen: Version) {
+async fn changed(shared: &Shared, key: &wire::Key, seen: Version) {
     let Some(key) = key.to_core() else { return };
     let bell = shared.hints.bell(&key);
     loop {
@@ -107,7 +107,7 @@ impl Shared {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (store, journal) = &mut *inner;
         if matches!(request, Request::Open) {
-            return Ok(Response::Opened(words::root_from(store.root()), self.kind));
+            return Ok(Response::Opened(wire::root_from(store.root()), self.kind));
         }
         if identity != store.root().identity
             && let Some(refusal) = amnesia(&request)
@@ -118,10 +118,10 @@ impl Shared {
         if request.changes() {
             journal.note(now, &request)?;
         }
-        let peal = peal(&request);
+        let changes = changes(&request);
         let response = apply(store, now, request);
         drop(inner);
-        self.hints.ring(&peal);
+        self.hints.ring(&changes);
         Ok(response)
     }
 }
@@ -129,7 +129,7 @@ impl Shared {
 /// What a broker is told that opened a store which has lost its memory since. Commits need no check of their own: its
 /// registration was lost with everything else.
 fn amnesia(request: &Request) -> Option<Response> {
-    let lost = || words::StoreError::Amnesia("the root record changed".into());
+    let lost = || wire::StoreError::Amnesia("the root record changed".into());
     Some(match request {
         Request::Read(_) => Response::Slots(Err(lost())),
         Request::List(..) => Response::Page(Err(lost())),
@@ -140,37 +140,37 @@ fn amnesia(request: &Request) -> Option<Response> {
 }
 
 /// Who is told of a request.
-fn peal(request: &Request) -> Peal {
-    let mut peal = Peal::default();
+fn changes(request: &Request) -> Changes {
+    let mut changes = Changes::default();
     if let Request::Commit(_, writes) = request {
-        for write in writes.iter().filter_map(words::Write::to_core).filter(|write| write.notify) {
-            peal.add(&write.key);
+        for write in writes.iter().filter_map(wire::Write::to_core).filter(|write| write.notify) {
+            changes.add(&write.key);
         }
     }
-    peal
+    changes
 }
 
 /// Does one request. The same requests at the same times give the same store, which is what the journal relies on.
 pub(super) fn apply(store: &mut Store, now: u64, request: Request) -> Response {
     match request {
-        Request::Read(keys) => match keys.iter().map(words::Key::to_core).collect::<Option<Vec<_>>>() {
-            Some(keys) => Response::Slots(Ok(store.read(&keys).into_iter().map(words::slot_from).collect())),
+        Request::Read(keys) => match keys.iter().map(wire::Key::to_core).collect::<Option<Vec<_>>>() {
+            Some(keys) => Response::Slots(Ok(store.read(&keys).into_iter().map(wire::slot_from).collect())),
             None => Response::Slots(Err(misspelt().into())),
         },
         Request::Commit(guard, writes) => {
-            let outcomes = match writes.iter().map(words::Write::to_core).collect::<Option<Vec<_>>>() {
-                Some(writes) => store.commit(now, words::guard_to(guard), writes),
+            let outcomes = match writes.iter().map(wire::Write::to_core).collect::<Option<Vec<_>>>() {
+                Some(writes) => store.commit(now, wire::guard_to(guard), writes),
                 None => writes.iter().map(|_| core::WriteOutcome::Unavailable(misspelt().to_string())).collect(),
             };
             Response::Outcomes(outcomes.into_iter().map(Into::into).collect())
         }
-        Request::Advance(guard) => Response::Done(store.advance(words::guard_to(guard)).map_err(Into::into)),
+        Request::Advance(guard) => Response::Done(store.advance(wire::guard_to(guard)).map_err(Into::into)),
         Request::List(family, after, limit) => {
             let page = match family.to_core() {
                 Some(family) => store.list(&family, after.as_deref(), limit as usize),
                 None => Err(misspelt()),
             };
-            Response::Page(page.map(words::page_from).map_err(Into::into))
+            Response::Page(page.map(wire::page_from).map_err(Into::into))
         }
         Request::Beat(beat) => {
             let beaten = store.beat(now, beat.into());
@@ -181,11 +181,11 @@ pub(super) fn apply(store: &mut Store, now: u64, request: Request) -> Response {
             Response::Done(Ok(()))
         }
         Request::Evict(guard, target, seen) => {
-            let outcome = store.evict(now, words::guard_to(guard), Incarnation(target), Version(seen));
+            let outcome = store.evict(now, wire::guard_to(guard), Incarnation(target), Version(seen));
             Response::Outcomes(vec![outcome.into()])
         }
         Request::Clear(guard, target, seen) => {
-            let outcome = store.clear(words::guard_to(guard), Incarnation(target), Version(seen));
+            let outcome = store.clear(wire::guard_to(guard), Incarnation(target), Version(seen));
             Response::Outcomes(vec![outcome.into()])
         }
         Request::Pulses => Response::Pulses(Ok(store.pulses().into_iter().map(Into::into).collect())),
