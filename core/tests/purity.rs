@@ -27,7 +27,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 ];
 
 /// Every dependency of the core. None does IO; a new one has to be argued for here.
-const DEPENDENCIES: &[&str] = &["bitflags", "bytes", "crc32c", "hmac", "sha2", "thiserror"];
+const DEPENDENCIES: &[&str] = &["bitflags", "bytes", "crc32c", "hmac", "serde", "serde_json", "sha2", "thiserror"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

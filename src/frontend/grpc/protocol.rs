@@ -34,6 +34,9 @@ fn what(path: &str) -> What {
         "/sixpin.v1.InspectService/WatchResource" | "/grpc.health.v1.Health/Watch" => {
             What { kind: Kind::Watch, streams_in: false }
         }
+        "/sixpin.v1.LockService/OpenSession" | "/sixpin.v1.LockService/Hold" => {
+            What { kind: Kind::Open, streams_in: false }
+        }
         path if path.starts_with("/sixpin.v1.InspectService/") => What { kind: Kind::Inspection, streams_in: false },
         _ => What { kind: Kind::Call, streams_in: false },
     }

@@ -6,6 +6,7 @@
 //! | a session stream | a place among streams without a session, until it has one. Those of one connection wait their turn |
 //! | a stream that watches | a place among those that watch, until it ends |
 //! | an inspection | its turn among those of its connection, its client and the process; it is done on the inspection lane |
+//! | a call that opens a session | its turn among those of its client, which come at a pace; then a place among calls |
 //! | anything else | a place among calls, until it is answered |
 
 use std::any::Any;
@@ -131,6 +132,10 @@ impl Inner {
             Kind::Inspection => {
                 let request = Request::from_parts(parts, body);
                 return self.inspect(request, call).await;
+            }
+            Kind::Open => {
+                self.share.opens.turn(TURN_WITHIN).await.ok_or("sessions opened in a second by this client")?;
+                places.push(call);
             }
             Kind::Call => places.push(call),
         }

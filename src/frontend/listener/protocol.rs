@@ -42,6 +42,8 @@ pub enum Kind {
     Watch,
     /// An inspection.
     Inspection,
+    /// A call that opens a session.
+    Open,
     /// Anything else.
     Call,
 }

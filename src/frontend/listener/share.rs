@@ -4,21 +4,26 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sixpin_core::broker::api::Client;
 use sixpin_core::limits::{
-    CALLS_PER_CLIENT_MAX, INSPECTIONS_AT_ONCE_MAX, INSPECTIONS_PER_CLIENT_MAX, OPENING_PER_CLIENT_MAX, TRUSTED_FACTOR,
-    UNREAD_BYTES_MAX, UNREAD_BYTES_PER_CLIENT_MAX, WATCHES_PER_CLIENT_MAX,
+    CALLS_PER_CLIENT_MAX, INSPECTIONS_AT_ONCE_MAX, INSPECTIONS_PER_CLIENT_MAX, OPENING_PER_CLIENT_MAX,
+    OPENS_PER_SECOND_MAX, TRUSTED_FACTOR, UNREAD_BYTES_MAX, UNREAD_BYTES_PER_CLIENT_MAX, WATCHES_PER_CLIENT_MAX,
 };
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How much less the kernel gives the inspection thread, so that locks come first where processors are scarce.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 5;
+
+/// What a client did not use of its pace within this time it may use at once.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// The share of one client.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(super) struct Share {
     pub(super) watches: Arc<Semaphore>,
     /// Inspections at work or next in line.
     pub(super) inspections: Arc<Semaphore>,
+    /// Calls that open a session.
+    pub(super) opens: Pace,
     unread: AtomicUsize,
     total: Arc<UnreadTotal>,
 }
@@ -50,6 +57,7 @@ impl Share {
             opening: places(OPENING_PER_CLIENT_MAX),
             watches: places(WATCHES_PER_CLIENT_MAX),
             inspections: Arc::new(Semaphore::new(INSPECTIONS_PER_CLIENT_MAX)),
+            opens: Pace::new(OPENS_PER_SECOND_MAX * factor as u32),
             unread: AtomicUsize::new(0),
             total,
         }
@@ -67,6 +75,40 @@ impl Share {
             return Err("128 MiB of answers of this broker are unread");
         }
         Ok(large)
+    }
+}
+
+/// How fast one client may do something. What comes too fast waits.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Between two of them in the long run.
+    interval: Duration,
+    /// When the last one that was let in would have come at that pace.
+    last: Mutex<Instant>,
+}
+
+impl Pace {
+    fn new(per_second: u32) -> Self {
+        Self { interval: Duration::from_secs(1) / per_second, last: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits for a turn; absent if that would take longer than this.
+    pub(super) async fn turn(&self, at_most: Duration) -> Option<()> {
+        let now = Instant::now();
+        let wait = {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = (*last).max(now) + self.interval;
+            let wait = own.saturating_duration_since(now + AT_ONCE);
+            if wait > at_most {
+                return None;
+            }
+            *last = own;
+            wait
+        };
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Some(())
     }
 }
 
@@ -141,6 +183,24 @@ mod tests {
         drop(held);
         assert!(share.large(1, true).is_ok());
         assert_eq!(share.unread.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_too_fast_waits_and_who_would_wait_too_long_is_refused() {
+        let pace = Pace::new(10);
+        let begin = Instant::now();
+        for _ in 0..20 {
+            pace.turn(Duration::ZERO).await.unwrap();
+        }
+        assert_eq!(begin.elapsed(), Duration::ZERO, "two seconds' worth comes at once");
+        assert_eq!(pace.turn(Duration::from_millis(99)).await, None);
+        pace.turn(Duration::from_millis(100)).await.unwrap();
+        assert_eq!(begin.elapsed(), Duration::from_millis(100));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for _ in 0..20 {
+            pace.turn(Duration::ZERO).await.unwrap();
+        }
+        assert_eq!(pace.turn(Duration::ZERO).await, None, "what was not used for longer is gone");
     }
 
     #[test]

@@ -41,6 +41,9 @@ enum Command {
         /// How long the attack goes on.
         #[arg(long, value_parser = humantime::parse_duration)]
         time: Duration,
+        /// Leaves the processors to everybody else.
+        #[arg(long)]
+        yielding: bool,
     },
     /// A broker.
     #[command(hide = true)]
@@ -68,7 +71,13 @@ struct Run {
     /// Attackers have the share of a trusted address, as what runs on the broker's own host.
     #[arg(long)]
     trusted: bool,
+    /// Attackers take only what broker and honest clients leave of the processors, as if they had machines of their own.
+    #[arg(long)]
+    yielding: bool,
 }
+
+/// The lowest priority there is.
+const LOWEST: i32 = 19;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -79,15 +88,25 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Command::Attack { name, broker, from, time } => match attacks::named(&name) {
-            Some(attack) => block_on(async {
-                attack.run(Target { broker, from }, time).await;
-                Ok(true)
-            }),
+        Command::Attack { name, broker, from, time, yielding } => match attacks::named(&name) {
+            Some(attack) => {
+                if yielding {
+                    stand_back();
+                }
+                block_on(async {
+                    attack.run(Target { broker, from }, time).await;
+                    Ok(true)
+                })
+            }
             None => complain(&format!("there is no attack `{name}`")),
         },
         Command::Serve(args) => sixpin::cli::serve::run(&args),
     }
+}
+
+/// Gives way to everybody else on this machine. Threads that are started later inherit it.
+fn stand_back() {
+    let _ = rustix::process::setpriority_process(None, LOWEST);
 }
 
 fn block_on(work: impl Future<Output = io::Result<bool>>) -> ExitCode {
@@ -108,7 +127,7 @@ fn block_on(work: impl Future<Output = io::Result<bool>>) -> ExitCode {
 async fn run(args: Run) -> io::Result<bool> {
     let strangers = if args.trusted { "" } else { "[connections]\ntrusted = [\"127.0.0.1\"]\n" };
     let settings = format!("{}\n{strangers}", args.settings);
-    let plan = Plan { time: args.time, sessions: args.sessions, ttl: args.ttl, settings };
+    let plan = Plan { time: args.time, sessions: args.sessions, ttl: args.ttl, settings, yielding: args.yielding };
     let log = tempfile::NamedTempFile::new()?;
     let mut trial = Trial::start(plan, log.path()).await?;
     say("attack           memory before, most, left; processor; honest locks before and meanwhile");

@@ -35,6 +35,8 @@ pub struct Plan {
     pub ttl: Duration,
     /// The broker's settings.
     pub settings: String,
+    /// Attackers leave the processors to everybody else.
+    pub yielding: bool,
 }
 
 /// What was seen of one attack.
@@ -79,6 +81,7 @@ impl Trial {
             .args(["attack", attack.name, "--broker", &self.broker.address.to_string()])
             .args(["--from", &Ipv4Addr::new(127, 0, 66, self.attacks).to_string()])
             .args(["--time", &humantime::format_duration(self.plan.time).to_string()])
+            .args(self.plan.yielding.then_some("--yielding"))
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
