@@ -215,6 +215,13 @@ impl World {
         self.broker_tick(slot);
     }
 
+    /// As an operator does it who wants to be sure.
+    pub(crate) fn restart_a_broker(&mut self) {
+        self.trace(|| "b0 is restarted".into());
+        self.broker_stops(0);
+        self.after(10 * MS, Event::BrokerStarts { slot: 0 });
+    }
+
     /// The process ends: its streams break, soon or late.
     pub(crate) fn broker_stops(&mut self, slot: usize) {
         self.brokers[slot].machine = None;
