@@ -6,9 +6,9 @@
 
 use super::Broker;
 use super::api::{Effect, Ending};
-use super::shard::{Applied, Entry, Item, LaneState, Purpose, Review, Stored, claim_of};
+use super::shard::{Applied, Does, Entry, Item, LaneState, Purpose, Review, Stored, claim_of};
 use super::timers::Timer;
-use crate::backend::{Change, Guard, Key, Lane, Write, WriteOutcome};
+use crate::backend::{Change, Guard, Key, Lane, Slot, Write, WriteOutcome};
 use crate::command::{Outcome, Refusal};
 use crate::limits::COMMANDS_PER_WRITE_MAX;
 use crate::name::{ResourceId, Version};
@@ -92,23 +92,24 @@ impl Broker {
             self.strangers.condemn(entry, now, delay);
         }
         let (applied, changed) = apply_pending(entry, context);
-        let idle = entry.resource.is_idle();
-        let deletes = idle && entry.stored.is_record();
-        let confirms = !changed && !deletes;
-        if confirms && (!self.config.profile.shared || self.planted.has(Bug::AnsweredFromMemory)) {
+        let does = if entry.resource.is_idle() && entry.stored.is_record() {
+            Does::Delete
+        } else if changed {
+            Does::Store
+        } else {
+            Does::Confirm
+        };
+        if does == Does::Confirm && (!self.config.profile.shared || self.planted.has(Bug::AnsweredFromMemory)) {
             draft.settled.push((id, applied));
             return;
         }
-        let change = if deletes {
-            Change::Delete
-        } else if !confirms {
-            Change::Put(entry.resource.encode())
-        } else if self.config.profile.compares {
-            Change::Compare
-        } else if entry.stored.is_record() {
-            Change::Put(entry.resource.encode())
-        } else {
-            Change::Delete
+        let change = match does {
+            Does::Delete => Change::Delete,
+            Does::Store => Change::Put(entry.resource.encode()),
+            Does::Confirm if self.config.profile.compares => Change::Compare,
+            // Where the store knows no compare, what stands there is written again.
+            Does::Confirm if entry.stored.is_record() => Change::Put(entry.resource.encode()),
+            Does::Confirm => Change::Delete,
         };
         entry.in_flight = true;
         if let Change::Put(bytes) = &change {
@@ -116,7 +117,7 @@ impl Broker {
         }
         let notify = self.config.profile.shared && self.concerns_others(&applied);
         draft.writes.push(Write { key: Key::Resource(id.clone()), expected: version, change, notify });
-        draft.items.push(Item::Resource { id, applied, deletes, confirms });
+        draft.items.push(Item::Resource { id, applied, does });
     }
 
     fn context_for(&self, id: &ResourceId) -> Context {
@@ -163,9 +164,7 @@ impl Broker {
         self.muted = !self.config.profile.checks_registration && !self.is_valid();
         for (item, outcome) in items.into_iter().zip(outcomes) {
             match item {
-                Item::Resource { id, applied, deletes, confirms } => {
-                    self.resource_outcome(at, &id, applied, (deletes, confirms), outcome);
-                }
+                Item::Resource { id, applied, does } => self.record_outcome(at, &id, applied, does, outcome),
                 Item::Mark(job) => self.mark_outcome(job, outcome),
             }
             if self.is_over() {
@@ -177,89 +176,82 @@ impl Broker {
         }
     }
 
-    fn resource_outcome(
-        &mut self,
-        at: usize,
-        id: &ResourceId,
-        applied: Vec<Applied>,
-        (deletes, confirms): (bool, bool),
-        outcome: WriteOutcome,
-    ) {
-        let markers = self.config.profile.markers;
-        let others = self.others_alive();
-        let longest = self.longest_round_trip();
-        let now = self.now.mono;
+    fn record_outcome(&mut self, at: usize, id: &ResourceId, applied: Vec<Applied>, does: Does, outcome: WriteOutcome) {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        let review = entry.review;
         entry.in_flight = false;
         entry.damage.read_again();
-        let review = entry.review;
-        // What was to be looked at still is, unless the store has just said how the record stands.
-        let known = matches!(outcome, WriteOutcome::Committed(_) | WriteOutcome::Conflict(_));
-        let was_read = review.was_read() || review == Review::OnceMore;
-        entry.review = Review::of(was_read, !known && review != Review::Nothing);
+        entry.review = review.after(&outcome);
         match outcome {
-            WriteOutcome::Committed(version) => {
-                if deletes {
-                    entry.stored = Stored::Nothing(if markers { version } else { Version::ABSENT });
-                    // It is empty, and keeps its room for the next claim.
-                    entry.resource.committed(version);
-                } else if confirms {
-                    entry.stored = entry.stored.confirmed_at(version);
-                } else {
-                    entry.resource.committed(version);
-                    entry.stored = Stored::Record(version);
-                }
-                entry.streak += u32::from(!confirms);
-                if others && entry.streak >= STREAK_MAX {
-                    entry.streak = 0;
-                    entry.rests_until = now + longest * 3 / 2;
-                }
-                let idle_left = entry.stored.is_record() && entry.resource.is_idle();
-                entry.review = Review::of(review.was_read(), idle_left);
-                self.deliver(id, applied, version);
-                if let Some(entry) = self.shards[at].entries.get_mut(id)
-                    && review == Review::OnceMore
-                {
-                    entry.review = Review::News;
-                } else {
-                    self.compare_claims(at, id);
-                }
-                self.follow(at, id);
-            }
-            WriteOutcome::Conflict(slot) => {
-                self.counters.conflicts += 1;
-                let fell =
-                    !slot.version.is_absent() && entry.stored.version().is_some_and(|known| slot.version < known);
-                restore(entry, applied, false);
-                if fell {
-                    let text = format!("the version of `{id}` fell to {}", slot.version);
-                    self.store_forgot(text);
-                    return;
-                }
-                self.load(at, id, slot, true);
-            }
+            WriteOutcome::Committed(version) => self.record_committed(at, id, applied, does, version, review),
+            WriteOutcome::Conflict(slot) => self.record_conflict(at, id, applied, slot),
             WriteOutcome::ConflictUnread => {
                 self.counters.conflicts += 1;
-                restore(entry, applied, false);
-                entry.stored = Stored::Unread;
                 entry.streak = 0;
+                put_back(entry, applied, false);
             }
-            WriteOutcome::Unknown(_) => {
-                restore(entry, applied, true);
-                entry.stored = Stored::Unread;
-            }
+            WriteOutcome::Unknown(_) => put_back(entry, applied, true),
             WriteOutcome::Unavailable(text) => {
-                restore(entry, applied, false);
-                entry.stored = Stored::Unread;
+                put_back(entry, applied, false);
                 self.refuse_impatient(at, id, &text);
             }
             WriteOutcome::Stale | WriteOutcome::Evicted => {
-                restore(entry, applied, false);
-                entry.stored = Stored::Unread;
+                put_back(entry, applied, false);
                 self.refuse_impatient(at, id, "it is away");
             }
         }
         self.shards[at].make_ready(id);
+    }
+
+    fn record_committed(
+        &mut self,
+        at: usize,
+        id: &ResourceId,
+        applied: Vec<Applied>,
+        does: Does,
+        version: Version,
+        review: Review,
+    ) {
+        let others = self.others_alive();
+        let rest = self.longest_round_trip() * 3 / 2;
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        entry.stored = match does {
+            Does::Store => Stored::Record(version),
+            Does::Delete => Stored::Nothing(if self.config.profile.markers { version } else { Version::ABSENT }),
+            Does::Confirm => entry.stored.confirmed_at(version),
+        };
+        if does != Does::Confirm {
+            // One that is deleted is empty, and keeps its room for the next claim.
+            entry.resource.committed(version);
+            entry.streak += 1;
+        }
+        if others && entry.streak >= STREAK_MAX {
+            entry.streak = 0;
+            entry.rests_until = self.now.mono + rest;
+        }
+        let idle_left = entry.stored.is_record() && entry.resource.is_idle();
+        entry.review = Review::of(review.was_read(), idle_left);
+        self.deliver(id, applied, version);
+        if let Some(entry) = self.shards[at].entries.get_mut(id)
+            && review == Review::OnceMore
+        {
+            entry.review = Review::News;
+        } else {
+            self.compare_claims(at, id);
+        }
+        self.follow(at, id);
+    }
+
+    fn record_conflict(&mut self, at: usize, id: &ResourceId, applied: Vec<Applied>, slot: Slot) {
+        self.counters.conflicts += 1;
+        let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
+        let fell = !slot.version.is_absent() && entry.stored.version().is_some_and(|known| slot.version < known);
+        restore(entry, applied, false);
+        if fell {
+            self.store_forgot(format!("the version of `{id}` fell to {}", slot.version));
+        } else {
+            self.load(at, id, slot, true);
+        }
     }
 
     /// Nothing changed and nobody else writes here: the answers stand.
@@ -302,6 +294,12 @@ fn apply_pending(entry: &mut Entry, mut context: Context) -> (Vec<Applied>, bool
         applied.push(Applied { pending, outcomes });
     }
     (applied, changed)
+}
+
+/// Nobody knows what stands there now: commands go back, and the record is read.
+fn put_back(entry: &mut Entry, applied: Vec<Applied>, doubtful: bool) {
+    restore(entry, applied, doubtful);
+    entry.stored = Stored::Unread;
 }
 
 /// Commands go back to the head of their queue, in their order.

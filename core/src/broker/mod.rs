@@ -35,7 +35,7 @@
 //! 3. Committed: those who asked are answered, with a fence made from the write's version (`deliver`:
 //!    [`Broker::answer`], [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
 //!    read the record.
-//! 4. Conflict: what stands there is loaded, and step 2 comes again (`commit`: [`Broker::resource_outcome`]; `reads`:
+//! 4. Conflict: what stands there is loaded, and step 2 comes again (`commit`: [`Broker::record_outcome`]; `reads`:
 //!    [`Broker::load`]).
 //! 5. A grant that another broker wrote is found by reading: after a hint, or when it is time to look again (`reads`:
 //!    [`Broker::follow`], [`Broker::resource_timer`]). A compare confirms it, and then it is told (`reads`:

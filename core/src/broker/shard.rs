@@ -11,7 +11,7 @@ use super::api::ReplyTo;
 use super::damage::{Damage, Replacing};
 use super::entries::Entries;
 use super::marks::MarkJob;
-use crate::backend::{Generation, Key, Lane, Slot};
+use crate::backend::{Generation, Key, Lane, Slot, WriteOutcome};
 use crate::command::{Command, Outcome, Status};
 use crate::name::{ClaimId, OperationNumber, ResourceId, SessionId, Version};
 use crate::resource::Resource;
@@ -195,6 +195,14 @@ impl Review {
         matches!(self, Self::Read | Self::News)
     }
 
+    /// What is still to be done when a write of the record has ended so. What was to be looked at still is, unless the store
+    /// has just said how the record stands.
+    #[must_use]
+    pub(super) fn after(self, outcome: &WriteOutcome) -> Self {
+        let known = matches!(outcome, WriteOutcome::Committed(_) | WriteOutcome::Conflict(_));
+        Self::of(self.was_read() || self == Self::OnceMore, !known && self != Self::Nothing)
+    }
+
     #[must_use]
     pub(super) fn and_due(self, due: bool) -> Self {
         Self::of(self.was_read(), due)
@@ -259,16 +267,20 @@ impl Entry {
 #[derive(Debug)]
 pub(super) enum Item {
     /// A resource with the commands that were applied.
-    Resource {
-        id: ResourceId,
-        applied: Vec<Applied>,
-        /// The write deletes the record.
-        deletes: bool,
-        /// The write only confirms the version.
-        confirms: bool,
-    },
+    Resource { id: ResourceId, applied: Vec<Applied>, does: Does },
     /// A session's mark.
     Mark(MarkJob),
+}
+
+/// What the write of a record is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Does {
+    /// It stores what the commands made of the record.
+    Store,
+    /// Nobody has a claim any more: it deletes the record.
+    Delete,
+    /// Nothing changed: it finds out whether the version is still the same, before anybody is told so.
+    Confirm,
 }
 
 /// A command that was applied, and what happened.
