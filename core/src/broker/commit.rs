@@ -83,15 +83,16 @@ impl Broker {
             self.timers.set(until, Timer::Resource(id));
             return;
         }
-        if !grants && !entry.pending.is_empty() {
-            // Before the store is settled, only what was read is confirmed.
+        if !grants && !entry.review.is_due() {
+            // What waits is decided once the store is settled.
             return;
         }
         let delay = self.config.lock_delay(&id.lockspace);
         if grants {
             self.strangers.condemn(entry, now, delay);
         }
-        let (applied, changed) = apply_pending(entry, context);
+        // Before the store is settled what was read is confirmed all the same: sessions that move wait for that.
+        let (applied, changed) = if grants { apply_pending(entry, context) } else { (Vec::new(), false) };
         let does = if entry.resource.is_idle() && entry.stored.is_record() {
             Does::Delete
         } else if changed {

@@ -83,7 +83,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("ForcedWithoutMark", 45_347),
     ("GenerationUnchecked", 52),
     ("GoneBrokerBeats", 13),
-    ("GraceOfOwnSessions", 3623),
+    ("GraceOfOwnSessions", 7599),
     ("HeldRecordNotLookedAt", 16),
     ("HintsReliedUpon", 336),
     ("HistoryNotAskedAbout", 11_558),
