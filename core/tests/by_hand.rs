@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sixpin_core::backend::{Key, Slot};
-use sixpin_core::broker::api::{AdminRequest, Request, RequestError};
+use sixpin_core::broker::api::{AdminRequest, BrokerConfig, Request, RequestError};
 use sixpin_core::limits;
 use sixpin_core::name::{ClaimNumber, Version};
-use support::machine::{HOLDER, WAITER, World, lock, lock_call, resource, unlock};
+use support::machine::{HOLDER, WAITER, World, config, lock, lock_call, resource, unlock};
 
 /// Nobody has done anything to the record for long enough that it was looked at.
 const ROUND_MS: u64 = 2 * limits::BROKER_TTL_DEFAULT.as_millis() as u64;
@@ -155,6 +155,20 @@ fn a_damaged_record_is_removed_at_once_where_nobody_holds_it() {
     world.ask(WAITER, lock(1, Some(0)));
     world.settle();
     assert!(world.said().contains(&(WAITER, "Granted".to_owned())));
+}
+
+#[test]
+fn before_the_store_is_settled_no_damaged_record_goes() {
+    let mut world = World::of(BrokerConfig { first_start_grace: None, ..config() });
+    let version = damage(&mut world);
+    let damaged = world.stored[&key()].clone();
+    world.administer(20, remove(version, false));
+    world.settle();
+    // Without the session that holds its place somebody else would be granted what its holders believe in.
+    assert_eq!(world.stored.get(&key()), Some(&damaged));
+    live_on(&mut world, limits::SESSION_TTL_LIMIT_DEFAULT.as_millis() as u64 + 2 * ROUND_MS);
+    let answered = world.said().into_iter().any(|(to, said)| to == 20 && said.starts_with("free in "));
+    assert!(answered || world.errors.iter().any(|(to, _)| *to == 20), "{:?}", world.errors);
 }
 
 #[test]

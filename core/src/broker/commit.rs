@@ -83,8 +83,9 @@ impl Broker {
             self.timers.set(until, Timer::Resource(id));
             return;
         }
-        if !grants && !entry.review.is_due() {
-            // What waits is decided once the store is settled.
+        if !grants && (!entry.review.is_due() || entry.damage.is_being_replaced()) {
+            // What waits is decided once the store is settled. So is what replaces a damaged record: without the command that
+            // holds its place, an empty state would only delete it.
             return;
         }
         let delay = self.config.lock_delay(&id.lockspace);

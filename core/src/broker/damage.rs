@@ -60,6 +60,11 @@ impl Damage {
         self.said.is_some_and(|said| now.saturating_sub(said) < SAY_EVERY)
     }
 
+    /// The state of the entry is not what is stored, but what an administrator's command is to put in its place.
+    pub(super) fn is_being_replaced(&self) -> bool {
+        self.replaces.is_some()
+    }
+
     /// What was to be replaced was written, or must be read again.
     pub(super) fn read_again(&mut self) {
         self.replaces = None;

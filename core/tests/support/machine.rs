@@ -51,8 +51,13 @@ impl World {
 
     /// A broker with a session on each of two streams; the first one holds the resource.
     pub fn with(limits: Limits) -> Self {
+        Self::of(BrokerConfig { limits, ..config() })
+    }
+
+    /// The same with any settings. While nothing is granted the first session waits.
+    pub fn of(config: BrokerConfig) -> Self {
         let mut world = Self {
-            broker: Broker::new(BrokerConfig { limits, ..config() }),
+            broker: Broker::new(config),
             ms: 1_000,
             stored: BTreeMap::new(),
             version: 1,
