@@ -20,8 +20,8 @@ use crate::unary::describe;
 
 /// How long one address may be silent before the next one is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
-/// Pings find out that a broker or the way to it is gone: sent after this much silence while something is asked, and
-/// answered within the timeout. Brokers do the same from their side.
+/// Pings find out that a broker or the way to it is gone: sent after this much silence, and answered within the timeout.
+/// Brokers do the same from their side.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -130,6 +130,9 @@ pub(crate) async fn connect(address: &str, timeout: Duration) -> Result<Channel,
         .connect_timeout(timeout)
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
+        // Not only while something is asked: hyper looks whether that is so when the connection moves, perhaps a moment
+        // before it notes the request, and a peer that is silent from then on never makes it look again.
+        .keep_alive_while_idle(true)
         .tcp_nodelay(true);
     endpoint.connect().await.map_err(|error| innermost(&error))
 }
