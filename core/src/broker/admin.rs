@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Broker;
-use super::api::{AdminRequest, Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
+use super::api::{AdminRequest, DoneStatus, Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
 use super::marks::{MarkJob, MarkPurpose};
 use super::shard::Purpose;
 use super::table::Life;
@@ -244,10 +244,12 @@ impl Broker {
 
     /// A claim that was to be removed is no more.
     pub(super) fn removal_done(&mut self, claim: ClaimId) {
-        if let Some(session) = self.sessions.get_mut(&claim.session) {
-            session.taken.remove(&claim.number);
-        }
-        self.lose_claim(claim, None);
+        let lost = self.sessions.get_mut(&claim.session).is_some_and(|session| {
+            let granted = session.claims.get(&claim.number).is_some_and(|known| known.granted.is_some());
+            session.taken.remove(&claim.number) || granted
+        });
+        // A wait that ended through another broker was taken from nobody.
+        self.end_claim(claim, if lost { DoneStatus::Lost } else { DoneStatus::Gone }, None);
         for forcing in &mut self.forcing {
             forcing.left.remove(&claim);
         }

@@ -186,7 +186,7 @@ impl Broker {
         entry.review = review.after(&outcome);
         match outcome {
             WriteOutcome::Committed(version) => self.record_committed(at, id, applied, does, version, review),
-            WriteOutcome::Conflict(slot) => self.record_conflict(at, id, applied, slot),
+            WriteOutcome::Conflict(slot) => self.record_conflict(at, id, applied, slot, review),
             WriteOutcome::ConflictUnread => {
                 self.counters.conflicts += 1;
                 entry.streak = 0;
@@ -244,7 +244,7 @@ impl Broker {
         self.follow(at, id);
     }
 
-    fn record_conflict(&mut self, at: usize, id: &ResourceId, applied: Vec<Applied>, slot: Slot) {
+    fn record_conflict(&mut self, at: usize, id: &ResourceId, applied: Vec<Applied>, slot: Slot, review: Review) {
         self.counters.conflicts += 1;
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         let fell = !slot.version.is_absent() && entry.stored.version().is_some_and(|known| slot.version < known);
@@ -252,7 +252,8 @@ impl Broker {
         if fell {
             self.store_forgot(format!("the version of `{id}` fell to {}", slot.version));
         } else {
-            self.load(at, id, slot, true);
+            // What was compared before a session moved here tells nothing of it, as little as a read does.
+            self.load(at, id, slot, review != Review::OnceMore);
         }
     }
 

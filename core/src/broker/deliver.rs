@@ -214,7 +214,7 @@ impl Broker {
         if done.grant_seq > claim.grant_seq {
             claim.blocking_told = None;
         }
-        let is_new = claim.granted.is_none();
+        let is_new = claim.granted.is_none() || claim.untold;
         claim.granted = done.mode;
         claim.done = Some(done.clone());
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);
@@ -224,6 +224,9 @@ impl Broker {
         let operation = claim.pending.take_if(|operation| speaks && operation.number <= done.operation);
         session.waiting -= usize::from(operation.is_some());
         session.numbers.mark_once(id.number);
+        if operation.is_some() {
+            claim.untold = self.muted && is_new;
+        }
         let untold = done.status == DoneStatus::Is(Status::Granted) && operation.as_ref().is_some_and(|it| it.given_up);
         if done.mode.is_none() {
             self.drop_claim(id, Some(done.clone()));
@@ -263,8 +266,11 @@ impl Broker {
         if !session.claims.contains_key(&id.number) {
             return;
         }
-        // What the client gave up when it moved was taken from nobody.
-        let lost = session.life.is_vouched_for() && !session.void.contains(&id.number);
+        if session.void.contains(&id.number) {
+            // What the client gave up when it moved was taken from nobody.
+            return self.end_claim(id, DoneStatus::Gone, None);
+        }
+        let lost = session.life.is_vouched_for();
         self.lose_claim(id, lost.then_some(LostReason::Forced));
     }
 

@@ -89,6 +89,14 @@ impl Broker {
             && !self.planted.has(Bug::ObserverGoesOnCounting)
     }
 
+    /// The silence of others counts from now.
+    fn count_others_again(&mut self) {
+        let now = self.now.mono;
+        for known in self.liveness.others.values_mut().filter(|known| known.gone_since.is_none()) {
+            known.since = now;
+        }
+    }
+
     fn beat_interval(&self) -> Duration {
         self.config.broker_ttl / 3
     }
@@ -197,6 +205,10 @@ impl Broker {
         match result {
             Ok(_) if self.registration_is_old() => self.register_anew(),
             Ok(version) => {
+                // Time may have passed since the last look, and after this answer nobody would see that it was cut off.
+                if self.was_cut_off() {
+                    self.count_others_again();
+                }
                 let liveness = &mut self.liveness;
                 liveness.sent = None;
                 liveness.number += 1;
@@ -278,10 +290,7 @@ impl Broker {
     fn observe(&mut self) {
         let now = self.now.mono;
         if self.was_cut_off() {
-            for known in self.liveness.others.values_mut().filter(|known| known.gone_since.is_none()) {
-                known.since = now;
-            }
-            return;
+            return self.count_others_again();
         }
         let silent: Vec<(Incarnation, Version)> = self
             .liveness

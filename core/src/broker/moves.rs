@@ -297,6 +297,10 @@ impl Broker {
             return false;
         }
         session.numbers.mark_once(live.claim);
+        if !session.claims.contains_key(&live.claim) && session.finished(live.claim).is_some() {
+            // It ended here, and its client has not heard of it.
+            return false;
+        }
         if live.waiting.is_some() && self.planted.has(Bug::WaiterDroppedOnMove) {
             self.remove_claims(&live.resource, vec![claim_id]);
             return false;

@@ -126,14 +126,14 @@ impl Broker {
         }
     }
 
-    /// A claim that should be there is not. One that was never granted was not taken from anybody: its wait ended, or it was
-    /// cancelled, through the broker where its session was before. One that came with a move may have been released or taken
+    /// A claim that should be there is not. One that its client gave up when it moved, or that was never granted, was not
+    /// taken from anybody: its wait ended, or it was cancelled, through the broker where its session was before. One that came with a move may have been released or taken
     /// there. Any other that was granted was taken by nobody whom this broker knows of.
     fn vanished(&mut self, id: ClaimId) {
         let Some(session) = self.sessions.get(&id.session) else { return };
-        let taken = session.taken.contains(&id.number) || session.void.contains(&id.number);
+        let (taken, void) = (session.taken.contains(&id.number), session.void.contains(&id.number));
         let Some(claim) = session.claims.get(&id.number) else { return };
-        if claim.granted.is_none() && !taken {
+        if void || (claim.granted.is_none() && !taken) {
             self.end_claim(id, DoneStatus::Gone, None);
         } else if taken || claim.unread {
             self.lose_claim(id, Some(LostReason::Forced));
@@ -162,7 +162,8 @@ impl Broker {
         if claim.forced {
             return false;
         }
-        let place_lost = view.queue == Queue::Granted && claim.waits_for_more(view.operation);
+        // It may stand there with an earlier operation that is over long since.
+        let place_lost = claim.waits_for_more(view.operation);
         claim.was_granted_after(view.grant_seq) || (self.loses_writes() && place_lost)
     }
 

@@ -111,16 +111,27 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         let Some(operation) = claim.pending.take_if(|operation| operation.number == number) else { return };
-        session.waiting -= 1;
+        let resource = claim.resource.clone();
         let created = claim.granted.is_some() || session.numbers.is_used(id.number);
+        session.waiting -= 1;
         if claim.let_go && !self.planted.has(Bug::RefusedCopyCreates) {
             session.never_create(id.number);
         }
         if !created {
+            self.unqueue_withdrawals(&resource, id);
             self.drop_claim(id, None);
         }
         if let Some(to) = operation.reply {
             self.reply_error(to, error);
+        }
+    }
+
+    /// Takes out of the queue what would withdraw a claim that never came to be: it would be counted as a command of the next
+    /// claim of that number.
+    fn unqueue_withdrawals(&mut self, resource: &ResourceId, claim: ClaimId) {
+        let at = self.lane_of(resource);
+        if let Some(entry) = self.shards[at].entries.get_mut(resource) {
+            entry.pending.retain(|pending| pending.purpose != Purpose::Withdraw(claim));
         }
     }
 }

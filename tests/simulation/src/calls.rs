@@ -105,7 +105,8 @@ impl World {
             return;
         }
         call.incarnation = Some(node.incarnation);
-        let incarnation = node.incarnation;
+        let (incarnation, caller, ask) = (node.incarnation, call.caller, call.ask);
+        self.note_asked(caller, ask);
         let from = ReplyTo { connection: crate::network::connection(id), request: 1 };
         self.broker_event(slot, incarnation, Box::new(Input::Request { from, session, request }));
     }

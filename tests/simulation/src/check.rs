@@ -113,6 +113,8 @@ pub(crate) struct Check {
     pub(crate) told_over: BTreeMap<ClaimId, String>,
     /// Claims of which a broker said that they are granted, whether or not anybody heard it, with their latest such grant.
     pub(crate) said_granted: BTreeMap<ClaimId, u32>,
+    /// Claims of which the last call that asked for them was answered by an error, which says nothing of earlier copies.
+    pub(crate) said_unknown: BTreeSet<ClaimId>,
     /// Claims from which their caller walked away, and when.
     pub(crate) walked_away: BTreeMap<ClaimId, Time>,
     /// Claims of records that were deleted or damaged by hand, with the number of their resource.
@@ -145,6 +147,7 @@ impl Check {
             converted: BTreeSet::new(),
             told_over: BTreeMap::new(),
             said_granted: BTreeMap::new(),
+            said_unknown: BTreeSet::new(),
             walked_away: BTreeMap::new(),
             by_hand: BTreeMap::new(),
             void: BTreeSet::new(),

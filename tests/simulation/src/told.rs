@@ -3,7 +3,7 @@
 
 use sixpin_client::{Error, Loss, Mode};
 use sixpin_core::backend::Key;
-use sixpin_core::broker::api::{DoneStatus, Reply};
+use sixpin_core::broker::api::{DoneStatus, Reply, RequestError};
 use sixpin_core::command::Status;
 use sixpin_core::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
 use sixpin_core::resource::Resource;
@@ -24,6 +24,11 @@ impl Check {
     fn say_granted(&mut self, claim: ClaimId, grant_seq: u32) {
         let said = self.said_granted.entry(claim).or_default();
         *said = grant_seq.max(*said);
+    }
+
+    /// A caller may have been told of a grant, or that nobody knows: then it is for the caller to find out.
+    fn may_have_been_told(&self, claim: ClaimId) -> bool {
+        self.said_granted.contains_key(&claim) || self.said_unknown.contains(&claim)
     }
 
     /// Something of a claim may be lost: an administrator took from its session, the session is over, its client gave the
@@ -148,10 +153,25 @@ impl World {
 
     /// A broker says something to a caller, whether or not the caller still listens.
     pub(crate) fn note_said(&mut self, caller: usize, ask: Ask, reply: &Reply) {
-        if let (Ask::Lock(number), Reply::Done(done), Some(session)) = (ask, reply, self.callers[caller].session())
-            && done.status == DoneStatus::Is(Status::Granted)
-        {
-            self.check.say_granted(ClaimId { session, number: ClaimNumber(number) }, done.grant_seq);
+        let (Ask::Lock(number), Some(session)) = (ask, self.callers[caller].session()) else { return };
+        let id = ClaimId { session, number: ClaimNumber(number) };
+        match reply {
+            Reply::Done(done) if done.status == DoneStatus::Is(Status::Granted) => {
+                self.check.say_granted(id, done.grant_seq);
+            }
+            // Another copy was answered instead.
+            Reply::Error(RequestError::Busy(_)) => {}
+            Reply::Error(_) => {
+                self.check.said_unknown.insert(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// A caller asks for a lock, perhaps again: the answer to this copy counts.
+    pub(crate) fn note_asked(&mut self, caller: usize, ask: Ask) {
+        if let (Ask::Lock(number), Some(session)) = (ask, self.callers[caller].session()) {
+            self.check.said_unknown.remove(&ClaimId { session, number: ClaimNumber(number) });
         }
     }
 
@@ -174,7 +194,7 @@ impl World {
             .check
             .walked_away
             .iter()
-            .filter(|(id, _)| id.session == session && !self.check.said_granted.contains_key(id))
+            .filter(|(id, _)| id.session == session && !self.check.may_have_been_told(**id))
             .map(|(id, at)| (*id, *at))
             .collect();
         let Some(last) = mine.iter().map(|(_, at)| *at).max() else { return true };
