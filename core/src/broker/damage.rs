@@ -78,7 +78,7 @@ impl Replacing {
         damage.replaces == Some(self.version) || (pending.doubtful && written)
     }
 
-    fn claim(&self) -> ClaimId {
+    pub(super) fn claim(&self) -> ClaimId {
         ClaimId { session: self.guardian, number: ONCE.0 }
     }
 }

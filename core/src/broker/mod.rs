@@ -105,7 +105,7 @@
 //! A broker that stops in order tells its clients to move and writes `gone` itself (`phases`: [`Broker::drain`],
 //! [`Broker::drain_on`]; `b10_drain`). When the store forgets, every broker on it is over, and its successors grant
 //! nothing as long as somebody may believe in what was forgotten (`settling`; `b12_store_forgets`, `b19_lost_writes`,
-//! `b26_move_before_settled`).
+//! `b26_move_before_settled`, `b27_wait_ends_before_settled`).
 //!
 //! # Layout, in reading order
 //!

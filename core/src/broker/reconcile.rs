@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use super::Broker;
 use super::api::{DoneStatus, Event, LogLevel, LostReason};
-use super::shard::Entry;
+use super::shard::{Entry, Pending};
 use super::table::{Claim, Operation};
 use super::timers::Timer;
 use crate::command::{Completion, Outcome};
@@ -168,11 +168,20 @@ impl Broker {
     }
 
     /// A claim with commands on their way is not compared with its record: the answers to these say how it stands. Nor is
-    /// one whose session is not vouched for, of which nothing is told.
+    /// one whose session is not vouched for, of which nothing is told. Before the store is settled, no command is on its
+    /// way, and a session that moves need not wait for what is decided then.
     pub(super) fn is_left_alone(&self, id: ClaimId) -> bool {
         let Some(session) = self.sessions.get(&id.session) else { return false };
         let Some(claim) = session.claims.get(&id.number) else { return false };
-        claim.commands > 0 || !session.life.is_vouched_for()
+        let on_its_way = claim.commands > 0 && (!claim.unread || self.may_grant() || self.is_in_doubt(id, claim));
+        on_its_way || !session.life.is_vouched_for()
+    }
+
+    /// A command of this claim may have happened.
+    fn is_in_doubt(&self, id: ClaimId, claim: &Claim) -> bool {
+        let entry = self.shards[self.lane_of(&claim.resource)].entries.get(&claim.resource);
+        let doubtful = |pending: &Pending| pending.doubtful && pending.purpose.claim() == Some(id);
+        entry.is_some_and(|entry| entry.in_flight || entry.pending.iter().any(doubtful))
     }
 }
 

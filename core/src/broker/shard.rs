@@ -60,6 +60,17 @@ impl Purpose {
         matches!(self, Self::Operation(own, _) if *own == claim)
     }
 
+    /// The claim of this broker among whose commands it is counted.
+    pub(super) fn claim(&self) -> Option<ClaimId> {
+        match self {
+            Self::Operation(claim, _) | Self::Unlock(claim, ..) | Self::Cancel(claim, _) | Self::Withdraw(claim) => {
+                Some(*claim)
+            }
+            Self::Replace(replacing) => Some(replacing.claim()),
+            Self::Part(_) | Self::Bury(_) | Self::Remove(_) | Self::Purge(_) => None,
+        }
+    }
+
     /// Somebody waits for an answer to it.
     pub(super) fn is_for_a_client(&self) -> bool {
         matches!(

@@ -89,8 +89,8 @@ impl Client {
         self.confirmed.push(number);
     }
 
-    /// The next move. Requests without an answer are given up.
-    pub fn resume(&mut self) -> ResumeRequest {
+    /// The next move. Requests without an answer are given up; what waits does so for this long still.
+    pub fn resume(&mut self, wait: Option<Duration>) -> ResumeRequest {
         let (session, secret) = self.session.unwrap();
         let mut void = std::mem::take(&mut self.confirmed);
         void.extend(self.claims.iter().filter(|(_, claim)| !claim.answered).map(|(number, _)| *number));
@@ -101,7 +101,7 @@ impl Client {
             secret,
             move_number: self.move_number,
             next_claim: ClaimNumber(self.next_claim),
-            claims: self.claims.iter().map(|(number, claim)| claim.live(*number)).collect(),
+            claims: self.claims.iter().map(|(number, claim)| claim.live(*number, wait)).collect(),
             void,
             client: ClientInfo::default(),
             attach: self.calls.is_none(),
@@ -168,13 +168,13 @@ impl Client {
 }
 
 impl Claim {
-    fn live(&self, number: ClaimNumber) -> LiveClaim {
+    fn live(&self, number: ClaimNumber, wait: Option<Duration>) -> LiveClaim {
         LiveClaim {
             claim: number,
             resource: self.resource.clone(),
             last_operation: self.operation,
             grant_seq: self.grant_seq,
-            waiting: self.waits.then_some((self.operation, None)),
+            waiting: self.waits.then_some((self.operation, wait)),
         }
     }
 }

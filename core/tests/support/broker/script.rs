@@ -99,7 +99,8 @@ impl World {
             }
             "moves" => {
                 let broker = self.known_broker(arguments)?;
-                self.resume(name, &broker);
+                let wait = time_of(arguments, "wait")?;
+                self.resume(name, &broker, wait);
             }
             "disconnects" => self.disconnect(name),
             "dies" => self.die(name),

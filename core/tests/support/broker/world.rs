@@ -290,14 +290,14 @@ impl World {
     }
 
     /// Resumes at this broker or another, on a new stream or by a call.
-    pub fn resume(&mut self, name: &str, broker: &str) {
+    pub fn resume(&mut self, name: &str, broker: &str, wait: Option<Duration>) {
         if self.clients[name].calls.is_none() {
             let stream = self.connect(name);
             self.clients.get_mut(name).unwrap().stream = Some(stream);
         }
         let client = self.clients.get_mut(name).unwrap();
         client.broker = broker.into();
-        let resume = client.resume();
+        let resume = client.resume(wait);
         self.ask(name, Request::Resume(resume));
     }
 
