@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sixpin_client::{ClaimEvent, Client, Error, Loss, Mode, SessionEvent, State, proto};
 
-use crate::client_world::{Broker, SOON, all_claims, wait_until_no_claim_is_left};
+use crate::client_world::{Broker, SOON, all_claims, wait_until_no_claim_is_left, wait_until_no_session_is_left};
 
 #[tokio::test]
 async fn a_lock_is_held_until_it_is_released() {
@@ -20,6 +20,27 @@ async fn a_lock_is_held_until_it_is_released() {
     let first = guard.fence();
     guard.release().await.unwrap();
     assert!(other.lock("r", Mode::EX).try_lock().await.unwrap().fence() > first);
+}
+
+#[tokio::test]
+async fn a_single_lock_has_a_session_of_its_own() {
+    let broker = Broker::start().await;
+    let client = broker.client();
+    let guard = client.lock("r", Mode::EX).ttl(Duration::from_secs(30)).label("cron").await.unwrap();
+    let session = client.inspection().list_sessions(proto::ListSessionsRequest::default()).await.unwrap().sessions;
+    let session = <[_; 1]>::try_from(session).unwrap().into_iter().next().unwrap();
+    assert_eq!((session.ttl_ms, session.label.as_str()), (30_000, "cron"));
+    let refused = client.lock("r", Mode::EX).try_lock().await.unwrap_err();
+    assert_eq!(refused.not_granted().unwrap().blockers[0].session, session.session);
+    let refused = client.lock("r", Mode::EX).wait(Duration::from_millis(50)).await.unwrap_err();
+    assert!(refused.is_timed_out());
+    let waiting = tokio::spawn(client.lock("r", Mode::EX).wait(SOON).into_future());
+    guard.release().await.unwrap();
+    drop(waiting.await.unwrap().unwrap());
+    wait_until_no_claim_is_left(&client).await;
+    wait_until_no_session_is_left(&client).await;
+    let lost = client.lock("r", Mode::EX).lockspace("no such space").await.unwrap_err();
+    assert!(matches!(lost, Error::Invalid(_)), "{lost}");
 }
 
 #[tokio::test]
@@ -132,16 +153,7 @@ async fn the_last_handle_closes_the_session() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(guard.is_valid());
     drop(guard);
-    let mut inspect = broker.client().inspect().await.unwrap();
-    let start = std::time::Instant::now();
-    loop {
-        let reply = inspect.list_sessions(proto::ListSessionsRequest::default()).await.unwrap().into_inner();
-        if reply.sessions.is_empty() {
-            break;
-        }
-        assert!(start.elapsed() < SOON, "{:?}", reply.sessions);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait_until_no_session_is_left(&broker.client()).await;
     wait_until_no_claim_is_left(&broker.client()).await;
 }
 

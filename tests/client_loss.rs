@@ -93,7 +93,7 @@ async fn a_forced_release_is_told_and_confirmed_by_letting_go() {
     let client = broker.client();
     let session = client.session().open().await.unwrap();
     let guard = session.lock("r", Mode::EX).await.unwrap();
-    let mut admin = Client::new([&broker.admin_address]).unwrap().admin().await.unwrap();
+    let admin = Client::new([&broker.admin_address]).unwrap().administration();
     let force = ForceUnlockRequest {
         resource: Some(Resource { lockspace: String::new(), name: "r".into() }),
         session: session.id().to_owned(),
@@ -108,7 +108,7 @@ async fn a_forced_release_is_told_and_confirmed_by_letting_go() {
     assert!(other.lock("r", Mode::EX).try_lock().await.unwrap_err().would_wait());
     let let_go = Instant::now();
     drop(guard);
-    let reply = tokio::time::timeout(SOON, forcing).await.unwrap().unwrap().unwrap().into_inner();
+    let reply = tokio::time::timeout(SOON, forcing).await.unwrap().unwrap().unwrap();
     assert!(reply.free && let_go.elapsed() < Duration::from_secs(5));
     drop(other.lock("r", Mode::EX).wait(SOON).await.unwrap());
     assert!(session.is_valid());
@@ -120,7 +120,7 @@ async fn an_expired_session_loses_everything_and_confirms() {
     let session = broker.client().session().ttl(Duration::from_secs(30)).open().await.unwrap();
     let guard = session.lock("r", Mode::EX).await.unwrap();
     let waiting = session.lock("r", Mode::EX).into_future();
-    let mut admin = Client::new([&broker.admin_address]).unwrap().admin().await.unwrap();
+    let admin = Client::new([&broker.admin_address]).unwrap().administration();
     let expire = ExpireSessionRequest { session: session.id().to_owned(), ..ExpireSessionRequest::default() };
     let expiring = tokio::spawn(async move { admin.expire_session(expire).await });
     let loss = tokio::time::timeout(SOON, session.lost()).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_program_whose_session_has_finished_can_end_at_once() {
             session.finished().await;
         });
     });
-    let mut admin = Client::new([&broker.admin_address]).unwrap().admin().await.unwrap();
+    let admin = Client::new([&broker.admin_address]).unwrap().administration();
     let expire = ExpireSessionRequest { session: name.await.unwrap(), ..ExpireSessionRequest::default() };
     // Without the word of the program this would take the TTL.
     tokio::time::timeout(SOON, admin.expire_session(expire)).await.unwrap().unwrap();

@@ -225,7 +225,7 @@ async fn a_broker_that_drains_hands_its_sessions_over() {
     assert_eq!(address, second);
     held.release().await.unwrap();
     tokio::time::timeout(SOON, waiting).await.unwrap().unwrap().release().await.unwrap();
-    let mut inspect = Client::new([&second]).unwrap().inspect().await.unwrap();
-    let sessions = inspect.list_sessions(proto::ListSessionsRequest::default()).await.unwrap().into_inner().sessions;
+    let inspection = Client::new([&second]).unwrap().inspection();
+    let sessions = inspection.list_sessions(proto::ListSessionsRequest::default()).await.unwrap().sessions;
     assert_eq!(sessions.iter().map(|other| other.session.as_str()).collect::<Vec<_>>(), [session.id()]);
 }

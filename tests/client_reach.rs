@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sixpin_client::{Client, Error, Mode, Refusal, proto};
+use sixpin_client::{Client, Error, Mode, Refusal};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::client_world::{Broker, SOON, wait_until_no_claim_is_left};
@@ -18,12 +18,7 @@ async fn an_address_that_hangs_or_is_full_holds_up_nobody() {
         println!("opened after {:?}", started.elapsed());
         assert_eq!(session.address(), broker.address);
         session.lock("r", Mode::EX).await.unwrap().release().await.unwrap();
-        let status = client
-            .call(|channel| async move {
-                let mut inspect = proto::inspect_service_client::InspectServiceClient::new(channel);
-                inspect.get_status(proto::GetStatusRequest {}).await
-            })
-            .await;
+        let status = client.inspection().get_status().await;
         assert!(status.is_ok(), "{status:?}");
     }
 }

@@ -167,15 +167,28 @@ pub(crate) async fn eventually<T>(mut probe: impl FnMut() -> Option<T>) -> T {
 
 /// Every claim that a broker knows.
 pub(crate) async fn all_claims(client: &Client) -> Vec<proto::ClaimInfo> {
-    let mut inspect = client.inspect().await.unwrap();
+    let inspection = client.inspection();
     let request = proto::ListResourcesRequest { limit: 1000, ..proto::ListResourcesRequest::default() };
-    let resources = inspect.list_resources(request).await.unwrap().into_inner().resources;
+    let resources = inspection.list_resources(request).await.unwrap().resources;
     let mut claims = Vec::new();
     for resource in resources {
         let request = proto::GetResourceRequest { resource: resource.resource };
-        claims.extend(inspect.get_resource(request).await.unwrap().into_inner().claims);
+        claims.extend(inspection.get_resource(request).await.unwrap().claims);
     }
     claims
+}
+
+/// Waits until no session is left.
+pub(crate) async fn wait_until_no_session_is_left(client: &Client) {
+    let start = Instant::now();
+    loop {
+        let reply = client.inspection().list_sessions(proto::ListSessionsRequest::default()).await.unwrap();
+        if reply.sessions.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < SOON, "{:?}", reply.sessions);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Waits until no claim is left.

@@ -56,8 +56,8 @@ pub const WATCHES_PER_CONNECTION_MAX: usize = 32;
 pub const WATCHES_PER_CLIENT_MAX: usize = 512;
 /// Calls of one client that are not answered yet, streams without a session among them; more are refused.
 pub const CALLS_PER_CLIENT_MAX: usize = 8_192;
-/// Sessions that one client opens in a second by calls; more wait their turn, up to ten seconds. As many as of two seconds may
-/// come at once. Streams are not counted: sessions that move come on them, and all at once where a broker died.
+/// Sessions that one client opens in a second by calls; more wait their turn, up to ten seconds. As many as of a quarter of a
+/// second may come at once. Streams are not counted: sessions that move come on them, and all at once where a broker died.
 pub const OPENS_PER_SECOND_MAX: u32 = 2_000;
 /// How many times as many of these a client has that is trusted.
 pub const TRUSTED_FACTOR: usize = 8;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sixpin_proto::v1;
-use sixpin_proto::v1::admin_service_client::AdminServiceClient;
 
 use super::connect::AdminArgs;
 use super::failure::{Failure, note};
@@ -29,16 +28,11 @@ struct Report {
 
 /// Drains exactly the broker that is named: moving on to the next one would drain the wrong one.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let brokers = args.admin.admin.brokers();
-    let address = brokers.only()?;
+    let address = args.admin.admin.only()?;
     let timeout = args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     note(format_args!("draining the broker at {address}"));
-    let reply = brokers
-        .ask_patiently(async |channel| {
-            AdminServiceClient::new(channel).drain_broker(v1::DrainBrokerRequest { timeout_ms: timeout }).await
-        })
-        .await?
-        .into_inner();
+    let request = v1::DrainBrokerRequest { timeout_ms: timeout };
+    let reply = args.admin.admin.administration().drain_broker(request).await.map_err(Failure::administering)?;
     let report = Report { address: address.to_string(), sessions: reply.sessions };
     match args.admin.common.output {
         Format::Json => output::json(&report),

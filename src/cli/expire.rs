@@ -3,7 +3,6 @@
 use serde::Serialize;
 use sixpin_core::name::SessionId;
 use sixpin_proto::v1;
-use sixpin_proto::v1::admin_service_client::AdminServiceClient;
 
 use super::connect::AdminArgs;
 use super::failure::{Failure, note};
@@ -46,13 +45,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             humantime::format_duration(args.session.ttl())
         ));
     }
-    let reply = args
-        .admin
-        .admin
-        .brokers()
-        .ask_patiently(async |channel| AdminServiceClient::new(channel).expire_session(request.clone()).await)
-        .await?
-        .into_inner();
+    let reply = args.admin.admin.administration().expire_session(request).await.map_err(Failure::administering)?;
     let report = Report { session: args.session.to_string(), free: reply.free, free_in_ms: reply.free_in_ms };
     match args.admin.common.output {
         Format::Json => output::json(&report),

@@ -1,19 +1,23 @@
 //! How a command says that it failed: one sentence on standard error, a hint on what to do next, an exit status.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use prost::Message as _;
-use sixpin_proto::v1;
-use tonic::{Code, Status};
+use sixpin_client::proto::Reason;
+use sixpin_client::{Error as ClientError, Refused};
 
 use super::exit;
 
-/// The binary metadata in which a broker says machine-readably what was wrong.
-const ERROR_METADATA: &str = "sixpin-error-bin";
+/// What to do when no broker answers.
+pub const NAME_ANOTHER: &str = "start a broker with `sixpin serve`, or name one with `--endpoints` or SIXPIN_ENDPOINTS";
+/// What to do when brokers answer but can not do what is asked.
+pub const LOOK_AT_BROKERS: &str =
+    "see how the broker is with `sixpin status`, or name others with `--endpoints` or SIXPIN_ENDPOINTS";
+/// What to do when nobody answers who administers.
+const NAME_ADMIN_LISTENER: &str =
+    "administration has a listener of its own: name it with `--admin-endpoint` or SIXPIN_ADMIN_ENDPOINTS";
 
 /// Why a command ends without having done what was asked.
 #[derive(Debug)]
@@ -59,28 +63,46 @@ impl Failure {
         self
     }
 
-    /// What a broker's refusal means.
-    pub fn refused(status: &Status) -> Self {
-        let text = described(status);
-        let address = said(status).map(|error| error.address).filter(|address| !address.is_empty());
-        let failure = match status.code() {
-            Code::InvalidArgument => Self::usage(text),
-            Code::Unimplemented => Self::new(exit::FAILURE, "the broker does not know this request").hint(
+    /// Why a command learned nothing from brokers.
+    pub fn inspecting(error: ClientError) -> Self {
+        Self::asking(error, NAME_ANOTHER)
+    }
+
+    /// Why a command did nothing through the admin listeners.
+    pub fn administering(error: ClientError) -> Self {
+        Self::asking(error, NAME_ADMIN_LISTENER)
+    }
+
+    fn asking(error: ClientError, unreachable: &str) -> Self {
+        match error {
+            ClientError::Unreachable { .. } => Self::new(exit::UNREACHABLE, error).hint(unreachable),
+            ClientError::Unsupported => Self::new(exit::FAILURE, error).hint(
                 "inspection is on the broker's `--listen` address, administration on its `--admin-listen` address",
             ),
-            Code::Unavailable | Code::DeadlineExceeded => Self::new(exit::UNREACHABLE, text),
-            _ => Self::new(exit::FAILURE, text),
-        };
-        match address {
-            // It was gone to, and is another one's seen from here.
-            Some(address) if is_of_one_host(&address) && said(status).is_some_and(|error| error.reason() == v1::Reason::NotHere) => {
-                failure.hint(
-                    "the broker of the session listens only on its own host: see which it is with `sixpin sessions` and ask \
-                     there, or give it a `--admin-listen` that the others reach",
-                )
+            ClientError::Invalid(refused) => Self::usage(&refused).elsewhere(&refused),
+            ClientError::Unavailable(refused) if refused.reason != Reason::NotHere => {
+                Self::new(exit::UNREACHABLE, &refused).elsewhere(&refused)
             }
-            Some(address) => failure.hint(format_args!("ask the broker at `{address}`")),
-            None => failure,
+            ClientError::NotFound(refused)
+            | ClientError::Busy(refused)
+            | ClientError::Limit(refused)
+            | ClientError::Damaged(refused)
+            | ClientError::Unavailable(refused)
+            | ClientError::Unknown(refused) => Self::new(exit::FAILURE, &refused).elsewhere(&refused),
+            other => Self::new(exit::FAILURE, other),
+        }
+    }
+
+    /// Says whom to ask, where the broker that refused has said so.
+    fn elsewhere(self, refused: &Refused) -> Self {
+        match refused.address.as_str() {
+            "" => self,
+            // It was gone to, and is another one's seen from here.
+            address if is_of_one_host(address) && refused.reason == Reason::NotHere => self.hint(
+                "the broker of the session listens only on its own host: see which it is with `sixpin sessions` and ask \
+                 there, or give it a `--admin-listen` that the others reach",
+            ),
+            address => self.hint(format_args!("ask the broker at `{address}`")),
         }
     }
 
@@ -128,41 +150,9 @@ pub fn noted(message: impl Display) -> String {
     line("sixpin", "1", &message.to_string())
 }
 
-/// The broker's own words, where it has any.
-pub fn described(status: &Status) -> String {
-    match said(status).map(|error| error.message).filter(|message| !message.is_empty()) {
-        Some(message) => message,
-        // What the transport says of itself is less than what it met.
-        None if status.source().is_some() => deepest(status),
-        None if status.message().is_empty() => status.code().description().to_owned(),
-        None => status.message().to_owned(),
-    }
-}
-
-/// Where to go with a request that another broker has to answer.
-pub fn directions(status: &Status) -> Option<String> {
-    let error = said(status).filter(|error| error.reason() == v1::Reason::NotHere)?;
-    Some(error.address).filter(|address| !address.is_empty())
-}
-
 /// Whether only programs of the same host can mean this address.
 fn is_of_one_host(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
-}
-
-/// What a broker said machine-readably.
-fn said(status: &Status) -> Option<v1::Error> {
-    let bytes = status.metadata().get_bin(ERROR_METADATA)?.to_bytes().ok()?;
-    v1::Error::decode(bytes).ok()
-}
-
-/// The innermost cause, which is what a person can act on: "connection refused" and not "transport error".
-pub fn deepest(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 /// Whether standard error is a terminal that wants colours.
@@ -182,21 +172,16 @@ fn tell(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use tonic::metadata::MetadataValue;
-
     use super::*;
 
-    fn elsewhere(address: &str) -> Status {
-        let error =
-            v1::Error { reason: v1::Reason::NotHere.into(), message: "not here".into(), address: address.into() };
-        let mut status = Status::failed_precondition("not here");
-        status.metadata_mut().insert_bin(ERROR_METADATA, MetadataValue::from_bytes(&error.encode_to_vec()));
-        status
+    fn elsewhere(address: &str) -> ClientError {
+        let message = "not here".into();
+        ClientError::Unavailable(Refused { reason: Reason::NotHere, message, address: address.into() })
     }
 
     #[test]
     fn a_broker_that_only_its_host_reaches_is_not_named_by_an_address() {
-        let hint = |address: &str| Failure::refused(&elsewhere(address)).hint.unwrap_or_default();
+        let hint = |address: &str| Failure::administering(elsewhere(address)).hint.unwrap_or_default();
         assert_eq!(hint("north:6617"), "ask the broker at `north:6617`");
         assert_eq!(hint("10.0.0.1:6617"), "ask the broker at `10.0.0.1:6617`");
         for address in ["127.0.0.1:6617", "[::1]:6617"] {

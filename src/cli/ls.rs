@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use sixpin_proto::v1;
-use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
 use super::connect::ClientArgs;
 use super::failure::{Failure, note, warn};
@@ -62,7 +61,7 @@ struct Summary {
 
 /// Lists resources.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let brokers = args.client.brokers();
+    let inspection = args.client.inspection();
     let all = args.all || args.waiting;
     let mut request = v1::ListResourcesRequest {
         lockspace: args.client.common.space.lockspace.to_string(),
@@ -72,10 +71,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     };
     let mut resources = Vec::new();
     loop {
-        let page = brokers
-            .ask(async |channel| InspectServiceClient::new(channel).list_resources(request.clone()).await)
-            .await?
-            .into_inner();
+        let page = inspection.list_resources(request.clone()).await.map_err(Failure::inspecting)?;
         resources.extend(page.resources.into_iter().map(summary));
         request.after = page.next;
         if !all || request.after.is_empty() {

@@ -5,7 +5,6 @@ use std::io::{BufRead as _, IsTerminal as _};
 use serde::Serialize;
 use sixpin_core::name::{Label, ResourceName, SessionId};
 use sixpin_proto::v1;
-use sixpin_proto::v1::admin_service_client::AdminServiceClient;
 
 use super::connect::{AdminEndpoints, ClientArgs};
 use super::exit;
@@ -78,12 +77,8 @@ async fn purge_orphans(args: &Args) -> Result<(), Failure> {
         session: args.which.session.map(|session| session.to_string()).unwrap_or_default(),
         all: args.which.all,
     };
-    let reply = args
-        .admin
-        .brokers()
-        .ask(async |channel| AdminServiceClient::new(channel).purge_orphans(request.clone()).await)
-        .await?;
-    let report = Report { resource: args.resource.to_string(), purged: reply.into_inner().purged };
+    let reply = args.admin.administration().purge_orphans(request).await.map_err(Failure::administering)?;
+    let report = Report { resource: args.resource.to_string(), purged: reply.purged };
     match args.client.common.output {
         Format::Json => output::json(&report),
         Format::Text => output::text(&render(&report)),
@@ -96,7 +91,7 @@ fn render(Report { resource, purged }: &Report) -> String {
 
 /// Removes the record if it is damaged, and only as it was shown.
 async fn remove_damaged(args: &Args) -> Result<(), Failure> {
-    let state = show::state(&args.client.brokers(), &args.client.common.space, &args.resource).await?;
+    let state = show::state(&args.client.inspection(), &args.client.common.space, &args.resource).await?;
     if state.damage.is_empty() {
         return Err(Failure::new(exit::FAILURE, format_args!("the record of `{}` is not damaged", args.resource))
             .hint("see who has it with `sixpin show`"));
@@ -109,12 +104,8 @@ async fn remove_damaged(args: &Args) -> Result<(), Failure> {
         version: state.version,
         now: args.now,
     };
-    let reply = args
-        .admin
-        .brokers()
-        .ask(async |channel| AdminServiceClient::new(channel).remove_damaged(request.clone()).await)
-        .await?;
-    let free_in_ms = reply.into_inner().free_in_ms;
+    let reply = args.admin.administration().remove_damaged(request).await.map_err(Failure::administering)?;
+    let free_in_ms = reply.free_in_ms;
     let removed = Removed { resource: args.resource.to_string(), version: state.version, free_in_ms };
     match args.client.common.output {
         Format::Json => output::json(&removed),

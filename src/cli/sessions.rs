@@ -49,7 +49,7 @@ struct Entry {
 
 /// Lists sessions.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let neighbours = vouchers::neighbours(&args.client.brokers()).await?;
+    let neighbours = vouchers::neighbours(&args.client.inspection()).await?;
     let mut listing = Listing { sessions: Vec::new(), unanswered: Vec::new() };
     let mut trouble = None;
     for answer in neighbours.sessions(asked(&args, &neighbours)?, None).await {

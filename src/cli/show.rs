@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use sixpin_client::Mode;
+use sixpin_client::{Inspection, Mode};
 use sixpin_core::name::ResourceName;
 use sixpin_proto::v1;
-use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
-use super::connect::{ANSWER_BYTES_MAX, Brokers, ClientArgs, Space};
+use super::connect::{ClientArgs, Space};
 use super::exit;
 use super::failure::Failure;
 use super::output::{self, Format, Table};
@@ -51,9 +50,9 @@ enum Use {
 }
 
 async fn show(args: Args) -> Result<Use, Failure> {
-    let brokers = args.client.brokers();
-    let state = state(&brokers, &args.client.common.space, &args.resource).await?;
-    let vouchers = Vouchers::of(&brokers, &state.claims).await;
+    let inspection = args.client.inspection();
+    let state = state(&inspection, &args.client.common.space, &args.resource).await?;
+    let vouchers = Vouchers::of(&inspection, &state.claims).await;
     let claims = state.claims.iter().flat_map(|claim| [claim.granted(), claim.requested()]);
     let taken = claims.into_iter().any(|mode| !matches!(mode, v1::Mode::Unspecified | v1::Mode::Nl));
     let damaged = !state.damage.is_empty();
@@ -69,16 +68,13 @@ async fn show(args: Args) -> Result<Use, Failure> {
 }
 
 /// The state of a resource, as the first broker that answers sees it.
-pub async fn state(brokers: &Brokers, space: &Space, resource: &ResourceName) -> Result<v1::ResourceState, Failure> {
-    let resource = space.resource(resource);
-    let request = v1::GetResourceRequest { resource: Some(resource) };
-    let reply = brokers
-        .ask(async |channel| {
-            let mut inspect = InspectServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-            inspect.get_resource(request.clone()).await
-        })
-        .await?;
-    Ok(reply.into_inner())
+pub async fn state(
+    inspection: &Inspection,
+    space: &Space,
+    resource: &ResourceName,
+) -> Result<v1::ResourceState, Failure> {
+    let request = v1::GetResourceRequest { resource: Some(space.resource(resource)) };
+    inspection.get_resource(request).await.map_err(Failure::inspecting)
 }
 
 /// The resource as a text of several lines.

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use sixpin_proto::v1;
-use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
 use super::connect::ClientArgs;
 use super::failure::Failure;
@@ -44,12 +43,8 @@ struct Backend {
 
 /// Shows the first broker that answers.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let reply = args
-        .client
-        .brokers()
-        .ask(async |channel| InspectServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await)
-        .await?;
-    let status = Status::from(reply.into_inner());
+    let reply = args.client.inspection().get_status().await.map_err(Failure::inspecting)?;
+    let status = Status::from(reply);
     match args.client.common.output {
         Format::Json => output::json(&status),
         Format::Text => output::text(&render(&status)),

@@ -1,10 +1,9 @@
 //! `sixpin unlock`: takes a lock away from its holder.
 
 use serde::Serialize;
+use sixpin_client::Error;
 use sixpin_core::name::{ResourceName, SessionId};
 use sixpin_proto::v1;
-use sixpin_proto::v1::admin_service_client::AdminServiceClient;
-use tonic::{Code, Response};
 
 use super::connect::{AdminEndpoints, ClientArgs};
 use super::exit;
@@ -66,7 +65,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 
 /// What stands on the resource.
 async fn claims(args: &Args) -> Result<Vec<v1::ClaimInfo>, Failure> {
-    let state = show::state(&args.client.brokers(), &args.client.common.space, &args.resource).await?;
+    let state = show::state(&args.client.inspection(), &args.client.common.space, &args.resource).await?;
     if state.damage.is_empty() {
         return Ok(state.claims);
     }
@@ -104,20 +103,11 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
             humantime::format_duration(session.ttl())
         ));
     }
-    let reply = args
-        .admin
-        .brokers()
-        .ask_patiently(async |channel| {
-            match AdminServiceClient::new(channel).force_unlock(request.clone()).await {
-                // Told before, the holder let go of it by itself, or has ended its session with it.
-                Err(status) if !told.is_empty() && matches!(status.code(), Code::NotFound | Code::Aborted) => {
-                    Ok(Response::new(v1::ForceUnlockReply { free: true, ..v1::ForceUnlockReply::default() }))
-                }
-                other => other,
-            }
-        })
-        .await?
-        .into_inner();
+    let reply = match args.admin.administration().force_unlock(request).await {
+        // Told before, the holder let go of it by itself, or has ended its session with it.
+        Err(Error::NotFound(_)) if !told.is_empty() => v1::ForceUnlockReply { free: true, ..Default::default() },
+        answer => answer.map_err(Failure::administering)?,
+    };
     let report = Report {
         resource: args.resource.to_string(),
         session: session.to_string(),
@@ -134,9 +124,8 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
 /// Lets the broker of the session tell the holder; says which claims it is about to lose.
 async fn tell_first(args: &Args, request: &v1::ForceUnlockRequest) -> Vec<u64> {
     let request = v1::ForceUnlockRequest { now: false, no_wait: true, ..request.clone() };
-    let told = args.admin.brokers();
-    let told = told.ask(async |channel| AdminServiceClient::new(channel).force_unlock(request.clone()).await).await;
-    told.map(|reply| reply.into_inner().claims).unwrap_or_default()
+    let told = args.admin.administration().force_unlock(request).await;
+    told.map(|reply| reply.claims).unwrap_or_default()
 }
 
 fn render(report: &Report) -> String {
@@ -177,7 +166,7 @@ async fn list(args: &Args, claims: &[v1::ClaimInfo]) -> Failure {
         return Failure::new(exit::FAILURE, format_args!("nobody holds `{}`", args.resource));
     };
     let name = view::argument(args.resource.as_str());
-    let vouchers = Vouchers::of(&args.client.brokers(), claims).await;
+    let vouchers = Vouchers::of(&args.client.inspection(), claims).await;
     warn(format_args!("`{}` is held by\n{}", args.resource, show::claims_table(&holders, &vouchers).trim_end()));
     if let Some(orphan) = holders.iter().find(|claim| claim.orphan) {
         return Failure::usage("it is held by an orphan, whose session ended, so nothing was done")

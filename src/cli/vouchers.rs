@@ -5,12 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use sixpin_client::Inspection;
 use sixpin_proto::v1;
-use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
-use tonic::transport::Channel;
-use tonic::{Response, Status};
 
-use super::connect::{Address, Brokers};
+use super::connect::{Address, client_of};
 use super::exit;
 use super::failure::{Failure, warn};
 
@@ -24,18 +22,13 @@ pub struct Neighbours {
     /// All that it knows.
     pub entries: Vec<v1::BrokerEntry>,
     /// The way to the one that was asked: the address that it tells to others may not be one for us.
-    channel: Channel,
+    asked: Inspection,
 }
 
 /// Asks the first broker that answers for all of them.
-pub async fn neighbours(brokers: &Brokers) -> Result<Neighbours, Failure> {
-    let (entries, channel) = brokers
-        .ask(async |channel| {
-            let reply = InspectServiceClient::new(channel.clone()).list_brokers(v1::ListBrokersRequest {}).await?;
-            Ok((reply.into_inner().brokers, channel))
-        })
-        .await?;
-    Ok(Neighbours { entries, channel })
+pub async fn neighbours(inspection: &Inspection) -> Result<Neighbours, Failure> {
+    let (reply, asked) = inspection.list_brokers().await.map_err(Failure::inspecting)?;
+    Ok(Neighbours { entries: reply.brokers, asked })
 }
 
 /// What one broker said.
@@ -96,25 +89,21 @@ impl Neighbours {
     ) -> Result<v1::ListSessionsReply, Failure> {
         let page = async {
             if broker.own {
-                return list(self.channel.clone(), request).await.map_err(|status| Failure::refused(&status));
+                return self.asked.list_sessions(request).await.map_err(Failure::inspecting);
             }
             let address: Address = broker.address.parse().map_err(|_| {
                 Failure::new(exit::UNREACHABLE, format_args!("broker {} told no address of its own", broker.name))
                     .hint("start it with an address that others can reach")
             })?;
-            Brokers::among(vec![address]).ask(async |channel| list(channel, request.clone()).await).await
+            client_of(&[address]).inspection().list_sessions(request).await.map_err(Failure::inspecting)
         };
         let late = || {
             let patience = humantime::format_duration(PATIENCE);
             let text = format!("broker {} at {} did not answer within {patience}", broker.name, broker.address);
             Failure::new(exit::UNREACHABLE, text).hint("see how brokers are with `sixpin brokers`")
         };
-        tokio::time::timeout(PATIENCE, page).await.unwrap_or_else(|_| Err(late())).map(Response::into_inner)
+        tokio::time::timeout(PATIENCE, page).await.unwrap_or_else(|_| Err(late()))
     }
-}
-
-async fn list(channel: Channel, request: v1::ListSessionsRequest) -> Result<Response<v1::ListSessionsReply>, Status> {
-    InspectServiceClient::new(channel).list_sessions(request).await
 }
 
 /// What is known of the sessions that have claims.
@@ -143,14 +132,14 @@ impl Voucher {
 
 impl Vouchers {
     /// Looks for the sessions of claims. What cannot be found out is told: the claims are true without it.
-    pub async fn of(brokers: &Brokers, claims: &[v1::ClaimInfo]) -> Self {
+    pub async fn of(inspection: &Inspection, claims: &[v1::ClaimInfo]) -> Self {
         let living = claims.iter().filter(|claim| !claim.orphan);
         let sessions: BTreeSet<String> = living.map(|claim| claim.session.clone()).collect();
         if sessions.is_empty() {
             return Self::default();
         }
         let sessions: Vec<String> = sessions.into_iter().collect();
-        let Ok(neighbours) = neighbours(brokers).await else {
+        let Ok(neighbours) = neighbours(inspection).await else {
             warn("no broker says who is behind the sessions");
             return Self::default();
         };

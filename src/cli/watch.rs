@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
+use sixpin_client::{Inspection, Watch};
 use sixpin_core::name::ResourceName;
 use sixpin_proto::v1;
-use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
-use super::connect::{ANSWER_BYTES_MAX, Brokers, ClientArgs};
-use super::failure::{Failure, described, note, warn};
+use super::connect::ClientArgs;
+use super::failure::{Failure, note, warn};
 use super::output::{self, Format};
 use super::view::{self, ResourceView};
 
@@ -18,8 +18,6 @@ const NAMED_MAX: usize = 4;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often it is said that no broker answers.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-
-type Changes = tonic::Streaming<v1::ResourceState>;
 
 /// What `sixpin watch` takes.
 #[derive(Debug, clap::Args)]
@@ -40,14 +38,14 @@ struct Change {
 
 /// Watches a resource until it is interrupted, at another broker when one goes. Only at the beginning must there be one.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let brokers = args.client.brokers();
+    let inspection = args.client.inspection();
     let resource = args.client.common.space.resource(&args.resource);
     let request = v1::GetResourceRequest { resource: Some(resource) };
-    let mut stream = open(&brokers, &request).await?;
+    let mut changes = open(&inspection, &request).await?;
     let mut last: Option<v1::ResourceState> = None;
     loop {
         let ended = loop {
-            match stream.message().await {
+            match changes.next().await {
                 Ok(Some(state)) => {
                     // A stream begins with the state as it is, which is no change after a broken one.
                     if last.as_ref().is_none_or(|last| last.version != state.version) {
@@ -56,30 +54,24 @@ pub async fn run(args: Args) -> Result<(), Failure> {
                     last = Some(state);
                 }
                 Ok(None) => break "the broker ended the stream".to_owned(),
-                Err(status) => break described(&status),
+                Err(error) => break error.to_string(),
             }
         };
         warn(format_args!("{ended}, trying again"));
-        stream = open_again(&brokers, &request).await;
+        changes = open_again(&inspection, &request).await;
     }
 }
 
-async fn open(brokers: &Brokers, request: &v1::GetResourceRequest) -> Result<Changes, Failure> {
-    let opened = brokers
-        .ask(async |channel| {
-            let mut inspect = InspectServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-            inspect.watch_resource(request.clone()).await
-        })
-        .await?;
-    Ok(opened.into_inner())
+async fn open(inspection: &Inspection, request: &v1::GetResourceRequest) -> Result<Watch, Failure> {
+    inspection.watch_resource(request.clone()).await.map_err(Failure::inspecting)
 }
 
 /// Tries until a broker answers.
-async fn open_again(brokers: &Brokers, request: &v1::GetResourceRequest) -> Changes {
+async fn open_again(inspection: &Inspection, request: &v1::GetResourceRequest) -> Watch {
     let mut said: Option<Instant> = None;
     loop {
         tokio::time::sleep(RETRY_AFTER).await;
-        match open(brokers, request).await {
+        match open(inspection, request).await {
             Ok(stream) => {
                 note("watching again");
                 return stream;

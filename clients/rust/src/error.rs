@@ -16,7 +16,10 @@ pub enum Error {
     /// The request makes no sense as it is; nothing changed. Correct it.
     #[error("{0}")]
     Invalid(Refused),
-    /// There is no such claim, orphan or resource.
+    /// The broker does not know the request: it is older than this client, or this is not the listener that serves it.
+    #[error("the broker does not know this request")]
+    Unsupported,
+    /// There is no such claim, session, orphan or resource.
     #[error("{0}")]
     NotFound(Refused),
     /// The claim has an operation pending. Wait for it or cancel it.
@@ -140,6 +143,7 @@ pub struct Refused {
 }
 
 /// A lock or a conversion that was not granted.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not granted: {why}{}", .blockers.first().map(|blocker| format!(" ({blocker})")).unwrap_or_default())]
 pub struct NotGranted {
@@ -154,6 +158,7 @@ pub struct NotGranted {
 }
 
 /// How a request ended that was not granted.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// A try that could not be granted at once.
@@ -181,6 +186,7 @@ impl std::fmt::Display for Refusal {
 }
 
 /// A claim that stood in the way.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocker {
     /// Its session.

@@ -36,8 +36,10 @@
 //! # Layout
 //!
 //! * [`Client`]: addresses of brokers, and where sessions are opened;
+//! * [`Client::lock`]: one lock, in a session of its own;
 //! * [`Session`]: one life with a TTL, on one connection; what locks are asked of;
 //! * [`Guard`]: one claim that is held; released when it is dropped;
+//! * [`Inspection`] and [`Administration`]: calls outside sessions, for tools;
 //! * [`logic`]: everything that a session decides, without IO; it is what the simulator drives.
 
 mod client;
@@ -52,8 +54,10 @@ mod operation;
 mod reach;
 mod session;
 mod shared;
+mod single;
+mod status;
 mod task;
-mod unary;
+mod tools;
 mod wake;
 
 pub use client::{Client, ClientBuilder, ENDPOINTS_DEFAULT, ENDPOINTS_VARIABLE};
@@ -62,8 +66,8 @@ pub use guard::{Convert, Converting, Guard, Release, Releasing};
 pub use lock::{LockRequest, Locking};
 pub use logic::{ClaimEvent, Grant, Opened, State, ValueBlock};
 pub use mode::{Mode, UnknownMode};
-pub use reach::Reach;
 pub use session::{Session, SessionBuilder, SessionEvent, SessionEvents, StateWatch};
-/// The messages of the API, for what this crate does not wrap.
+pub use single::SingleLock;
+/// The messages of the API, which inspection and administration speak.
 pub use sixpin_proto::v1 as proto;
-pub use unary::another_may_do_it;
+pub use tools::{Administration, Inspection, Watch};

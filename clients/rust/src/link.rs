@@ -14,7 +14,7 @@ use tonic::{Response, Status, Streaming};
 
 use crate::logic::LinkId;
 use crate::reach::connect;
-use crate::unary::describe;
+use crate::status::describe;
 
 /// Longest message of a broker, in bytes: the answer to a resume names every claim of the session.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;

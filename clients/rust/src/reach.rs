@@ -16,7 +16,7 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use crate::error::Tried;
-use crate::unary::describe;
+use crate::status::describe;
 
 /// How long one address may be silent before the next one is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -25,8 +25,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Looks for brokers that answer. For tools: sessions look for their brokers themselves.
-pub struct Reach {
+/// Looks for brokers that answer. Sessions look for theirs themselves.
+pub(crate) struct Reach {
     waiting: VecDeque<String>,
     under_way: FuturesUnordered<BoxFuture<'static, (String, Result<Channel, String>)>>,
     timeout: Duration,
@@ -35,7 +35,7 @@ pub struct Reach {
 
 impl Reach {
     /// Looks at these addresses, `host:port`, best first. Each may take `timeout` to answer.
-    pub fn new<I>(addresses: I, timeout: Duration) -> Self
+    pub(crate) fn new<I>(addresses: I, timeout: Duration) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
@@ -46,7 +46,7 @@ impl Reach {
 
     /// The next broker that answers: its address and a connection to it. `None` when there is no other; [`Self::tried`]
     /// then says why.
-    pub async fn next(&mut self) -> Option<(String, Channel)> {
+    pub(crate) async fn next(&mut self) -> Option<(String, Channel)> {
         loop {
             if self.under_way.is_empty() && !self.start_one() {
                 return None;
@@ -67,12 +67,12 @@ impl Reach {
     }
 
     /// Notes that a broker which answered could not do what it was asked.
-    pub fn failed(&mut self, address: impl Into<String>, what: impl Into<String>) {
+    pub(crate) fn failed(&mut self, address: impl Into<String>, what: impl Into<String>) {
         self.tried.push(Tried { address: address.into(), what: what.into() });
     }
 
     /// What was met at each address that failed.
-    pub fn tried(self) -> Vec<Tried> {
+    pub(crate) fn tried(self) -> Vec<Tried> {
         self.tried
     }
 
@@ -82,12 +82,6 @@ impl Reach {
         let timeout = self.timeout;
         self.under_way.push(async move { (address.clone(), alive(&address, timeout).await) }.boxed());
         true
-    }
-}
-
-impl std::fmt::Debug for Reach {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reach").field("waiting", &self.waiting).field("tried", &self.tried).finish_non_exhaustive()
     }
 }
 

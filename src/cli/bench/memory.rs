@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 use super::plan::Plan;
 use super::spawn::Spawned;
 use super::tally::count;
-use super::target::Target;
+use super::target::{Target, refused};
 use super::{Args, unary};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -103,7 +103,7 @@ async fn lock(channels: &[Channel], sessions: &[v1::Credential], resources: &[v1
                 let lock =
                     v1::LockRequest { claim, operation: 1, resource: Some(resource), mode, ..Default::default() };
                 let call = v1::LockCall { credential: Some(credential.clone()), lock: Some(lock) };
-                let reply = calls.lock(call).await.map_err(|status| Failure::refused(&status))?;
+                let reply = calls.lock(call).await.map_err(|status| refused(&status))?;
                 unary::expect(&reply.into_inner(), v1::Status::Granted)?;
             }
             Ok::<_, Failure>(())

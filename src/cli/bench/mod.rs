@@ -110,7 +110,14 @@ async fn measure(args: &Args) -> Result<(), Failure> {
     let spawned = if args.spawn { Some(Spawned::broker().await?) } else { None };
     let address = match &spawned {
         Some(spawned) => spawned.address().clone(),
-        None => args.endpoints.brokers().channel().await?.0,
+        None => args
+            .endpoints
+            .client()
+            .first_that_answers()
+            .await
+            .map_err(Failure::inspecting)?
+            .parse()
+            .expect("it was given"),
     };
     let floor = if args.floor { Some(Spawned::floor().await?) } else { None };
     let broker = Target::broker(address.clone(), args);

@@ -16,9 +16,9 @@ use tonic::transport::Channel;
 
 use super::plan::{Plan, Workload};
 use super::tally::{Open, Tally, Window, sample};
-use super::target::{TTL_MS, Target};
+use super::target::{TTL_MS, Target, refused};
 use crate::cli::exit;
-use crate::cli::failure::{Failure, described};
+use crate::cli::failure::Failure;
 
 /// How often a session says that it lives.
 const KEEPALIVE_EVERY: Duration = Duration::from_millis(TTL_MS as u64 / 3);
@@ -208,7 +208,7 @@ impl Session {
         match self.answers.message().await {
             Ok(Some(message)) => Ok((message.request, message.body)),
             Ok(None) => Err(Failure::new(exit::FAILURE, "the broker ended a session stream")),
-            Err(status) => Err(Failure::new(exit::FAILURE, described(&status))),
+            Err(status) => Err(refused(&status)),
         }
     }
 
@@ -240,5 +240,5 @@ async fn open_stream(
     } else {
         LockServiceClient::new(channel).session(outbound).await
     };
-    Ok(opened.map_err(|status| Failure::refused(&status))?.into_inner())
+    Ok(opened.map_err(|status| refused(&status))?.into_inner())
 }

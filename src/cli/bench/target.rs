@@ -1,12 +1,15 @@
 //! What is measured against: a broker, or the floor.
 
+use std::error::Error;
+
 use sixpin_proto::v1;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::Args;
 use crate::cli::connect::Address;
 use crate::cli::exit;
-use crate::cli::failure::{Failure, deepest};
+use crate::cli::failure::Failure;
 
 /// Window of a connection: pipelined answers must not wait for it.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
@@ -93,4 +96,19 @@ impl Target {
         Failure::new(exit::UNREACHABLE, format_args!("no broker answered at `{}`: {detail}", self.address))
             .hint("start one with `sixpin serve`, or measure one of its own with `--spawn`")
     }
+}
+
+/// What a broker's refusal means.
+pub(super) fn refused(status: &Status) -> Failure {
+    let text = if status.source().is_some() { deepest(status) } else { status.message().to_owned() };
+    Failure::new(exit::FAILURE, text)
+}
+
+/// The innermost cause, which is what a person can act on: "connection refused" and not "transport error".
+fn deepest(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }

@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 
 use super::plan::Plan;
 use super::tally::{Tally, Window, sample};
-use super::target::{TTL_MS, Target};
+use super::target::{TTL_MS, Target, refused};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 
@@ -91,7 +91,7 @@ pub(super) async fn open(calls: &mut LockServiceClient<Channel>, lockspace: &str
         label: "sixpin bench".into(),
         ..Default::default()
     };
-    let opened = calls.open_session(request).await.map_err(|status| Failure::refused(&status))?.into_inner();
+    let opened = calls.open_session(request).await.map_err(|status| refused(&status))?.into_inner();
     Ok(v1::Credential { session: opened.session, secret: opened.secret, lockspace: lockspace.to_owned() })
 }
 
@@ -105,20 +105,20 @@ impl Pairs for Session {
             ..Default::default()
         };
         let call = v1::LockCall { credential: Some(self.credential.clone()), lock: Some(lock) };
-        let reply = self.calls.lock(call).await.map_err(|status| Failure::refused(&status))?;
+        let reply = self.calls.lock(call).await.map_err(|status| refused(&status))?;
         expect(&reply.into_inner(), v1::Status::Granted)
     }
 
     async fn unlock(&mut self, claim: u64) -> Result<(), Failure> {
         let unlock = v1::UnlockRequest { claim, operation: 2, ..Default::default() };
         let call = v1::UnlockCall { credential: Some(self.credential.clone()), unlock: Some(unlock) };
-        let reply = self.calls.unlock(call).await.map_err(|status| Failure::refused(&status))?;
+        let reply = self.calls.unlock(call).await.map_err(|status| refused(&status))?;
         expect(&reply.into_inner(), v1::Status::Released)
     }
 
     async fn close(mut self) -> Result<(), Failure> {
         let call = v1::CloseCall { credential: Some(self.credential) };
-        self.calls.close_session(call).await.map_err(|status| Failure::refused(&status))?;
+        self.calls.close_session(call).await.map_err(|status| refused(&status))?;
         Ok(())
     }
 }
@@ -156,7 +156,7 @@ impl Pairs for Floor {
 impl Floor {
     async fn call(&mut self, request: u64, body: Body) -> Result<(), Failure> {
         let message = v1::ClientMessage { request, body: Some(body) };
-        self.calls.call(message).await.map_err(|status| Failure::refused(&status))?;
+        self.calls.call(message).await.map_err(|status| refused(&status))?;
         Ok(())
     }
 }

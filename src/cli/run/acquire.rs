@@ -11,9 +11,9 @@ use sixpin_core::name::{Lockspace, ResourceName};
 use super::messages::Order;
 use super::voice::Voice;
 use super::waiting;
-use crate::cli::connect::{self, Space};
+use crate::cli::connect::Space;
 use crate::cli::exit;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, LOOK_AT_BROKERS, NAME_ANOTHER};
 use crate::runtime::clock;
 
 /// How long a broker may take to answer those who do not want to wait.
@@ -157,11 +157,11 @@ fn may_pass(error: &Error) -> bool {
 fn failed(order: &Order, error: Error) -> Refused {
     let failure = match error {
         Error::NotGranted(refusal) => return not_granted(order, &refusal),
-        Error::Unreachable { .. } => Failure::new(exit::UNREACHABLE, error).hint(connect::NAME_ANOTHER),
+        Error::Unreachable { .. } => Failure::new(exit::UNREACHABLE, error).hint(NAME_ANOTHER),
         Error::Unavailable(_) | Error::Unknown(_) | Error::Limit(_) => {
             let (mode, resource, within) = (&order.mode, &order.resource, within(order));
             Failure::new(exit::UNREACHABLE, format_args!("{mode} on `{resource}` was not granted {within}: {error}"))
-                .hint(connect::LOOK_AT_BROKERS)
+                .hint(LOOK_AT_BROKERS)
         }
         Error::Invalid(_) | Error::Setting(_) => Failure::usage(error),
         _ => Failure::new(exit::FAILURE, error),
@@ -184,7 +184,7 @@ async fn undecided(order: &Order, session: &Session) -> Failure {
             "no broker said within {within} whether {mode} on `{resource}` can be granted: the one at {address}{why}"
         ),
     )
-    .hint(connect::LOOK_AT_BROKERS)
+    .hint(LOOK_AT_BROKERS)
 }
 
 fn within(order: &Order) -> String {

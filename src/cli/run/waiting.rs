@@ -4,15 +4,14 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use nix::unistd::{Pid, tcgetpgrp};
-use sixpin_client::Mode;
+use sixpin_client::{Inspection, Mode};
 use sixpin_core::name::ResourceName;
 use sixpin_proto::v1;
-use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 
 use super::command;
 use super::messages::Order;
 use super::voice::Voice;
-use crate::cli::connect::{Address, Brokers, Space};
+use crate::cli::connect::{Address, Space, client_of};
 use crate::cli::{show, view};
 
 /// Waits shorter than this are not worth a word.
@@ -30,16 +29,16 @@ const NAMED_MAX: usize = 3;
 /// for is held by a `run` around this one.
 pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, resource: &ResourceName, space: &Space) {
     let around = std::env::var(command::SESSIONS).unwrap_or_default();
-    let brokers = brokers(order);
+    let Some(inspection) = inspection(order) else { return std::future::pending().await };
     tokio::time::sleep(SILENT_FOR).await;
     let line = Line::new(voice, Pid::from_raw(order.front_group));
     loop {
         // Reads are hints: what can not be read now is shown a second later.
-        if let Ok(state) = show::state(&brokers, space, resource).await {
+        if let Ok(state) = show::state(&inspection, space, resource).await {
             if waits_for(&around, &state, session) {
                 return;
             }
-            let why = if state.claims.is_empty() && settles(&brokers).await { SETTLING } else { "" };
+            let why = if state.claims.is_empty() && settles(&inspection).await { SETTLING } else { "" };
             line.draw(describe(&state, order, session) + why);
             let queued = state.claims.iter().any(|claim| claim.session == session);
             if !line.is_terminal && (queued || around.is_empty()) {
@@ -50,21 +49,21 @@ pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, re
     }
 }
 
-fn brokers(order: &Order) -> Brokers {
+fn inspection(order: &Order) -> Option<Inspection> {
     let addresses: Vec<Address> = order.endpoints.iter().filter_map(|address| address.parse().ok()).collect();
-    Brokers::among(addresses)
+    (!addresses.is_empty()).then(|| client_of(&addresses).inspection())
 }
 
 /// Whether a broker that gave no answer in time grants nothing yet, whoever asks. It has a moment to say so.
 pub(super) async fn broker_settles(order: &Order) -> bool {
-    tokio::time::timeout(SILENT_FOR, settles(&brokers(order))).await.unwrap_or(false)
+    let Some(inspection) = inspection(order) else { return false };
+    tokio::time::timeout(SILENT_FOR, settles(&inspection)).await.unwrap_or(false)
 }
 
 /// Whether the broker grants nothing yet, whoever asks.
-async fn settles(brokers: &Brokers) -> bool {
-    let status =
-        brokers.ask(async |channel| InspectServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await);
-    status.await.is_ok_and(|status| status.get_ref().backends.iter().any(|backend| backend.state == "settling"))
+async fn settles(inspection: &Inspection) -> bool {
+    let status = inspection.get_status().await;
+    status.is_ok_and(|status| status.backends.iter().any(|backend| backend.state == "settling"))
 }
 
 /// Whether a claim that waits can only be granted after one of `around`, the sessions that end after it: because they

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 const NICENESS: i32 = 5;
 
 /// What a client did not use of its pace within this time it may use at once.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// The share of one client.
 #[derive(Debug)]
@@ -92,23 +92,23 @@ impl Pace {
         Self { interval: Duration::from_secs(1) / per_second, last: Mutex::new(Instant::now()) }
     }
 
-    /// Waits for a turn; absent if that would take longer than this.
+    /// Waits for a turn, but no longer than this: then there is none. What is refused for its pace waits as well, or it would
+    /// come again the faster.
     pub(super) async fn turn(&self, at_most: Duration) -> Option<()> {
         let now = Instant::now();
         let wait = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             let own = (*last).max(now) + self.interval;
             let wait = own.saturating_duration_since(now + AT_ONCE);
-            if wait > at_most {
-                return None;
+            if wait <= at_most {
+                *last = own;
             }
-            *last = own;
             wait
         };
         if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(wait.min(at_most)).await;
         }
-        Some(())
+        (wait <= at_most).then_some(())
     }
 }
 
@@ -187,17 +187,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_too_fast_waits_and_who_would_wait_too_long_is_refused() {
-        let pace = Pace::new(10);
+        let pace = Pace::new(40);
         let begin = Instant::now();
-        for _ in 0..20 {
+        for _ in 0..10 {
             pace.turn(Duration::ZERO).await.unwrap();
         }
-        assert_eq!(begin.elapsed(), Duration::ZERO, "two seconds' worth comes at once");
-        assert_eq!(pace.turn(Duration::from_millis(99)).await, None);
-        pace.turn(Duration::from_millis(100)).await.unwrap();
-        assert_eq!(begin.elapsed(), Duration::from_millis(100));
+        assert_eq!(begin.elapsed(), Duration::ZERO, "what a quarter of a second brings comes at once");
+        assert_eq!(pace.turn(Duration::from_millis(20)).await, None);
+        assert_eq!(begin.elapsed(), Duration::from_millis(20), "who is refused has waited");
+        pace.turn(Duration::from_millis(5)).await.unwrap();
+        assert_eq!(begin.elapsed(), Duration::from_millis(25));
         tokio::time::sleep(Duration::from_secs(60)).await;
-        for _ in 0..20 {
+        for _ in 0..10 {
             pace.turn(Duration::ZERO).await.unwrap();
         }
         assert_eq!(pace.turn(Duration::ZERO).await, None, "what was not used for longer is gone");

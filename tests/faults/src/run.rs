@@ -224,16 +224,15 @@ fn show(report: &Report, logs: &str) {
 async fn observe(endpoints: Vec<String>, resources: usize, history: History) {
     let Ok(client) = sixpin_client::Client::new(endpoints) else { return };
     loop {
-        let Ok(mut inspect) = client.inspect().await else {
+        let Ok(inspection) = client.inspection().of_one().await else {
             sleep(Duration::from_millis(200)).await;
             continue;
         };
         for resource in (0..resources).cycle() {
             let name = proto::Resource { lockspace: String::new(), name: load::resource(resource) };
-            let Ok(state) = inspect.get_resource(proto::GetResourceRequest { resource: Some(name) }).await else {
+            let Ok(state) = inspection.get_resource(proto::GetResourceRequest { resource: Some(name) }).await else {
                 break;
             };
-            let state = state.into_inner();
             let claims = |waits: bool| {
                 let chosen = state.claims.iter().filter(|claim| (claim.queue() == proto::Queue::Waiting) == waits);
                 chosen.map(|claim| format!("{}#{}", claim.session, claim.claim)).collect()

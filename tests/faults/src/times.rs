@@ -100,13 +100,13 @@ async fn open(world: &World, first: usize, ttl: Duration) -> Session {
 
 /// Waits until a resource has so many claims.
 pub async fn queued(world: &World, name: &str, claims: usize) {
-    let inspect = world.client(1).inspect().await.expect("a broker answers");
+    let inspection = world.client(1).inspection().of_one().await.expect("a broker answers");
     let resource = Some(proto::Resource { lockspace: String::new(), name: name.into() });
     let there = until(PATIENCE, || {
-        let (mut inspect, resource) = (inspect.clone(), resource.clone());
+        let (inspection, resource) = (inspection.clone(), resource.clone());
         async move {
-            let state = inspect.get_resource(proto::GetResourceRequest { resource }).await;
-            state.is_ok_and(|state| state.into_inner().claims.len() == claims)
+            let state = inspection.get_resource(proto::GetResourceRequest { resource }).await;
+            state.is_ok_and(|state| state.claims.len() == claims)
         }
     })
     .await;

@@ -1,0 +1,71 @@
+//! What the end of a gRPC call means.
+
+use std::error::Error as _;
+
+use prost::Message as _;
+use sixpin_proto::v1;
+use tonic::{Code, Status};
+
+use crate::error::{Error, Refused};
+use crate::reach::innermost;
+
+/// The binary metadata that carries a [`v1::Error`].
+const ERROR_METADATA: &str = "sixpin-error-bin";
+
+/// What a broker said machine-readably; absent if the way to it failed.
+pub(crate) fn own_error(status: &Status) -> Option<v1::Error> {
+    let bytes = status.metadata().get_bin(ERROR_METADATA)?.to_bytes().ok()?;
+    v1::Error::decode(bytes).ok()
+}
+
+/// Whether another broker may carry out what one has answered so: it is going, full, or cannot now, or its connection
+/// was closed, as a limit does.
+pub(crate) fn another_may_do_it(status: &Status) -> bool {
+    match own_error(status) {
+        Some(error) => matches!(
+            error.reason(),
+            v1::Reason::Unavailable | v1::Reason::Draining | v1::Reason::Limit | v1::Reason::Unknown
+        ),
+        None => matches!(
+            status.code(),
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::ResourceExhausted
+                | Code::Cancelled
+                | Code::Internal
+                | Code::Unknown
+        ),
+    }
+}
+
+/// Where the broker is that has to be asked instead.
+pub(crate) fn directions(status: &Status) -> Option<String> {
+    let error = own_error(status).filter(|error| error.reason() == v1::Reason::NotHere)?;
+    Some(error.address).filter(|address| !address.is_empty())
+}
+
+/// Why a call outside sessions was refused.
+pub(crate) fn refusal(status: &Status) -> Error {
+    let of = |error: v1::Error| Refused { reason: error.reason(), message: error.message, address: error.address };
+    let without = |reason| Refused { reason, message: describe(status), address: String::new() };
+    match (own_error(status), status.code()) {
+        // The session that was asked about, not one of the caller's own.
+        (Some(error), _) if error.reason() == v1::Reason::SessionGone => Error::NotFound(of(error)),
+        (Some(error), _) => Error::from_proto(error),
+        (None, Code::Unimplemented) => Error::Unsupported,
+        (None, Code::InvalidArgument | Code::OutOfRange) => Error::Invalid(without(v1::Reason::Invalid)),
+        (None, Code::NotFound) => Error::NotFound(without(v1::Reason::NotFound)),
+        (None, Code::ResourceExhausted) => Error::Limit(without(v1::Reason::Limit)),
+        (None, Code::Unavailable | Code::DeadlineExceeded) => Error::Unavailable(without(v1::Reason::Unavailable)),
+        (None, _) => Error::Unknown(without(v1::Reason::Unknown)),
+    }
+}
+
+/// A status for people: what the broker said, or what went wrong on the way to it.
+pub(crate) fn describe(status: &Status) -> String {
+    match (status.source(), status.message()) {
+        (Some(cause), _) => innermost(cause),
+        (None, "") => status.code().description().to_owned(),
+        (None, message) => message.to_owned(),
+    }
+}
