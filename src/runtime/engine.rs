@@ -191,12 +191,12 @@ impl Engine {
 
     fn take(&mut self, now: Now, message: Message) {
         match message {
-            Message::Connect { connection, sink, inputs } => {
+            Message::Connect { connection, sink, inputs, turn: _turn } => {
                 self.router.connect(connection, sink);
                 self.handle_all(now, inputs);
             }
             // A stream that was ended may have more on its way; nobody could be told of the answers.
-            Message::Inputs(connection, inputs) if self.router.knows(connection) => self.handle_all(now, inputs),
+            Message::Inputs(connection, inputs, _turn) if self.router.knows(connection) => self.handle_all(now, inputs),
             Message::Inputs(..) => {}
             Message::Disconnected(connection) => self.disconnected(now, connection),
         }

@@ -11,9 +11,9 @@ use sixpin_core::backend::{Backend, Profile};
 use sixpin_core::broker::api::{
     AdminRequest, ConnectionId, Input, Query, Reply, ReplyTo, Request, RequestError, SessionRef,
 };
+use sixpin_core::limits::TURNS_PER_CLIENT_MAX;
 use sixpin_core::name::Incarnation;
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use super::outbox::{End, Outbox, Outgoing};
 use super::router::Sink;
@@ -32,11 +32,28 @@ pub enum Message {
         sink: Sink,
         /// What it asks first.
         inputs: Vec<Input>,
+        /// Given back once they were handled.
+        turn: Option<Turn>,
     },
     /// More inputs of a connection.
-    Inputs(ConnectionId, Vec<Input>),
+    Inputs(ConnectionId, Vec<Input>, Option<Turn>),
     /// A connection ended.
     Disconnected(ConnectionId),
+}
+
+/// How many inputs of one client may be on their way to engines at once. What goes beyond is not read from its streams, so that
+/// a flood of one client is never long in front of another one's request.
+#[derive(Debug, Clone)]
+pub struct Turns(Arc<Semaphore>);
+
+/// The place of some inputs among those of their client.
+type Turn = OwnedSemaphorePermit;
+
+impl Turns {
+    /// So many inputs.
+    pub fn new(inputs: usize) -> Self {
+        Self(Arc::new(Semaphore::new(inputs)))
+    }
 }
 
 /// What an engine and its handles share.
@@ -127,17 +144,17 @@ impl EngineHandle {
         self.call(|from| Input::Query { from, query }).await
     }
 
-    /// Begins a stream.
-    pub fn connect(&self) -> Connection {
+    /// Begins a stream of a client that has these turns.
+    pub fn connect(&self, turns: Option<Turns>) -> Connection {
         let outbox = Arc::new(Outbox::default());
-        Connection { id: new_connection(), outbox, sender: self.sender.clone(), opened: false, sending: None }
+        Connection { id: new_connection(), outbox, sender: self.sender.clone(), turns, opened: false, sending: None }
     }
 
     async fn call(&self, input: impl FnOnce(ReplyTo) -> Input) -> Result<Reply, RequestError> {
         let connection = new_connection();
         let (answer, answered) = oneshot::channel();
         let inputs = vec![input(ReplyTo { connection, request: 1 })];
-        let message = Message::Connect { connection, sink: Sink::Call(answer), inputs };
+        let message = Message::Connect { connection, sink: Sink::Call(answer), inputs, turn: None };
         let mut guard = CallGuard { connection, sender: &self.sender, waiting: false };
         self.sender.send(message).await.map_err(|_| engine_gone())?;
         guard.waiting = true;
@@ -171,12 +188,13 @@ pub struct Connection {
     id: ConnectionId,
     outbox: Arc<Outbox>,
     sender: mpsc::Sender<Message>,
+    turns: Option<Turns>,
     opened: bool,
-    /// Waits for room in the engine's inbox.
+    /// Waits for its turn, and for room in the engine's inbox.
     sending: Option<Reserving>,
 }
 
-type Reserving = Pin<Box<dyn Future<Output = Result<mpsc::OwnedPermit<Message>, mpsc::error::SendError<()>>> + Send>>;
+type Reserving = Pin<Box<dyn Future<Output = Result<(mpsc::OwnedPermit<Message>, Option<Turn>), RequestError>> + Send>>;
 
 impl Connection {
     /// The number by which the machine knows this stream.
@@ -190,28 +208,25 @@ impl Connection {
         Input::Request { from, session: SessionRef::Attached, request: body }
     }
 
-    /// Sends all inputs at once, in order. Pending while the engine has too much to do: then nothing was taken.
+    /// Sends all inputs at once, in order. Pending while the engine has too much to do, or its client has too much on its way:
+    /// then nothing was taken.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Poll<Result<(), RequestError>> {
         if inputs.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        if self.sending.is_none() {
-            match self.sender.try_reserve() {
-                Ok(permit) => {
-                    permit.send(message(self.id, &self.outbox, &mut self.opened, inputs));
-                    return Poll::Ready(Ok(()));
-                }
-                Err(mpsc::error::TrySendError::Closed(())) => return Poll::Ready(Err(engine_gone())),
-                Err(mpsc::error::TrySendError::Full(())) => {
-                    self.sending = Some(Box::pin(self.sender.clone().reserve_owned()));
-                }
-            }
+        if self.sending.is_none()
+            && let Ok(turn) = try_turn(self.turns.as_ref(), inputs.len())
+            && let Ok(room) = self.sender.try_reserve()
+        {
+            room.send(message(self.id, &self.outbox, &mut self.opened, inputs, turn));
+            return Poll::Ready(Ok(()));
         }
-        let Some(sending) = &mut self.sending else { return Poll::Pending };
+        let wait = || Box::pin(reserve(self.sender.clone(), self.turns.clone(), inputs.len())) as Reserving;
+        let sending = self.sending.get_or_insert_with(wait);
         let reserved = std::task::ready!(sending.as_mut().poll(cx));
         self.sending = None;
-        let permit = reserved.map_err(|_| engine_gone())?;
-        permit.send(message(self.id, &self.outbox, &mut self.opened, inputs));
+        let (room, turn) = reserved?;
+        room.send(message(self.id, &self.outbox, &mut self.opened, inputs, turn));
         Poll::Ready(Ok(()))
     }
 
@@ -222,13 +237,43 @@ impl Connection {
 }
 
 /// The first message of a stream also says where its answers go.
-fn message(id: ConnectionId, outbox: &Arc<Outbox>, opened: &mut bool, inputs: &mut Vec<Input>) -> Message {
+fn message(
+    id: ConnectionId,
+    outbox: &Arc<Outbox>,
+    opened: &mut bool,
+    inputs: &mut Vec<Input>,
+    turn: Option<Turn>,
+) -> Message {
     let inputs = std::mem::take(inputs);
     if std::mem::replace(opened, true) {
-        Message::Inputs(id, inputs)
+        Message::Inputs(id, inputs, turn)
     } else {
-        Message::Connect { connection: id, sink: Sink::Stream(outbox.clone()), inputs }
+        Message::Connect { connection: id, sink: Sink::Stream(outbox.clone()), inputs, turn }
     }
+}
+
+/// The turn of so many inputs, if it has come.
+fn try_turn(turns: Option<&Turns>, inputs: usize) -> Result<Option<Turn>, TryAcquireError> {
+    turns.map(|turns| turns.0.clone().try_acquire_many_owned(places(inputs))).transpose()
+}
+
+/// Room in an inbox for so many inputs, once their turn has come.
+async fn reserve(
+    sender: mpsc::Sender<Message>,
+    turns: Option<Turns>,
+    inputs: usize,
+) -> Result<(mpsc::OwnedPermit<Message>, Option<Turn>), RequestError> {
+    let turn = match turns {
+        Some(turns) => Some(turns.0.acquire_many_owned(places(inputs)).await.map_err(|_| engine_gone())?),
+        None => None,
+    };
+    let room = sender.reserve_owned().await.map_err(|_| engine_gone())?;
+    Ok((room, turn))
+}
+
+/// A stream reads fewer messages at once than a client has turns.
+fn places(inputs: usize) -> u32 {
+    u32::try_from(inputs.min(TURNS_PER_CLIENT_MAX)).unwrap_or(u32::MAX)
 }
 
 impl Drop for Connection {
@@ -263,4 +308,34 @@ fn engine_gone() -> RequestError {
 fn new_connection() -> ConnectionId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(sender: &mpsc::Sender<Message>, turns: &Turns) -> Connection {
+        let (id, outbox) = (new_connection(), Arc::default());
+        Connection { id, outbox, sender: sender.clone(), turns: Some(turns.clone()), opened: false, sending: None }
+    }
+
+    fn send(connection: &mut Connection, inputs: u64) -> bool {
+        let input = |request| connection.input(request, Request::KeepAlive { move_number: 0 });
+        let mut inputs: Vec<Input> = (1..=inputs).map(input).collect();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        connection.poll_send(&mut cx, &mut inputs).is_ready()
+    }
+
+    #[test]
+    fn a_client_that_floods_is_not_read_and_others_are() {
+        let (sender, mut inbox) = mpsc::channel(INBOX_MAX);
+        let (flood, honest) = (Turns::new(10), Turns::new(10));
+        let (mut first, mut second) = (connection(&sender, &flood), connection(&sender, &flood));
+        assert!(send(&mut first, 8));
+        assert!(!send(&mut second, 3), "eleven of one client");
+        assert!(send(&mut connection(&sender, &honest), 3));
+        // Begun with by the engine.
+        drop(inbox.try_recv().unwrap());
+        assert!(send(&mut second, 3));
+    }
 }

@@ -38,7 +38,7 @@ use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::limits::Limits;
 use sixpin_core::name::Lockspace;
 
-pub use handle::{Connection, EngineHandle};
+pub use handle::{Connection, EngineHandle, Turns};
 
 /// All engines of the process, and which lockspace belongs to which.
 #[derive(Clone)]

@@ -136,7 +136,7 @@ impl Stream {
     async fn open(engine: &EngineHandle, places: Vec<Place>) -> Self {
         // The engine refuses until it is registered.
         loop {
-            let mut stream = Self { connection: engine.connect(), places: Vec::new(), claims: 0 };
+            let mut stream = Self { connection: engine.connect(None), places: Vec::new(), claims: 0 };
             let open = Request::Open(OpenRequest { attach: true, ..OpenRequest::default() });
             let open = stream.connection.input(0, open);
             stream.send(vec![open]).await;

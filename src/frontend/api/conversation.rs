@@ -34,7 +34,7 @@ use super::errors::{invalid, other_store};
 use super::names::Names;
 use super::{Api, Checked};
 use crate::runtime::outbox::{End, Outgoing};
-use crate::runtime::{Connection, EngineHandle};
+use crate::runtime::{Connection, EngineHandle, Turns};
 
 /// Messages read in one go, so that writing gets its turn.
 const MESSAGES_PER_READ: usize = 256;
@@ -123,6 +123,7 @@ pub enum Failure {
 /// One conversation.
 pub struct Conversation {
     api: Api,
+    turns: Option<Turns>,
     names: Names,
     engine: Option<(EngineHandle, Connection)>,
     /// The lockspace that the session was opened for.
@@ -156,10 +157,11 @@ enum Opening {
 }
 
 impl Conversation {
-    /// One that nobody has said anything in.
-    pub fn new(api: Api) -> Self {
+    /// One that nobody has said anything in, of a client that has these turns.
+    pub fn new(api: Api, turns: Option<Turns>) -> Self {
         Self {
             api,
+            turns,
             names: Names::default(),
             engine: None,
             lockspace: Lockspace::default(),
@@ -326,7 +328,7 @@ impl Conversation {
                 ));
             }
             Some(_) => {}
-            None => self.engine = Some((engine.clone(), engine.connect())),
+            None => self.engine = Some((engine.clone(), engine.connect(self.turns.clone()))),
         }
         self.lockspace = lockspace;
         self.opening = Opening::Asked(request);

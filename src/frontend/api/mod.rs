@@ -84,7 +84,7 @@ impl Api {
 
     /// Begins a stream of answers and events from the store of a lockspace.
     pub fn connect(&self, lockspace: &Lockspace) -> Connection {
-        self.engine(lockspace).connect()
+        self.engine(lockspace).connect(None)
     }
 
     /// True if every engine serves just now.

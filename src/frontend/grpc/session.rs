@@ -41,11 +41,12 @@ impl SessionStream {
     /// Answers the messages of `request`.
     pub(super) fn new(api: Api, mut request: tonic::Request<Streaming<v1::ClientMessage>>) -> Self {
         let place = request.extensions_mut().remove();
+        let turns = request.extensions_mut().remove();
         let from = requests::caller(&request);
         Self {
             client: Inbound { messages: request.into_inner(), from, parts: Parts::default() },
             replies: Replies::new(api.clone()),
-            conversation: Conversation::new(api),
+            conversation: Conversation::new(api, turns),
             place,
         }
     }

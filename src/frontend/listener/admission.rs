@@ -124,6 +124,7 @@ impl Inner {
                 let opening = place(&self.share.opening).ok_or("session streams without a session of this client")?;
                 // The stream counts as a call until it has a session; from then on the session counts.
                 parts.extensions.insert(OpeningPlace { _places: Arc::new((own, opening, call)) });
+                parts.extensions.insert(self.share.turns.clone());
             }
             Kind::Watch => {
                 places.push(place(&self.watches).ok_or("streams that watch on this connection")?);

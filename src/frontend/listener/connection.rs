@@ -49,7 +49,7 @@ pub(super) async fn serve(stream: TcpStream, protocol: Protocol, pass: Pass, mut
     // Services find it where tonic's own server puts it.
     let from = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: stream.peer_addr().ok() };
     let admission = Admission::new(protocol, traffic.clone(), pass.share().clone(), pass.lane().clone(), from);
-    let socket = TokioIo::new(Counting::new(stream, traffic.clone()));
+    let socket = TokioIo::new(Counting::new(stream, traffic.clone(), pass.share().clone()));
     let mut connection = Box::pin(settings(traffic.clone()).serve_connection(socket, admission));
     let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

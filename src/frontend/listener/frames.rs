@@ -4,16 +4,21 @@
 //! headers without end, data without a byte. A peer that sends many of them beside requests is a peer at work; one that
 //! sends little else is cut. So each of them costs a bit of an allowance that fills up with time, with requests and with
 //! what was answered.
+//!
+//! Frames that ask for something cost the broker more than their sender as well. So the frames of a client, over all its
+//! connections, are read at a pace: what comes faster stays in its sockets, and the processors are there for others.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use sixpin_core::limits::{FRAMES_IDLE_BURST_MAX, FRAMES_IDLE_PER_SECOND_MAX};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
+use super::share::Share;
 use super::unread::Traffic;
 
 /// Length of what a client says before its first frame.
@@ -123,14 +128,17 @@ pub(super) struct Counting<S> {
     place: Place,
     allowance: Allowance,
     traffic: Arc<Traffic>,
+    share: Arc<Share>,
+    /// Until then nothing is read.
+    rest: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Counting<S> {
-    pub(super) fn new(socket: S, traffic: Arc<Traffic>) -> Self {
-        Self { socket, place: Place::Skip(PREFACE), allowance: Allowance::new(), traffic }
+    pub(super) fn new(socket: S, traffic: Arc<Traffic>, share: Arc<Share>) -> Self {
+        Self { socket, place: Place::Skip(PREFACE), allowance: Allowance::new(), traffic, share, rest: None }
     }
 
-    /// Counts what came. An error cuts the connection.
+    /// Counts what came, and rests if it came too fast. An error cuts the connection.
     fn count(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (mut idle, mut steps) = (0, 0);
         self.place.take(bytes, |frame| match frame {
@@ -141,6 +149,8 @@ impl<S> Counting<S> {
         if idle > 0 && !self.allowance.spend(idle) {
             return Err(io::Error::other(Flood));
         }
+        let rest = self.share.frames.as_ref().map_or(Duration::ZERO, |pace| pace.came(idle + steps));
+        self.rest = (!rest.is_zero()).then(|| Box::pin(sleep(rest)));
         Ok(())
     }
 }
@@ -156,6 +166,10 @@ pub(super) struct Flood;
 impl<S: AsyncRead + Unpin> AsyncRead for Counting<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(rest) = &mut this.rest {
+            ready!(rest.as_mut().poll(cx));
+            this.rest = None;
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
         Poll::Ready(this.count(&buffer.filled()[before..]))
@@ -203,7 +217,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counting<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use sixpin_core::broker::api::Client;
+    use sixpin_core::limits::FRAMES_PER_SECOND_MAX;
+    use tokio::io::AsyncReadExt as _;
 
     use super::*;
 
@@ -214,8 +230,12 @@ mod tests {
         bytes
     }
 
+    fn share() -> Arc<Share> {
+        Arc::new(Share::new(Client::default(), Arc::default()))
+    }
+
     fn counting() -> Counting<()> {
-        let mut counting = Counting::new((), Traffic::new());
+        let mut counting = Counting::new((), Traffic::new(), share());
         counting.count(&[0; PREFACE]).unwrap();
         counting
     }
@@ -252,5 +272,22 @@ mod tests {
         for _ in 0..10 * FRAMES_IDLE_BURST_MAX {
             counting.count(&[frame(0, 20), frame(8, 4), frame(8, 4), frame(6, 8)].concat()).unwrap();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_one_client_are_read_at_a_pace() {
+        let share = share();
+        let seconds = 3;
+        let frames = FRAMES_PER_SECOND_MAX as usize * seconds;
+        let bytes = [vec![0; PREFACE], frame(1, 10).repeat(frames / 2)].concat();
+        let begin = Instant::now();
+        // Two connections of the client, one after the other.
+        for _ in 0..2 {
+            let mut counting = Counting::new(bytes.as_slice(), Traffic::new(), share.clone());
+            tokio::io::copy(&mut counting, &mut tokio::io::sink()).await.unwrap();
+            let _ = counting.read(&mut [0]).await;
+        }
+        let took = begin.elapsed();
+        assert!(took > Duration::from_millis(2_500) && took < Duration::from_millis(3_500), "{took:?}");
     }
 }

@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use sixpin_core::broker::api::Client;
 use sixpin_core::limits::{
-    CALLS_PER_CLIENT_MAX, INSPECTIONS_AT_ONCE_MAX, INSPECTIONS_PER_CLIENT_MAX, OPENING_PER_CLIENT_MAX,
-    OPENS_PER_SECOND_MAX, TRUSTED_FACTOR, UNREAD_BYTES_MAX, UNREAD_BYTES_PER_CLIENT_MAX, WATCHES_PER_CLIENT_MAX,
+    CALLS_PER_CLIENT_MAX, FRAMES_PER_SECOND_MAX, INSPECTIONS_AT_ONCE_MAX, INSPECTIONS_PER_CLIENT_MAX,
+    OPENING_PER_CLIENT_MAX, OPENS_PER_SECOND_MAX, TRUSTED_FACTOR, TURNS_PER_CLIENT_MAX, UNREAD_BYTES_MAX,
+    UNREAD_BYTES_PER_CLIENT_MAX, WATCHES_PER_CLIENT_MAX,
 };
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use crate::runtime::Turns;
 
 /// How much less the kernel gives the inspection thread, so that locks come first where processors are scarce.
 #[cfg(target_os = "linux")]
@@ -39,6 +42,10 @@ pub(super) struct Share {
     pub(super) inspections: Arc<Semaphore>,
     /// Calls that open a session.
     pub(super) opens: Pace,
+    /// HTTP/2 frames that it sends; absent: as fast as they come.
+    pub(super) frames: Option<Pace>,
+    /// What its session streams ask the broker.
+    pub(super) turns: Turns,
     unread: AtomicUsize,
     total: Arc<UnreadTotal>,
 }
@@ -58,6 +65,8 @@ impl Share {
             watches: places(WATCHES_PER_CLIENT_MAX),
             inspections: Arc::new(Semaphore::new(INSPECTIONS_PER_CLIENT_MAX)),
             opens: Pace::new(OPENS_PER_SECOND_MAX * factor as u32),
+            frames: (!client.trusted).then(|| Pace::new(FRAMES_PER_SECOND_MAX)),
+            turns: Turns::new(TURNS_PER_CLIENT_MAX * factor),
             unread: AtomicUsize::new(0),
             total,
         }
@@ -109,6 +118,16 @@ impl Pace {
             tokio::time::sleep(wait.min(at_most)).await;
         }
         (wait <= at_most).then_some(())
+    }
+}
+
+impl Pace {
+    /// So many came all the same: how long to wait before more may.
+    pub(super) fn came(&self, many: u32) -> Duration {
+        let now = Instant::now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = (*last).max(now) + self.interval * many;
+        last.saturating_duration_since(now + AT_ONCE)
     }
 }
 
