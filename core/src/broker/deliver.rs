@@ -214,7 +214,7 @@ impl Broker {
         if done.grant_seq > claim.grant_seq {
             claim.blocking_told = None;
         }
-        let is_new = claim.granted.is_none() || claim.untold;
+        let is_new = claim.granted.is_none() || claim.untold == Some(done.operation);
         claim.granted = done.mode;
         claim.done = Some(done.clone());
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);
@@ -225,7 +225,7 @@ impl Broker {
         session.waiting -= usize::from(operation.is_some());
         session.numbers.mark_once(id.number);
         if operation.is_some() {
-            claim.untold = self.muted && is_new;
+            claim.untold = (self.muted && is_new).then_some(done.operation);
         }
         let untold = done.status == DoneStatus::Is(Status::Granted) && operation.as_ref().is_some_and(|it| it.given_up);
         if done.mode.is_none() {

@@ -233,8 +233,9 @@ pub(super) struct Claim {
     pub(super) forced: bool,
     /// It was granted when nobody could be told, and is given back.
     pub(super) leaving: bool,
-    /// It was granted while this broker could not speak: whoever asked was told that the outcome is unknown.
-    pub(super) untold: bool,
+    /// The operation by which it was granted while this broker could not speak: whoever asked was told that the outcome is
+    /// unknown.
+    pub(super) untold: Option<OperationNumber>,
     /// Its client cancelled or released it: should nothing have come of its request, no later copy creates it.
     pub(super) let_go: bool,
     /// It came with a move, and its resource has not been looked at since.
@@ -271,7 +272,7 @@ impl Claim {
             pending: None,
             forced: false,
             leaving: false,
-            untold: false,
+            untold: None,
             let_go: false,
             unread: false,
         }
