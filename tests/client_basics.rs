@@ -32,8 +32,8 @@ async fn a_single_lock_has_a_session_of_its_own() {
     assert_eq!((session.ttl_ms, session.label.as_str()), (30_000, "cron"));
     let refused = client.lock("r", Mode::EX).try_lock().await.unwrap_err();
     assert_eq!(refused.not_granted().unwrap().blockers[0].session, session.session);
-    let refused = client.lock("r", Mode::EX).wait(Duration::from_millis(50)).await.unwrap_err();
-    assert!(refused.is_timed_out());
+    let refused = client.lock("r", Mode::EX).wait(Duration::from_secs(3)).await.unwrap_err();
+    assert!(refused.is_timed_out(), "{refused}");
     let waiting = tokio::spawn(client.lock("r", Mode::EX).wait(SOON).into_future());
     guard.release().await.unwrap();
     drop(waiting.await.unwrap().unwrap());

@@ -12,7 +12,7 @@ use crate::mode::Mode;
 use crate::session::SessionBuilder;
 
 /// How long a broker may take to open the session of a try.
-const TRY_WITHIN: Duration = Duration::from_secs(2);
+const TRY_WITHIN: Duration = Duration::from_secs(3);
 
 impl Client {
     /// Asks for one lock, in a session of its own that lives as long as the guard:
