@@ -155,7 +155,7 @@ impl ClientBuilder {
 }
 
 /// `text` as `host:port`, without spaces around it.
-fn address(text: &str) -> Result<String, Error> {
+pub(crate) fn address(text: &str) -> Result<String, Error> {
     let trimmed = text.trim();
     let port = trimmed.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
     if port.is_some_and(|port| port.parse::<u16>().is_ok()) && !trimmed.contains('/') {

@@ -98,7 +98,7 @@ impl Error {
     /// What a broker's refusal means to the caller.
     pub(crate) fn from_proto(error: v1::Error) -> Self {
         let reason = error.reason();
-        let refused = Refused { reason, message: error.message, address: error.address };
+        let refused = Refused::from_proto(error);
         match reason {
             v1::Reason::NotFound => Self::NotFound(refused),
             v1::Reason::Busy => Self::Busy(refused),
@@ -140,6 +140,12 @@ pub struct Refused {
     pub message: String,
     /// Where to go instead, `host:port`; empty if unknown.
     pub address: String,
+}
+
+impl Refused {
+    pub(crate) fn from_proto(error: v1::Error) -> Self {
+        Self { reason: error.reason(), message: error.message, address: error.address }
+    }
 }
 
 /// A lock or a conversion that was not granted.

@@ -6,6 +6,7 @@ use prost::Message as _;
 use sixpin_proto::v1;
 use tonic::{Code, Status};
 
+use crate::client::address;
 use crate::error::{Error, Refused};
 use crate::reach::innermost;
 
@@ -13,7 +14,7 @@ use crate::reach::innermost;
 const ERROR_METADATA: &str = "sixpin-error-bin";
 
 /// What a broker said machine-readably; absent if the way to it failed.
-pub(crate) fn own_error(status: &Status) -> Option<v1::Error> {
+fn own_error(status: &Status) -> Option<v1::Error> {
     let bytes = status.metadata().get_bin(ERROR_METADATA)?.to_bytes().ok()?;
     v1::Error::decode(bytes).ok()
 }
@@ -38,19 +39,18 @@ pub(crate) fn another_may_do_it(status: &Status) -> bool {
     }
 }
 
-/// Where the broker is that has to be asked instead.
+/// Where the broker is that has to be asked instead, if that is an address to go to.
 pub(crate) fn directions(status: &Status) -> Option<String> {
     let error = own_error(status).filter(|error| error.reason() == v1::Reason::NotHere)?;
-    Some(error.address).filter(|address| !address.is_empty())
+    address(&error.address).ok()
 }
 
 /// Why a call outside sessions was refused.
 pub(crate) fn refusal(status: &Status) -> Error {
-    let of = |error: v1::Error| Refused { reason: error.reason(), message: error.message, address: error.address };
     let without = |reason| Refused { reason, message: describe(status), address: String::new() };
     match (own_error(status), status.code()) {
         // The session that was asked about, not one of the caller's own.
-        (Some(error), _) if error.reason() == v1::Reason::SessionGone => Error::NotFound(of(error)),
+        (Some(error), _) if error.reason() == v1::Reason::SessionGone => Error::NotFound(Refused::from_proto(error)),
         (Some(error), _) => Error::from_proto(error),
         (None, Code::Unimplemented) => Error::Unsupported,
         (None, Code::InvalidArgument | Code::OutOfRange) => Error::Invalid(without(v1::Reason::Invalid)),
@@ -67,5 +67,30 @@ pub(crate) fn describe(status: &Status) -> String {
         (Some(cause), _) => innermost(cause),
         (None, "") => status.code().description().to_owned(),
         (None, message) => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::metadata::MetadataValue;
+
+    use super::*;
+
+    #[test]
+    fn directions_are_followed_only_to_an_address() {
+        let not_here = |address: &str| {
+            let error =
+                v1::Error { reason: v1::Reason::NotHere.into(), message: "not here".into(), address: address.into() };
+            let mut status = Status::failed_precondition("not here");
+            status.metadata_mut().insert_bin(ERROR_METADATA, MetadataValue::from_bytes(&error.encode_to_vec()));
+            status
+        };
+        assert_eq!(directions(&not_here("north:6617")).as_deref(), Some("north:6617"));
+        for nowhere in ["", ":6617", "http://north:6617"] {
+            assert_eq!(directions(&not_here(nowhere)), None, "{nowhere}");
+            assert!(
+                matches!(refusal(&not_here(nowhere)), Error::Unavailable(refused) if refused.message == "not here")
+            );
+        }
     }
 }
