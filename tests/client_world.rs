@@ -1,5 +1,6 @@
 //! What tests of the client library need around them: brokers as processes, brokers on one store, a network that cuts.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -180,26 +181,24 @@ pub(crate) async fn all_claims(client: &Client) -> Vec<proto::ClaimInfo> {
 
 /// Waits until no session is left.
 pub(crate) async fn wait_until_no_session_is_left(client: &Client) {
-    let start = Instant::now();
-    loop {
-        let reply = client.inspection().list_sessions(proto::ListSessionsRequest::default()).await.unwrap();
-        if reply.sessions.is_empty() {
-            return;
-        }
-        assert!(start.elapsed() < SOON, "{:?}", reply.sessions);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let inspection = client.inspection();
+    let list = async || inspection.list_sessions(proto::ListSessionsRequest::default()).await.unwrap().sessions;
+    wait_until_none_is_left(list).await;
 }
 
 /// Waits until no claim is left.
 pub(crate) async fn wait_until_no_claim_is_left(client: &Client) {
+    wait_until_none_is_left(async || all_claims(client).await).await;
+}
+
+async fn wait_until_none_is_left<T: Debug>(list: impl AsyncFn() -> Vec<T>) {
     let start = Instant::now();
     loop {
-        let claims = all_claims(client).await;
-        if claims.is_empty() {
+        let left = list().await;
+        if left.is_empty() {
             return;
         }
-        assert!(start.elapsed() < SOON, "claims are left: {claims:?}");
+        assert!(start.elapsed() < SOON, "this is left: {left:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -99,6 +99,11 @@ impl Endpoints {
     pub fn client(&self) -> Client {
         client_of(&self.addresses)
     }
+
+    /// The first of them that answers.
+    pub async fn first_that_answers(&self) -> Result<Address, Failure> {
+        self.client().first_that_answers().await.map(Address).map_err(Failure::inspecting)
+    }
 }
 
 impl AdminEndpoints {

@@ -67,8 +67,8 @@ impl Client {
     }
 }
 
-/// Makes one call: `call!(way, within, Service.method(request))`.
-macro_rules! call {
+/// Makes one call: `call_one!(way, within, Service.method(request))`. Gives the answer and the way to the broker that gave it.
+macro_rules! call_one {
     ($way:expr, $within:expr, $service:ident.$method:ident($request:expr)) => {{
         let request = $request;
         let call = |channel| {
@@ -76,8 +76,15 @@ macro_rules! call {
             let request = request.clone();
             async move { service.$method(request).await }
         };
-        $way.ask($within, call).await.map(|(reply, _)| reply)
+        $way.ask($within, call).await
     }};
+}
+
+/// The same, and only the answer.
+macro_rules! call {
+    ($($call:tt)*) => {
+        call_one!($($call)*).map(|(reply, _)| reply)
+    };
 }
 
 impl Inspection {
@@ -115,11 +122,8 @@ impl Inspection {
     /// The brokers on the store, as the one that answers sees them; and inspection of that one: the address that it tells to
     /// others may not be one for this program.
     pub async fn list_brokers(&self) -> Result<(v1::ListBrokersReply, Self), Error> {
-        let call = |channel| {
-            let mut service = InspectServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-            async move { service.list_brokers(v1::ListBrokersRequest {}).await }
-        };
-        let (reply, channel) = self.way.ask(ANSWER_WITHIN, call).await?;
+        let request = v1::ListBrokersRequest {};
+        let (reply, channel) = call_one!(self.way, ANSWER_WITHIN, InspectServiceClient.list_brokers(request))?;
         Ok((reply, Self { way: self.way.at(channel) }))
     }
 

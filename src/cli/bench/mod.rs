@@ -110,14 +110,7 @@ async fn measure(args: &Args) -> Result<(), Failure> {
     let spawned = if args.spawn { Some(Spawned::broker().await?) } else { None };
     let address = match &spawned {
         Some(spawned) => spawned.address().clone(),
-        None => args
-            .endpoints
-            .client()
-            .first_that_answers()
-            .await
-            .map_err(Failure::inspecting)?
-            .parse()
-            .expect("it was given"),
+        None => args.endpoints.first_that_answers().await?,
     };
     let floor = if args.floor { Some(Spawned::floor().await?) } else { None };
     let broker = Target::broker(address.clone(), args);

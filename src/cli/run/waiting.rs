@@ -4,14 +4,14 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use nix::unistd::{Pid, tcgetpgrp};
-use sixpin_client::{Inspection, Mode};
+use sixpin_client::{Client, Inspection, Mode};
 use sixpin_core::name::ResourceName;
 use sixpin_proto::v1;
 
 use super::command;
 use super::messages::Order;
 use super::voice::Voice;
-use crate::cli::connect::{Address, Space, client_of};
+use crate::cli::connect::Space;
 use crate::cli::{show, view};
 
 /// Waits shorter than this are not worth a word.
@@ -50,8 +50,7 @@ pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, re
 }
 
 fn inspection(order: &Order) -> Option<Inspection> {
-    let addresses: Vec<Address> = order.endpoints.iter().filter_map(|address| address.parse().ok()).collect();
-    (!addresses.is_empty()).then(|| client_of(&addresses).inspection())
+    Client::new(order.endpoints.iter().cloned()).ok().map(|client| client.inspection())
 }
 
 /// Whether a broker that gave no answer in time grants nothing yet, whoever asks. It has a moment to say so.

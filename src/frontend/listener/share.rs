@@ -119,9 +119,7 @@ impl Pace {
         }
         (wait <= at_most).then_some(())
     }
-}
 
-impl Pace {
     /// So many came all the same: how long to wait before more may.
     pub(super) fn came(&self, many: u32) -> Duration {
         let now = Instant::now();
