@@ -260,7 +260,7 @@ impl Broker {
     /// The session is vouched for: look up what stands behind each live claim, then answer.
     fn settle_claims(&mut self, id: SessionId) {
         let Some(resuming) = self.sessions.get_mut(&id).and_then(|session| session.resuming.take()) else { return };
-        self.give_up_taken(id, &resuming.claims);
+        self.give_up_unnamed(id, &resuming.claims);
         let mut unread = BTreeSet::new();
         for live in &resuming.claims {
             if self.take_over(id, live) {
@@ -273,19 +273,22 @@ impl Broker {
         self.answer_resume(id);
     }
 
-    /// A claim that was taken away while another broker vouched, and that the client does not name any more: it was told of
-    /// the loss there, so nobody holds the claim, and nobody else would free it.
-    fn give_up_taken(&mut self, id: SessionId, live: &[LiveClaim]) {
+    /// Claims that the client does not name any more: what was taken away while another broker vouched, and what this broker
+    /// knew before the session lived elsewhere. The client was told there that they are over, so nobody holds them; but the
+    /// store may have lost the write that ended them, and nobody else would free them.
+    fn give_up_unnamed(&mut self, id: SessionId, live: &[LiveClaim]) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let live: BTreeSet<ClaimNumber> = live.iter().map(|live| live.claim).collect();
-        let known = |number: &ClaimNumber| live.contains(number) || session.claims.contains_key(number);
-        let given_up: Vec<ClaimNumber> = session.taken.iter().copied().filter(|number| !known(number)).collect();
+        let taken = session.taken.iter().copied().filter(|number| !session.claims.contains_key(number));
+        let left = session.claims.iter().filter(|(_, claim)| claim.unread).map(|(number, _)| *number);
+        let given_up: BTreeSet<ClaimNumber> = taken.chain(left).filter(|number| !live.contains(number)).collect();
         if given_up.is_empty() {
             return;
         }
-        session.note_void(given_up);
+        session.note_void(given_up.iter().copied());
         self.void_sessions.insert(id);
         self.sweeps.want();
+        self.give_up(id, &given_up);
     }
 
     /// Notes a live claim. True if its resource must be read before the client can be told how it stands.

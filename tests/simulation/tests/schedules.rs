@@ -62,7 +62,12 @@ const FOUND: &[(u64, &str)] = &[
 
 /// The same, found since there are callers.
 const FOUND_WITH_CALLERS: &[(u64, &str)] = &[
+    (
+        111_607,
+        "a session came back to a broker that remembered a claim whose release at another broker the store had lost",
+    ),
     (297_136, "a grant that nobody could be told stayed, though the caller that asked again walked away"),
+    (486_871, "the same, and the claim that nobody held kept others waiting for ever"),
     (567_351, "a wait that had ended through another broker was told as lost"),
     (
         584_978,
@@ -96,7 +101,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("CopyCreatesAgain", 8),
     ("CopyTakenForFirst", 51),
     ("DamagedRecordForgotten", 1157),
-    ("DeadlineFromReply", 880),
+    ("DeadlineFromReply", 948),
     ("EmptyStartGrants", 374),
     ("EndInDoubtForgotten", 21),
     ("EvictionByRead", 11),
