@@ -8,6 +8,8 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     let files = [
         "sixpin/v1/types.proto",
+        "sixpin/v1/claim.proto",
+        "sixpin/v1/session.proto",
         "sixpin/v1/lock.proto",
         "sixpin/v1/inspect.proto",
         "sixpin/v1/admin.proto",

@@ -4,20 +4,20 @@ use std::time::{Duration, Instant};
 
 use sixpin_proto::v1;
 use tonic::{Code, Streaming};
-use v1::hold_event::Body;
+use v1::hold_response::Body;
 
-use crate::support::{Broker, credential, reason, resource, soon, try_lock, until, wait_lock};
+use crate::support::{Broker, reason, resource, soon, token, try_lock, until, wait_lock};
 
 fn hold(name: &str) -> v1::HoldRequest {
     v1::HoldRequest {
         resource: Some(resource(name)),
-        mode: v1::Mode::Ex.into(),
+        what: Some(v1::Mode::Ex.into()),
         ttl_ms: Some(1_000),
         ..Default::default()
     }
 }
 
-async fn next(stream: &mut Streaming<v1::HoldEvent>) -> Option<Body> {
+async fn next(stream: &mut Streaming<v1::HoldResponse>) -> Option<Body> {
     soon("an event", stream.message()).await.unwrap().map(|event| event.body.unwrap())
 }
 
@@ -84,7 +84,7 @@ async fn a_holder_hears_that_it_blocks_and_that_it_lost() {
     let mut stream = broker.locks().await.hold(request).await.unwrap().into_inner();
     let held = granted(next(&mut stream).await);
     let mut waiter = broker.session().await;
-    waiter.ask(v1::client_message::Body::Lock(wait_lock(1, "r", v1::Mode::Pr))).await;
+    waiter.ask(v1::session_request::Body::Lock(wait_lock(1, "r", v1::Mode::Pr))).await;
     assert!(matches!(next(&mut stream).await, Some(Body::Blocking(_))));
     let force = v1::ForceUnlockRequest {
         resource: Some(resource("r")),
@@ -106,9 +106,9 @@ async fn the_client_of_a_hold_may_ask_whether_it_lives() {
     let mut locks = broker.locks().await;
     let mut stream = locks.hold(hold("r")).await.unwrap().into_inner();
     let held = granted(next(&mut stream).await);
-    let opened = v1::Opened { session: held.session, secret: held.secret, ..Default::default() };
-    let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 0 };
-    assert_eq!(locks.keep_alive(call).await.unwrap().into_inner().ttl_ms, 1_000);
+    let opened = v1::Opened { session: held.session, token: held.token, ..Default::default() };
+    let call = v1::KeepAliveRequest { token: token(&opened), move_number: 0 };
+    assert_eq!(locks.keep_alive(call).await.unwrap().into_inner().kept_alive.unwrap().ttl_ms, 1_000);
 }
 
 #[tokio::test]
@@ -117,8 +117,8 @@ async fn a_hold_that_makes_no_sense_is_refused_as_a_call() {
     let mut locks = broker.locks().await;
     let cases = [
         v1::HoldRequest { resource: None, ..hold("r") },
-        v1::HoldRequest { mode: 0, ..hold("r") },
-        v1::HoldRequest { mode: 77, ..hold("r") },
+        v1::HoldRequest { what: None, ..hold("r") },
+        v1::HoldRequest { what: Some(v1::hold_request::What::Mode(77)), ..hold("r") },
         v1::HoldRequest { ttl_ms: Some(999), ..hold("r") },
         v1::HoldRequest { label: "x".repeat(65), ..hold("r") },
         v1::HoldRequest { timeout_ms: Some(u64::MAX), ..hold("r") },
@@ -170,7 +170,7 @@ async fn closing_the_session_of_a_hold_releases_at_once() {
     let request = v1::HoldRequest { ttl_ms: Some(60_000), ..hold("r") };
     let mut stream = locks.hold(request).await.unwrap().into_inner();
     let held = granted(next(&mut stream).await);
-    let opened = v1::Opened { session: held.session, secret: held.secret, ..Default::default() };
-    locks.close_session(v1::CloseCall { credential: Some(credential(&opened)) }).await.unwrap();
+    let opened = v1::Opened { session: held.session, token: held.token, ..Default::default() };
+    locks.close_session(v1::CloseSessionRequest { token: token(&opened) }).await.unwrap();
     assert!(broker.state("r").await.claims.is_empty());
 }

@@ -3,7 +3,8 @@
 use sixpin_proto::v1;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
-use v1::client_message::Body as Ask;
+use v1::list_claims_request::Whose;
+use v1::session_request::Body as Ask;
 
 use crate::support::store::{Place, Reason};
 use crate::support::{Broker, convert, reason, resource, resume_request, soon, wait_lock};
@@ -12,10 +13,10 @@ use crate::support::{Broker, convert, reason, resource, resume_request, soon, wa
 async fn a_resource_shows_its_three_queues_in_order() {
     let broker = Broker::start().await;
     let (mut first, mut second) = (broker.session().await, broker.session().await);
-    let named = v1::LockRequest { owner: "o".into(), label: "l".into(), ..wait_lock(1, "r", v1::Mode::Pr) };
+    let named = v1::Lock { owner: "o".into(), label: "l".into(), ..wait_lock(1, "r", v1::Mode::Pr) };
     let granted = first.lock(named).await;
     second.lock(wait_lock(1, "r", v1::Mode::Pr)).await;
-    let up = v1::ConvertRequest { timeout_ms: None, ..convert(1, 2, v1::Mode::Ex) };
+    let up = v1::Convert { timeout_ms: None, ..convert(1, 2, v1::Mode::Ex) };
     first.ask(Ask::Convert(up)).await;
     second.ask(Ask::Lock(wait_lock(2, "r", v1::Mode::Cr))).await;
     let state = broker.state("r").await;
@@ -65,14 +66,14 @@ async fn the_claims_of_a_session_and_of_an_owner() {
     let mut session = broker.session().await;
     for claim in 1..=7 {
         let owner = if claim % 2 == 0 { "even" } else { "odd" };
-        let lock = v1::LockRequest { owner: owner.into(), ..wait_lock(claim, &format!("r{claim}"), v1::Mode::Pr) };
+        let lock = v1::Lock { owner: owner.into(), ..wait_lock(claim, &format!("r{claim}"), v1::Mode::Pr) };
         session.lock(lock).await;
     }
     let mut inspect = broker.inspect().await;
     let (mut numbers, mut after) = (Vec::new(), String::new());
     loop {
-        let session = session.opened.session.clone();
-        let request = v1::ListClaimsRequest { session, limit: 3, after, ..Default::default() };
+        let whose = Some(Whose::Session(session.opened.session.clone()));
+        let request = v1::ListClaimsRequest { whose, limit: 3, after, ..Default::default() };
         let page = inspect.list_claims(request).await.unwrap().into_inner();
         assert!(page.claims.len() <= 3);
         numbers.extend(page.claims.iter().map(|claim| claim.claim));
@@ -82,7 +83,7 @@ async fn the_claims_of_a_session_and_of_an_owner() {
         }
     }
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7]);
-    let request = v1::ListClaimsRequest { owner: "even".into(), ..Default::default() };
+    let request = v1::ListClaimsRequest { whose: Some(Whose::Owner("even".into())), ..Default::default() };
     let page = inspect.list_claims(request).await.unwrap().into_inner();
     let names: Vec<_> = page.claims.into_iter().map(|claim| claim.resource.unwrap().name).collect();
     assert_eq!(names, ["r2", "r4", "r6"]);
@@ -91,18 +92,22 @@ async fn the_claims_of_a_session_and_of_an_owner() {
 #[tokio::test]
 async fn a_watch_tells_each_new_state_once() {
     let broker = Broker::start().await;
-    let request = v1::GetResourceRequest { resource: Some(resource("r")) };
+    let request = v1::WatchResourceRequest { resource: Some(resource("r")) };
     let mut watch = broker.inspect().await.watch_resource(request).await.unwrap().into_inner();
-    let state = soon("the state now", watch.message()).await.unwrap().unwrap();
+    let state = soon("the state now", watch.message()).await.unwrap().unwrap().state.unwrap();
     assert_eq!((state.version, state.claims.len()), (0, 0));
     let mut session = broker.session().await;
     session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
-    let state = soon("the lock", watch.message()).await.unwrap().unwrap();
+    let state = soon("the lock", watch.message()).await.unwrap().unwrap().state.unwrap();
     assert_eq!(state.claims.len(), 1);
     session.unlock(1, 2).await;
-    let state = soon("the release", watch.message()).await.unwrap().unwrap();
+    let state = soon("the release", watch.message()).await.unwrap().unwrap().state.unwrap();
     assert_eq!(state.claims.len(), 0);
     assert!(tokio::time::timeout(std::time::Duration::from_millis(1_500), watch.message()).await.is_err());
+}
+
+fn is_well(backend: &v1::BackendStatus) -> bool {
+    (backend.state(), backend.durability()) == (v1::BackendState::Serving, v1::Durability::Volatile)
 }
 
 #[tokio::test]
@@ -110,7 +115,7 @@ async fn sessions_brokers_and_status() {
     let settings = "[backends.second]\nurl = \"memory:\"\n[lockspaces.two]\nbackend = \"second\"";
     let broker = Broker::in_memory(Reason::OwnReport, settings).await;
     let mut sessions = vec![broker.session().await, broker.session().await];
-    let open = v1::OpenRequest { lockspace: "two".into(), label: "third".into(), ..Default::default() };
+    let open = v1::Open { lockspace: "two".into(), label: "third".into(), ..Default::default() };
     sessions.push(crate::support::stream::Session::open(&broker, open).await);
     let mut inspect = broker.inspect().await;
     let (mut names, mut after) = (Vec::new(), String::new());
@@ -130,10 +135,10 @@ async fn sessions_brokers_and_status() {
     let brokers = inspect.list_brokers(v1::ListBrokersRequest {}).await.unwrap().into_inner().brokers;
     assert_eq!(brokers.len(), 2);
     assert!(brokers.iter().all(|entry| entry.own && entry.address == broker.server.address.to_string()));
-    let status = inspect.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
-    assert_eq!(status.name, "test");
+    let status = inspect.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner().status.unwrap();
+    assert_eq!((status.api_level, status.name.as_str()), (1, "test"));
     assert_eq!(status.backends.len(), 2);
-    assert!(status.backends.iter().all(|backend| backend.state == "serving" && backend.durability == "volatile"));
+    assert!(status.backends.iter().all(is_well));
     assert_eq!(status.backends[1].lockspaces, ["two"]);
 }
 
@@ -143,10 +148,10 @@ async fn a_session_lives_in_one_store() {
         Broker::configured("[backends.second]\nurl = \"memory:\"\n[lockspaces.two]\nbackend = \"second\"").await;
     let mut session = broker.session().await;
     let elsewhere = v1::Resource { lockspace: "two".into(), name: "r".into() };
-    let lock = v1::LockRequest { resource: Some(elsewhere), ..wait_lock(1, "r", v1::Mode::Ex) };
+    let lock = v1::Lock { resource: Some(elsewhere), ..wait_lock(1, "r", v1::Mode::Ex) };
     assert_eq!(session.refused(Ask::Lock(lock)).await, v1::Reason::Invalid);
     let beside = v1::Resource { lockspace: "three".into(), name: "r".into() };
-    let lock = v1::LockRequest { resource: Some(beside), ..wait_lock(1, "r", v1::Mode::Ex) };
+    let lock = v1::Lock { resource: Some(beside), ..wait_lock(1, "r", v1::Mode::Ex) };
     assert_eq!(session.lock(lock).await.status(), v1::Status::Granted);
 }
 
@@ -194,7 +199,7 @@ async fn a_listing_goes_on_only_from_where_one_ended() {
     let mut inspect = broker.inspect().await;
     let after = || "nowhere".to_owned();
     let resources = v1::ListResourcesRequest { after: after(), ..Default::default() };
-    let owner = v1::ListClaimsRequest { owner: "o".into(), after: after(), ..Default::default() };
+    let owner = v1::ListClaimsRequest { whose: Some(Whose::Owner("o".into())), after: after(), ..Default::default() };
     let refusals = [
         inspect.list_resources(resources).await.map(|_| ()),
         inspect.list_claims(owner).await.map(|_| ()),
@@ -219,11 +224,11 @@ async fn a_session_shows_who_its_client_is_and_where() {
     let place = Place::new();
     let (first, second) = (Broker::on(&place, "").await, Broker::on(&place, "").await);
     let label = "alice@web1:1";
-    let open = v1::OpenRequest { label: label.into(), ..Default::default() };
+    let open = v1::Open { label: label.into(), ..Default::default() };
     let mut session = crate::support::stream::Session::open(&first, open).await;
     let id = session.opened.session.clone();
     session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
-    let other_label = v1::LockRequest { label: "backup".into(), ..wait_lock(2, "s", v1::Mode::Ex) };
+    let other_label = v1::Lock { label: "backup".into(), ..wait_lock(2, "s", v1::Mode::Ex) };
     session.lock(other_label).await;
     assert_eq!(second.state("r").await.claims[0].label, label);
     assert_eq!(second.state("s").await.claims[0].label, "backup");
@@ -238,9 +243,9 @@ async fn a_session_shows_who_its_client_is_and_where() {
     // Wherever it goes, it is known under the same name.
     let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
     let resume = resume_request(&session.opened, 1, vec![live]);
-    let resume = v1::ResumeRequest { label: label.into(), next_claim: 3, ..resume };
+    let resume = v1::Resume { label: label.into(), next_claim: 3, ..resume };
     let mut stream = crate::support::stream::Session::silent(&second).await;
-    assert!(matches!(stream.ask(Ask::Resume(resume)).await, v1::server_message::Body::Resumed(_)));
+    assert!(matches!(stream.ask(Ask::Resume(resume)).await, v1::session_response::Body::Resumed(_)));
     let found = named(&second, vec![id]).await;
     assert_eq!((found.len(), found[0].label.as_str(), found[0].move_number), (1, label, 1));
     assert!(found[0].client_address.starts_with("127.0.0.1:"), "{found:?}");

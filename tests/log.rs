@@ -8,7 +8,7 @@ use sixpin_proto::v1;
 use v1::lock_service_client::LockServiceClient;
 
 use crate::process::Program;
-use crate::support::{connect, credential, try_lock};
+use crate::support::{connect, open_request, token, try_lock};
 
 /// Every line of every library: what a few hundred calls say fills any pipe.
 const EVERYTHING: [&str; 2] = ["--log-level", "trace"];
@@ -19,16 +19,16 @@ async fn serves_and_ends(name: &str, log: Stdio) -> Program {
     let mut program = Program::start_saying(name, &mut Command::new(env!("CARGO_BIN_EXE_sixpin")), &EVERYTHING, log);
     let (address, _) = program.addresses();
     let mut locks = LockServiceClient::new(connect(address).await);
-    let open = v1::OpenRequest { ttl_ms: Some(60_000), ..Default::default() };
-    let opened = locks.open_session(open).await.unwrap().into_inner();
-    let own = credential(&opened);
+    let open = v1::Open { ttl_ms: Some(60_000), ..Default::default() };
+    let opened = locks.open_session(open_request(open)).await.unwrap().into_inner().opened.unwrap();
+    let own = token(&opened);
     for number in 1..=CALLS {
         let name = format!("{}-{number}", "n".repeat(500));
-        let call = v1::LockCall { credential: Some(own.clone()), lock: Some(try_lock(number, &name, v1::Mode::Ex)) };
-        let locked = locks.lock(call).await.unwrap().into_inner();
+        let call = v1::LockRequest { token: own.clone(), lock: Some(try_lock(number, &name, v1::Mode::Ex)) };
+        let locked = locks.lock(call).await.unwrap().into_inner().completion.unwrap();
         assert!(locked.fence > 0, "{locked:?}");
     }
-    locks.close_session(v1::CloseCall { credential: Some(own) }).await.unwrap();
+    locks.close_session(v1::CloseSessionRequest { token: own }).await.unwrap();
     program.signal(Signal::TERM);
     assert_eq!(program.wait().code(), Some(0));
     program

@@ -14,6 +14,7 @@
 //! * [`record`]: a resource as bytes;
 //! * [`standing`]: what brokers tell each other about the store's memory;
 //! * [`backend`]: the contract of a store; [`root`], [`registration`]: what stores keep besides records, as bytes;
+//! * [`token`]: what a client shows to say which session is its own;
 //! * [`broker`]: the broker as a machine: shards, sessions, liveness;
 //! * [`planted`]: wrong versions of the rules, for the simulation alone.
 
@@ -27,5 +28,6 @@ pub mod standing;
 pub mod backend;
 pub mod registration;
 pub mod root;
+pub mod token;
 pub mod broker;
 pub mod planted;

@@ -34,6 +34,7 @@ struct Entry {
     round_trip_us: u64,
     sessions_to_bury: u32,
     asked: bool,
+    format: u32,
 }
 
 /// Lists brokers.
@@ -91,9 +92,9 @@ fn microseconds(time: u64) -> String {
 impl From<v1::BrokerEntry> for Entry {
     fn from(entry: v1::BrokerEntry) -> Self {
         Self {
+            state: view::state(entry.state().as_str_name(), "BROKER_STATE_"),
             name: entry.name,
             incarnation: entry.incarnation,
-            state: entry.state,
             address: entry.address,
             admin_address: entry.admin_address,
             backend: entry.backend,
@@ -103,6 +104,7 @@ impl From<v1::BrokerEntry> for Entry {
             round_trip_us: entry.round_trip_us,
             sessions_to_bury: entry.burying,
             asked: entry.own,
+            format: entry.format,
         }
     }
 }

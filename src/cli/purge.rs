@@ -5,6 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 use serde::Serialize;
 use sixpin_core::name::{Label, ResourceName, SessionId};
 use sixpin_proto::v1;
+use sixpin_proto::v1::purge_orphans_request::Which as Orphans;
 
 use super::connect::{AdminEndpoints, ClientArgs};
 use super::exit;
@@ -73,15 +74,21 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 async fn purge_orphans(args: &Args) -> Result<(), Failure> {
     let request = v1::PurgeOrphansRequest {
         resource: Some(args.client.common.space.resource(&args.resource)),
-        owner: args.which.owner.as_ref().map(|owner| owner.as_str().to_owned()).unwrap_or_default(),
-        session: args.which.session.map(|session| session.to_string()).unwrap_or_default(),
-        all: args.which.all,
+        which: which(&args.which),
     };
     let reply = args.admin.administration().purge_orphans(request).await.map_err(Failure::administering)?;
     let report = Report { resource: args.resource.to_string(), purged: reply.purged };
     match args.client.common.output {
         Format::Json => output::json(&report),
         Format::Text => output::text(&render(&report)),
+    }
+}
+
+fn which(which: &Which) -> Option<Orphans> {
+    match (&which.owner, which.session) {
+        (Some(owner), _) => Some(Orphans::Owner(owner.as_str().to_owned())),
+        (None, Some(session)) => Some(Orphans::Session(session.to_string())),
+        (None, None) => which.all.then_some(Orphans::All(true)),
     }
 }
 

@@ -36,6 +36,7 @@ struct Entry {
     broker: String,
     label: String,
     client_address: String,
+    program: String,
     age_ms: u64,
     state: String,
     ttl_ms: u32,
@@ -94,12 +95,13 @@ fn asked(args: &Args, neighbours: &Neighbours) -> Result<Vec<v1::BrokerEntry>, F
 
 fn shown(broker: &str, session: v1::SessionInfo) -> Entry {
     Entry {
+        state: view::state(session.state().as_str_name(), "SESSION_STATE_"),
         session: session.session,
         broker: broker.to_owned(),
         label: session.label,
         client_address: session.client_address,
+        program: session.program,
         age_ms: session.age_ms,
-        state: session.state,
         ttl_ms: session.ttl_ms,
         silence_ms: session.silence_ms,
         held: session.held,

@@ -108,9 +108,9 @@ impl From<v1::BrokerStatus> for Status {
 impl From<v1::BackendStatus> for Backend {
     fn from(backend: v1::BackendStatus) -> Self {
         Self {
+            durability: view::state(backend.durability().as_str_name(), "DURABILITY_"),
+            state: view::state(backend.state().as_str_name(), "BACKEND_STATE_"),
             name: backend.name,
-            durability: backend.durability,
-            state: backend.state,
             lockspaces: backend.lockspaces,
             sessions: backend.sessions,
             claims: backend.claims,

@@ -136,6 +136,11 @@ impl From<v1::Value> for ValueView {
     }
 }
 
+/// A state in the words of people: `BACKEND_STATE_SERVING` without its prefix is `serving`.
+pub fn state(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_lowercase().replace('_', "-")
+}
+
 /// The name of a mode; absent if none is held or wanted.
 pub fn mode(mode: v1::Mode) -> Option<&'static str> {
     match mode {

@@ -44,7 +44,7 @@ impl Neighbours {
     /// them at once.
     pub fn vouching(&self) -> Vec<v1::BrokerEntry> {
         let mut addresses = BTreeSet::new();
-        let living = self.entries.iter().filter(|entry| entry.state != "gone");
+        let living = self.entries.iter().filter(|entry| entry.state() != v1::BrokerState::Gone);
         living.filter(|entry| addresses.insert(entry.address.clone())).cloned().collect()
     }
 
@@ -86,7 +86,7 @@ impl Neighbours {
         &self,
         broker: &v1::BrokerEntry,
         request: v1::ListSessionsRequest,
-    ) -> Result<v1::ListSessionsReply, Failure> {
+    ) -> Result<v1::ListSessionsResponse, Failure> {
         let page = async {
             if broker.own {
                 return self.asked.list_sessions(request).await.map_err(Failure::inspecting);
@@ -176,8 +176,8 @@ impl Vouchers {
 fn opener(session: &str, entries: &[v1::BrokerEntry], unanswered: &[v1::BrokerEntry]) -> Option<Voucher> {
     let (incarnation, _) = session.split_once('-')?;
     let broker = entries.iter().find(|entry| entry.incarnation == incarnation)?;
-    let silent = match broker.state.as_str() {
-        "gone" => "gone",
+    let silent = match broker.state() {
+        v1::BrokerState::Gone => "gone",
         _ if unanswered.iter().any(|other| other.address == broker.address) => "no answer",
         _ => return None,
     };
@@ -190,14 +190,18 @@ mod tests {
 
     #[test]
     fn the_broker_of_a_session_is_named_also_when_it_says_nothing() {
-        let entry = |incarnation: &str, state: &str, address: &str| v1::BrokerEntry {
+        let entry = |incarnation: &str, state: v1::BrokerState, address: &str| v1::BrokerEntry {
             incarnation: incarnation.into(),
             name: format!("broker at {address}"),
             state: state.into(),
             address: address.into(),
             ..Default::default()
         };
-        let entries = [entry("0a", "alive", "a:1"), entry("0b", "silent", "b:1"), entry("0c", "gone", "c:1")];
+        let entries = [
+            entry("0a", v1::BrokerState::Alive, "a:1"),
+            entry("0b", v1::BrokerState::Silent, "b:1"),
+            entry("0c", v1::BrokerState::Gone, "c:1"),
+        ];
         let shown = |session: &str| opener(session, &entries, &entries[1..2]).map(|voucher| voucher.shown());
         // It answered and does not know the session, which moved or ended a moment ago.
         assert_eq!(shown("0a-1-10000"), None);

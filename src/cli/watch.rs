@@ -40,7 +40,7 @@ struct Change {
 pub async fn run(args: Args) -> Result<(), Failure> {
     let inspection = args.client.inspection();
     let resource = args.client.common.space.resource(&args.resource);
-    let request = v1::GetResourceRequest { resource: Some(resource) };
+    let request = v1::WatchResourceRequest { resource: Some(resource) };
     let mut changes = open(&inspection, &request).await?;
     let mut last: Option<v1::ResourceState> = None;
     loop {
@@ -62,12 +62,12 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-async fn open(inspection: &Inspection, request: &v1::GetResourceRequest) -> Result<Watch, Failure> {
+async fn open(inspection: &Inspection, request: &v1::WatchResourceRequest) -> Result<Watch, Failure> {
     inspection.watch_resource(request.clone()).await.map_err(Failure::inspecting)
 }
 
 /// Tries until a broker answers.
-async fn open_again(inspection: &Inspection, request: &v1::GetResourceRequest) -> Watch {
+async fn open_again(inspection: &Inspection, request: &v1::WatchResourceRequest) -> Watch {
     let mut said: Option<Instant> = None;
     loop {
         tokio::time::sleep(RETRY_AFTER).await;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use prost::Message as _;
 use sixpin::config::{self, Config};
 use sixpin::serve::Server;
 use sixpin_core::backend::Backend;
@@ -19,6 +18,7 @@ use sixpin_proto::v1;
 use store::{Kind, Place, Reason};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use v1::admin_service_client::AdminServiceClient;
 use v1::inspect_service_client::InspectServiceClient;
 use v1::lock_service_client::LockServiceClient;
@@ -150,13 +150,13 @@ impl Broker {
 
     /// A stream with an open session.
     pub async fn session(&self) -> stream::Session {
-        stream::Session::open(self, v1::OpenRequest::default()).await
+        stream::Session::open(self, v1::Open::default()).await
     }
 
     /// The resource as it stands.
     pub async fn state(&self, name: &str) -> v1::ResourceState {
         let request = v1::GetResourceRequest { resource: Some(resource(name)) };
-        self.inspect().await.get_resource(request).await.unwrap().into_inner()
+        self.inspect().await.get_resource(request).await.unwrap().into_inner().state.unwrap()
     }
 }
 
@@ -180,7 +180,7 @@ async fn serve(place: &Place, settings: &str) -> Server {
 
 /// Opens a session that lives at the broker of this connection.
 pub async fn open(locks: &mut LockServiceClient<Channel>) -> v1::Opened {
-    locks.open_session(v1::OpenRequest::default()).await.unwrap().into_inner()
+    locks.open_session(open_request(v1::Open::default())).await.unwrap().into_inner().opened.unwrap()
 }
 
 /// Connects, without sharing the connection with anybody.
@@ -199,14 +199,29 @@ pub fn resource(name: &str) -> v1::Resource {
     v1::Resource { lockspace: String::new(), name: name.into() }
 }
 
-pub fn credential(opened: &v1::Opened) -> v1::Credential {
-    v1::Credential { session: opened.session.clone(), secret: opened.secret.clone(), lockspace: String::new() }
+pub fn token(opened: &v1::Opened) -> String {
+    opened.token.clone()
+}
+
+/// The token of the same session with another secret.
+pub fn wrong_token(opened: &v1::Opened) -> String {
+    let (who, _) = opened.token.rsplit_once('~').unwrap();
+    format!("{who}~{}", "07".repeat(16))
+}
+
+/// A call that moves a session.
+pub fn resume_call(resume: v1::Resume) -> v1::ResumeSessionRequest {
+    v1::ResumeSessionRequest { resume: Some(resume) }
+}
+
+/// A call that opens a session.
+pub fn open_request(open: v1::Open) -> v1::OpenSessionRequest {
+    v1::OpenSessionRequest { open: Some(open) }
 }
 
 /// A request to move a session with these claims. Claim 1 is the last that it ever asked for.
-pub fn resume_request(opened: &v1::Opened, move_number: u32, claims: Vec<v1::LiveClaim>) -> v1::ResumeRequest {
-    let (session, secret) = (opened.session.clone(), opened.secret.clone());
-    v1::ResumeRequest { session, secret, move_number, next_claim: 2, claims, ..Default::default() }
+pub fn resume_request(opened: &v1::Opened, move_number: u32, claims: Vec<v1::LiveClaim>) -> v1::Resume {
+    v1::Resume { token: token(opened), move_number, next_claim: 2, claims, ..Default::default() }
 }
 
 /// A claim that a client names when it moves, after its first operation.
@@ -215,28 +230,28 @@ pub fn live_claim(claim: u64, name: &str) -> v1::LiveClaim {
 }
 
 /// A request to lock without waiting.
-pub fn try_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::LockRequest {
-    v1::LockRequest { timeout_ms: Some(0), ..wait_lock(claim, name, mode) }
+pub fn try_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::Lock {
+    v1::Lock { timeout_ms: Some(0), ..wait_lock(claim, name, mode) }
 }
 
 /// A request to lock that waits for ever.
-pub fn wait_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::LockRequest {
-    v1::LockRequest { claim, operation: 1, resource: Some(resource(name)), mode: mode.into(), ..Default::default() }
+pub fn wait_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::Lock {
+    v1::Lock { claim, operation: 1, resource: Some(resource(name)), what: Some(mode.into()), ..Default::default() }
 }
 
-pub fn unlock(claim: u64, operation: u32) -> v1::UnlockRequest {
-    v1::UnlockRequest { claim, operation, ..Default::default() }
+pub fn unlock(claim: u64, operation: u32) -> v1::Unlock {
+    v1::Unlock { claim, operation, ..Default::default() }
 }
 
-pub fn convert(claim: u64, operation: u32, mode: v1::Mode) -> v1::ConvertRequest {
-    v1::ConvertRequest { claim, operation, mode: mode.into(), timeout_ms: Some(0), ..Default::default() }
+pub fn convert(claim: u64, operation: u32, mode: v1::Mode) -> v1::Convert {
+    v1::Convert { claim, operation, what: Some(mode.into()), timeout_ms: Some(0), ..Default::default() }
 }
 
 /// What a refused call says.
 pub fn reason(status: &Status) -> (Code, v1::Reason) {
-    let detail = status.metadata().get_bin("sixpin-error-bin");
-    let error = detail.map(|value| v1::Error::decode(value.to_bytes().unwrap()).unwrap());
-    (status.code(), error.map_or(v1::Reason::Unspecified, |error| error.reason()))
+    let info = status.get_details_error_info();
+    let reason = info.map(|info| v1::Reason::from_str_name(&format!("REASON_{}", info.reason)).unwrap());
+    (status.code(), reason.unwrap_or_default())
 }
 
 /// Waits for what must come.

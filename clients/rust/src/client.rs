@@ -15,6 +15,11 @@ pub const ENDPOINTS_VARIABLE: &str = "SIXPIN_ENDPOINTS";
 /// Where a broker is looked for when nothing names one.
 pub const ENDPOINTS_DEFAULT: &str = "127.0.0.1:6616";
 
+/// What brokers are told of this library.
+const LIBRARY: &str = concat!("sixpin-rust/", env!("CARGO_PKG_VERSION"));
+/// Bytes that brokers keep of a program's name.
+const PROGRAM_BYTES_MAX: usize = 64;
+
 /// How long closing a client may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -32,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) open_timeout: Duration,
     pub(crate) queued_max: usize,
+    pub(crate) program: String,
 }
 
 impl Client {
@@ -62,6 +68,7 @@ impl Client {
                 connect_timeout: Duration::from_secs(3),
                 open_timeout: Duration::from_secs(10),
                 queued_max: 100_000,
+                program: LIBRARY.to_owned(),
             },
         }
     }
@@ -138,17 +145,34 @@ impl ClientBuilder {
         self
     }
 
+    /// Name and version of the program, such as `orders/4.2`: `sixpin sessions` shows it to people who look for whoever has a
+    /// lock, together with the version of this library.
+    #[must_use]
+    pub fn program(mut self, program: &str) -> Self {
+        self.settings.program = format!("{program} {LIBRARY}");
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] if there is no address, or one is not `host:port`.
+    /// [`Error::Setting`] if there is no address, one is not `host:port`, or the program's name is too long or has control
+    /// characters.
     pub fn build(mut self) -> Result<Client, Error> {
         for endpoint in &mut self.settings.endpoints {
             *endpoint = address(endpoint)?;
         }
         if self.settings.endpoints.is_empty() {
             return Err(Error::Setting("no broker address is given: name at least one `host:port`".to_owned()));
+        }
+        let program = &self.settings.program;
+        if program.len() > PROGRAM_BYTES_MAX || program.chars().any(char::is_control) {
+            return Err(Error::Setting(format!(
+                "the program's name `{}` is longer than {} bytes or has control characters: give a short one",
+                program.escape_debug(),
+                PROGRAM_BYTES_MAX - LIBRARY.len() - 1
+            )));
         }
         Ok(Client { settings: Arc::new(self.settings), wake: Arc::default() })
     }
@@ -178,5 +202,13 @@ mod tests {
             assert!(matches!(Client::new([bad]), Err(Error::Setting(_))), "{bad}");
         }
         assert!(matches!(Client::new(Vec::<String>::new()), Err(Error::Setting(_))));
+    }
+
+    #[test]
+    fn a_program_has_a_short_name() {
+        let named = |name: &str| Client::builder(["localhost:1"]).program(name).build();
+        assert!(named("orders/4.2").is_ok());
+        assert!(matches!(named(&"x".repeat(64)), Err(Error::Setting(_))));
+        assert!(matches!(named("a\nb"), Err(Error::Setting(_))));
     }
 }

@@ -132,10 +132,10 @@ impl Guard {
         Convert {
             guard: self,
             queue: None,
-            request: Box::new(v1::ConvertRequest {
+            request: Box::new(v1::Convert {
                 claim: self.claim.number,
-                mode: mode.to_proto() as i32,
-                ..v1::ConvertRequest::default()
+                what: Some(mode.to_proto().into()),
+                ..v1::Convert::default()
             }),
         }
     }
@@ -144,7 +144,7 @@ impl Guard {
     pub fn release(mut self) -> Release {
         Release {
             handle: self.handle.take(),
-            request: Box::new(v1::UnlockRequest { claim: self.claim.number, ..v1::UnlockRequest::default() }),
+            request: Box::new(v1::Unlock { claim: self.claim.number, ..v1::Unlock::default() }),
         }
     }
 
@@ -161,7 +161,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
-            let request = v1::UnlockRequest { claim: self.claim.number, ..v1::UnlockRequest::default() };
+            let request = v1::Unlock { claim: self.claim.number, ..v1::Unlock::default() };
             handle.send(Command::Unlock { request: Box::new(request), reply: None });
         }
     }
@@ -189,7 +189,7 @@ pub struct Convert<'a> {
     guard: &'a Guard,
     /// Absent: queue if the mode held is NL.
     queue: Option<bool>,
-    request: Box<v1::ConvertRequest>,
+    request: Box<v1::Convert>,
 }
 
 impl Convert<'_> {
@@ -326,7 +326,7 @@ impl Future for Converting {
 #[must_use = "await it to know that the release is done"]
 pub struct Release {
     handle: Option<Arc<Handle>>,
-    request: Box<v1::UnlockRequest>,
+    request: Box<v1::Unlock>,
 }
 
 impl Release {

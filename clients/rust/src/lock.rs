@@ -23,17 +23,17 @@ use crate::shared::{Command, Handle};
 #[must_use = "nothing is asked for until this is awaited"]
 pub struct LockRequest {
     handle: Arc<Handle>,
-    request: Box<v1::LockRequest>,
+    request: Box<v1::Lock>,
 }
 
 impl LockRequest {
     pub(crate) fn new(handle: &Arc<Handle>, name: String, lockspace: String, mode: Mode) -> Self {
         Self {
             handle: Arc::clone(handle),
-            request: Box::new(v1::LockRequest {
+            request: Box::new(v1::Lock {
                 resource: Some(v1::Resource { lockspace, name }),
-                mode: mode.to_proto() as i32,
-                ..v1::LockRequest::default()
+                what: Some(mode.to_proto().into()),
+                ..v1::Lock::default()
             }),
         }
     }

@@ -109,6 +109,7 @@ impl SessionBuilder {
             ttl_ms: self.ttl.map(|ttl| u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX)),
             lockspace: self.lockspace.clone(),
             label: self.label.clone(),
+            program: self.settings.program.clone(),
             connection_bound: self.connection_bound,
             queued_max: self.settings.queued_max,
             open_timeout: self.timeout,

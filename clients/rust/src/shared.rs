@@ -19,18 +19,18 @@ use crate::session::SessionEvent;
 pub(crate) enum Command {
     Lock {
         id: OperationId,
-        request: Box<v1::LockRequest>,
+        request: Box<v1::Lock>,
         handle: Arc<Handle>,
         reply: oneshot::Sender<Result<Guard, Error>>,
     },
     Convert {
         id: OperationId,
-        request: Box<v1::ConvertRequest>,
+        request: Box<v1::Convert>,
         queue: Option<bool>,
         reply: oneshot::Sender<Result<Grant, Error>>,
     },
     Unlock {
-        request: Box<v1::UnlockRequest>,
+        request: Box<v1::Unlock>,
         /// Absent: nobody waits for the answer.
         reply: Option<(OperationId, oneshot::Sender<Result<Done, Error>>)>,
     },

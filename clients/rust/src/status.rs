@@ -2,21 +2,25 @@
 
 use std::error::Error as _;
 
-use prost::Message as _;
-use sixpin_proto::v1;
+use sixpin_proto::{ERROR_DOMAIN, v1};
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::client::address;
 use crate::error::{Error, Refused};
 use crate::reach::innermost;
 
-/// The binary metadata that carries a [`v1::Error`].
-const ERROR_METADATA: &str = "sixpin-error-bin";
-
 /// What a broker said machine-readably; absent if the way to it failed.
 fn own_error(status: &Status) -> Option<v1::Error> {
-    let bytes = status.metadata().get_bin(ERROR_METADATA)?.to_bytes().ok()?;
-    v1::Error::decode(bytes).ok()
+    let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN)?;
+    let retry = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    Some(v1::Error {
+        // One that came with a later level: the code of the status has to do.
+        reason: v1::Reason::from_str_name(&format!("REASON_{}", info.reason))?.into(),
+        message: status.message().to_owned(),
+        address: info.metadata.get("address").cloned().unwrap_or_default(),
+        retry_after_ms: retry.map_or(0, |after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX)),
+    })
 }
 
 /// Whether another broker may carry out what one has answered so: it is going, full, or cannot now, or its connection
@@ -72,18 +76,16 @@ pub(crate) fn describe(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tonic::metadata::MetadataValue;
+    use tonic_types::ErrorDetails;
 
     use super::*;
 
     #[test]
     fn directions_are_followed_only_to_an_address() {
         let not_here = |address: &str| {
-            let error =
-                v1::Error { reason: v1::Reason::NotHere.into(), message: "not here".into(), address: address.into() };
-            let mut status = Status::failed_precondition("not here");
-            status.metadata_mut().insert_bin(ERROR_METADATA, MetadataValue::from_bytes(&error.encode_to_vec()));
-            status
+            let metadata = [("address".to_owned(), address.to_owned())];
+            let details = ErrorDetails::with_error_info("NOT_HERE", ERROR_DOMAIN, metadata);
+            Status::with_error_details(Code::FailedPrecondition, "not here", details)
         };
         assert_eq!(directions(&not_here("north:6617")).as_deref(), Some("north:6617"));
         for nowhere in ["", ":6617", "http://north:6617"] {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sixpin_client::logic::{Config, Input, LinkId, Machine, OperationId, Output, State};
 use sixpin_client::proto as v1;
-use sixpin_client::proto::client_message::Body as Asked;
-use sixpin_client::proto::server_message::Body;
+use sixpin_client::proto::session_request::Body as Asked;
+use sixpin_client::proto::session_response::Body;
 
 /// A small generator: the same seed gives the same run.
 struct Random(u64);
@@ -39,7 +39,7 @@ struct Run {
     asked: Vec<(LinkId, u64, Option<Asked>)>,
     valid_until: Duration,
     over: bool,
-    granted: BTreeMap<u64, i32>,
+    granted: BTreeMap<u64, v1::Mode>,
 }
 
 impl Run {
@@ -135,19 +135,28 @@ impl Run {
         self.held.iter().nth(index).copied()
     }
 
+    fn any_mode(&mut self) -> v1::Mode {
+        v1::Mode::try_from(1 + self.random.below(6) as i32).unwrap()
+    }
+
+    fn granted_mode(&self, claim: u64) -> v1::Mode {
+        self.granted.get(&claim).copied().unwrap_or_default()
+    }
+
     fn program(&mut self) {
-        let mode = 1 + self.random.below(6) as i32;
+        let what = self.any_mode().into();
         let timeout_ms = [None, Some(0), Some(300)][self.random.below(3) as usize];
         match self.random.below(10) {
             0..=3 => {
                 let id = self.next();
-                let request = v1::LockRequest { mode, timeout_ms, ..v1::LockRequest::default() };
+                let request = v1::Lock { what: Some(v1::lock::What::Mode(what)), timeout_ms, ..v1::Lock::default() };
                 self.input(Input::Lock { id, request: Box::new(request) });
             }
             4 | 5 => {
                 if let Some(claim) = self.any_held() {
                     let id = self.next();
-                    let request = v1::ConvertRequest { claim, mode, timeout_ms, ..v1::ConvertRequest::default() };
+                    let what = Some(v1::convert::What::Mode(what));
+                    let request = v1::Convert { claim, what, timeout_ms, ..v1::Convert::default() };
                     self.input(Input::Convert { id, request: Box::new(request), queue: None });
                 }
             }
@@ -155,7 +164,7 @@ impl Run {
                 if let Some(claim) = self.any_held() {
                     self.held.remove(&claim);
                     let id = (self.random.below(2) == 0).then(|| self.next());
-                    let request = Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+                    let request = Box::new(v1::Unlock { claim, ..v1::Unlock::default() });
                     self.input(Input::Unlock { id, request });
                 }
             }
@@ -187,12 +196,12 @@ impl Run {
         let index = self.random.below(self.asked.len() as u64) as usize;
         let (link, request, body) = self.asked.remove(index);
         let body = if self.random.below(8) == 0 { Some(self.refusal()) } else { self.reply(body) };
-        self.input(Input::Received { link, message: Box::new(v1::ServerMessage { request, body }) });
+        self.input(Input::Received { link, message: Box::new(v1::SessionResponse { request, body }) });
     }
 
     fn refusal(&mut self) -> Body {
         let reason = [2, 3, 4, 6, 7, 8, 9, 10][self.random.below(8) as usize];
-        Body::Error(v1::Error { reason, message: String::new(), address: String::new() })
+        Body::Error(v1::Error { reason, ..v1::Error::default() })
     }
 
     fn reply(&mut self, body: Option<Asked>) -> Option<Body> {
@@ -238,7 +247,7 @@ impl Run {
 
     fn completion(&mut self, claim: u64, operation: u32) -> Body {
         let status = [1, 1, 1, 1, 2, 3, 4, 5, 7, 8][self.random.below(10) as usize];
-        let mode = if status == 1 { 1 + self.random.below(6) as i32 } else { *self.granted.get(&claim).unwrap_or(&0) };
+        let mode = if status == 1 { self.any_mode() } else { self.granted_mode(claim) };
         if status == 1 {
             self.granted.insert(claim, mode);
         }
@@ -246,21 +255,21 @@ impl Run {
             claim,
             operation,
             status,
-            mode,
+            held: mode.held(),
             grant_seq: operation,
             ..v1::Completion::default()
         })
     }
 
     fn found(&mut self, claim: &v1::LiveClaim) -> Option<v1::ClaimState> {
-        let mode = *self.granted.get(&claim.claim).unwrap_or(&0);
+        let mode = self.granted_mode(claim.claim);
         match self.random.below(6) {
             0 => None,
             1 => Some(v1::ClaimState { claim: claim.claim, ..v1::ClaimState::default() }),
             2 => match self.completion(claim.claim, claim.last_operation) {
                 Body::Completion(completion) => Some(v1::ClaimState {
                     claim: claim.claim,
-                    mode: completion.mode,
+                    held: completion.mode().held(),
                     waiting: false,
                     completion: Some(completion),
                 }),
@@ -268,7 +277,7 @@ impl Run {
             },
             _ => {
                 let waiting = claim.operation != 0;
-                Some(v1::ClaimState { claim: claim.claim, mode, waiting, completion: None })
+                Some(v1::ClaimState { claim: claim.claim, held: mode.held(), waiting, completion: None })
             }
         }
     }
@@ -286,7 +295,7 @@ impl Run {
                 self.completion(claim, operation)
             }
         };
-        self.input(Input::Received { link, message: Box::new(v1::ServerMessage { request: 0, body: Some(body) }) });
+        self.input(Input::Received { link, message: Box::new(v1::SessionResponse { request: 0, body: Some(body) }) });
     }
 
     fn connect(&mut self) {
@@ -323,7 +332,7 @@ impl Run {
     fn close(&mut self) {
         self.input(Input::Close);
         for claim in std::mem::take(&mut self.held) {
-            let request = Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+            let request = Box::new(v1::Unlock { claim, ..v1::Unlock::default() });
             self.input(Input::Unlock { id: None, request });
         }
         for _ in 0..2000 {

@@ -27,7 +27,7 @@ impl Broker {
     pub(super) fn resume(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {
         let id = resume.session;
         if !is_secret_of(&self.config.root, id, &resume.secret) {
-            return Err(RequestError::WrongSecret(id));
+            return Err(RequestError::WrongToken(id));
         }
         if resume.move_number == 0 {
             return Err(RequestError::Invalid("moves are numbered from 1".into()));

@@ -21,7 +21,7 @@ impl Broker {
             },
             SessionRef::Named(id, secret) => {
                 if !is_secret_of(&self.config.root, id, &secret) {
-                    return Err(RequestError::WrongSecret(id));
+                    return Err(RequestError::WrongToken(id));
                 }
                 id
             }

@@ -147,11 +147,14 @@ impl Session {
         Some(*claim)
     }
 
-    /// Notes what people are told of the client that resumes. One that names no label keeps the one it had.
+    /// Notes what people are told of the client that resumes. What it does not name stays as it was.
     pub(super) fn meet(&mut self, client: &ClientInfo) {
         self.client.address = client.address.clone();
         if !client.label.is_empty() {
             self.client.label = client.label.clone();
+        }
+        if !client.program.is_empty() {
+            self.client.program = client.program.clone();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::Phase;
-use super::api::{BrokerView, Query, Reply, ReplyTo, SessionView, StatusView};
+use super::api::{BrokerState, BrokerView, Query, Reply, ReplyTo, SessionState, SessionView, StatusView, StoreState};
 use super::liveness::Observed;
 use super::table::{Life, Session};
 use crate::backend::Pulse;
@@ -44,11 +44,11 @@ impl Broker {
             held: session.held(),
             waiting: session.waiting,
             state: match session.life {
-                Life::Moving => "moving",
-                Life::Vouching => "vouching",
-                Life::Ending => "ending",
-                Life::Burying { .. } => "burying",
-                Life::Closing => "closing",
+                Life::Moving => SessionState::Moving,
+                Life::Vouching => SessionState::Vouching,
+                Life::Ending => SessionState::Ending,
+                Life::Burying { .. } => SessionState::Burying,
+                Life::Closing => SessionState::Closing,
             },
             bound: session.bound,
             connected: session.connection.is_some(),
@@ -78,9 +78,9 @@ impl Broker {
                 info: self.config.info.clone(),
             },
             state: match self.phase {
-                Phase::Draining { .. } | Phase::Leaving => "draining",
-                _ if self.is_valid() => "alive",
-                _ => "silent",
+                Phase::Draining { .. } | Phase::Leaving => BrokerState::Draining,
+                _ if self.is_valid() => BrokerState::Alive,
+                _ => BrokerState::Silent,
             },
             silence: std::time::Duration::ZERO,
             own: true,
@@ -93,11 +93,11 @@ impl Broker {
     fn view_other(&self, known: &Observed) -> BrokerView {
         let now = self.now.mono;
         let state = if known.gone_since.is_some() {
-            "gone"
+            BrokerState::Gone
         } else if known.is_silent(now) {
-            "silent"
+            BrokerState::Silent
         } else {
-            "alive"
+            BrokerState::Alive
         };
         BrokerView {
             pulse: known.pulse.clone(),
@@ -105,18 +105,22 @@ impl Broker {
             silence: now.saturating_sub(known.since),
             own: false,
             // Those of a broker that lives are only known by sight.
-            burying: if state == "alive" { 0 } else { self.strangers.waiting_for_burial(known.pulse.broker) },
+            burying: if state == BrokerState::Alive {
+                0
+            } else {
+                self.strangers.waiting_for_burial(known.pulse.broker)
+            },
         }
     }
 
     fn view_status(&self) -> StatusView {
         let state = match self.phase {
-            Phase::Starting => "starting",
-            Phase::Serving if !self.is_valid() => "silent",
-            Phase::Serving if self.may_grant() => "serving",
-            Phase::Serving => "settling",
-            Phase::Draining { .. } | Phase::Leaving => "draining",
-            Phase::Over => "over",
+            Phase::Starting => StoreState::Starting,
+            Phase::Serving if !self.is_valid() => StoreState::Silent,
+            Phase::Serving if self.may_grant() => StoreState::Serving,
+            Phase::Serving => StoreState::Settling,
+            Phase::Draining { .. } | Phase::Leaving => StoreState::Draining,
+            Phase::Over => StoreState::Over,
         };
         StatusView {
             state,

@@ -66,7 +66,7 @@ pub(super) async fn measure(
     })
 }
 
-async fn open(channels: &[Channel], target: &Target, number: usize) -> Result<Vec<v1::Credential>, Failure> {
+async fn open(channels: &[Channel], target: &Target, number: usize) -> Result<Vec<String>, Failure> {
     let mut workers = JoinSet::new();
     for worker in 0..AT_ONCE.min(number) {
         let mut calls = LockServiceClient::new(channels[worker % channels.len()].clone());
@@ -88,23 +88,22 @@ async fn open(channels: &[Channel], target: &Target, number: usize) -> Result<Ve
 }
 
 /// Holds a lock on each resource.
-async fn lock(channels: &[Channel], sessions: &[v1::Credential], resources: &[v1::Resource]) -> Result<(), Failure> {
+async fn lock(channels: &[Channel], sessions: &[String], resources: &[v1::Resource]) -> Result<(), Failure> {
     let mut workers = JoinSet::new();
     let chunk = resources.len().div_ceil(AT_ONCE).min(CLAIMS_PER_SESSION);
     for (worker, resources) in resources.chunks(chunk).enumerate() {
         let mut calls = LockServiceClient::new(channels[worker % channels.len()].clone());
-        let credential = sessions[(worker * chunk / CLAIMS_PER_SESSION).min(sessions.len() - 1)].clone();
+        let token = sessions[(worker * chunk / CLAIMS_PER_SESSION).min(sessions.len() - 1)].clone();
         let first = worker * chunk % CLAIMS_PER_SESSION;
         let resources = resources.to_vec();
         workers.spawn(async move {
             for (index, resource) in resources.into_iter().enumerate() {
                 let claim = (first + index + 1) as u64;
-                let mode = v1::Mode::Ex as i32;
-                let lock =
-                    v1::LockRequest { claim, operation: 1, resource: Some(resource), mode, ..Default::default() };
-                let call = v1::LockCall { credential: Some(credential.clone()), lock: Some(lock) };
+                let what = Some(v1::Mode::Ex.into());
+                let lock = v1::Lock { claim, operation: 1, resource: Some(resource), what, ..Default::default() };
+                let call = v1::LockRequest { token: token.clone(), lock: Some(lock) };
                 let reply = calls.lock(call).await.map_err(|status| refused(&status))?;
-                unary::expect(&reply.into_inner(), v1::Status::Granted)?;
+                unary::expect(&reply.into_inner().completion.unwrap_or_default(), v1::Status::Granted)?;
             }
             Ok::<_, Failure>(())
         });

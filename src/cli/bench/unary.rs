@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body;
 use sixpin_proto::v1::echo_service_client::EchoServiceClient;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
+use sixpin_proto::v1::session_request::Body;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
@@ -71,53 +71,54 @@ async fn work(mut pairs: impl Pairs, window: Window) -> Result<Tally, Failure> {
 /// A session without a stream. Slices are shorter than its TTL, so it needs no keepalive.
 struct Session {
     calls: LockServiceClient<Channel>,
-    credential: v1::Credential,
+    token: String,
     resource: v1::Resource,
 }
 
 impl Session {
     async fn open(channel: Channel, lockspace: &str, resource: v1::Resource) -> Result<Self, Failure> {
         let mut calls = LockServiceClient::new(channel);
-        let credential = open(&mut calls, lockspace).await?;
-        Ok(Self { calls, credential, resource })
+        let token = open(&mut calls, lockspace).await?;
+        Ok(Self { calls, token, resource })
     }
 }
 
-/// Opens a session without a stream.
-pub(super) async fn open(calls: &mut LockServiceClient<Channel>, lockspace: &str) -> Result<v1::Credential, Failure> {
-    let request = v1::OpenRequest {
+/// Opens a session without a stream, and gives its token.
+pub(super) async fn open(calls: &mut LockServiceClient<Channel>, lockspace: &str) -> Result<String, Failure> {
+    let open = v1::Open {
         ttl_ms: Some(TTL_MS),
         lockspace: lockspace.to_owned(),
         label: "sixpin bench".into(),
         ..Default::default()
     };
-    let opened = calls.open_session(request).await.map_err(|status| refused(&status))?.into_inner();
-    Ok(v1::Credential { session: opened.session, secret: opened.secret, lockspace: lockspace.to_owned() })
+    let request = v1::OpenSessionRequest { open: Some(open) };
+    let response = calls.open_session(request).await.map_err(|status| refused(&status))?.into_inner();
+    Ok(response.opened.unwrap_or_default().token)
 }
 
 impl Pairs for Session {
     async fn lock(&mut self, claim: u64) -> Result<(), Failure> {
-        let lock = v1::LockRequest {
+        let lock = v1::Lock {
             claim,
             operation: 1,
             resource: Some(self.resource.clone()),
-            mode: v1::Mode::Ex as i32,
+            what: Some(v1::Mode::Ex.into()),
             ..Default::default()
         };
-        let call = v1::LockCall { credential: Some(self.credential.clone()), lock: Some(lock) };
+        let call = v1::LockRequest { token: self.token.clone(), lock: Some(lock) };
         let reply = self.calls.lock(call).await.map_err(|status| refused(&status))?;
-        expect(&reply.into_inner(), v1::Status::Granted)
+        expect(&reply.into_inner().completion.unwrap_or_default(), v1::Status::Granted)
     }
 
     async fn unlock(&mut self, claim: u64) -> Result<(), Failure> {
-        let unlock = v1::UnlockRequest { claim, operation: 2, ..Default::default() };
-        let call = v1::UnlockCall { credential: Some(self.credential.clone()), unlock: Some(unlock) };
+        let unlock = v1::Unlock { claim, operation: 2, ..Default::default() };
+        let call = v1::UnlockRequest { token: self.token.clone(), unlock: Some(unlock) };
         let reply = self.calls.unlock(call).await.map_err(|status| refused(&status))?;
-        expect(&reply.into_inner(), v1::Status::Released)
+        expect(&reply.into_inner().completion.unwrap_or_default(), v1::Status::Released)
     }
 
     async fn close(mut self) -> Result<(), Failure> {
-        let call = v1::CloseCall { credential: Some(self.credential) };
+        let call = v1::CloseSessionRequest { token: self.token };
         self.calls.close_session(call).await.map_err(|status| refused(&status))?;
         Ok(())
     }
@@ -140,12 +141,12 @@ struct Floor {
 impl Pairs for Floor {
     async fn lock(&mut self, claim: u64) -> Result<(), Failure> {
         let resource = Some(self.resource.clone());
-        let lock = v1::LockRequest { claim, operation: 1, resource, mode: v1::Mode::Ex as i32, ..Default::default() };
+        let lock = v1::Lock { claim, operation: 1, resource, what: Some(v1::Mode::Ex.into()), ..Default::default() };
         self.call(claim, Body::Lock(lock)).await
     }
 
     async fn unlock(&mut self, claim: u64) -> Result<(), Failure> {
-        self.call(claim, Body::Unlock(v1::UnlockRequest { claim, operation: 2, ..Default::default() })).await
+        self.call(claim, Body::Unlock(v1::Unlock { claim, operation: 2, ..Default::default() })).await
     }
 
     async fn close(self) -> Result<(), Failure> {
@@ -155,7 +156,7 @@ impl Pairs for Floor {
 
 impl Floor {
     async fn call(&mut self, request: u64, body: Body) -> Result<(), Failure> {
-        let message = v1::ClientMessage { request, body: Some(body) };
+        let message = v1::SessionRequest { request, body: Some(body) };
         self.calls.call(message).await.map_err(|status| refused(&status))?;
         Ok(())
     }

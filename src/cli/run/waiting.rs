@@ -62,7 +62,7 @@ pub(super) async fn broker_settles(order: &Order) -> bool {
 /// Whether the broker grants nothing yet, whoever asks.
 async fn settles(inspection: &Inspection) -> bool {
     let status = inspection.get_status().await;
-    status.is_ok_and(|status| status.backends.iter().any(|backend| backend.state == "settling"))
+    status.is_ok_and(|status| status.backends.iter().any(|backend| backend.state() == v1::BackendState::Settling))
 }
 
 /// Whether a claim that waits can only be granted after one of `around`, the sessions that end after it: because they

@@ -17,10 +17,11 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// What people are told of a session's client that calls itself so.
-    pub fn info(&self, label: &str) -> Checked<ClientInfo> {
+    /// What people are told of a session's client that calls itself and its program so.
+    pub fn info(&self, label: &str, program: &str) -> Checked<ClientInfo> {
         let address = self.address.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
         let address = address.and_then(|address| Label::new(&address.to_string()).ok()).unwrap_or_default();
-        Ok(ClientInfo { label: checks::label("label", label)?, address, shares: self.client })
+        let (label, program) = (checks::label("label", label)?, checks::label("program", program)?);
+        Ok(ClientInfo { label, program, address, shares: self.client })
     }
 }

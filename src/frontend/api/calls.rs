@@ -1,6 +1,6 @@
 //! One request about a session, one answer: for clients without a stream.
 //!
-//! A call names its session and proves the right to use it. Repeating any of them is safe. A call that is given up by
+//! A call names its session and proves the right to use it by a token. Repeating any of them is safe. A call that is given up by
 //! its client is given up by the machine: a lock that still waits is cancelled.
 
 use std::sync::Arc;
@@ -11,18 +11,10 @@ use sixpin_core::broker::api::{
     SessionRef, UnlockRequest,
 };
 use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber};
+use sixpin_core::token::SessionToken;
 
 use super::errors::{invalid, other_store, unexpected};
 use super::{Api, Opened, Resumed};
-
-/// Whose request a call is, and where its session lives.
-#[derive(Debug, Clone)]
-pub struct Credential {
-    /// The session, with its secret.
-    pub session: SessionRef,
-    /// The lockspace that it was opened for.
-    pub lockspace: Lockspace,
-}
 
 /// What a keepalive is answered with.
 #[derive(Debug, Clone)]
@@ -56,7 +48,7 @@ impl Api {
     }
 
     /// The session's client lives.
-    pub async fn keep_alive(&self, by: &Credential, move_number: u32) -> Result<KeptAlive, RequestError> {
+    pub async fn keep_alive(&self, by: &SessionToken, move_number: u32) -> Result<KeptAlive, RequestError> {
         match self.ask(by, Request::KeepAlive { move_number }).await? {
             Reply::KeptAlive { move_number, ttl, lost } => Ok(KeptAlive { move_number, ttl, lost }),
             other => Err(unexpected(&other)),
@@ -64,7 +56,7 @@ impl Api {
     }
 
     /// Ends the session, and everything it holds.
-    pub async fn close(&self, by: &Credential) -> Result<(), RequestError> {
+    pub async fn close(&self, by: &SessionToken) -> Result<(), RequestError> {
         match self.ask(by, Request::Close).await? {
             Reply::Closed => Ok(()),
             other => Err(unexpected(&other)),
@@ -72,7 +64,7 @@ impl Api {
     }
 
     /// Locks, and waits for the end of it.
-    pub async fn lock(&self, by: &Credential, lock: LockRequest) -> Result<Arc<Done>, RequestError> {
+    pub async fn lock(&self, by: &SessionToken, lock: LockRequest) -> Result<Arc<Done>, RequestError> {
         if !self.engine(&lock.resource.lockspace).same(self.engine(&by.lockspace)) {
             return Err(other_store(&lock.resource.lockspace));
         }
@@ -80,17 +72,17 @@ impl Api {
     }
 
     /// Converts, and waits for the end of it.
-    pub async fn convert(&self, by: &Credential, convert: ConvertRequest) -> Result<Arc<Done>, RequestError> {
+    pub async fn convert(&self, by: &SessionToken, convert: ConvertRequest) -> Result<Arc<Done>, RequestError> {
         done(self.ask(by, Request::Convert { convert, until_done: true }).await?)
     }
 
     /// Releases one claim.
-    pub async fn unlock(&self, by: &Credential, unlock: UnlockRequest) -> Result<Arc<Done>, RequestError> {
+    pub async fn unlock(&self, by: &SessionToken, unlock: UnlockRequest) -> Result<Arc<Done>, RequestError> {
         done(self.ask(by, Request::Unlock(unlock)).await?)
     }
 
     /// Releases all claims of the session, or of one owner in it, and says how many.
-    pub async fn unlock_all(&self, by: &Credential, owner: Option<Label>) -> Result<u32, RequestError> {
+    pub async fn unlock_all(&self, by: &SessionToken, owner: Option<Label>) -> Result<u32, RequestError> {
         match self.ask(by, Request::UnlockAll { owner }).await? {
             Reply::UnlockedAll { released } => Ok(released),
             other => Err(unexpected(&other)),
@@ -100,7 +92,7 @@ impl Api {
     /// Withdraws what a claim waits for; absent: whatever that is.
     pub async fn cancel(
         &self,
-        by: &Credential,
+        by: &SessionToken,
         claim: ClaimNumber,
         operation: Option<OperationNumber>,
     ) -> Result<CancelResult, RequestError> {
@@ -110,8 +102,8 @@ impl Api {
         }
     }
 
-    async fn ask(&self, by: &Credential, request: Request) -> Result<Reply, RequestError> {
-        self.engine(&by.lockspace).request(by.session, request).await
+    async fn ask(&self, by: &SessionToken, request: Request) -> Result<Reply, RequestError> {
+        self.engine(&by.lockspace).request(SessionRef::Named(by.session, by.secret), request).await
     }
 }
 

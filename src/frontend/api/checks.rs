@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sixpin_core::broker::api::Secret;
 use sixpin_core::command::Options;
 use sixpin_core::limits::{self, Limits};
 use sixpin_core::name::{ClaimNumber, Label, OperationNumber, SessionId};
+use sixpin_core::token::SessionToken;
 
 use super::Checked;
 use super::errors::{bad_name, invalid};
@@ -37,9 +37,9 @@ pub fn session_id(field: &str, text: &str) -> Checked<SessionId> {
     text.parse().map_err(|error| bad_name(field, &error))
 }
 
-/// A session's secret.
-pub fn secret(bytes: &[u8]) -> Checked<Secret> {
-    bytes.try_into().map_err(|_| invalid(format!("the secret has {} bytes: it has 16", bytes.len())))
+/// A session's token.
+pub fn token(text: &str) -> Checked<SessionToken> {
+    text.parse().map_err(|error| invalid(format!("`token`: {error}")))
 }
 
 /// A label or owner.

@@ -19,6 +19,11 @@ pub fn missing(field: &str) -> RequestError {
     invalid(format!("`{field}` is missing"))
 }
 
+/// Something that this version does not have.
+pub fn unsupported(what: &str) -> RequestError {
+    RequestError::Unsupported(format!("this broker has no {what}: it locks in modes only. Nothing changed"))
+}
+
 /// A message beyond the limit.
 pub fn too_long() -> RequestError {
     RequestError::Limit(format!("a message is at most {MESSAGE_BYTES_MAX} bytes; nothing changed"))

@@ -26,9 +26,10 @@ pub mod names;
 
 use std::time::Duration;
 
-use sixpin_core::broker::api::{ClaimState, Query, Reply, RequestError, Secret};
+use sixpin_core::broker::api::{ClaimState, Query, Reply, RequestError, Secret, StoreState};
 use sixpin_core::limits::Limits;
 use sixpin_core::name::{Lockspace, SessionId};
+use sixpin_core::token::SessionToken;
 
 use crate::runtime::{Connection, EngineHandle, Runtime};
 pub use caller::Caller;
@@ -47,8 +48,8 @@ pub struct Api {
 pub struct Opened {
     /// The session. It knows its TTL.
     pub session: SessionId,
-    /// Proves that a caller is the session's client.
-    pub secret: Secret,
+    /// What its client shows with every call.
+    pub token: SessionToken,
     /// When the first keepalive should come.
     pub keepalive: Duration,
     /// Bytes of value blocks in the lockspace that the session was opened for.
@@ -92,7 +93,7 @@ impl Api {
         for engine in self.runtime.engines() {
             match engine.query(Query::Status).await {
                 // One that settles opens sessions and keeps them alive.
-                Ok(Reply::Status(status)) if matches!(status.state, "serving" | "settling") => {}
+                Ok(Reply::Status(status)) if matches!(status.state, StoreState::Serving | StoreState::Settling) => {}
                 _ => return false,
             }
         }
@@ -103,7 +104,7 @@ impl Api {
     pub fn opened(&self, session: SessionId, secret: Secret, lockspace: &Lockspace) -> Opened {
         Opened {
             session,
-            secret,
+            token: SessionToken { session, secret, lockspace: lockspace.clone() },
             keepalive: self.limits().first_keepalive(session.ttl()),
             value_block_bytes: self.runtime.lockspace_config(lockspace).value_block_bytes,
         }

@@ -1,18 +1,20 @@
-//! What went wrong, as gRPC says it: a code for every program, and our own reason for those that know sixpin.
+//! What went wrong, as gRPC says it: a code for every program, and our own reason for those that know sixpin. At the end of a
+//! call the reason is in the standard details of its status (`google.rpc.ErrorInfo`, `RetryInfo`).
 
-use bytes::Bytes;
+use std::collections::HashMap;
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue, Response};
-use prost::Message as _;
 use sixpin_core::broker::api::RequestError;
-use sixpin_proto::v1;
+use sixpin_proto::{ERROR_DOMAIN, v1};
 use tonic::body::Body;
-use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::frontend::api::errors::{too_long, undecodable};
 
-/// The binary metadata that carries a [`v1::Error`].
-pub const ERROR_METADATA: &str = "sixpin-error-bin";
+/// What passes by itself is worth trying again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The reason, machine-readable.
 pub(super) fn reason(error: &RequestError) -> v1::Reason {
@@ -29,7 +31,8 @@ pub(super) fn reason(error: &RequestError) -> v1::Reason {
         RequestError::Draining { .. } => v1::Reason::Draining,
         RequestError::StaleOperation(_) => v1::Reason::StaleOperation,
         RequestError::StaleMove(_) => v1::Reason::StaleMove,
-        RequestError::WrongSecret(_) => v1::Reason::WrongSecret,
+        RequestError::WrongToken(_) => v1::Reason::WrongToken,
+        RequestError::Unsupported(_) => v1::Reason::Unsupported,
     }
 }
 
@@ -46,7 +49,8 @@ pub(super) fn code(error: &RequestError) -> Code {
         RequestError::Damaged(_) => Code::DataLoss,
         RequestError::Unavailable(_) | RequestError::Draining { .. } => Code::Unavailable,
         RequestError::Unknown(_) => Code::Unknown,
-        RequestError::WrongSecret(_) => Code::PermissionDenied,
+        RequestError::WrongToken(_) => Code::PermissionDenied,
+        RequestError::Unsupported(_) => Code::Unimplemented,
     }
 }
 
@@ -56,12 +60,30 @@ pub(super) fn to_proto(error: &RequestError) -> v1::Error {
         RequestError::NotHere { address, .. } | RequestError::Draining { address } => address.clone(),
         _ => String::new(),
     };
-    v1::Error { reason: reason(error).into(), message: error.to_string(), address }
+    let retry_after_ms = retry_after(error).map_or(0, |after| after.as_millis() as u32);
+    v1::Error { reason: reason(error).into(), message: error.to_string(), address, retry_after_ms }
+}
+
+fn retry_after(error: &RequestError) -> Option<Duration> {
+    matches!(error, RequestError::Unavailable(_)).then_some(RETRY_AFTER)
 }
 
 /// The error as the end of a call.
 pub(super) fn status(error: &RequestError) -> Status {
-    with_detail(code(error), &to_proto(error))
+    let said = to_proto(error);
+    let mut details = ErrorDetails::new();
+    let metadata: HashMap<_, _> =
+        [("address".to_owned(), said.address)].into_iter().filter(|(_, is)| !is.is_empty()).collect();
+    details.set_error_info(reason_name(reason(error)), ERROR_DOMAIN, metadata);
+    if let Some(after) = retry_after(error) {
+        details.set_retry_info(Some(after));
+    }
+    Status::with_error_details(code(error), said.message, details)
+}
+
+/// As the standard details name it.
+fn reason_name(reason: v1::Reason) -> &'static str {
+    reason.as_str_name().trim_start_matches("REASON_")
 }
 
 /// What tonic itself said about a message that it could not read. Those codes say "our mistake"; the proto files promise
@@ -98,13 +120,6 @@ pub(super) fn trailers(status: &Status) -> HeaderMap {
     trailers
 }
 
-fn with_detail(code: Code, error: &v1::Error) -> Status {
-    let mut status = Status::new(code, error.message.clone());
-    let detail = MetadataValue::from_bytes(&Bytes::from(error.encode_to_vec()));
-    status.metadata_mut().insert_bin(ERROR_METADATA, detail);
-    status
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,9 +129,15 @@ mod tests {
         let error = RequestError::Draining { address: "b:1".into() };
         let status = status(&error);
         assert_eq!(status.code(), Code::Unavailable);
-        let bytes = status.metadata().get_bin(ERROR_METADATA).unwrap().to_bytes().unwrap();
-        let detail = v1::Error::decode(bytes).unwrap();
-        assert_eq!(detail.reason(), v1::Reason::Draining);
-        assert_eq!(detail.address, "b:1");
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("DRAINING", ERROR_DOMAIN));
+        assert_eq!(info.metadata.get("address").map(String::as_str), Some("b:1"));
+        assert!(status.get_details_retry_info().is_none());
+    }
+
+    #[test]
+    fn what_passes_says_when_to_try_again() {
+        let status = status(&RequestError::Unavailable("not now".into()));
+        assert_eq!(status.get_details_retry_info().and_then(|info| info.retry_delay), Some(RETRY_AFTER));
     }
 }

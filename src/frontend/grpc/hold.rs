@@ -24,17 +24,18 @@ use sixpin_core::broker::api::{
     Done, DoneStatus, Event, Input, LockRequest, OpenRequest, Reply, Request, RequestError, Secret,
 };
 use sixpin_core::command;
-use sixpin_core::name::SessionId;
+use sixpin_core::name::{Lockspace, SessionId};
+use sixpin_core::token::SessionToken;
 use sixpin_proto::v1;
 use tokio::time::{Interval, MissedTickBehavior};
 use tonic::Status;
-use v1::hold_event::Body;
+use v1::hold_response::Body;
 
 use super::errors;
 use super::replies;
 use super::requests;
 use crate::frontend::api::conversation::ending;
-use crate::frontend::api::errors::unexpected;
+use crate::frontend::api::errors::{unexpected, unsupported};
 use crate::frontend::api::names::Names;
 use crate::frontend::api::{Api, Caller, Checked, KEEPALIVES_PER_TTL, checks};
 use crate::runtime::Connection;
@@ -43,6 +44,7 @@ use crate::runtime::outbox::Outgoing;
 /// The stream that answers one `Hold` call.
 pub struct HoldStream {
     connection: Connection,
+    lockspace: Lockspace,
     step: Step,
     next_request: u64,
     inputs: Vec<Input>,
@@ -68,12 +70,14 @@ impl HoldStream {
     /// Checks the request and asks for a session.
     pub(super) fn new(api: &Api, hold: v1::HoldRequest, from: &Caller) -> Checked<Self> {
         let ttl = checks::session_ttl(hold.ttl_ms.map(u64::from))?;
-        let client = from.info(&hold.label)?;
+        let client = from.info(&hold.label, &hold.program)?;
         let release_on_end = hold.release_on_cancel;
         let lock = lock_request(hold)?;
-        let connection = api.connect(&lock.resource.lockspace);
+        let lockspace = lock.resource.lockspace.clone();
+        let connection = api.connect(&lockspace);
         let mut stream = Self {
             connection,
+            lockspace,
             step: Step::Opening(Box::new(lock)),
             next_request: 1,
             inputs: Vec::new(),
@@ -98,8 +102,8 @@ impl HoldStream {
             Outgoing::Event(Event::Done(done)) => self.done(&done),
             Outgoing::Event(event) => {
                 let body = match replies::event(event) {
-                    v1::server_message::Body::Blocking(blocking) => Body::Blocking(blocking),
-                    v1::server_message::Body::Lost(lost) => {
+                    v1::session_response::Body::Blocking(blocking) => Body::Blocking(blocking),
+                    v1::session_response::Body::Lost(lost) => {
                         self.finish(Ok(()));
                         Body::Lost(lost)
                     }
@@ -147,7 +151,7 @@ impl HoldStream {
         Some(Body::Granted(v1::HoldGranted {
             completion: Some(replies::completion(done)),
             session: session.to_string(),
-            secret: secret.to_vec().into(),
+            token: SessionToken { session, lockspace: self.lockspace.clone(), secret }.to_string(),
             ttl_ms: session.ttl_ms,
         }))
     }
@@ -184,14 +188,14 @@ impl HoldStream {
 }
 
 impl Stream for HoldStream {
-    type Item = Result<v1::HoldEvent, Status>;
+    type Item = Result<v1::HoldResponse, Status>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
             while let Some(outgoing) = this.taken.pop_front() {
                 if let Some(body) = this.outgoing(outgoing) {
-                    return Poll::Ready(Some(Ok(v1::HoldEvent { body: Some(body) })));
+                    return Poll::Ready(Some(Ok(v1::HoldResponse { body: Some(body) })));
                 }
             }
             this.poll_keepalive(cx);
@@ -209,13 +213,21 @@ impl Stream for HoldStream {
     }
 }
 
+fn what(what: Option<v1::hold_request::What>) -> Checked<Option<v1::lock::What>> {
+    match what {
+        Some(v1::hold_request::What::Mode(mode)) => Ok(Some(v1::lock::What::Mode(mode))),
+        Some(v1::hold_request::What::Permits(_)) => Err(unsupported("permits")),
+        None => Ok(None),
+    }
+}
+
 /// The one lock of the session: claim 1, operation 1.
 fn lock_request(hold: v1::HoldRequest) -> Checked<LockRequest> {
-    let lock = v1::LockRequest {
+    let lock = v1::Lock {
         claim: 1,
         operation: 1,
         resource: hold.resource,
-        mode: hold.mode,
+        what: what(hold.what)?,
         timeout_ms: hold.timeout_ms,
         blocking: hold.blocking,
         value_block: hold.value_block,

@@ -7,6 +7,7 @@ use sixpin_core::broker::api::RequestError;
 use sixpin_proto::v1;
 use tonic::{Request, Status};
 use v1::inspect_service_server::InspectService;
+use v1::list_claims_request::Whose;
 
 use super::{Answer, answer, errors, requests, views};
 use crate::frontend::api::errors::invalid;
@@ -25,22 +26,22 @@ impl Inspect {
         Self { api }
     }
 
-    async fn resource(&self, get: v1::GetResourceRequest) -> Result<v1::ResourceState, RequestError> {
+    async fn resource(&self, get: v1::GetResourceRequest) -> Result<v1::GetResourceResponse, RequestError> {
         let id = requests::resource(get.resource, &mut Names::default())?;
         let found = self.api.resource(&id).await?;
-        Ok(views::resource(&id, found.as_ref()))
+        Ok(v1::GetResourceResponse { state: Some(views::resource(&id, found.as_ref())) })
     }
 
-    fn watch(&self, get: v1::GetResourceRequest) -> Checked<WatchStream> {
-        let id = requests::resource(get.resource, &mut Names::default())?;
+    fn watch(&self, watch: v1::WatchResourceRequest) -> Checked<WatchStream> {
+        let id = requests::resource(watch.resource, &mut Names::default())?;
         let states = self.api.watch(id.clone());
         Ok(Box::pin(states.map(move |state| match state {
-            Ok(found) => Ok(views::resource(&id, found.as_ref())),
+            Ok(found) => Ok(v1::WatchResourceResponse { state: Some(views::resource(&id, found.as_ref())) }),
             Err(error) => Err(errors::status(&error)),
         })))
     }
 
-    async fn resources(&self, list: v1::ListResourcesRequest) -> Result<v1::ListResourcesReply, RequestError> {
+    async fn resources(&self, list: v1::ListResourcesRequest) -> Result<v1::ListResourcesResponse, RequestError> {
         let limit = checks::page_limit(list.limit)?;
         let lockspace = Names::default().lockspace(&list.lockspace)?;
         checks::prefix(&list.prefix)?;
@@ -51,83 +52,83 @@ impl Inspect {
                 resources.push(views::summary(id, version, stored));
             })
             .await?;
-        Ok(v1::ListResourcesReply { resources, next })
+        Ok(v1::ListResourcesResponse { resources, next })
     }
 
-    async fn claims(&self, list: v1::ListClaimsRequest) -> Result<v1::ListClaimsReply, RequestError> {
+    async fn claims(&self, list: v1::ListClaimsRequest) -> Result<v1::ListClaimsResponse, RequestError> {
         let lockspace = Names::default().lockspace(&list.lockspace)?;
         let limit = checks::page_limit(list.limit)?;
         let mut claims = Vec::new();
         let show = |id: &_, view: sixpin_core::resource::ClaimView<'_>| claims.push(views::claim_on(id, &view));
-        let next = match (list.session.is_empty(), list.owner.is_empty()) {
-            (false, true) => {
-                let session = checks::session_id("session", &list.session)?;
+        let next = match list.whose {
+            Some(Whose::Session(session)) => {
+                let session = checks::session_id("session", &session)?;
                 self.api.claims_of_session(&lockspace, session, &list.after, limit, show).await?
             }
-            (true, false) => {
-                let owner = checks::label("owner", &list.owner)?;
+            Some(Whose::Owner(owner)) if !owner.is_empty() => {
+                let owner = checks::label("owner", &owner)?;
                 self.api.claims_of_owner(lockspace, &owner, list.after, limit, show).await?
             }
-            _ => return Err(invalid("give exactly one of `session` and `owner`")),
+            _ => return Err(invalid("say whose claims: give a `session` or an `owner`")),
         };
-        Ok(v1::ListClaimsReply { claims, next })
+        Ok(v1::ListClaimsResponse { claims, next })
     }
 
-    async fn sessions(&self, list: v1::ListSessionsRequest) -> Result<v1::ListSessionsReply, RequestError> {
+    async fn sessions(&self, list: v1::ListSessionsRequest) -> Result<v1::ListSessionsResponse, RequestError> {
         let page = if list.sessions.is_empty() {
             self.api.sessions(&list.after, checks::page_limit(list.limit)?).await?
         } else {
             let named = list.sessions.iter().map(|name| checks::session_id("sessions", name));
             self.api.sessions_named(named.collect::<Checked<_>>()?).await?
         };
-        Ok(v1::ListSessionsReply {
+        Ok(v1::ListSessionsResponse {
             sessions: page.sessions.iter().map(views::session).collect(),
             next: page.next,
             total: page.total as u64,
         })
     }
 
-    async fn brokers(&self) -> Result<v1::ListBrokersReply, RequestError> {
+    async fn brokers(&self) -> Result<v1::ListBrokersResponse, RequestError> {
         let brokers = self.api.brokers().await?;
-        Ok(v1::ListBrokersReply { brokers: brokers.into_iter().map(views::broker).collect() })
+        Ok(v1::ListBrokersResponse { brokers: brokers.into_iter().map(views::broker).collect() })
     }
 
-    async fn status(&self) -> Result<v1::BrokerStatus, RequestError> {
-        Ok(views::status(self.api.status().await?))
+    async fn status(&self) -> Result<v1::GetStatusResponse, RequestError> {
+        Ok(v1::GetStatusResponse { status: Some(views::status(self.api.status().await?)) })
     }
 }
 
-type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::ResourceState, Status>> + Send>>;
+type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchResourceResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl InspectService for Inspect {
     type WatchResourceStream = WatchStream;
 
-    async fn get_resource(&self, request: Request<v1::GetResourceRequest>) -> Answer<v1::ResourceState> {
+    async fn get_resource(&self, request: Request<v1::GetResourceRequest>) -> Answer<v1::GetResourceResponse> {
         answer(self.resource(request.into_inner()).await)
     }
 
-    async fn list_resources(&self, request: Request<v1::ListResourcesRequest>) -> Answer<v1::ListResourcesReply> {
+    async fn list_resources(&self, request: Request<v1::ListResourcesRequest>) -> Answer<v1::ListResourcesResponse> {
         answer(self.resources(request.into_inner()).await)
     }
 
-    async fn list_claims(&self, request: Request<v1::ListClaimsRequest>) -> Answer<v1::ListClaimsReply> {
+    async fn list_claims(&self, request: Request<v1::ListClaimsRequest>) -> Answer<v1::ListClaimsResponse> {
         answer(self.claims(request.into_inner()).await)
     }
 
-    async fn watch_resource(&self, request: Request<v1::GetResourceRequest>) -> Answer<WatchStream> {
+    async fn watch_resource(&self, request: Request<v1::WatchResourceRequest>) -> Answer<WatchStream> {
         answer(self.watch(request.into_inner()))
     }
 
-    async fn list_sessions(&self, request: Request<v1::ListSessionsRequest>) -> Answer<v1::ListSessionsReply> {
+    async fn list_sessions(&self, request: Request<v1::ListSessionsRequest>) -> Answer<v1::ListSessionsResponse> {
         answer(self.sessions(request.into_inner()).await)
     }
 
-    async fn list_brokers(&self, _request: Request<v1::ListBrokersRequest>) -> Answer<v1::ListBrokersReply> {
+    async fn list_brokers(&self, _request: Request<v1::ListBrokersRequest>) -> Answer<v1::ListBrokersResponse> {
         answer(self.brokers().await)
     }
 
-    async fn get_status(&self, _request: Request<v1::GetStatusRequest>) -> Answer<v1::BrokerStatus> {
+    async fn get_status(&self, _request: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
         answer(self.status().await)
     }
 }

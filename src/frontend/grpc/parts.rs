@@ -4,12 +4,12 @@ use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::Limits;
 use sixpin_proto::v1;
 
-use crate::frontend::api::errors::invalid;
+use crate::frontend::api::checks;
 
 /// What has arrived of a resume. Holds at most as many claims as a session may have.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    arrived: Option<v1::ResumeRequest>,
+    arrived: Option<v1::Resume>,
 }
 
 impl Parts {
@@ -19,11 +19,7 @@ impl Parts {
     }
 
     /// Takes one part; gives the whole with the last one. After an error everything that arrived is forgotten.
-    pub(super) fn add(
-        &mut self,
-        part: v1::ResumeRequest,
-        limits: &Limits,
-    ) -> Result<Option<v1::ResumeRequest>, RequestError> {
+    pub(super) fn add(&mut self, part: v1::Resume, limits: &Limits) -> Result<Option<v1::Resume>, RequestError> {
         let more = part.more;
         let mut whole = match self.arrived.take() {
             None => part,
@@ -33,9 +29,7 @@ impl Parts {
             }
         };
         whole.more = false;
-        if whole.claims.len() > limits.claims_per_session {
-            return Err(invalid(format!("`claims` has more than {} entries", limits.claims_per_session)));
-        }
+        checks::resume_lists(whole.claims.len(), whole.void_claims.len(), limits)?;
         if more {
             self.arrived = Some(whole);
             return Ok(None);
@@ -48,22 +42,22 @@ impl Parts {
 mod tests {
     use super::*;
 
-    fn part(claims: std::ops::Range<u64>, more: bool) -> v1::ResumeRequest {
+    fn part(claims: std::ops::Range<u64>, more: bool) -> v1::Resume {
         let claims = claims.map(|claim| v1::LiveClaim { claim, ..Default::default() }).collect();
-        v1::ResumeRequest { claims, more, ..Default::default() }
+        v1::Resume { claims, more, ..Default::default() }
     }
 
     #[test]
     fn the_first_part_says_who_and_all_of_them_what() {
         let (mut parts, limits) = (Parts::default(), Limits::default());
-        let first = v1::ResumeRequest { session: "s".into(), ..part(1..3, true) };
+        let first = v1::Resume { token: "s".into(), ..part(1..3, true) };
         assert_eq!(parts.add(first, &limits), Ok(None));
         assert!(parts.incomplete());
         assert_eq!(parts.add(part(3..4, true), &limits), Ok(None));
         let whole = parts.add(part(4..6, false), &limits).unwrap().unwrap();
         assert!(!parts.incomplete());
         let claims: Vec<u64> = whole.claims.iter().map(|claim| claim.claim).collect();
-        assert_eq!((whole.session.as_str(), claims, whole.more), ("s", vec![1, 2, 3, 4, 5], false));
+        assert_eq!((whole.token.as_str(), claims, whole.more), ("s", vec![1, 2, 3, 4, 5], false));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use sixpin_core::broker::api::{CancelResult, ClaimState, Done, DoneStatus, Event
 use sixpin_core::command::{Blocker, Status, Value};
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimId, ClaimNumber, Lockspace};
-use sixpin_proto::v1;
-use v1::server_message::Body;
+use sixpin_proto::{API_LEVEL, v1};
+use v1::session_response::Body;
 
 use super::errors;
 use crate::frontend::api::errors::unexpected;
@@ -29,12 +29,13 @@ impl Replies {
     pub(super) fn opened(&self, opened: &Opened) -> v1::Opened {
         v1::Opened {
             session: opened.session.to_string(),
-            secret: opened.secret.to_vec().into(),
+            token: opened.token.to_string(),
             ttl_ms: opened.session.ttl_ms,
             keepalive_ms: opened.keepalive.as_millis() as u32,
             broker: self.api.broker().into(),
             value_block_bytes: opened.value_block_bytes as u32,
             requests_max: self.requests_max(),
+            api_level: API_LEVEL,
         }
     }
 
@@ -46,6 +47,7 @@ impl Replies {
             keepalive_ms: resumed.keepalive.as_millis() as u32,
             requests_max: self.requests_max(),
             claims: resumed.claims.into_iter().map(claim_state).collect(),
+            api_level: API_LEVEL,
         }
     }
 
@@ -96,7 +98,7 @@ pub(super) fn completion(done: &Done) -> v1::Completion {
         claim: done.claim.0,
         operation: done.operation.0,
         status: status(done.status).into(),
-        mode: mode(done.mode),
+        held: done.mode.map(|held| v1::completion::Held::Mode(mode(Some(held)))),
         fence: done.fence.map_or(0, |fence| fence.0),
         grant_seq: done.grant_seq,
         immediate: done.immediate,
@@ -156,7 +158,7 @@ fn numbers(claims: &[ClaimNumber]) -> Vec<u64> {
 fn claim_state(state: ClaimState) -> v1::ClaimState {
     v1::ClaimState {
         claim: state.claim.0,
-        mode: mode(state.mode),
+        held: state.mode.map(|held| v1::claim_state::Held::Mode(mode(Some(held)))),
         waiting: state.waiting,
         completion: state.done.as_deref().map(completion),
     }

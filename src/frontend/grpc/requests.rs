@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use sixpin_core::broker::api::{
-    ConvertRequest, LiveClaim, LockRequest, OpenRequest, Request, ResumeRequest, SessionRef, UnlockRequest,
+    ConvertRequest, LiveClaim, LockRequest, OpenRequest, Request, RequestError, ResumeRequest, UnlockRequest,
 };
 use sixpin_core::command::{ConversionDeadlock, Options};
 use sixpin_core::limits::Limits;
 use sixpin_core::mode::Mode;
-use sixpin_core::name::{ClaimNumber, Label, OperationNumber, ResourceId};
+use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId};
+use sixpin_core::token::SessionToken;
 use sixpin_proto::v1;
 
-use crate::frontend::api::calls::Credential;
 use crate::frontend::api::checks::{self, options};
-use crate::frontend::api::errors::{invalid, missing};
+use crate::frontend::api::errors::{invalid, missing, unsupported};
 use crate::frontend::api::names::Names;
 use crate::frontend::api::{Caller, Checked};
 
@@ -29,24 +29,24 @@ pub(super) fn resource(resource: Option<v1::Resource>, names: &mut Names) -> Che
 }
 
 /// A request to open a session.
-pub(super) fn open(open: &v1::OpenRequest, from: &Caller, attach: bool) -> Checked<OpenRequest> {
+pub(super) fn open(open: &v1::Open, from: &Caller, attach: bool) -> Checked<OpenRequest> {
     Ok(OpenRequest {
         ttl: checks::session_ttl(open.ttl_ms.map(u64::from))?,
-        client: from.info(&open.label)?,
+        client: from.info(&open.label, &open.program)?,
         bound: open.connection_bound,
         release_on_end: false,
         attach,
     })
 }
 
-/// A request to resume a session.
+/// A request to resume a session, and the lockspace whose store it lives in.
 pub(super) fn resume(
-    resume: v1::ResumeRequest,
+    resume: v1::Resume,
     names: &mut Names,
     limits: &Limits,
     from: &Caller,
     attach: bool,
-) -> Checked<ResumeRequest> {
+) -> Checked<(Lockspace, ResumeRequest)> {
     if resume.move_number == 0 {
         return Err(invalid("`move_number` is 0: moves are counted from 1"));
     }
@@ -54,19 +54,33 @@ pub(super) fn resume(
         return Err(invalid("`more` is for a stream: one call says everything"));
     }
     checks::resume_lists(resume.claims.len(), resume.void_claims.len(), limits)?;
-    Ok(ResumeRequest {
-        session: checks::session_id("session", &resume.session)?,
-        secret: checks::secret(&resume.secret)?,
+    let SessionToken { session, lockspace, secret } = checks::token(&resume.token)?;
+    let resume = ResumeRequest {
+        session,
+        secret,
         move_number: resume.move_number,
         next_claim: checks::number("next_claim", resume.next_claim).map(ClaimNumber)?,
         claims: resume.claims.into_iter().map(|claim| live_claim(claim, names)).collect::<Checked<_>>()?,
         void: resume.void_claims.into_iter().map(checks::claim_number).collect::<Checked<_>>()?,
-        client: from.info(&resume.label)?,
+        client: from.info(&resume.label, &resume.program)?,
         attach,
-    })
+    };
+    Ok((lockspace, resume))
 }
 
+/// What a client knows of a claim. What it holds, with which fence, and its place are looked at and not needed: the record of
+/// the resource says it.
 fn live_claim(live: v1::LiveClaim, names: &mut Names) -> Checked<LiveClaim> {
+    match live.held {
+        Some(v1::live_claim::Held::Mode(held)) => drop(mode(held)?),
+        Some(v1::live_claim::Held::Permits(_)) => return Err(unsupported("permits")),
+        None => {}
+    }
+    match live.wanted {
+        Some(v1::live_claim::Wanted::WantedMode(wanted)) => drop(mode(wanted)?),
+        Some(v1::live_claim::Wanted::WantedPermits(_)) => return Err(unsupported("permits")),
+        None => {}
+    }
     let waiting = match live.operation {
         0 => None,
         operation => Some((OperationNumber(operation), checks::wait("wait_ms", live.wait_ms)?)),
@@ -81,18 +95,17 @@ fn live_claim(live: v1::LiveClaim, names: &mut Names) -> Checked<LiveClaim> {
 }
 
 /// A request to lock.
-pub(super) fn lock(lock: v1::LockRequest, names: &mut Names) -> Checked<LockRequest> {
-    if lock.no_deadlock_wait || lock.no_deadlock_block || lock.deadlock_priority != 0 {
-        return Err(invalid(
-            "`no_deadlock_wait`, `no_deadlock_block` and `deadlock_priority` are refused: there is no deadlock search \
-             over several resources yet; use a timeout",
-        ));
-    }
+pub(super) fn lock(lock: v1::Lock, names: &mut Names) -> Checked<LockRequest> {
+    let mode = match lock.what {
+        Some(v1::lock::What::Mode(wanted)) => mode(wanted)?,
+        Some(v1::lock::What::Permits(_)) => return Err(unsupported("permits")),
+        Some(v1::lock::What::Arrival(_)) => return Err(unsupported("barriers")),
+        None => return Err(no_mode()),
+    };
     let wait = checks::wait("timeout_ms", lock.timeout_ms)?;
     let options = options([
         (Options::TRY, wait == Some(Duration::ZERO)),
         (Options::NOTIFY_ON_REFUSAL, lock.notify_on_refusal),
-        (Options::QUEUE_CONVERSION, lock.queue_conversion),
         (Options::EXPEDITE, lock.expedite),
         (Options::HEAD_OF_QUEUE, lock.head_of_queue),
         (Options::NO_ORDER, lock.no_order),
@@ -105,9 +118,9 @@ pub(super) fn lock(lock: v1::LockRequest, names: &mut Names) -> Checked<LockRequ
         claim: checks::claim_number(lock.claim)?,
         operation: checks::operation_number(lock.operation)?,
         resource: resource(lock.resource, names)?,
-        mode: mode(lock.mode)?,
+        mode,
         options,
-        conversion_deadlock: conversion_deadlock(lock.conversion_deadlock)?,
+        conversion_deadlock: None,
         wait,
         blocking: lock.blocking,
         owner: checks::label("owner", &lock.owner)?,
@@ -117,17 +130,21 @@ pub(super) fn lock(lock: v1::LockRequest, names: &mut Names) -> Checked<LockRequ
 }
 
 /// A request to convert.
-pub(super) fn convert(convert: v1::ConvertRequest, names: &mut Names) -> Checked<ConvertRequest> {
+pub(super) fn convert(convert: v1::Convert, names: &mut Names) -> Checked<ConvertRequest> {
     // The broker knows where its claims are; a resource that is given must still be one.
     if convert.resource.is_some() {
         resource(convert.resource, names)?;
     }
+    let mode = match convert.what {
+        Some(v1::convert::What::Mode(wanted)) => mode(wanted)?,
+        Some(v1::convert::What::Permits(_)) => return Err(unsupported("permits")),
+        None => return Err(no_mode()),
+    };
     let wait = checks::wait("timeout_ms", convert.timeout_ms)?;
     let options = options([
         (Options::TRY, wait == Some(Duration::ZERO)),
         (Options::NOTIFY_ON_REFUSAL, convert.notify_on_refusal),
         (Options::QUEUE_CONVERSION, convert.queue_conversion),
-        (Options::EXPEDITE, convert.expedite),
         (Options::HEAD_OF_QUEUE, convert.head_of_queue),
         (Options::NO_ORDER, convert.no_order),
         (Options::ALTERNATE_PR, convert.alternate_pr),
@@ -139,7 +156,7 @@ pub(super) fn convert(convert: v1::ConvertRequest, names: &mut Names) -> Checked
     Ok(ConvertRequest {
         claim: checks::claim_number(convert.claim)?,
         operation: checks::operation_number(convert.operation)?,
-        mode: mode(convert.mode)?,
+        mode,
         options,
         conversion_deadlock: conversion_deadlock(convert.conversion_deadlock)?,
         wait,
@@ -149,7 +166,7 @@ pub(super) fn convert(convert: v1::ConvertRequest, names: &mut Names) -> Checked
 }
 
 /// A request to release.
-pub(super) fn unlock(unlock: v1::UnlockRequest) -> Checked<UnlockRequest> {
+pub(super) fn unlock(unlock: v1::Unlock) -> Checked<UnlockRequest> {
     let options =
         options([(Options::VALUE_BLOCK, unlock.value_block), (Options::INVALIDATE_VALUE, unlock.invalidate_value)]);
     Ok(UnlockRequest {
@@ -162,12 +179,12 @@ pub(super) fn unlock(unlock: v1::UnlockRequest) -> Checked<UnlockRequest> {
 }
 
 /// Whose claims to release; absent: all of the session.
-pub(super) fn owner(all: &v1::UnlockAllRequest) -> Checked<Option<Label>> {
+pub(super) fn owner(all: &v1::UnlockAll) -> Checked<Option<Label>> {
     all.owner.as_deref().map(|owner| checks::label("owner", owner)).transpose()
 }
 
 /// What to cancel; without an operation: whatever the claim waits for.
-pub(super) fn cancel(cancel: &v1::CancelRequest) -> Checked<(ClaimNumber, Option<OperationNumber>)> {
+pub(super) fn cancel(cancel: &v1::Cancel) -> Checked<(ClaimNumber, Option<OperationNumber>)> {
     let operation = (cancel.operation != 0).then_some(OperationNumber(cancel.operation));
     Ok((checks::claim_number(cancel.claim)?, operation))
 }
@@ -176,14 +193,6 @@ pub(super) fn cancel(cancel: &v1::CancelRequest) -> Checked<(ClaimNumber, Option
 pub(super) fn confirm_lost(confirm: v1::ConfirmLost) -> Checked<Request> {
     let claims = confirm.claims.into_iter().map(checks::claim_number).collect::<Checked<_>>()?;
     Ok(Request::ConfirmLost { claims })
-}
-
-/// Whose request a call is, and where its session lives.
-pub(super) fn credential(credential: Option<v1::Credential>, names: &mut Names) -> Checked<Credential> {
-    let credential = credential.ok_or_else(|| missing("credential"))?;
-    let session = checks::session_id("credential.session", &credential.session)?;
-    let secret = checks::secret(&credential.secret)?;
-    Ok(Credential { session: SessionRef::Named(session, secret), lockspace: names.lockspace(&credential.lockspace)? })
 }
 
 /// A lock mode.
@@ -195,11 +204,15 @@ pub(super) fn mode(mode: i32) -> Checked<Mode> {
         Ok(v1::Mode::Pr) => Ok(Mode::PR),
         Ok(v1::Mode::Pw) => Ok(Mode::PW),
         Ok(v1::Mode::Ex) => Ok(Mode::EX),
-        Ok(v1::Mode::Unspecified) => Err(invalid("`mode` is missing: NL = 1, CR = 2, CW = 3, PR = 4, PW = 5, EX = 6")),
+        Ok(v1::Mode::Unspecified) => Err(no_mode()),
         Err(_) => {
             Err(invalid(format!("`mode` is {mode}, which is none of NL = 1, CR = 2, CW = 3, PR = 4, PW = 5, EX = 6")))
         }
     }
+}
+
+fn no_mode() -> RequestError {
+    invalid("`mode` is missing: NL = 1, CR = 2, CW = 3, PR = 4, PW = 5, EX = 6")
 }
 
 fn conversion_deadlock(number: i32) -> Checked<Option<ConversionDeadlock>> {
@@ -216,17 +229,17 @@ fn conversion_deadlock(number: i32) -> Checked<Option<ConversionDeadlock>> {
 mod tests {
     use super::*;
 
-    fn valid_lock() -> v1::LockRequest {
-        v1::LockRequest {
+    fn valid_lock() -> v1::Lock {
+        v1::Lock {
             claim: 1,
             operation: 1,
             resource: Some(v1::Resource { lockspace: String::new(), name: "r".into() }),
-            mode: v1::Mode::Ex.into(),
+            what: Some(v1::Mode::Ex.into()),
             ..Default::default()
         }
     }
 
-    fn refused(change: impl FnOnce(&mut v1::LockRequest)) -> String {
+    fn refused(change: impl FnOnce(&mut v1::Lock)) -> String {
         let mut request = valid_lock();
         change(&mut request);
         lock(request, &mut Names::default()).unwrap_err().to_string()
@@ -246,8 +259,9 @@ mod tests {
     fn every_mistake_names_its_field() {
         assert!(refused(|lock| lock.claim = 0).contains("`claim`"));
         assert!(refused(|lock| lock.operation = 0).contains("`operation`"));
-        assert!(refused(|lock| lock.mode = 0).contains("`mode`"));
-        assert!(refused(|lock| lock.mode = 7).contains("`mode` is 7"));
+        assert!(refused(|lock| lock.what = None).contains("`mode`"));
+        assert!(refused(|lock| lock.what = Some(v1::Mode::Unspecified.into())).contains("`mode`"));
+        assert!(refused(|lock| lock.what = Some(v1::lock::What::Mode(7))).contains("`mode` is 7"));
         assert!(refused(|lock| lock.resource = None).contains("`resource`"));
         assert!(refused(|lock| lock.resource.as_mut().unwrap().name.clear()).contains("`resource.name`"));
         assert!(refused(|lock| lock.resource.as_mut().unwrap().name = "a\nb".into()).contains("`resource.name`"));
@@ -256,7 +270,18 @@ mod tests {
         assert!(refused(|lock| lock.owner = "o".repeat(65)).contains("`owner`"));
         assert!(refused(|lock| lock.label = "\u{7}".into()).contains("`label`"));
         assert!(refused(|lock| lock.timeout_ms = Some(u64::MAX)).contains("`timeout_ms`"));
-        assert!(refused(|lock| lock.conversion_deadlock = 9).contains("`conversion_deadlock`"));
-        assert!(refused(|lock| lock.deadlock_priority = -1).contains("`deadlock_priority`"));
+    }
+
+    #[test]
+    fn what_comes_with_a_later_level_is_refused_and_not_taken_for_a_lock() {
+        for what in [
+            v1::lock::What::Permits(v1::Permits { count: 1, limit: Some(3) }),
+            v1::lock::What::Arrival(v1::Arrival { parties: 2 }),
+        ] {
+            let mut request = valid_lock();
+            request.what = Some(what);
+            let refused = lock(request, &mut Names::default());
+            assert!(matches!(refused, Err(RequestError::Unsupported(_))), "{refused:?}");
+        }
     }
 }

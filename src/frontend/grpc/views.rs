@@ -1,10 +1,10 @@
 //! Resources, sessions and brokers as inspection shows them.
 
 use sixpin_core::backend::Durability;
-use sixpin_core::broker::api::{BrokerView, SessionView};
+use sixpin_core::broker::api::{BrokerState, BrokerView, SessionState, SessionView, StoreState};
 use sixpin_core::name::{Fence, ResourceId, Stamp, Version};
 use sixpin_core::resource::{ClaimView, Queue, Resource};
-use sixpin_proto::v1;
+use sixpin_proto::{API_LEVEL, v1};
 
 use super::replies::mode;
 use crate::frontend::api::inspect::{BackendStatus, ProcessStatus, Stored};
@@ -129,12 +129,23 @@ pub(super) fn session(view: &SessionView) -> v1::SessionInfo {
         silence_ms: view.silence.as_millis() as u64,
         held: view.held as u32,
         waiting: view.waiting as u32,
-        state: view.state.into(),
+        state: session_state(view.state).into(),
         connection_bound: view.bound,
         connected: view.connected,
         move_number: view.move_number,
         client_address: view.client.address.as_str().into(),
         age_ms: view.age.as_millis() as u64,
+        program: view.client.program.as_str().into(),
+    }
+}
+
+fn session_state(state: SessionState) -> v1::SessionState {
+    match state {
+        SessionState::Vouching => v1::SessionState::Vouching,
+        SessionState::Moving => v1::SessionState::Moving,
+        SessionState::Ending => v1::SessionState::Ending,
+        SessionState::Burying => v1::SessionState::Burying,
+        SessionState::Closing => v1::SessionState::Closing,
     }
 }
 
@@ -147,13 +158,23 @@ pub(super) fn broker((backend, view): (String, BrokerView)) -> v1::BrokerEntry {
         address: pulse.info.address,
         admin_address: pulse.info.admin_address,
         program: pulse.info.program,
-        state: view.state.into(),
+        state: broker_state(view.state).into(),
         silence_ms: view.silence.as_millis() as u64,
         broker_ttl_ms: pulse.broker_ttl.as_millis() as u32,
         round_trip_us: pulse.round_trip.as_micros() as u64,
         own: view.own,
         burying: view.burying as u32,
         backend,
+        format: 1,
+    }
+}
+
+fn broker_state(state: BrokerState) -> v1::BrokerState {
+    match state {
+        BrokerState::Alive => v1::BrokerState::Alive,
+        BrokerState::Silent => v1::BrokerState::Silent,
+        BrokerState::Gone => v1::BrokerState::Gone,
+        BrokerState::Draining => v1::BrokerState::Draining,
     }
 }
 
@@ -165,6 +186,7 @@ pub(super) fn status(status: ProcessStatus) -> v1::BrokerStatus {
         program: crate::PROGRAM.into(),
         uptime_ms: status.uptime.as_millis() as u64,
         backends: status.backends.into_iter().map(backend).collect(),
+        api_level: API_LEVEL,
     }
 }
 
@@ -174,7 +196,7 @@ fn backend(backend: BackendStatus) -> v1::BackendStatus {
         name: backend.kind.into(),
         durability: durability(backend.durability).into(),
         lockspaces: backend.lockspaces.iter().map(ToString::to_string).collect(),
-        state: view.state.into(),
+        state: store_state(view.state).into(),
         sessions: view.sessions as u64,
         claims: view.claims as u64,
         waiting: view.waiting as u64,
@@ -185,12 +207,23 @@ fn backend(backend: BackendStatus) -> v1::BackendStatus {
     }
 }
 
-fn durability(durability: Durability) -> &'static str {
+fn store_state(state: StoreState) -> v1::BackendState {
+    match state {
+        StoreState::Starting => v1::BackendState::Starting,
+        StoreState::Settling => v1::BackendState::Settling,
+        StoreState::Serving => v1::BackendState::Serving,
+        StoreState::Silent => v1::BackendState::Silent,
+        StoreState::Draining => v1::BackendState::Draining,
+        StoreState::Over => v1::BackendState::Over,
+    }
+}
+
+fn durability(durability: Durability) -> v1::Durability {
     match durability {
-        Durability::Volatile => "volatile",
-        Durability::CrashSafe => "crash-safe",
-        Durability::PowerSafe => "power-safe",
-        Durability::FailoverSafe => "failover-safe",
+        Durability::Volatile => v1::Durability::Volatile,
+        Durability::CrashSafe => v1::Durability::CrashSafe,
+        Durability::PowerSafe => v1::Durability::PowerSafe,
+        Durability::FailoverSafe => v1::Durability::FailoverSafe,
     }
 }
 

@@ -8,7 +8,7 @@ use sixpin_core::command::Status;
 use sixpin_core::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
 use sixpin_core::resource::Resource;
 use sixpin_proto::v1;
-use v1::server_message::Body as Down;
+use v1::session_response::Body as Down;
 
 use crate::check::{self, Check};
 use crate::plan::{SECOND, Time};
@@ -49,13 +49,13 @@ impl World {
     }
 
     /// What a broker says of claims on the newest stream of a client.
-    pub(crate) fn check_told(&mut self, client: usize, stream: u64, message: &v1::ServerMessage) {
+    pub(crate) fn check_told(&mut self, client: usize, stream: u64, message: &v1::SessionResponse) {
         let Some(session) = self.clients[client].session else { return };
         if self.newest_stream(client) != Some(stream) {
             return;
         }
         if let Some(Down::Completion(done)) = &message.body
-            && done.mode == 0
+            && done.mode() == v1::Mode::Unspecified
             && !matches!(done.status(), v1::Status::Lost | v1::Status::Gone)
         {
             let (who, why) = (format!("c{client}"), format!("{:?}", done.status()));
@@ -139,9 +139,9 @@ impl World {
     pub(crate) fn note_told(&mut self, client: usize, body: &Down) {
         let Some(session) = self.clients[client].session else { return };
         let granted: Vec<(u64, u32)> = match body {
-            Down::Completion(done) if done.mode != 0 => vec![(done.claim, done.grant_seq)],
+            Down::Completion(done) if done.mode() != v1::Mode::Unspecified => vec![(done.claim, done.grant_seq)],
             Down::Resumed(resumed) => {
-                let held = resumed.claims.iter().filter(|state| state.mode != 0);
+                let held = resumed.claims.iter().filter(|state| state.mode() != v1::Mode::Unspecified);
                 held.map(|state| (state.claim, state.completion.as_ref().map_or(0, |done| done.grant_seq))).collect()
             }
             _ => return,

@@ -544,7 +544,7 @@ impl World {
 
     fn call_refused(&mut self, caller: usize, call: &Call, error: &RequestError) {
         match error {
-            RequestError::SessionGone(_) | RequestError::WrongSecret(_) => self.caller_is_told_over(caller),
+            RequestError::SessionGone(_) | RequestError::WrongToken(_) => self.caller_is_told_over(caller),
             RequestError::NotHere { .. } | RequestError::Draining { .. } if !matches!(call.ask, Ask::Open) => {
                 self.callers[caller].moving = true;
             }

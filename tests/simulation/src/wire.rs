@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use sixpin_core::broker::api::{
     CancelResult, ClientInfo, ConvertRequest, Done, DoneStatus, Event, LiveClaim, LockRequest, LostReason, OpenRequest,
-    Reply, Request, RequestError, ResumeRequest, Secret, UnlockRequest,
+    Reply, Request, RequestError, ResumeRequest, UnlockRequest,
 };
 use sixpin_core::command::{ConversionDeadlock, Options, Status};
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId, ResourceName};
-use sixpin_proto::v1;
-use v1::client_message::Body as Up;
-use v1::server_message::Body as Down;
+use sixpin_core::token::SessionToken;
+use sixpin_proto::{API_LEVEL, v1};
+use v1::session_request::Body as Up;
+use v1::session_response::Body as Down;
 
 /// What a client asks. Absent if the message makes no sense, which our own client must never send.
 pub(crate) fn request(body: Up) -> Option<Request> {
@@ -76,7 +77,7 @@ fn deadlock(deadlock: i32) -> Option<ConversionDeadlock> {
     }
 }
 
-fn resume(resume: v1::ResumeRequest) -> Option<ResumeRequest> {
+fn resume(resume: v1::Resume) -> Option<ResumeRequest> {
     let claims = resume.claims.into_iter().map(|live| {
         let waiting = (live.operation != 0).then_some((OperationNumber(live.operation), wait(live.wait_ms)));
         Some(LiveClaim {
@@ -87,9 +88,10 @@ fn resume(resume: v1::ResumeRequest) -> Option<ResumeRequest> {
             waiting,
         })
     });
+    let token: SessionToken = resume.token.parse().ok()?;
     Some(ResumeRequest {
-        session: resume.session.parse().ok()?,
-        secret: Secret::try_from(resume.secret.as_ref()).ok()?,
+        session: token.session,
+        secret: token.secret,
         move_number: resume.move_number,
         next_claim: ClaimNumber(resume.next_claim),
         claims: claims.collect::<Option<Vec<_>>>()?,
@@ -99,18 +101,19 @@ fn resume(resume: v1::ResumeRequest) -> Option<ResumeRequest> {
     })
 }
 
-fn lock(lock: v1::LockRequest) -> Option<LockRequest> {
+fn lock(lock: v1::Lock) -> Option<LockRequest> {
+    let mode = mode(lock.mode().into())?;
     Some(LockRequest {
         claim: ClaimNumber(lock.claim),
         operation: OperationNumber(lock.operation),
         resource: resource(lock.resource?)?,
-        mode: mode(lock.mode)?,
+        mode,
         options: flag(lock.value_block, Options::VALUE_BLOCK)
             | flag(lock.expedite, Options::EXPEDITE)
             | flag(lock.head_of_queue, Options::HEAD_OF_QUEUE)
             | flag(lock.no_order, Options::NO_ORDER)
             | flag(lock.persistent, Options::PERSISTENT),
-        conversion_deadlock: deadlock(lock.conversion_deadlock),
+        conversion_deadlock: None,
         wait: wait(lock.timeout_ms),
         blocking: lock.blocking,
         owner: Label::new(&lock.owner).ok()?,
@@ -119,11 +122,11 @@ fn lock(lock: v1::LockRequest) -> Option<LockRequest> {
     })
 }
 
-fn convert(convert: v1::ConvertRequest) -> Option<ConvertRequest> {
+fn convert(convert: v1::Convert) -> Option<ConvertRequest> {
     Some(ConvertRequest {
         claim: ClaimNumber(convert.claim),
         operation: OperationNumber(convert.operation),
-        mode: mode(convert.mode)?,
+        mode: mode(convert.mode().into())?,
         options: flag(convert.value_block, Options::VALUE_BLOCK)
             | flag(convert.queue_conversion, Options::QUEUE_CONVERSION)
             | flag(convert.head_of_queue, Options::HEAD_OF_QUEUE),
@@ -139,12 +142,13 @@ pub(crate) fn reply(reply: Reply) -> Option<Down> {
     Some(match reply {
         Reply::Opened { session, secret } => Down::Opened(v1::Opened {
             session: session.to_string(),
-            secret: secret.to_vec().into(),
+            token: SessionToken { session, lockspace: Lockspace::default(), secret }.to_string(),
             ttl_ms: session.ttl_ms,
             keepalive_ms: session.ttl_ms / 3,
             broker: "broker".into(),
             value_block_bytes: 32,
             requests_max: 256,
+            api_level: API_LEVEL,
         }),
         Reply::Resumed { session, move_number, claims } => Down::Resumed(v1::Resumed {
             move_number,
@@ -155,11 +159,12 @@ pub(crate) fn reply(reply: Reply) -> Option<Down> {
                 .into_iter()
                 .map(|state| v1::ClaimState {
                     claim: state.claim.0,
-                    mode: number(state.mode),
+                    held: mode_of(state.mode).held(),
                     waiting: state.waiting,
                     completion: state.done.as_deref().map(completion),
                 })
                 .collect(),
+            api_level: API_LEVEL,
         }),
         Reply::KeptAlive { move_number, ttl, lost } => Down::KeptAlive(v1::KeptAlive {
             move_number,
@@ -200,9 +205,10 @@ fn error(error: &RequestError) -> v1::Error {
         RequestError::Draining { address } => (Reason::Draining, address.as_str()),
         RequestError::StaleOperation(_) => (Reason::StaleOperation, ""),
         RequestError::StaleMove(_) => (Reason::StaleMove, ""),
-        RequestError::WrongSecret(_) => (Reason::WrongSecret, ""),
+        RequestError::WrongToken(_) => (Reason::WrongToken, ""),
+        RequestError::Unsupported(_) => (Reason::Unsupported, ""),
     };
-    v1::Error { reason: reason.into(), message: error.to_string(), address: address.into() }
+    v1::Error { reason: reason.into(), message: error.to_string(), address: address.into(), retry_after_ms: 0 }
 }
 
 /// An event.
@@ -210,7 +216,7 @@ pub(crate) fn event(event: Event) -> Down {
     match event {
         Event::Done(done) => Down::Completion(completion(&done)),
         Event::Blocking { claim, grant_seq, wanted, own } => {
-            Down::Blocking(v1::Blocking { claim: claim.0, grant_seq, wanted: number(Some(wanted)), own })
+            Down::Blocking(v1::Blocking { claim: claim.0, grant_seq, wanted: mode_of(Some(wanted)).into(), own })
         }
         Event::Lost { reason, claims } => {
             let reason = match reason {
@@ -226,8 +232,8 @@ pub(crate) fn event(event: Event) -> Down {
     }
 }
 
-fn number(mode: Option<Mode>) -> i32 {
-    mode.map_or(0, |mode| i32::from(mode.number()) + 1)
+fn mode_of(mode: Option<Mode>) -> v1::Mode {
+    mode.and_then(|mode| v1::Mode::try_from(i32::from(mode.number()) + 1).ok()).unwrap_or_default()
 }
 
 fn completion(done: &Done) -> v1::Completion {
@@ -245,7 +251,7 @@ fn completion(done: &Done) -> v1::Completion {
         claim: done.claim.0,
         operation: done.operation.0,
         status: status.into(),
-        mode: number(done.mode),
+        held: mode_of(done.mode).held(),
         fence: done.fence.map_or(0, |fence| fence.0),
         grant_seq: done.grant_seq,
         immediate: done.immediate,

@@ -19,6 +19,8 @@ pub struct Config {
     pub lockspace: String,
     /// Free text for people who look; at most 64 bytes.
     pub label: String,
+    /// The program and this library, for people who look; at most 64 bytes.
+    pub program: String,
     /// The session ends with its connection and is never resumed.
     pub connection_bound: bool,
     /// Operations that may wait in this client before they are sent.
@@ -39,6 +41,7 @@ impl Default for Config {
             ttl_ms: None,
             lockspace: String::new(),
             label: String::new(),
+            program: String::new(),
             connection_bound: false,
             queued_max: 100_000,
             open_timeout: Duration::from_secs(10),
@@ -65,7 +68,7 @@ pub enum Input {
         /// The operation.
         id: OperationId,
         /// What is wanted.
-        request: Box<v1::LockRequest>,
+        request: Box<v1::Lock>,
     },
     /// The program wants another mode for a claim. The operation number is filled in by the logic. Waits behind earlier
     /// operations on the claim. Ends in [`Output::Complete`].
@@ -73,7 +76,7 @@ pub enum Input {
         /// The operation.
         id: OperationId,
         /// What is wanted, with the claim's number.
-        request: Box<v1::ConvertRequest>,
+        request: Box<v1::Convert>,
         /// Whether to wait behind other converters; absent: if the mode then held is NL.
         queue: Option<bool>,
     },
@@ -83,7 +86,7 @@ pub enum Input {
         /// The operation; absent if nobody waits for the answer.
         id: Option<OperationId>,
         /// What is released, with the claim's number.
-        request: Box<v1::UnlockRequest>,
+        request: Box<v1::Unlock>,
     },
     /// The program lets go of everything, or of everything of one owner; locks that wait are cancelled. Ends in
     /// [`Output::Complete`] when all of it is released.
@@ -126,7 +129,7 @@ pub enum Input {
         /// On which it came.
         link: LinkId,
         /// The message.
-        message: Box<v1::ServerMessage>,
+        message: Box<v1::SessionResponse>,
     },
     /// A link could not be opened, or ended.
     Disconnected {
@@ -152,7 +155,7 @@ pub enum Output {
         /// On which it leaves.
         link: LinkId,
         /// The message.
-        message: Box<v1::ClientMessage>,
+        message: Box<v1::SessionRequest>,
     },
     /// Drop a link. Nothing that comes on it matters any more.
     Disconnect {

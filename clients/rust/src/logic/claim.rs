@@ -44,6 +44,7 @@ impl Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Granted {
     pub(super) mode: Mode,
+    pub(super) fence: u64,
     pub(super) grant_seq: u32,
 }
 
@@ -56,6 +57,8 @@ pub(super) struct Pending {
     /// Given when it is first sent; 0 before.
     pub(super) operation: u32,
     pub(super) stage: Stage,
+    /// Its place in the queue; 0 until it has one.
+    pub(super) ticket: u64,
     /// Absent: waits for ever, or is a try.
     pub(super) wait_until: Option<Duration>,
     pub(super) withdraw: Withdraw,
@@ -68,6 +71,14 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// What it asks for; unspecified if that is no mode.
+    pub(super) fn mode(&self) -> v1::Mode {
+        match &self.what {
+            What::Lock(request) => request.mode(),
+            What::Convert { request, .. } => request.mode(),
+        }
+    }
+
     /// It does not wait for others, so neither does it wait for a broker that refuses it for now.
     pub(super) fn is_try(&self) -> bool {
         match &self.what {
@@ -97,9 +108,9 @@ impl Pending {
 #[derive(Debug)]
 pub(super) enum What {
     /// Kept as it was asked, because it may have to be asked again.
-    Lock(Box<v1::LockRequest>),
+    Lock(Box<v1::Lock>),
     /// `queue`: wait behind other converters; absent: if the mode then held is NL.
-    Convert { request: Box<v1::ConvertRequest>, queue: Option<bool> },
+    Convert { request: Box<v1::Convert>, queue: Option<bool> },
 }
 
 /// How far an operation has come.
@@ -127,7 +138,7 @@ pub(super) enum Withdraw {
 #[derive(Debug)]
 pub(super) struct Release {
     pub(super) waiter: Option<Waiter>,
-    pub(super) request: Box<v1::UnlockRequest>,
+    pub(super) request: Box<v1::Unlock>,
     /// Given when it is first sent; 0 before.
     pub(super) operation: u32,
     pub(super) stage: Stage,
@@ -147,7 +158,7 @@ pub(super) enum Waiter {
 /// A lock that was not sent yet, and has no number.
 #[derive(Debug)]
 pub(super) struct Asking {
-    pub(super) request: Box<v1::LockRequest>,
+    pub(super) request: Box<v1::Lock>,
     pub(super) wait_until: Option<Duration>,
 }
 

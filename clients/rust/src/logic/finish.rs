@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body;
+use sixpin_proto::v1::session_request::Body;
 
 use super::api::{ClaimEvent, Done, Grant, OperationId, Output, ValueBlock};
 use super::claim::{Asking, Claim, Granted, Job, Place, Release, Stage, Waiter, What, Withdraw};
@@ -50,11 +50,11 @@ impl Machine {
     /// A grant of a claim that nobody knows any more: it must not stay behind.
     fn release_stray(&mut self, completion: &v1::Completion, out: &mut Vec<Output>) {
         if completion.status() == v1::Status::Granted {
-            let unlock = Body::Unlock(v1::UnlockRequest {
+            let unlock = Body::Unlock(v1::Unlock {
                 claim: completion.claim,
                 operation: completion.operation + 1,
                 force: true,
-                ..v1::UnlockRequest::default()
+                ..v1::Unlock::default()
             });
             self.send(unlock, Flight::Stray, out);
         }
@@ -80,8 +80,8 @@ impl Machine {
         let number = completion.claim;
         let Some(claim) = self.claims.get_mut(&number) else { return };
         let was_asked = claim.is_asked();
-        let Some(mode) = Mode::from_proto(completion.mode) else { return };
-        claim.granted = Some(Granted { mode, grant_seq: completion.grant_seq });
+        let Some(mode) = Mode::from_proto(completion.mode().into()) else { return };
+        claim.granted = Some(Granted { mode, fence: completion.fence, grant_seq: completion.grant_seq });
         let waiter = claim.pending.take().and_then(|pending| pending.waiter);
         claim.held = waiter.is_some();
         self.asked -= usize::from(was_asked);
@@ -90,7 +90,7 @@ impl Machine {
         }
         if waiter.is_none() {
             // Nobody waited for it any more: a grant that came before the cancel must not stay behind (R4).
-            let request = Box::new(v1::UnlockRequest { claim: number, ..v1::UnlockRequest::default() });
+            let request = Box::new(v1::Unlock { claim: number, ..v1::Unlock::default() });
             self.release(number, None, request, out);
         }
         self.answer_waiter(waiter, Ok(Done::Granted(Box::new(grant(completion, mode)))), out);
@@ -143,11 +143,12 @@ impl Machine {
         let Some(claim) = self.claims.get_mut(&number) else { return };
         let waiter = claim.pending.take().and_then(|pending| pending.waiter);
         let former = claim.granted.map(|granted| granted.mode);
-        let mode = Mode::from_proto(completion.mode).or(former).unwrap_or(Mode::NL);
+        let mode = Mode::from_proto(completion.mode().into()).or(former).unwrap_or(Mode::NL);
         let granted = completion.status() == v1::Status::Granted;
         let changed = granted || former != Some(mode) || completion.demoted;
-        let grant_seq = claim.granted.map_or(0, |former| former.grant_seq).max(completion.grant_seq);
-        claim.granted = Some(Granted { mode, grant_seq });
+        let (former_fence, former_seq) = claim.granted.map_or((0, 0), |former| (former.fence, former.grant_seq));
+        let (fence, grant_seq) = (completion.fence.max(former_fence), completion.grant_seq.max(former_seq));
+        claim.granted = Some(Granted { mode, fence, grant_seq });
         let released = claim.release.is_some();
         if waiter.is_none() && changed && !released {
             out.push(Output::Changed(Box::new(grant(completion, mode))));
@@ -242,7 +243,7 @@ impl Machine {
             let claims = std::mem::take(&mut self.confirmations);
             let request = link.next_request();
             let body = Some(Body::ConfirmLost(v1::ConfirmLost { claims }));
-            out.push(Output::Send { link: link.id, message: Box::new(v1::ClientMessage { request, body }) });
+            out.push(Output::Send { link: link.id, message: Box::new(v1::SessionRequest { request, body }) });
         }
     }
 

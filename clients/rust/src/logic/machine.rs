@@ -23,7 +23,7 @@ pub struct Machine {
     pub(super) phase: Phase,
     pub(super) route: Route,
     pub(super) links: Links,
-    /// Name and secret, once open.
+    /// Name and token, once open.
     pub(super) identity: Option<Identity>,
     /// Of the newest move sent; 0 before the first.
     pub(super) move_number: u32,
@@ -105,7 +105,7 @@ pub(super) enum Farewell {
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) session: String,
-    pub(super) secret: bytes::Bytes,
+    pub(super) token: String,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::server_message::Body;
+use sixpin_proto::v1::session_response::Body;
 
 use super::api::{ClaimEvent, LinkId, Output};
 use super::claim::{Claim, Job, Pending, Release, Stage, Waiter, Withdraw};
@@ -15,7 +15,13 @@ use crate::error::{Error, Loss};
 use crate::mode::Mode;
 
 impl Machine {
-    pub(super) fn received(&mut self, now: Duration, link: LinkId, message: v1::ServerMessage, out: &mut Vec<Output>) {
+    pub(super) fn received(
+        &mut self,
+        now: Duration,
+        link: LinkId,
+        message: v1::SessionResponse,
+        out: &mut Vec<Output>,
+    ) {
         if self.links.attempts.find(link).is_some() {
             self.attempt_answered(now, link, message, out);
         } else if self.links.is_attached(link) {
@@ -39,7 +45,7 @@ impl Machine {
             _ if self.life().is_none() => {}
             Body::KeptAlive(kept) => self.kept_alive(now, kept, request, out),
             Body::Completion(completion) => self.completed(now, completion, out),
-            Body::Queued(queued) => self.queued(queued.claim, queued.operation),
+            Body::Queued(queued) => self.queued(queued.claim, queued.operation, queued.ticket),
             Body::Cancelled(done) => {
                 if let (Some(Flight::Cancel { claim, operation }), v1::CancelResult::Gone) = (flight, done.result()) {
                     self.cancel_found_nothing(claim, operation, out);
@@ -58,10 +64,11 @@ impl Machine {
         (pending.operation == operation).then_some(pending)
     }
 
-    fn queued(&mut self, number: u64, operation: u32) {
+    fn queued(&mut self, number: u64, operation: u32, ticket: u64) {
         let was_asked = self.claims.get(&number).is_some_and(Claim::is_asked);
         if let Some(pending) = self.pending_mut(number, operation) {
             pending.stage = Stage::Queued;
+            pending.ticket = ticket;
             pending.failures = 0;
             let is_asked = self.claims.get(&number).is_some_and(Claim::is_asked);
             self.asked -= usize::from(was_asked && !is_asked);
@@ -268,7 +275,7 @@ impl Machine {
 fn plain_release(number: u64) -> Release {
     Release {
         waiter: None::<Waiter>,
-        request: Box::new(v1::UnlockRequest { claim: number, force: true, ..v1::UnlockRequest::default() }),
+        request: Box::new(v1::Unlock { claim: number, force: true, ..v1::Unlock::default() }),
         operation: 0,
         stage: Stage::Ready,
         doubt: false,

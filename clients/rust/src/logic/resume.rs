@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use sixpin_proto::v1;
-use sixpin_proto::v1::server_message::Body;
+use sixpin_proto::v1::session_response::Body;
 
 use super::api::{LinkId, Opened, OperationId, Output, State};
 use super::claim::{Claim, Job, Stage, Withdraw};
@@ -22,7 +22,7 @@ impl Machine {
         &mut self,
         now: Duration,
         link: LinkId,
-        message: v1::ServerMessage,
+        message: v1::SessionResponse,
         out: &mut Vec<Output>,
     ) {
         let Some((request, sent)) = self.links.attempts.find(link).and_then(|attempt| attempt.asked) else { return };
@@ -50,7 +50,7 @@ impl Machine {
         let life = Life::new(ttl, Duration::from_millis(u64::from(opened.keepalive_ms)), sent);
         let until = life.valid_until;
         self.phase = Phase::Live(life);
-        self.identity = Some(Identity { session: opened.session.clone(), secret: opened.secret });
+        self.identity = Some(Identity { session: opened.session.clone(), token: opened.token });
         let address = self.links.attached.as_ref().map(|link| link.address.clone()).unwrap_or_default();
         out.push(Output::ValidUntil(until));
         self.told = State::Safe;
@@ -80,7 +80,7 @@ impl Machine {
             }
         } else {
             match reason {
-                v1::Reason::SessionGone | v1::Reason::WrongSecret | v1::Reason::NotFound => {
+                v1::Reason::SessionGone | v1::Reason::WrongToken | v1::Reason::NotFound => {
                     self.gone(out);
                     return;
                 }
@@ -97,28 +97,22 @@ impl Machine {
 
     /// What a broker must know to take the session over, in as many messages as it takes. Counts as a new move from
     /// here on.
-    pub(super) fn resume_requests(&mut self, now: Duration, out: &mut Vec<Output>) -> Vec<v1::ResumeRequest> {
+    pub(super) fn resume_requests(&mut self, now: Duration, out: &mut Vec<Output>) -> Vec<v1::Resume> {
         if self.move_number == 0 || !self.planted.has(Bug::MoveNumberReused) {
             self.move_number += 1;
         }
         if !self.planted.has(Bug::UnansweredKeepsNumber) {
             self.void_asked(out);
         }
-        let (session, secret) = self
-            .identity
-            .as_ref()
-            .map(|identity| (identity.session.clone(), identity.secret.clone()))
-            .unwrap_or_default();
-        in_parts(v1::ResumeRequest {
-            session,
-            secret,
+        in_parts(v1::Resume {
+            token: self.identity.as_ref().map(|identity| identity.token.clone()).unwrap_or_default(),
             move_number: self.move_number,
             next_claim: self.next_claim,
             claims: self.claims.iter().map(|(number, claim)| live_claim(now, *number, claim)).collect(),
             void_claims: self.void.keys().copied().collect(),
-            lockspace: self.config.lockspace.clone(),
             more: false,
             label: self.config.label.clone(),
+            program: self.config.program.clone(),
         })
     }
 
@@ -193,10 +187,11 @@ impl Machine {
             return;
         }
         let operation = claim.pending.as_ref().map_or(0, |pending| pending.operation);
+        let holds = Mode::from_proto(state.mode().into()).is_some();
         let done = state.completion.filter(|done| operation != 0 && done.operation == operation);
         if let Some(done) = done {
             self.completed(now, done, out);
-        } else if Mode::from_proto(state.mode).is_none() && !state.waiting {
+        } else if !holds && !state.waiting {
             self.found_nothing(now, number, out);
         } else {
             self.found_waiting(number, state.waiting);
@@ -248,7 +243,7 @@ impl Machine {
 const PART_BYTES_MAX: usize = 32 * 1024;
 
 /// Tells in several messages what does not fit into one.
-fn in_parts(mut whole: v1::ResumeRequest) -> Vec<v1::ResumeRequest> {
+fn in_parts(mut whole: v1::Resume) -> Vec<v1::Resume> {
     let claims = std::mem::take(&mut whole.claims);
     let (mut parts, mut part, mut bytes) = (Vec::new(), whole, 0);
     for claim in claims {
@@ -271,9 +266,13 @@ fn live_claim(now: Duration, number: u64, claim: &Claim) -> v1::LiveClaim {
     v1::LiveClaim {
         claim: number,
         resource: Some(claim.resource.clone()),
-        operation: waiting.map_or(0, |pending| pending.operation),
-        wait_ms: waiting.and_then(|pending| pending.wait_ms(now)),
         last_operation: claim.last_operation,
+        held: claim.granted.map(|granted| v1::live_claim::Held::from(granted.mode.to_proto())),
+        fence: claim.granted.map_or(0, |granted| granted.fence),
         grant_seq: claim.granted.map_or(0, |granted| granted.grant_seq),
+        operation: waiting.map_or(0, |pending| pending.operation),
+        wanted: waiting.map(|pending| v1::live_claim::Wanted::WantedMode(pending.mode().into())),
+        ticket: waiting.map_or(0, |pending| pending.ticket),
+        wait_ms: waiting.and_then(|pending| pending.wait_ms(now)),
     }
 }

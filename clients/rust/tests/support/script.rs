@@ -31,7 +31,7 @@ use std::time::Duration;
 use sixpin_client::Mode;
 use sixpin_client::logic::{Config, Input, LinkId, Machine, OperationId, Output};
 use sixpin_client::proto as v1;
-use sixpin_client::proto::server_message::Body;
+use sixpin_client::proto::session_response::Body;
 
 use super::show::shown;
 
@@ -117,7 +117,7 @@ impl World {
         self.start(arguments)?;
         self.input(Input::Connected { link: LinkId(1) });
         let body = Some(opened(ttl.parse()?, max));
-        let message = Box::new(v1::ServerMessage { request: 1, body });
+        let message = Box::new(v1::SessionResponse { request: 1, body });
         self.input(Input::Received { link: LinkId(1), message });
         self.out.clear();
         Ok(())
@@ -155,7 +155,7 @@ impl World {
 /// What the program does; absent for what brokers say.
 fn program(name: &str, arguments: &mut Arguments) -> Result<Option<Input>, Failure> {
     let id = |arguments: &mut Arguments| Ok::<_, Failure>(OperationId(arguments.number()?));
-    let unlock = |claim| Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+    let unlock = |claim| Box::new(v1::Unlock { claim, ..v1::Unlock::default() });
     Ok(Some(match name {
         "lock" => {
             let id = id(arguments)?;
@@ -165,7 +165,13 @@ fn program(name: &str, arguments: &mut Arguments) -> Result<Option<Input>, Failu
             let timeout_ms = arguments.wait()?;
             Input::Lock {
                 id,
-                request: Box::new(v1::LockRequest { resource, mode, owner, timeout_ms, ..v1::LockRequest::default() }),
+                request: Box::new(v1::Lock {
+                    resource,
+                    what: Some(mode.into()),
+                    owner,
+                    timeout_ms,
+                    ..v1::Lock::default()
+                }),
             }
         }
         "convert" => {
@@ -175,13 +181,13 @@ fn program(name: &str, arguments: &mut Arguments) -> Result<Option<Input>, Failu
             let queue = arguments.text("queue").map(|queue| queue == "yes");
             let (head_of_queue, no_order) = (arguments.word("head"), arguments.word("order"));
             let timeout_ms = arguments.wait()?;
-            let request = v1::ConvertRequest {
+            let request = v1::Convert {
                 claim,
-                mode,
+                what: Some(mode.into()),
                 timeout_ms,
                 head_of_queue,
                 no_order,
-                ..v1::ConvertRequest::default()
+                ..v1::Convert::default()
             };
             Input::Convert { id, request: Box::new(request), queue }
         }
@@ -198,11 +204,12 @@ fn program(name: &str, arguments: &mut Arguments) -> Result<Option<Input>, Failu
 }
 
 /// What a broker says.
-fn said(name: &str, arguments: &mut Arguments) -> Result<v1::ServerMessage, Failure> {
+fn said(name: &str, arguments: &mut Arguments) -> Result<v1::SessionResponse, Failure> {
     let request = if matches!(name, "blocking" | "lost" | "move") { 0 } else { arguments.number()? };
     let body = match name {
         "opened" => opened(arguments.key("ttl")?.unwrap_or(10_000) as u32, arguments.key("max")?.unwrap_or(256) as u32),
         "resumed" => Body::Resumed(v1::Resumed {
+            api_level: 1,
             move_number: arguments.number()? as u32,
             broker: "B".to_owned(),
             keepalive_ms: 0,
@@ -226,7 +233,7 @@ fn said(name: &str, arguments: &mut Arguments) -> Result<v1::ServerMessage, Fail
                 claim,
                 operation,
                 status,
-                mode,
+                held: mode.held(),
                 fence,
                 grant_seq,
                 demoted,
@@ -237,9 +244,9 @@ fn said(name: &str, arguments: &mut Arguments) -> Result<v1::ServerMessage, Fail
         "done" => {
             let (claim, operation) = (arguments.number()?, arguments.number()? as u32);
             let status = status(&arguments.next()?)?;
-            let mode = arguments.text("mode").map(|mode| mode_number(&mode)).transpose()?.unwrap_or(0);
+            let held = arguments.text("mode").map(|mode| mode_named(&mode)).transpose()?.and_then(v1::Mode::held);
             let demoted = arguments.word("demoted");
-            Body::Completion(v1::Completion { claim, operation, status, mode, demoted, ..v1::Completion::default() })
+            Body::Completion(v1::Completion { claim, operation, status, held, demoted, ..v1::Completion::default() })
         }
         "queued" => {
             let (claim, operation) = (arguments.number()?, arguments.number()? as u32);
@@ -255,12 +262,12 @@ fn said(name: &str, arguments: &mut Arguments) -> Result<v1::ServerMessage, Fail
             let reason = format!("REASON_{}", arguments.next()?.to_uppercase());
             let reason = v1::Reason::from_str_name(&reason).ok_or("no such reason")? as i32;
             let address = arguments.text("address").unwrap_or_default();
-            Body::Error(v1::Error { reason, message: "refused".to_owned(), address })
+            Body::Error(v1::Error { reason, message: "refused".to_owned(), address, ..v1::Error::default() })
         }
         "blocking" => Body::Blocking(v1::Blocking {
             claim: arguments.number()?,
             grant_seq: arguments.number()? as u32,
-            wanted: arguments.mode()?,
+            wanted: arguments.mode()?.into(),
             own: arguments.word("own"),
         }),
         "lost" => {
@@ -272,13 +279,14 @@ fn said(name: &str, arguments: &mut Arguments) -> Result<v1::ServerMessage, Fail
         "move" => Body::Move(v1::Move { addresses: arguments.words.drain(..).collect() }),
         other => return Err(format!("no command {other}").into()),
     };
-    Ok(v1::ServerMessage { request, body: Some(body) })
+    Ok(v1::SessionResponse { request, body: Some(body) })
 }
 
 fn opened(ttl_ms: u32, requests_max: u32) -> Body {
     Body::Opened(v1::Opened {
+        api_level: 1,
         session: "S".to_owned(),
-        secret: bytes::Bytes::from_static(b"secret"),
+        token: "token".to_owned(),
         ttl_ms,
         keepalive_ms: ttl_ms / 3,
         broker: "A".to_owned(),
@@ -294,15 +302,22 @@ fn found(word: &str) -> Result<v1::ClaimState, Failure> {
     Ok(match parts[1..] {
         ["wait"] => v1::ClaimState { claim, waiting: true, ..v1::ClaimState::default() },
         ["gone"] => v1::ClaimState { claim, ..v1::ClaimState::default() },
-        [mode] => v1::ClaimState { claim, mode: mode_number(mode)?, ..v1::ClaimState::default() },
+        [mode] => v1::ClaimState { claim, held: mode_named(mode)?.held(), ..v1::ClaimState::default() },
         [mode, "wait"] => {
-            v1::ClaimState { claim, mode: mode_number(mode)?, waiting: true, ..v1::ClaimState::default() }
+            v1::ClaimState { claim, held: mode_named(mode)?.held(), waiting: true, ..v1::ClaimState::default() }
         }
         [operation, how, mode] => {
-            let (operation, status, mode) = (operation.parse()?, status(how)?, mode_number(mode).unwrap_or(0));
-            let completion =
-                v1::Completion { claim, operation, status, mode, grant_seq: operation, ..v1::Completion::default() };
-            v1::ClaimState { claim, mode, waiting: false, completion: Some(completion) }
+            let (operation, status) = (operation.parse()?, status(how)?);
+            let mode = mode_named(mode).unwrap_or_default();
+            let completion = v1::Completion {
+                claim,
+                operation,
+                status,
+                held: mode.held(),
+                grant_seq: operation,
+                ..v1::Completion::default()
+            };
+            v1::ClaimState { claim, held: mode.held(), waiting: false, completion: Some(completion) }
         }
         _ => return Err(format!("{word} says nothing of a claim").into()),
     })
@@ -313,8 +328,8 @@ fn status(word: &str) -> Result<i32, Failure> {
     Ok(v1::Status::from_str_name(&name).ok_or_else(|| format!("no status {word}"))? as i32)
 }
 
-fn mode_number(word: &str) -> Result<i32, Failure> {
-    Ok(word.parse::<Mode>()?.to_proto() as i32)
+fn mode_named(word: &str) -> Result<v1::Mode, Failure> {
+    Ok(word.parse::<Mode>()?.to_proto())
 }
 
 fn milliseconds(number: u64) -> Duration {
@@ -349,8 +364,8 @@ impl Arguments {
         Ok(self.next()?.parse()?)
     }
 
-    fn mode(&mut self) -> Result<i32, Failure> {
-        mode_number(&self.next()?)
+    fn mode(&mut self) -> Result<v1::Mode, Failure> {
+        mode_named(&self.next()?)
     }
 
     fn word(&mut self, word: &str) -> bool {

@@ -2,7 +2,8 @@
 
 use sixpin_client::logic::{ClaimEvent, Done, Grant, Output};
 use sixpin_client::proto as v1;
-use sixpin_client::proto::client_message::Body;
+use sixpin_client::proto::live_claim::{Held, Wanted};
+use sixpin_client::proto::session_request::Body;
 use sixpin_client::{Error, Mode};
 
 /// One output as a line.
@@ -42,7 +43,7 @@ fn asked(body: &Body) -> String {
             lock.claim,
             lock.operation,
             lock.resource.as_ref().map_or("", |resource| &resource.name),
-            mode(lock.mode),
+            mode(lock.mode()),
             wait(lock.timeout_ms)
         ),
         Body::Convert(convert) => format!(
@@ -50,7 +51,7 @@ fn asked(body: &Body) -> String {
             convert.claim,
             convert.operation,
             convert.resource.as_ref().map_or("", |resource| &resource.name),
-            mode(convert.mode),
+            mode(convert.mode()),
             wait(convert.timeout_ms),
             if convert.queue_conversion { " queue" } else { "" }
         ),
@@ -64,7 +65,7 @@ fn asked(body: &Body) -> String {
     }
 }
 
-fn resumed(resume: &v1::ResumeRequest) -> String {
+fn resumed(resume: &v1::Resume) -> String {
     let claims: Vec<String> = resume
         .claims
         .iter()
@@ -72,10 +73,20 @@ fn resumed(resume: &v1::ResumeRequest) -> String {
             let waits = if claim.operation == 0 {
                 String::new()
             } else {
-                format!(" waits {}{}", claim.operation, wait(claim.wait_ms))
+                let wanted = match claim.wanted {
+                    Some(Wanted::WantedMode(wanted)) => Mode::from_proto(wanted).map_or("?", Mode::as_str),
+                    _ => "?",
+                };
+                format!(" waits {} {wanted} ticket={}{}", claim.operation, claim.ticket, wait(claim.wait_ms))
+            };
+            let held = match claim.held {
+                Some(Held::Mode(held)) => {
+                    format!(" {} fence={}", Mode::from_proto(held).map_or("?", Mode::as_str), claim.fence)
+                }
+                _ => String::new(),
             };
             let name = claim.resource.as_ref().map_or("", |resource| &resource.name);
-            format!("{} {name} last={}{waits}", claim.claim, claim.last_operation)
+            format!("{} {name}{held} last={}{waits}", claim.claim, claim.last_operation)
         })
         .collect();
     format!(
@@ -107,8 +118,8 @@ fn granted(grant: &Grant) -> String {
     format!("claim {} {} fence {}{demoted}{alternate}", grant.claim, grant.mode, grant.fence)
 }
 
-fn mode(number: i32) -> &'static str {
-    Mode::from_proto(number).map_or("?", Mode::as_str)
+fn mode(mode: v1::Mode) -> &'static str {
+    Mode::from_proto(mode.into()).map_or("?", Mode::as_str)
 }
 
 fn wait(timeout_ms: Option<u64>) -> String {

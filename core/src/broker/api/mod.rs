@@ -24,7 +24,7 @@ pub use requests::{
     AdminRequest, Client, ClientInfo, ConvertRequest, LiveClaim, LockRequest, OpenRequest, Query, Request,
     ResumeRequest, Secret, SessionRef, UnlockRequest,
 };
-pub use views::{BrokerView, SessionView, StatusView};
+pub use views::{BrokerState, BrokerView, SessionState, SessionView, StatusView, StoreState};
 
 /// The time, as the shell reads it before each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

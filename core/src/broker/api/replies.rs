@@ -109,8 +109,11 @@ pub enum RequestError {
     #[error("the move number is not larger than that of an earlier move of session {0}")]
     StaleMove(SessionId),
     /// Wrong secret.
-    #[error("the secret does not belong to session {0}")]
-    WrongSecret(SessionId),
+    #[error("the token is not that of session {0}: send the one that the session was opened with, as it is")]
+    WrongToken(SessionId),
+    /// A later version may have it; nothing changed.
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 impl RequestError {

@@ -113,7 +113,7 @@ pub struct ResumeRequest {
     pub claims: Vec<LiveClaim>,
     /// Lock requests given up; at most [`crate::limits::VOID_CLAIMS_MAX`].
     pub void: Vec<ClaimNumber>,
-    /// For people. An empty label changes nothing.
+    /// For people. An empty label or program changes nothing.
     pub client: ClientInfo,
     /// Answers and events go to this connection from now on. False for unary clients.
     pub attach: bool,
@@ -128,11 +128,13 @@ pub struct Client {
     pub trusted: bool,
 }
 
-/// What is known of a session's client. By label and address nothing is decided: people are told of them.
+/// What is known of a session's client. By label, program and address nothing is decided: people are told of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientInfo {
     /// What it calls itself. Claims without a label of their own have it.
     pub label: Label,
+    /// Its program and library, as it says.
+    pub program: Label,
     /// Where it is, as far as the shell knows: that of a balancer in between.
     pub address: Label,
     /// In whose share its sessions count.

@@ -6,6 +6,52 @@ use super::ClientInfo;
 use crate::backend::Pulse;
 use crate::name::SessionId;
 
+/// Where a session is in its life at a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// The broker vouches for it.
+    Vouching,
+    /// It comes from another broker: that is being written.
+    Moving,
+    /// An administrator ended it; its client is being told.
+    Ending,
+    /// Its client was silent for too long: its end is being written.
+    Burying,
+    /// Its client closed it: its claims are being removed.
+    Closing,
+}
+
+/// How a broker looks to the one that was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerState {
+    /// Its beat comes.
+    Alive,
+    /// Its beat is late.
+    Silent,
+    /// It was declared dead, for ever.
+    Gone,
+    /// It tells its clients to go. Only of the broker asked itself.
+    Draining,
+}
+
+/// How a broker is on its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StoreState {
+    /// It is not registered yet.
+    #[default]
+    Starting,
+    /// It grants nothing yet, because the store may have forgotten locks.
+    Settling,
+    /// All is well.
+    Serving,
+    /// It cannot vouch: its beats are not acknowledged.
+    Silent,
+    /// It tells its clients to go.
+    Draining,
+    /// It has ended.
+    Over,
+}
+
 /// A session, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionView {
@@ -21,8 +67,8 @@ pub struct SessionView {
     pub held: usize,
     /// Claims waiting or converting.
     pub waiting: usize,
-    /// `vouching`, `moving`, `burying`, `closing`.
-    pub state: &'static str,
+    /// Where it is in its life.
+    pub state: SessionState,
     /// Ends with its connection.
     pub bound: bool,
     /// Has a connection.
@@ -36,8 +82,8 @@ pub struct SessionView {
 pub struct BrokerView {
     /// As last seen.
     pub pulse: Pulse,
-    /// `alive`, `silent`, `gone`; of the broker that was asked also `draining`.
-    pub state: &'static str,
+    /// How it looks.
+    pub state: BrokerState,
     /// Since its beat changed.
     pub silence: Duration,
     /// It is the one asked.
@@ -49,9 +95,8 @@ pub struct BrokerView {
 /// State and counters, for people and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StatusView {
-    /// `starting`, `settling` (nothing is granted, because the store may have forgotten locks), `serving`, `silent`,
-    /// `draining`, `over`.
-    pub state: &'static str,
+    /// How the broker is.
+    pub state: StoreState,
     /// Sessions in the table.
     pub sessions: usize,
     /// Claims of these sessions.
