@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
+use crate::builder::SessionBuilder;
 use crate::error::Error;
-use crate::session::SessionBuilder;
+use crate::settings::{Settings, address};
 use crate::wake::Wake;
 
 /// The environment variable that names the brokers: `host:port,host:port`.
@@ -23,15 +24,6 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 pub struct Client {
     pub(crate) settings: Arc<Settings>,
     wake: Arc<Wake>,
-}
-
-/// What all sessions of a client share.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) endpoints: Vec<String>,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) open_timeout: Duration,
-    pub(crate) queued_max: usize,
 }
 
 impl Client {
@@ -151,17 +143,6 @@ impl ClientBuilder {
             return Err(Error::Setting("no broker address is given: name at least one `host:port`".to_owned()));
         }
         Ok(Client { settings: Arc::new(self.settings), wake: Arc::default() })
-    }
-}
-
-/// `text` as `host:port`, without spaces around it.
-pub(crate) fn address(text: &str) -> Result<String, Error> {
-    let trimmed = text.trim();
-    let port = trimmed.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-    if port.is_some_and(|port| port.parse::<u16>().is_ok()) && !trimmed.contains('/') {
-        Ok(trimmed.to_owned())
-    } else {
-        Err(Error::Setting(format!("`{trimmed}` is not the address of a broker: write `host:port`")))
     }
 }
 

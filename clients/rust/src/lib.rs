@@ -42,31 +42,54 @@
 //! * [`Inspection`] and [`Administration`]: calls outside sessions, for tools;
 //! * [`logic`]: everything that a session decides, without IO; it is what the simulator drives.
 
-mod client;
+// Four layers, lowest first. A file uses files of the layers above it here, and of its own layer; never in a circle.
+
+// Words.
 mod clock;
 mod error;
-mod guard;
-mod link;
-mod lock;
+mod events;
 pub mod logic;
 mod mode;
-mod operation;
+mod settings;
+
+// Brokers outside sessions, and streams to them.
+mod connect;
+mod link;
 mod reach;
-mod session;
-mod shared;
-mod single;
 mod status;
+mod way;
+
+// One session: its task, and what reaches it.
+mod claim;
+mod command;
+mod handle;
+mod operation;
+mod shared;
 mod task;
-mod tools;
 mod wake;
 
+// What a program has in its hands.
+mod builder;
+mod client;
+mod convert;
+mod guard;
+mod lock;
+mod release;
+mod session;
+mod single;
+mod tools;
+
+pub use builder::SessionBuilder;
 pub use client::{Client, ClientBuilder, ENDPOINTS_DEFAULT, ENDPOINTS_VARIABLE};
+pub use convert::{Convert, Converting};
 pub use error::{Blocker, Error, Loss, NotGranted, Refusal, Refused, Tried};
-pub use guard::{Convert, Converting, Guard, Release, Releasing};
+pub use events::{SessionEvent, SessionEvents, StateWatch};
+pub use guard::Guard;
 pub use lock::{LockRequest, Locking};
 pub use logic::{ClaimEvent, Grant, Opened, State, ValueBlock};
 pub use mode::{Mode, UnknownMode};
-pub use session::{Session, SessionBuilder, SessionEvent, SessionEvents, StateWatch};
+pub use release::{Release, Releasing};
+pub use session::Session;
 pub use single::SingleLock;
 /// The messages of the API, which inspection and administration speak.
 pub use sixpin_proto::v1 as proto;

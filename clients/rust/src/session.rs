@@ -1,122 +1,19 @@
 //! A session: one life with a TTL, and everything that is held in it.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use crate::client::Settings;
 use crate::clock;
+use crate::command::Command;
 use crate::error::{Error, Loss};
-use crate::guard::is_over;
+use crate::events::{SessionEvents, StateWatch};
+use crate::handle::Handle;
 use crate::lock::LockRequest;
-use crate::logic::{ClaimEvent, Config, Done, Opened, State};
+use crate::logic::{Done, Opened, State};
 use crate::mode::Mode;
 use crate::operation::Operation;
-use crate::shared::{Command, Handle, Shared};
-use crate::task::Task;
-use crate::wake::Wake;
-
-/// A session that is about to be opened.
-#[derive(Debug, Clone)]
-pub struct SessionBuilder {
-    settings: Arc<Settings>,
-    wake: Arc<Wake>,
-    ttl: Option<Duration>,
-    label: String,
-    lockspace: String,
-    connection_bound: bool,
-    timeout: Duration,
-}
-
-impl SessionBuilder {
-    pub(crate) fn new(settings: Arc<Settings>, wake: Arc<Wake>) -> Self {
-        Self {
-            timeout: settings.open_timeout,
-            settings,
-            wake,
-            ttl: None,
-            label: String::new(),
-            lockspace: String::new(),
-            connection_bound: false,
-        }
-    }
-
-    /// How long the session lives without an acknowledged keepalive: 1 s to 1 h. Default: the broker's, 10 s.
-    #[must_use]
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// Free text for people who look, at most 64 bytes.
-    #[must_use]
-    pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
-        self
-    }
-
-    /// The lockspace for locks that name no other. The session lives in its store.
-    #[must_use]
-    pub fn lockspace(mut self, lockspace: impl Into<String>) -> Self {
-        self.lockspace = lockspace.into();
-        self
-    }
-
-    /// The session ends with its connection: it never moves to another broker.
-    #[must_use]
-    pub fn connection_bound(mut self) -> Self {
-        self.connection_bound = true;
-        self
-    }
-
-    /// How long opening it may take, over all addresses: until then addresses are tried again and again. Default: the
-    /// client's `open_timeout`, 10 s.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// Opens the session at the first broker that answers. Addresses are tried side by side, each 250 ms after the one
-    /// before it, so that one that hangs holds up nobody.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unreachable`] if none opens it in time, with what was met at each address; [`Error::Limit`] if the
-    /// brokers that answered are full; [`Error::Invalid`] for a TTL or a
-    /// name outside the limits.
-    pub async fn open(self) -> Result<Session, Error> {
-        let shared = Arc::new(Shared::new(self.settings.queued_max));
-        let (sender, commands) = mpsc::unbounded_channel();
-        let (opening, opened) = oneshot::channel();
-        let (at_work, finished) = watch::channel(());
-        self.wake.register(sender.downgrade(), finished.clone());
-        // The handle is what keeps the task alive, so a caller that gives up waiting ends it.
-        let handle = Arc::new(Handle::new(Arc::clone(&shared), sender));
-        let connect_timeout = self.settings.connect_timeout;
-        let task = Task::new(self.config(), connect_timeout, Arc::clone(&shared), commands, opening, at_work);
-        tokio::spawn(task.run());
-        opened.await.unwrap_or(Err(Error::Closed))?;
-        let opened = shared.opened.get().cloned().ok_or(Error::Closed)?;
-        Ok(Session { handle, opened: Arc::new(opened), lockspace: self.lockspace.into(), finished })
-    }
-
-    fn config(&self) -> Config {
-        Config {
-            endpoints: self.settings.endpoints.clone(),
-            ttl_ms: self.ttl.map(|ttl| u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX)),
-            lockspace: self.lockspace.clone(),
-            label: self.label.clone(),
-            connection_bound: self.connection_bound,
-            queued_max: self.settings.queued_max,
-            open_timeout: self.timeout,
-            attempt_timeout: self.settings.connect_timeout,
-            seed: RandomState::new().hash_one(0u8),
-        }
-    }
-}
 
 /// An open session. Cheap to clone. When the last handle and the last guard are dropped, it is closed, and nothing of
 /// it goes on.
@@ -130,6 +27,10 @@ pub struct Session {
 }
 
 impl Session {
+    pub(crate) fn new(handle: Arc<Handle>, opened: Opened, lockspace: Arc<str>, finished: watch::Receiver<()>) -> Self {
+        Self { handle, opened: Arc::new(opened), lockspace, finished }
+    }
+
     /// The session's name.
     pub fn id(&self) -> &str {
         &self.opened.session
@@ -211,7 +112,7 @@ impl Session {
 
     /// How sure the session is of its life, to watch.
     pub fn state(&self) -> StateWatch {
-        StateWatch::new(&self.handle.shared)
+        StateWatch::new(&self.handle.shared.state)
     }
 
     /// Resolves when the session is over, with the reason.
@@ -231,7 +132,7 @@ impl Session {
 
     /// What happens to the session and its claims from now on.
     pub fn events(&self) -> SessionEvents {
-        SessionEvents { receiver: self.handle.shared.events.subscribe() }
+        SessionEvents::new(&self.handle.shared.events)
     }
 
     /// Closes the session: waits for releases that are on their way, gives up everything else. Guards that are still
@@ -277,76 +178,5 @@ impl Session {
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("id", &self.opened.session).finish_non_exhaustive()
-    }
-}
-
-/// Follows how sure a session is of its life.
-#[derive(Debug, Clone)]
-pub struct StateWatch {
-    receiver: watch::Receiver<State>,
-}
-
-impl StateWatch {
-    pub(crate) fn new(shared: &Shared) -> Self {
-        Self { receiver: shared.state.subscribe() }
-    }
-
-    /// The state as of now.
-    pub fn current(&self) -> State {
-        *self.receiver.borrow()
-    }
-
-    /// Waits for the next change; absent when the session is over, that was told, and nothing more will come.
-    pub async fn changed(&mut self) -> Option<State> {
-        let news = self.receiver.has_changed().unwrap_or(false);
-        if !news && is_over(*self.receiver.borrow()) {
-            return None;
-        }
-        self.receiver.changed().await.ok()?;
-        Some(*self.receiver.borrow_and_update())
-    }
-}
-
-/// Something that happened to a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionEvent {
-    /// How sure it is of its life has changed.
-    State(State),
-    /// It lives on at a broker after its connection was lost, or its broker went.
-    Resumed {
-        /// The address.
-        address: String,
-        /// The broker's name.
-        broker: String,
-        /// Counts the moves.
-        move_number: u32,
-    },
-    /// Something happened to one of its claims.
-    Claim {
-        /// The claim's number.
-        claim: u64,
-        /// What happened to it.
-        event: ClaimEvent,
-    },
-}
-
-/// The events of a session, in order.
-#[derive(Debug)]
-pub struct SessionEvents {
-    receiver: broadcast::Receiver<SessionEvent>,
-}
-
-impl SessionEvents {
-    /// The next event; absent when the session is over. A reader that is more than 1,024 events behind misses the
-    /// oldest ones.
-    pub async fn next(&mut self) -> Option<SessionEvent> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
     }
 }

@@ -6,9 +6,8 @@ use prost::Message as _;
 use sixpin_proto::v1;
 use tonic::{Code, Status};
 
-use crate::client::address;
 use crate::error::{Error, Refused};
-use crate::reach::innermost;
+use crate::settings::address;
 
 /// The binary metadata that carries a [`v1::Error`].
 const ERROR_METADATA: &str = "sixpin-error-bin";
@@ -68,6 +67,15 @@ pub(crate) fn describe(status: &Status) -> String {
         (None, "") => status.code().description().to_owned(),
         (None, message) => message.to_owned(),
     }
+}
+
+/// The cause at the bottom of an error: what a person wants to read.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string().to_lowercase()
 }
 
 #[cfg(test)]

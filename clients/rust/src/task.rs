@@ -11,16 +11,18 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use sixpin_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep};
 
+use crate::claim::Claim;
 use crate::clock;
+use crate::command::Command;
 use crate::error::Error;
-use crate::guard::{Guard, is_over};
+use crate::events::SessionEvent;
 use crate::link::{Happened, Link};
 use crate::logic::{Config, Done, Grant, Input, Machine, OperationId, Output, State};
-use crate::session::SessionEvent;
-use crate::shared::{Claim, Command, Handle, Shared};
+use crate::shared::Shared;
 
 /// How much is taken from one source before the others get their turn.
 const CHUNK: usize = 256;
@@ -30,7 +32,7 @@ const ALARM_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Who waits for an operation.
 enum Waiter {
-    Lock(Arc<Handle>, oneshot::Sender<Result<Guard, Error>>),
+    Lock(oneshot::Sender<Result<Arc<Claim>, Error>>),
     Convert(u64, oneshot::Sender<Result<Grant, Error>>),
     Release(oneshot::Sender<Result<Done, Error>>),
 }
@@ -195,9 +197,9 @@ impl Task {
     /// Notes who waits, and says what the logic is to hear of it.
     fn input_of(&mut self, command: Command) -> Option<Input> {
         Some(match command {
-            Command::Lock { id, request, handle, reply } => {
+            Command::Lock { id, request, reply } => {
                 self.shared.backlog.fetch_sub(1, Ordering::Relaxed);
-                self.waiters.insert(id, Waiter::Lock(handle, reply));
+                self.waiters.insert(id, Waiter::Lock(reply));
                 Input::Lock { id, request }
             }
             Command::Convert { id, request, queue, reply } => {
@@ -298,7 +300,7 @@ impl Task {
     }
 
     fn tell_state(&mut self, state: State) {
-        if is_over(state) {
+        if state.is_over() {
             self.shared.end(state);
         } else {
             self.shared.state.send_replace(state);
@@ -318,14 +320,17 @@ impl Task {
 
     fn complete(&mut self, id: OperationId, result: Result<Done, Error>) {
         match self.waiters.remove(&id) {
-            Some(Waiter::Lock(handle, reply)) => {
+            Some(Waiter::Lock(reply)) => {
                 let result = match result {
-                    Ok(Done::Granted(grant)) => Ok(self.guard(handle, *grant)),
+                    Ok(Done::Granted(grant)) => Ok(self.claim(*grant)),
                     Ok(Done::Released | Done::ReleasedAll { .. }) => Err(Error::Closed),
                     Err(error) => Err(error),
                 };
-                // A guard that nobody takes is dropped here, and so released.
-                let _ = reply.send(result);
+                if let Err(Ok(claim)) = reply.send(result) {
+                    // Nobody takes it.
+                    let request = v1::UnlockRequest { claim: claim.number, ..v1::UnlockRequest::default() };
+                    self.steps.push(Step::Program(Command::Unlock { request: Box::new(request), reply: None }));
+                }
             }
             Some(Waiter::Convert(claim, reply)) => {
                 let result = match result {
@@ -348,11 +353,10 @@ impl Task {
         }
     }
 
-    fn guard(&mut self, handle: Arc<Handle>, grant: Grant) -> Guard {
-        let number = grant.claim;
+    fn claim(&mut self, grant: Grant) -> Arc<Claim> {
         let claim = Arc::new(Claim::new(grant));
-        self.claims.insert(number, Arc::clone(&claim));
-        Guard::new(handle, claim)
+        self.claims.insert(claim.number, Arc::clone(&claim));
+        claim
     }
 
     /// A claim's grant as its guard shows it. An operation that did not ask for the value block keeps what was known.

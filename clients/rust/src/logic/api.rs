@@ -228,6 +228,13 @@ pub enum State {
     Closed,
 }
 
+impl State {
+    /// Whether it is one of those that are final.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Closed)
+    }
+}
+
 /// What a successful operation gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {

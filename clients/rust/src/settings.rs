@@ -1,0 +1,25 @@
+//! What a client is told once, and all its sessions and calls go by.
+
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// What all sessions of a client share.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) open_timeout: Duration,
+    pub(crate) queued_max: usize,
+}
+
+/// `text` as `host:port`, without spaces around it.
+pub(crate) fn address(text: &str) -> Result<String, Error> {
+    let trimmed = text.trim();
+    let port = trimmed.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    if port.is_some_and(|port| port.parse::<u16>().is_ok()) && !trimmed.contains('/') {
+        Ok(trimmed.to_owned())
+    } else {
+        Err(Error::Setting(format!("`{trimmed}` is not the address of a broker: write `host:port`")))
+    }
+}
