@@ -39,16 +39,20 @@
 //! * [`Client::lock`]: one lock, in a session of its own;
 //! * [`Session`]: one life with a TTL, on one connection; what locks are asked of;
 //! * [`Guard`]: one claim that is held; released when it is dropped;
-//! * [`Inspection`] and [`Administration`]: calls outside sessions, for tools;
-//! * [`logic`]: everything that a session decides, without IO; it is what the simulator drives.
+//! * [`Inspection`] and [`Administration`]: calls outside sessions, for tools.
 
-// Four layers, lowest first. A file uses files of the layers above it here, and of its own layer; never in a circle.
+// Four layers, lowest first. `logic` decides everything about a session, without IO; the rest carries it out.
+// A file uses files of the layers above it here, and of its own layer; never in a circle.
 
 // Words.
 mod clock;
 mod error;
 mod events;
+#[cfg(feature = "logic")]
 pub mod logic;
+#[cfg(not(feature = "logic"))]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "some of it is for those who turn on `logic` alone")]
+mod logic;
 mod mode;
 mod settings;
 
