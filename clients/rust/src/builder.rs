@@ -1,18 +1,13 @@
 //! Setting up a session, and opening it.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
-
 use crate::error::Error;
-use crate::handle::Handle;
 use crate::logic::Config;
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::shared::Shared;
-use crate::task::Task;
+use crate::succession::Succession;
 use crate::wake::Wake;
 
 /// A session that is about to be opened.
@@ -25,6 +20,7 @@ pub struct SessionBuilder {
     lockspace: String,
     connection_bound: bool,
     timeout: Duration,
+    reopen_within: Option<Duration>,
 }
 
 impl SessionBuilder {
@@ -37,6 +33,7 @@ impl SessionBuilder {
             label: String::new(),
             lockspace: String::new(),
             connection_bound: false,
+            reopen_within: None,
         }
     }
 
@@ -76,6 +73,45 @@ impl SessionBuilder {
         self
     }
 
+    /// Opens a new session on the same handle when this one is lost, whatever the reason, and gives up when that has not
+    /// succeeded for so long; [`Duration::MAX`]: never. Without it, a session that is lost stays lost.
+    ///
+    /// * *Lost is lost.* Everything that was held is gone, and everything that waited ends with [`Error::Lost`]. A guard
+    ///   of the lost session never becomes valid again, and no lock is taken again by itself: ask for it, and look at what it
+    ///   protects as after any other grant. [`Guard::check`](crate::Guard::check) and [`Guard::lost`](crate::Guard::lost)
+    ///   tell it as always.
+    /// * *Locks may be asked for at once.* From the moment the program can know of the loss, a lock that is asked of the
+    ///   handle goes to the new session. It waits for that to open, within its own
+    ///   [`wait`](crate::LockRequest::wait); a try waits for it as it waits for a broker, up to 2 s.
+    /// * *It can be seen.* Meanwhile [`Session::state`] is [`State::Reopening`](crate::State::Reopening), and
+    ///   [`Session::check`] fails with the loss. Then the state is [`State::Safe`](crate::State::Safe) again,
+    ///   [`SessionEvent::Reopened`](crate::SessionEvent::Reopened) names the new session, and so does [`Session::id`].
+    /// * *It is paced.* The first broker is tried after 50 to 100 ms. After sessions that are lost again within 10 s the
+    ///   pauses double, up to 10 s. Time counts towards the limit from the end of the pause.
+    /// * *It ends.* When the time is over, or brokers refuse what the session asks for, the state is
+    ///   [`State::Lost`](crate::State::Lost) for good, and locks that waited end with what was met
+    ///   ([`Error::Unreachable`], [`Error::Limit`], [`Error::Invalid`]). After [`Session::close`] or
+    ///   [`Client::close`](crate::Client::close) nothing is opened again, and neither when every handle is dropped: guards
+    ///   that are left do not need a new session.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use sixpin_client::{Client, Error, Mode};
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// let session = client.session().reopen(Duration::MAX).open().await?;
+    /// loop {
+    ///     let guard = session.lock("leader", Mode::EX).await?;
+    ///     let loss = guard.lost().await; // lead until then
+    ///     println!("not leading any more: {loss}");
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn reopen(mut self, within: Duration) -> Self {
+        self.reopen_within = Some(within);
+        self
+    }
+
     /// Opens the session at the first broker that answers. Addresses are tried side by side, each 250 ms after the one
     /// before it, so that one that hangs holds up nobody.
     ///
@@ -84,19 +120,8 @@ impl SessionBuilder {
     /// [`Error::Unreachable`] if none opens it in time, with what was met at each address; [`Error::Limit`] if the
     /// brokers that answered are full; [`Error::Invalid`] for a TTL or a name outside the limits.
     pub async fn open(self) -> Result<Session, Error> {
-        let shared = Arc::new(Shared::new(self.settings.queued_max));
-        let (sender, commands) = mpsc::unbounded_channel();
-        let (opening, opened) = oneshot::channel();
-        let (at_work, finished) = watch::channel(());
-        // The handle is what keeps the task alive, so a caller that gives up waiting ends it.
-        let handle = Arc::new(Handle::new(Arc::clone(&shared), sender));
-        self.wake.register(&handle, finished.clone());
-        let connect_timeout = self.settings.connect_timeout;
-        let task = Task::new(self.config(), connect_timeout, Arc::clone(&shared), commands, opening, at_work);
-        tokio::spawn(task.run());
-        opened.await.unwrap_or(Err(Error::Closed))?;
-        let opened = shared.opened.get().cloned().ok_or(Error::Closed)?;
-        Ok(Session::new(handle, opened, self.lockspace.into(), finished))
+        let sessions = Succession::open(self.config(), self.reopen_within, self.wake).await?;
+        Ok(Session::new(sessions, self.lockspace.into()))
     }
 
     fn config(&self) -> Config {
@@ -109,7 +134,7 @@ impl SessionBuilder {
             queued_max: self.settings.queued_max,
             open_timeout: self.timeout,
             attempt_timeout: self.settings.connect_timeout,
-            seed: RandomState::new().hash_one(0u8),
+            ..Config::default()
         }
     }
 }

@@ -117,6 +117,7 @@ impl Error {
 }
 
 /// What was met at an address.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{address} ({what})")]
 pub struct Tried {
@@ -131,6 +132,7 @@ fn listed(tried: &[Tried]) -> String {
 }
 
 /// What a broker said when it refused a request.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refused {
@@ -143,7 +145,8 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub(crate) fn from_proto(error: v1::Error) -> Self {
+    /// The refusal that a message carries.
+    pub fn from_proto(error: v1::Error) -> Self {
         Self { reason: error.reason(), message: error.message, address: error.address }
     }
 }

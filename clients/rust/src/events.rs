@@ -38,6 +38,7 @@ pub enum SessionEvent {
     /// How sure it is of its life has changed.
     State(State),
     /// It lives on at a broker after its connection was lost, or its broker went.
+    #[non_exhaustive]
     Resumed {
         /// The address.
         address: String,
@@ -47,11 +48,23 @@ pub enum SessionEvent {
         move_number: u32,
     },
     /// Something happened to one of its claims.
+    #[non_exhaustive]
     Claim {
         /// The claim's number.
         claim: u64,
         /// What happened to it.
         event: ClaimEvent,
+    },
+    /// A new session was opened on the handle after one was lost, because [`crate::SessionBuilder::reopen`] asked for that. It
+    /// holds nothing, and its claims are numbered from 1 again.
+    #[non_exhaustive]
+    Reopened {
+        /// The new session's name.
+        session: String,
+        /// The address of its broker.
+        address: String,
+        /// The broker's name.
+        broker: String,
     },
 }
 
@@ -59,22 +72,28 @@ pub enum SessionEvent {
 #[derive(Debug)]
 pub struct SessionEvents {
     receiver: broadcast::Receiver<SessionEvent>,
+    /// Nothing more will come.
+    over: bool,
 }
 
 impl SessionEvents {
-    pub(crate) fn new(events: &broadcast::Sender<SessionEvent>) -> Self {
-        Self { receiver: events.subscribe() }
+    pub(crate) fn new(events: &broadcast::Sender<SessionEvent>, state: State) -> Self {
+        Self { receiver: events.subscribe(), over: state.is_over() }
     }
 
     /// The next event; absent when the session is over. A reader that is more than 1,024 events behind misses the
     /// oldest ones.
     pub async fn next(&mut self) -> Option<SessionEvent> {
-        loop {
+        while !self.over {
             match self.receiver.recv().await {
-                Ok(event) => return Some(event),
+                Ok(event) => {
+                    self.over = matches!(event, SessionEvent::State(state) if state.is_over());
+                    return Some(event);
+                }
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return None,
+                Err(broadcast::error::RecvError::Closed) => self.over = true,
             }
         }
+        None
     }
 }

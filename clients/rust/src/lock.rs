@@ -15,6 +15,7 @@ use crate::guard::Guard;
 use crate::handle::Handle;
 use crate::mode::Mode;
 use crate::operation::Operation;
+use crate::succession::Succession;
 
 /// A lock that is about to be asked for. Await it, or turn it into a future first to have it on its way.
 ///
@@ -24,14 +25,14 @@ use crate::operation::Operation;
 /// it timed out while a broker refused it for now; [`Error::Lost`] if the session ended while it waited.
 #[must_use = "nothing is asked for until this is awaited"]
 pub struct LockRequest {
-    handle: Arc<Handle>,
+    sessions: Arc<Succession>,
     request: Box<v1::LockRequest>,
 }
 
 impl LockRequest {
-    pub(crate) fn new(handle: &Arc<Handle>, name: String, lockspace: String, mode: Mode) -> Self {
+    pub(crate) fn new(sessions: &Arc<Succession>, name: String, lockspace: String, mode: Mode) -> Self {
         Self {
-            handle: Arc::clone(handle),
+            sessions: Arc::clone(sessions),
             request: Box::new(v1::LockRequest {
                 resource: Some(v1::Resource { lockspace, name }),
                 mode: mode.to_proto() as i32,
@@ -144,7 +145,8 @@ impl IntoFuture for LockRequest {
     type IntoFuture = Locking;
 
     fn into_future(self) -> Locking {
-        let Self { handle, request } = self;
+        let Self { sessions, request } = self;
+        let handle = sessions.for_locks();
         let operation = Operation::ask(&handle, |id, reply| Command::Lock { id, request, reply });
         Locking { handle, operation }
     }

@@ -1,14 +1,12 @@
-//! What the handles of a session and its task share.
+//! What the handles of one session and its task share.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use crate::error::Loss;
-use crate::events::SessionEvent;
-use crate::logic::{Opened, OperationId, State};
+use crate::logic::{OperationId, State};
 
 /// The task's side and the handles' side of one session.
 pub(crate) struct Shared {
@@ -17,10 +15,8 @@ pub(crate) struct Shared {
     /// When the first keepalive was sent that is not acknowledged; 0 if all are.
     unanswered_since: AtomicU64,
     pub(crate) state: watch::Sender<State>,
-    pub(crate) events: broadcast::Sender<SessionEvent>,
-    pub(crate) opened: OnceLock<Opened>,
-    /// Address and name of the broker that vouches for the session, and the number of moves.
-    pub(crate) place: Mutex<(String, String, u32)>,
+    /// Why the session before this one was lost, if it follows one.
+    pub(crate) former: Option<Loss>,
     operations: AtomicU64,
     /// Locks and conversions that the task has not taken from its channel yet.
     pub(crate) backlog: AtomicUsize,
@@ -36,14 +32,12 @@ pub(crate) enum Check {
 }
 
 impl Shared {
-    pub(crate) fn new(queued_max: usize) -> Self {
+    pub(crate) fn new(queued_max: usize, former: Option<Loss>) -> Self {
         Self {
             valid_until: AtomicU64::new(0),
             unanswered_since: AtomicU64::new(0),
             state: watch::Sender::new(State::Opening),
-            events: broadcast::Sender::new(EVENTS_KEPT),
-            opened: OnceLock::new(),
-            place: Mutex::default(),
+            former,
             operations: AtomicU64::new(1),
             backlog: AtomicUsize::new(0),
             queued_max,
@@ -83,6 +77,8 @@ impl Shared {
         match *self.state.borrow() {
             State::Lost(loss) => Check::Lost(loss),
             State::Closed => Check::Closed,
+            // Not open yet, or the task has not heard yet of the deadline that passed.
+            State::Opening => Check::Lost(self.former.unwrap_or(Loss::Deadline)),
             _ => Check::Lost(Loss::Deadline),
         }
     }
@@ -106,9 +102,6 @@ impl Shared {
         self.valid_until.store(0, Ordering::Release);
     }
 }
-
-/// Session events kept for a slow receiver.
-const EVENTS_KEPT: usize = 1024;
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock;
@@ -62,7 +62,7 @@ impl Wake {
             let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
             for handle in watched.sessions.iter().filter_map(|session| session.handle.upgrade()) {
                 // The end of all work is waited for, not this answer.
-                handle.send(Command::Close { reply: oneshot::channel().0 });
+                drop(handle.close());
             }
             watched.sessions.iter().map(|session| session.finished.clone()).collect()
         };
