@@ -43,13 +43,15 @@ struct Inner {
     mood: Mood,
     opened: u32,
     asked_to_open: u32,
+    /// Claims, in the order in which they were released.
+    released: Vec<u64>,
     streams: Vec<Answers>,
 }
 
 impl Stub {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let inner = Inner { mood: Mood::Well, opened: 0, asked_to_open: 0, streams: Vec::new() };
+        let inner = Inner { mood: Mood::Well, opened: 0, asked_to_open: 0, released: Vec::new(), streams: Vec::new() };
         let address = listener.local_addr().unwrap().to_string();
         let stub = Self { address, inner: Arc::new(Mutex::new(inner)) };
         let serving = tonic::transport::Server::builder().add_service(stub.clone());
@@ -77,6 +79,11 @@ impl Stub {
     /// How many sessions it was asked to open.
     pub(crate) fn asked_to_open(&self) -> u32 {
         self.inner.lock().unwrap().asked_to_open
+    }
+
+    /// The claims that were released, in that order.
+    pub(crate) fn released(&self) -> Vec<u64> {
+        self.inner.lock().unwrap().released.clone()
     }
 
     fn mood(&self) -> Mood {
@@ -111,6 +118,7 @@ impl Stub {
                 }
             }
             Asked::Unlock(unlock) => {
+                self.inner.lock().unwrap().released.push(unlock.claim);
                 let (claim, operation, status) = (unlock.claim, unlock.operation, v1::Status::Released.into());
                 Said::Completion(v1::Completion { claim, operation, status, ..v1::Completion::default() })
             }

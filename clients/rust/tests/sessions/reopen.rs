@@ -1,8 +1,4 @@
 //! Sessions that are opened again after a loss, at a broker that loses them on command.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-#[path = "support/stub.rs"]
-mod stub;
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +6,9 @@ use sixpin_client::proto::{LostReason, Reason};
 use sixpin_client::{
     Client, Error, Guard, Loss, Mode, Refusal, Session, SessionBuilder, SessionEvent, State, StateWatch,
 };
-use stub::{Mood, Stub};
 
-/// How long a test waits for something that should happen at once.
-const SOON: Duration = Duration::from_secs(20);
+use crate::soon;
+use crate::stub::{Mood, Stub};
 
 fn client(stub: &Stub) -> Client {
     let client = Client::builder([&stub.address]).connect_timeout(Duration::from_millis(300));
@@ -22,10 +17,6 @@ fn client(stub: &Stub) -> Client {
 
 fn reopening(stub: &Stub) -> SessionBuilder {
     client(stub).session().reopen(Duration::MAX)
-}
-
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(SOON, what).await.expect("it takes too long")
 }
 
 async fn until(state: &mut StateWatch, wanted: State) {
