@@ -80,6 +80,8 @@ impl SessionBuilder {
     ///   of the lost session never becomes valid again, and no lock is taken again by itself: ask for it, and look at what it
     ///   protects as after any other grant. [`Guard::check`](crate::Guard::check) and [`Guard::lost`](crate::Guard::lost)
     ///   tell it as always.
+    /// * *Let go of lost guards first.* Brokers give away what was lost when its guard is dropped, or when the TTL has
+    ///   passed. Until then the new session waits for it like anybody else.
     /// * *Locks may be asked for at once.* From the moment the program can know of the loss, a lock that is asked of the
     ///   handle goes to the new session. It waits for that to open, within its own
     ///   [`wait`](crate::LockRequest::wait); a try waits for it as it waits for a broker, up to 2 s.

@@ -90,7 +90,8 @@ impl Client {
 
     /// Closes every session that this client and its clones have opened, as [`crate::Session::close`] does, and waits for
     /// those that were dropped before and are not closed yet: guards that were dropped are released, and brokers hear of
-    /// it. Takes at most 3 s; what no broker has acknowledged by then is free when its TTL has passed.
+    /// it. A session that was to [`reopen`](SessionBuilder::reopen) does so no more. Takes at most 3 s; what no broker has
+    /// acknowledged by then is free when its TTL has passed.
     pub async fn close(&self) {
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.wake.close()).await;
     }

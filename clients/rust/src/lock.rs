@@ -22,7 +22,8 @@ use crate::succession::Succession;
 /// # Errors
 ///
 /// [`Error::NotGranted`] if a try would have to wait, the wait timed out, or it was cancelled; [`Error::Unavailable`] if
-/// it timed out while a broker refused it for now; [`Error::Lost`] if the session ended while it waited.
+/// it timed out while a broker refused it for now; [`Error::Lost`] if the session ended while it waited. Of a session that
+/// [reopens](crate::SessionBuilder::reopen) also those of [`crate::SessionBuilder::open`], if it could not.
 #[must_use = "nothing is asked for until this is awaited"]
 pub struct LockRequest {
     sessions: Arc<Succession>,
