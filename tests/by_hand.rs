@@ -9,8 +9,8 @@ use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, Versio
 use sixpin_core::standing::Standing;
 use sixpin_proto::v1;
 use tonic::Code;
-use v1::client_message::Body as Ask;
-use v1::server_message::Body;
+use v1::session_request::Body as Ask;
+use v1::session_response::Body;
 
 use crate::support::store::Place;
 use crate::support::{Broker, reason, resource, try_lock, until};

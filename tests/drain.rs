@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use sixpin_proto::v1;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
-use v1::client_message::Body as Ask;
-use v1::server_message::Body;
+use v1::session_request::Body as Ask;
+use v1::session_response::Body;
 
 use crate::support::store::{Place, Reason};
 use crate::support::stream::Session;
@@ -16,7 +16,7 @@ fn drain(timeout_ms: u64) -> v1::DrainBrokerRequest {
     v1::DrainBrokerRequest { timeout_ms: Some(timeout_ms) }
 }
 
-fn resume(session: &Session, waiting: bool) -> v1::ResumeRequest {
+fn resume(session: &Session, waiting: bool) -> v1::Resume {
     let operation = u32::from(waiting);
     let live = v1::LiveClaim { operation, ..live_claim(1, "r") };
     resume_request(&session.opened, 1, vec![live])
@@ -79,7 +79,7 @@ async fn a_drain_with_nobody_to_go_to_waits_for_holders_and_refuses_the_others()
         status == ServingStatus::NotServing
     })
     .await;
-    let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
+    let status = broker.locks().await.open_session(v1::Open::default()).await.unwrap_err();
     assert_eq!(crate::support::reason(&status), (tonic::Code::Unavailable, v1::Reason::Draining));
     assert!(!drained.is_finished(), "there is a holder");
     assert_eq!(holder.unlock(1, 2).await.status(), v1::Status::Released);
@@ -99,7 +99,7 @@ async fn a_drain_does_not_wait_for_holders_for_ever() {
     soon("the end of the drain", broker.admin().await.drain_broker(drain(300))).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
     let _ = soon("the end of the holder's stream", holder.end()).await;
-    let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
+    let status = broker.locks().await.open_session(v1::Open::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable);
     // A second drain finds it done.
     soon("the same answer", broker.admin().await.drain_broker(drain(300))).await.unwrap();

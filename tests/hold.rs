@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sixpin_proto::v1;
 use tonic::{Code, Streaming};
-use v1::hold_event::Body;
+use v1::hold_response::Body;
 
 use crate::support::{Broker, credential, reason, resource, soon, try_lock, until, wait_lock};
 
@@ -17,7 +17,7 @@ fn hold(name: &str) -> v1::HoldRequest {
     }
 }
 
-async fn next(stream: &mut Streaming<v1::HoldEvent>) -> Option<Body> {
+async fn next(stream: &mut Streaming<v1::HoldResponse>) -> Option<Body> {
     soon("an event", stream.message()).await.unwrap().map(|event| event.body.unwrap())
 }
 
@@ -84,7 +84,7 @@ async fn a_holder_hears_that_it_blocks_and_that_it_lost() {
     let mut stream = broker.locks().await.hold(request).await.unwrap().into_inner();
     let held = granted(next(&mut stream).await);
     let mut waiter = broker.session().await;
-    waiter.ask(v1::client_message::Body::Lock(wait_lock(1, "r", v1::Mode::Pr))).await;
+    waiter.ask(v1::session_request::Body::Lock(wait_lock(1, "r", v1::Mode::Pr))).await;
     assert!(matches!(next(&mut stream).await, Some(Body::Blocking(_))));
     let force = v1::ForceUnlockRequest {
         resource: Some(resource("r")),
@@ -107,7 +107,7 @@ async fn the_client_of_a_hold_may_ask_whether_it_lives() {
     let mut stream = locks.hold(hold("r")).await.unwrap().into_inner();
     let held = granted(next(&mut stream).await);
     let opened = v1::Opened { session: held.session, secret: held.secret, ..Default::default() };
-    let call = v1::KeepAliveCall { credential: Some(credential(&opened)), move_number: 0 };
+    let call = v1::KeepAliveRequest { credential: Some(credential(&opened)), move_number: 0 };
     assert_eq!(locks.keep_alive(call).await.unwrap().into_inner().ttl_ms, 1_000);
 }
 
@@ -171,6 +171,6 @@ async fn closing_the_session_of_a_hold_releases_at_once() {
     let mut stream = locks.hold(request).await.unwrap().into_inner();
     let held = granted(next(&mut stream).await);
     let opened = v1::Opened { session: held.session, secret: held.secret, ..Default::default() };
-    locks.close_session(v1::CloseCall { credential: Some(credential(&opened)) }).await.unwrap();
+    locks.close_session(v1::CloseSessionRequest { credential: Some(credential(&opened)) }).await.unwrap();
     assert!(broker.state("r").await.claims.is_empty());
 }

@@ -3,7 +3,7 @@
 use sixpin_proto::v1;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
-use v1::client_message::Body as Ask;
+use v1::session_request::Body as Ask;
 
 use crate::support::store::{Place, Reason};
 use crate::support::{Broker, convert, reason, resource, resume_request, soon, wait_lock};
@@ -12,10 +12,10 @@ use crate::support::{Broker, convert, reason, resource, resume_request, soon, wa
 async fn a_resource_shows_its_three_queues_in_order() {
     let broker = Broker::start().await;
     let (mut first, mut second) = (broker.session().await, broker.session().await);
-    let named = v1::LockRequest { owner: "o".into(), label: "l".into(), ..wait_lock(1, "r", v1::Mode::Pr) };
+    let named = v1::Lock { owner: "o".into(), label: "l".into(), ..wait_lock(1, "r", v1::Mode::Pr) };
     let granted = first.lock(named).await;
     second.lock(wait_lock(1, "r", v1::Mode::Pr)).await;
-    let up = v1::ConvertRequest { timeout_ms: None, ..convert(1, 2, v1::Mode::Ex) };
+    let up = v1::Convert { timeout_ms: None, ..convert(1, 2, v1::Mode::Ex) };
     first.ask(Ask::Convert(up)).await;
     second.ask(Ask::Lock(wait_lock(2, "r", v1::Mode::Cr))).await;
     let state = broker.state("r").await;
@@ -65,7 +65,7 @@ async fn the_claims_of_a_session_and_of_an_owner() {
     let mut session = broker.session().await;
     for claim in 1..=7 {
         let owner = if claim % 2 == 0 { "even" } else { "odd" };
-        let lock = v1::LockRequest { owner: owner.into(), ..wait_lock(claim, &format!("r{claim}"), v1::Mode::Pr) };
+        let lock = v1::Lock { owner: owner.into(), ..wait_lock(claim, &format!("r{claim}"), v1::Mode::Pr) };
         session.lock(lock).await;
     }
     let mut inspect = broker.inspect().await;
@@ -110,7 +110,7 @@ async fn sessions_brokers_and_status() {
     let settings = "[backends.second]\nurl = \"memory:\"\n[lockspaces.two]\nbackend = \"second\"";
     let broker = Broker::in_memory(Reason::OwnReport, settings).await;
     let mut sessions = vec![broker.session().await, broker.session().await];
-    let open = v1::OpenRequest { lockspace: "two".into(), label: "third".into(), ..Default::default() };
+    let open = v1::Open { lockspace: "two".into(), label: "third".into(), ..Default::default() };
     sessions.push(crate::support::stream::Session::open(&broker, open).await);
     let mut inspect = broker.inspect().await;
     let (mut names, mut after) = (Vec::new(), String::new());
@@ -143,10 +143,10 @@ async fn a_session_lives_in_one_store() {
         Broker::configured("[backends.second]\nurl = \"memory:\"\n[lockspaces.two]\nbackend = \"second\"").await;
     let mut session = broker.session().await;
     let elsewhere = v1::Resource { lockspace: "two".into(), name: "r".into() };
-    let lock = v1::LockRequest { resource: Some(elsewhere), ..wait_lock(1, "r", v1::Mode::Ex) };
+    let lock = v1::Lock { resource: Some(elsewhere), ..wait_lock(1, "r", v1::Mode::Ex) };
     assert_eq!(session.refused(Ask::Lock(lock)).await, v1::Reason::Invalid);
     let beside = v1::Resource { lockspace: "three".into(), name: "r".into() };
-    let lock = v1::LockRequest { resource: Some(beside), ..wait_lock(1, "r", v1::Mode::Ex) };
+    let lock = v1::Lock { resource: Some(beside), ..wait_lock(1, "r", v1::Mode::Ex) };
     assert_eq!(session.lock(lock).await.status(), v1::Status::Granted);
 }
 
@@ -219,11 +219,11 @@ async fn a_session_shows_who_its_client_is_and_where() {
     let place = Place::new();
     let (first, second) = (Broker::on(&place, "").await, Broker::on(&place, "").await);
     let label = "alice@web1:1";
-    let open = v1::OpenRequest { label: label.into(), ..Default::default() };
+    let open = v1::Open { label: label.into(), ..Default::default() };
     let mut session = crate::support::stream::Session::open(&first, open).await;
     let id = session.opened.session.clone();
     session.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
-    let other_label = v1::LockRequest { label: "backup".into(), ..wait_lock(2, "s", v1::Mode::Ex) };
+    let other_label = v1::Lock { label: "backup".into(), ..wait_lock(2, "s", v1::Mode::Ex) };
     session.lock(other_label).await;
     assert_eq!(second.state("r").await.claims[0].label, label);
     assert_eq!(second.state("s").await.claims[0].label, "backup");
@@ -238,9 +238,9 @@ async fn a_session_shows_who_its_client_is_and_where() {
     // Wherever it goes, it is known under the same name.
     let live = v1::LiveClaim { claim: 1, resource: Some(resource("r")), last_operation: 1, ..Default::default() };
     let resume = resume_request(&session.opened, 1, vec![live]);
-    let resume = v1::ResumeRequest { label: label.into(), next_claim: 3, ..resume };
+    let resume = v1::Resume { label: label.into(), next_claim: 3, ..resume };
     let mut stream = crate::support::stream::Session::silent(&second).await;
-    assert!(matches!(stream.ask(Ask::Resume(resume)).await, v1::server_message::Body::Resumed(_)));
+    assert!(matches!(stream.ask(Ask::Resume(resume)).await, v1::session_response::Body::Resumed(_)));
     let found = named(&second, vec![id]).await;
     assert_eq!((found.len(), found[0].label.as_str(), found[0].move_number), (1, label, 1));
     assert!(found[0].client_address.starts_with("127.0.0.1:"), "{found:?}");

@@ -5,8 +5,8 @@ use sixpin_proto::v1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
-use v1::client_message::Body as Ask;
-use v1::server_message::Body;
+use v1::session_request::Body as Ask;
+use v1::session_response::Body;
 
 use crate::support::store::Reason;
 use crate::support::{Broker, credential, reason, resource, soon, try_lock, unlock, until, wait_lock};
@@ -53,12 +53,12 @@ async fn sessions_of_a_broker() {
     let broker = Broker::alone(Reason::OwnLimits, "[limits]\nsessions_per_broker = 2").await;
     let (mut first, _second) = (broker.session().await, broker.session().await);
     let mut stream = crate::support::stream::Session::silent(&broker).await;
-    assert_eq!(stream.refused(Ask::Open(v1::OpenRequest::default())).await, v1::Reason::Limit);
-    let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
+    assert_eq!(stream.refused(Ask::Open(v1::Open::default())).await, v1::Reason::Limit);
+    let status = broker.locks().await.open_session(v1::Open::default()).await.unwrap_err();
     assert_eq!(reason(&status), (Code::ResourceExhausted, v1::Reason::Limit));
     first.ask(Ask::Close(v1::Close {})).await;
     // The stream that was refused may try again.
-    assert!(matches!(stream.ask(Ask::Open(v1::OpenRequest::default())).await, Body::Opened(_)));
+    assert!(matches!(stream.ask(Ask::Open(v1::Open::default())).await, Body::Opened(_)));
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn connections_in_all() {
                 .await
             {
                 let mut locks = v1::lock_service_client::LockServiceClient::new(channel);
-                if locks.open_session(v1::OpenRequest::default()).await.is_ok() {
+                if locks.open_session(v1::Open::default()).await.is_ok() {
                     return;
                 }
             }
@@ -164,12 +164,12 @@ async fn a_connection_that_asks_for_nothing_is_closed() {
 #[tokio::test]
 async fn a_value_block_is_as_long_as_its_lockspace_says() {
     let broker = Broker::configured("[lockspaces.wide]\nvalue_block_bytes = 1024").await;
-    let open = v1::OpenRequest { lockspace: "wide".into(), ..Default::default() };
+    let open = v1::Open { lockspace: "wide".into(), ..Default::default() };
     let mut session = crate::support::stream::Session::open(&broker, open).await;
     assert_eq!(session.opened.value_block_bytes, 1_024);
     let wide = v1::Resource { lockspace: "wide".into(), name: "r".into() };
-    session.lock(v1::LockRequest { resource: Some(wide), ..wait_lock(1, "", v1::Mode::Ex) }).await;
-    let write = v1::UnlockRequest { value_block: true, value: vec![7; 1_024].into(), ..unlock(1, 2) };
+    session.lock(v1::Lock { resource: Some(wide), ..wait_lock(1, "", v1::Mode::Ex) }).await;
+    let write = v1::Unlock { value_block: true, value: vec![7; 1_024].into(), ..unlock(1, 2) };
     assert_eq!(session.complete(Ask::Unlock(write)).await.status(), v1::Status::Released);
 }
 
@@ -178,7 +178,7 @@ async fn sessions_of_a_client() {
     // What comes from this host is trusted.
     let broker = Broker::alone(Reason::OwnLimits, "[limits]\nsessions_per_trusted = 2").await;
     let (_first, _second) = (broker.session().await, broker.session().await);
-    let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
+    let status = broker.locks().await.open_session(v1::Open::default()).await.unwrap_err();
     assert_eq!(reason(&status), (Code::ResourceExhausted, v1::Reason::Limit));
     assert!(status.message().contains("limits.sessions_per_trusted"), "{}", status.message());
 }
@@ -188,22 +188,22 @@ async fn sessions_of_a_stranger() {
     let settings = "[limits]\nsessions_per_client = 1\n[connections]\ntrusted = []";
     let broker = Broker::alone(Reason::OwnLimits, settings).await;
     let _first = broker.session().await;
-    let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
+    let status = broker.locks().await.open_session(v1::Open::default()).await.unwrap_err();
     assert!(status.message().contains("limits.sessions_per_client"), "{}", status.message());
 }
 
 #[tokio::test]
 async fn a_session_whose_client_does_not_come_back_does_not_live_for_its_ttl() {
     let broker = Broker::configured("session_ttl_max = \"10m\"\n[limits]\nfirst_life = \"1s\"").await;
-    let open = || v1::OpenRequest { ttl_ms: Some(600_000), ..Default::default() };
+    let open = || v1::Open { ttl_ms: Some(600_000), ..Default::default() };
     let mut locks = broker.locks().await;
     let left = locks.open_session(open()).await.unwrap().into_inner();
     assert_eq!(left.keepalive_ms, 333);
     let kept = locks.open_session(open()).await.unwrap().into_inner();
-    let call = v1::KeepAliveCall { credential: Some(credential(&kept)), move_number: 0 };
+    let call = v1::KeepAliveRequest { credential: Some(credential(&kept)), move_number: 0 };
     locks.keep_alive(call.clone()).await.unwrap();
     until("the end of the session that was left", async || broker.sessions().await == 1).await;
-    let call_of_left = v1::KeepAliveCall { credential: Some(credential(&left)), move_number: 0 };
+    let call_of_left = v1::KeepAliveRequest { credential: Some(credential(&left)), move_number: 0 };
     assert!(locks.keep_alive(call_of_left).await.is_err());
     locks.keep_alive(call).await.unwrap();
 }
@@ -223,13 +223,13 @@ async fn streams_without_a_session_wait_for_each_other_and_are_refused_in_the_en
     let mut locks = v1::lock_service_client::LockServiceClient::new(channel.clone());
     let next = tokio::spawn(async move { locks.session(tokio_stream::pending()).await.map(drop) });
     let (outgoing, answers) = &mut hoard[0];
-    let open = v1::ClientMessage { request: 1, body: Some(Ask::Open(v1::OpenRequest::default())) };
+    let open = v1::SessionRequest { request: 1, body: Some(Ask::Open(v1::Open::default())) };
     outgoing.send(open).await.unwrap();
     assert!(matches!(soon("a session", answers.message()).await.unwrap().unwrap().body, Some(Body::Opened(_))));
     soon("the turn of the next one", next).await.unwrap().unwrap();
     // Others on the connection do not notice.
     let mut locks = v1::lock_service_client::LockServiceClient::new(channel);
-    locks.open_session(v1::OpenRequest::default()).await.unwrap();
+    locks.open_session(v1::Open::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -19,16 +19,16 @@ async fn serves_and_ends(name: &str, log: Stdio) -> Program {
     let mut program = Program::start_saying(name, &mut Command::new(env!("CARGO_BIN_EXE_sixpin")), &EVERYTHING, log);
     let (address, _) = program.addresses();
     let mut locks = LockServiceClient::new(connect(address).await);
-    let open = v1::OpenRequest { ttl_ms: Some(60_000), ..Default::default() };
+    let open = v1::Open { ttl_ms: Some(60_000), ..Default::default() };
     let opened = locks.open_session(open).await.unwrap().into_inner();
     let own = credential(&opened);
     for number in 1..=CALLS {
         let name = format!("{}-{number}", "n".repeat(500));
-        let call = v1::LockCall { credential: Some(own.clone()), lock: Some(try_lock(number, &name, v1::Mode::Ex)) };
+        let call = v1::LockRequest { credential: Some(own.clone()), lock: Some(try_lock(number, &name, v1::Mode::Ex)) };
         let locked = locks.lock(call).await.unwrap().into_inner();
         assert!(locked.fence > 0, "{locked:?}");
     }
-    locks.close_session(v1::CloseCall { credential: Some(own) }).await.unwrap();
+    locks.close_session(v1::CloseSessionRequest { credential: Some(own) }).await.unwrap();
     program.signal(Signal::TERM);
     assert_eq!(program.wait().code(), Some(0));
     program

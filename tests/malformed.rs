@@ -4,7 +4,7 @@
 use prost::Message as _;
 use sixpin_proto::v1;
 use tonic::{Code, Status};
-use v1::client_message::Body as Ask;
+use v1::session_request::Body as Ask;
 
 use crate::support::stream::Session;
 use crate::support::{
@@ -29,7 +29,7 @@ impl Scene {
     pub async fn new() -> Self {
         let broker = Broker::start().await;
         // Nobody keeps it alive, and some tests take longer than the usual TTL.
-        let open = v1::OpenRequest { ttl_ms: Some(60_000), ..Default::default() };
+        let open = v1::Open { ttl_ms: Some(60_000), ..Default::default() };
         let mut holder = Session::open(&broker, open).await;
         holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
         let claims = claims(&broker).await;
@@ -51,13 +51,13 @@ pub fn check(what: &str, status: &Status, code: Code, expected: v1::Reason) {
 }
 
 /// Locks that make no sense, each by one field.
-fn wrong_locks() -> Vec<(&'static str, v1::LockRequest)> {
-    let lock = |change: fn(&mut v1::LockRequest)| {
+fn wrong_locks() -> Vec<(&'static str, v1::Lock)> {
+    let lock = |change: fn(&mut v1::Lock)| {
         let mut lock = try_lock(9, "new", v1::Mode::Ex);
         change(&mut lock);
         lock
     };
-    let name = |name: String| v1::LockRequest { resource: Some(resource(&name)), ..try_lock(9, "", v1::Mode::Ex) };
+    let name = |name: String| v1::Lock { resource: Some(resource(&name)), ..try_lock(9, "", v1::Mode::Ex) };
     vec![
         ("claim 0", lock(|lock| lock.claim = 0)),
         ("operation 0", lock(|lock| lock.operation = 0)),
@@ -85,24 +85,21 @@ fn wrong_locks() -> Vec<(&'static str, v1::LockRequest)> {
 }
 
 /// Conversions of the holder's claim that make no sense.
-fn wrong_conversions() -> Vec<(&'static str, v1::ConvertRequest)> {
+fn wrong_conversions() -> Vec<(&'static str, v1::Convert)> {
     let from = || convert(1, 2, v1::Mode::Pr);
     vec![
-        ("claim 0", v1::ConvertRequest { claim: 0, ..from() }),
-        ("operation 0", v1::ConvertRequest { operation: 0, ..from() }),
-        ("no mode", v1::ConvertRequest { mode: 0, ..from() }),
-        ("an unknown mode", v1::ConvertRequest { mode: 99, ..from() }),
-        ("a long wait", v1::ConvertRequest { timeout_ms: Some(u64::MAX), ..from() }),
-        ("a wrong resource", v1::ConvertRequest { resource: Some(resource("")), ..from() }),
-        ("expedite", v1::ConvertRequest { expedite: true, ..from() }),
-        ("a long value", v1::ConvertRequest { value: vec![1; 1_025].into(), value_block: true, ..from() }),
-        (
-            "a value beyond the lockspace's",
-            v1::ConvertRequest { value: vec![1; 33].into(), value_block: true, ..from() },
-        ),
-        ("a write without bytes", v1::ConvertRequest { value_block: true, ..from() }),
-        ("an unknown conversion_deadlock", v1::ConvertRequest { conversion_deadlock: -3, ..from() }),
-        ("queue_conversion going down", v1::ConvertRequest { queue_conversion: true, ..from() }),
+        ("claim 0", v1::Convert { claim: 0, ..from() }),
+        ("operation 0", v1::Convert { operation: 0, ..from() }),
+        ("no mode", v1::Convert { mode: 0, ..from() }),
+        ("an unknown mode", v1::Convert { mode: 99, ..from() }),
+        ("a long wait", v1::Convert { timeout_ms: Some(u64::MAX), ..from() }),
+        ("a wrong resource", v1::Convert { resource: Some(resource("")), ..from() }),
+        ("expedite", v1::Convert { expedite: true, ..from() }),
+        ("a long value", v1::Convert { value: vec![1; 1_025].into(), value_block: true, ..from() }),
+        ("a value beyond the lockspace's", v1::Convert { value: vec![1; 33].into(), value_block: true, ..from() }),
+        ("a write without bytes", v1::Convert { value_block: true, ..from() }),
+        ("an unknown conversion_deadlock", v1::Convert { conversion_deadlock: -3, ..from() }),
+        ("queue_conversion going down", v1::Convert { queue_conversion: true, ..from() }),
     ]
 }
 
@@ -116,16 +113,16 @@ async fn wrong_requests_on_a_stream_are_answered_and_the_stream_goes_on() {
     for (what, convert) in wrong_conversions() {
         assert_eq!(holder.refused(Ask::Convert(convert)).await, v1::Reason::Invalid, "{what}");
     }
-    let long = v1::UnlockRequest { value_block: true, value: vec![1; 33].into(), ..unlock(1, 2) };
+    let long = v1::Unlock { value_block: true, value: vec![1; 33].into(), ..unlock(1, 2) };
     assert_eq!(holder.refused(Ask::Unlock(long)).await, v1::Reason::Invalid);
     assert_eq!(holder.refused(Ask::Unlock(unlock(0, 2))).await, v1::Reason::Invalid);
     assert_eq!(holder.refused(Ask::Unlock(unlock(1, 0))).await, v1::Reason::Invalid);
-    assert_eq!(holder.refused(Ask::Cancel(v1::CancelRequest::default())).await, v1::Reason::Invalid);
-    let owner = v1::UnlockAllRequest { owner: Some("x".repeat(65)) };
+    assert_eq!(holder.refused(Ask::Cancel(v1::Cancel::default())).await, v1::Reason::Invalid);
+    let owner = v1::UnlockAll { owner: Some("x".repeat(65)) };
     assert_eq!(holder.refused(Ask::UnlockAll(owner)).await, v1::Reason::Invalid);
     assert_eq!(holder.refused(Ask::ConfirmLost(v1::ConfirmLost { claims: vec![0] })).await, v1::Reason::Invalid);
     assert_eq!(holder.refused(Ask::Convert(convert(5, 1, v1::Mode::Pr))).await, v1::Reason::NotFound);
-    let elsewhere = v1::LockRequest { operation: 2, ..try_lock(1, "other", v1::Mode::Ex) };
+    let elsewhere = v1::Lock { operation: 2, ..try_lock(1, "other", v1::Mode::Ex) };
     assert_eq!(holder.refused(Ask::Lock(elsewhere)).await, v1::Reason::Invalid);
     scene.check_unchanged().await;
     assert_eq!(scene.holder.unlock(1, 2).await.status(), v1::Status::Released);
@@ -138,16 +135,16 @@ async fn wrong_requests_as_calls() {
     let opened = v1::Opened { ..scene.holder.opened.clone() };
     let me = || Some(credential(&opened));
     for (what, lock) in wrong_locks() {
-        let status = locks.lock(v1::LockCall { credential: me(), lock: Some(lock) }).await.expect_err(what);
+        let status = locks.lock(v1::LockRequest { credential: me(), lock: Some(lock) }).await.expect_err(what);
         check(what, &status, Code::InvalidArgument, v1::Reason::Invalid);
     }
     for (what, convert) in wrong_conversions() {
-        let call = v1::ConvertCall { credential: me(), convert: Some(convert) };
+        let call = v1::ConvertRequest { credential: me(), convert: Some(convert) };
         check(what, &locks.convert(call).await.expect_err(what), Code::InvalidArgument, v1::Reason::Invalid);
     }
-    let status = locks.lock(v1::LockCall { credential: me(), lock: None }).await.unwrap_err();
+    let status = locks.lock(v1::LockRequest { credential: me(), lock: None }).await.unwrap_err();
     check("no lock", &status, Code::InvalidArgument, v1::Reason::Invalid);
-    let call = v1::ConvertCall { credential: me(), convert: Some(convert(5, 1, v1::Mode::Pr)) };
+    let call = v1::ConvertRequest { credential: me(), convert: Some(convert(5, 1, v1::Mode::Pr)) };
     check("no claim", &locks.convert(call).await.unwrap_err(), Code::NotFound, v1::Reason::NotFound);
     scene.check_unchanged().await;
 }
@@ -158,7 +155,7 @@ async fn wrong_sessions() {
     let mut locks = scene.broker.locks().await;
     let good = credential(&scene.holder.opened);
     for session in ["", "x", "00-1-1", "0123456789abcdef-1", "0123456789abcdef-01-10000", "0123456789ABCDEF-1-10000"] {
-        let call = v1::KeepAliveCall {
+        let call = v1::KeepAliveRequest {
             credential: Some(v1::Credential { session: session.into(), ..good.clone() }),
             move_number: 0,
         };
@@ -167,17 +164,16 @@ async fn wrong_sessions() {
     for secret in [vec![], vec![0; 15], vec![0; 17], vec![0; 60_000]] {
         let what = format!("a secret of {} bytes", secret.len());
         let credential = Some(v1::Credential { secret: secret.into(), ..good.clone() });
-        let status = locks.close_session(v1::CloseCall { credential }).await.unwrap_err();
+        let status = locks.close_session(v1::CloseSessionRequest { credential }).await.unwrap_err();
         check(&what, &status, Code::InvalidArgument, v1::Reason::Invalid);
     }
     for ttl_ms in [0, 999, 3_600_001, u32::MAX] {
-        let status =
-            locks.open_session(v1::OpenRequest { ttl_ms: Some(ttl_ms), ..Default::default() }).await.unwrap_err();
+        let status = locks.open_session(v1::Open { ttl_ms: Some(ttl_ms), ..Default::default() }).await.unwrap_err();
         check(&format!("TTL {ttl_ms}"), &status, Code::InvalidArgument, v1::Reason::Invalid);
     }
-    let bound = v1::OpenRequest { connection_bound: true, ..Default::default() };
+    let bound = v1::Open { connection_bound: true, ..Default::default() };
     check("bound", &locks.open_session(bound).await.unwrap_err(), Code::InvalidArgument, v1::Reason::Invalid);
-    let label = v1::OpenRequest { label: "x".repeat(65), ..Default::default() };
+    let label = v1::Open { label: "x".repeat(65), ..Default::default() };
     check("label", &locks.open_session(label).await.unwrap_err(), Code::InvalidArgument, v1::Reason::Invalid);
     scene.check_unchanged().await;
 }
@@ -189,14 +185,14 @@ async fn another_sessions_claim_is_out_of_reach() {
     // The same number is another claim: there is no way to name the holder's.
     assert_eq!(thief.refused(Ask::Convert(convert(1, 2, v1::Mode::Nl))).await, v1::Reason::NotFound);
     assert_eq!(thief.refused(Ask::Unlock(unlock(1, 2))).await, v1::Reason::NotFound);
-    match thief.ask(Ask::Cancel(v1::CancelRequest { claim: 1, operation: 0 })).await {
-        v1::server_message::Body::Cancelled(cancelled) => assert_eq!(cancelled.result(), v1::CancelResult::Gone),
+    match thief.ask(Ask::Cancel(v1::Cancel { claim: 1, operation: 0 })).await {
+        v1::session_response::Body::Cancelled(cancelled) => assert_eq!(cancelled.result(), v1::CancelResult::Gone),
         other => panic!("{other:?}"),
     }
     // Claims of others are not confirmed as lost either, nor released with one's own.
     assert_eq!(thief.ask_plain(Ask::ConfirmLost(v1::ConfirmLost { claims: vec![1] })).await, None);
-    match thief.ask(Ask::UnlockAll(v1::UnlockAllRequest::default())).await {
-        v1::server_message::Body::UnlockedAll(all) => assert_eq!(all.released, 0),
+    match thief.ask(Ask::UnlockAll(v1::UnlockAll::default())).await {
+        v1::session_response::Body::UnlockedAll(all) => assert_eq!(all.released, 0),
         other => panic!("{other:?}"),
     }
     let stolen = v1::Credential { secret: thief.opened.secret.clone(), ..credential(&scene.holder.opened) };
@@ -210,14 +206,14 @@ async fn another_sessions_claim_is_out_of_reach() {
 async fn every_call_as(broker: &Broker, credential: v1::Credential) -> Vec<(&'static str, Status)> {
     let mut locks = broker.locks().await;
     let me = || Some(credential.clone());
-    let keep_alive = v1::KeepAliveCall { credential: me(), move_number: 0 };
-    let close = v1::CloseCall { credential: me() };
-    let lock = v1::LockCall { credential: me(), lock: Some(try_lock(2, "s", v1::Mode::Ex)) };
-    let to_null = v1::ConvertCall { credential: me(), convert: Some(convert(1, 2, v1::Mode::Nl)) };
-    let release = v1::UnlockCall { credential: me(), unlock: Some(unlock(1, 2)) };
-    let all = v1::UnlockAllCall { credential: me(), unlock_all: Some(v1::UnlockAllRequest::default()) };
-    let cancel = v1::CancelCall { credential: me(), cancel: Some(v1::CancelRequest { claim: 1, operation: 0 }) };
-    let resume = v1::ResumeRequest {
+    let keep_alive = v1::KeepAliveRequest { credential: me(), move_number: 0 };
+    let close = v1::CloseSessionRequest { credential: me() };
+    let lock = v1::LockRequest { credential: me(), lock: Some(try_lock(2, "s", v1::Mode::Ex)) };
+    let to_null = v1::ConvertRequest { credential: me(), convert: Some(convert(1, 2, v1::Mode::Nl)) };
+    let release = v1::UnlockRequest { credential: me(), unlock: Some(unlock(1, 2)) };
+    let all = v1::UnlockAllRequest { credential: me(), unlock_all: Some(v1::UnlockAll::default()) };
+    let cancel = v1::CancelRequest { credential: me(), cancel: Some(v1::Cancel { claim: 1, operation: 0 }) };
+    let resume = v1::Resume {
         session: credential.session.clone(),
         secret: credential.secret.clone(),
         move_number: 1,
@@ -242,15 +238,15 @@ async fn a_move_that_makes_no_sense() {
     let good = resume_request(&scene.holder.opened, 1, Vec::new());
     let live = |claim| live_claim(claim, "r");
     let cases = [
-        ("no move number", v1::ResumeRequest { move_number: 0, ..good.clone() }),
-        ("no next claim", v1::ResumeRequest { next_claim: 0, ..good.clone() }),
-        ("claim 0", v1::ResumeRequest { claims: vec![live(0)], ..good.clone() }),
-        ("no session", v1::ResumeRequest { session: String::new(), ..good.clone() }),
-        ("no secret", v1::ResumeRequest { secret: vec![].into(), ..good.clone() }),
-        ("too many void", v1::ResumeRequest { void_claims: (1..=257).collect(), ..good.clone() }),
-        ("void 0", v1::ResumeRequest { void_claims: vec![0], ..good.clone() }),
+        ("no move number", v1::Resume { move_number: 0, ..good.clone() }),
+        ("no next claim", v1::Resume { next_claim: 0, ..good.clone() }),
+        ("claim 0", v1::Resume { claims: vec![live(0)], ..good.clone() }),
+        ("no session", v1::Resume { session: String::new(), ..good.clone() }),
+        ("no secret", v1::Resume { secret: vec![].into(), ..good.clone() }),
+        ("too many void", v1::Resume { void_claims: (1..=257).collect(), ..good.clone() }),
+        ("void 0", v1::Resume { void_claims: vec![0], ..good.clone() }),
     ];
-    let parts = v1::ResumeRequest { more: true, ..good.clone() };
+    let parts = v1::Resume { more: true, ..good.clone() };
     let status = scene.broker.locks().await.resume_session(parts).await.unwrap_err();
     check("parts in a call", &status, Code::InvalidArgument, v1::Reason::Invalid);
     let mut locks = scene.broker.locks().await;
@@ -260,7 +256,7 @@ async fn a_move_that_makes_no_sense() {
         let mut stream = Session::silent(&scene.broker).await;
         assert_eq!(stream.refused(Ask::Resume(resume)).await, v1::Reason::Invalid, "{what}");
     }
-    let wrong = v1::ResumeRequest { secret: vec![7; 16].into(), ..good.clone() };
+    let wrong = v1::Resume { secret: vec![7; 16].into(), ..good.clone() };
     check("secret", &locks.resume_session(wrong).await.unwrap_err(), Code::PermissionDenied, v1::Reason::WrongSecret);
     scene.check_unchanged().await;
 }
@@ -270,20 +266,20 @@ async fn the_order_of_a_stream() {
     let scene = Scene::new().await;
     // After an open that was refused the stream goes on, and may open again.
     let mut stream = Session::silent(&scene.broker).await;
-    let wrong = v1::OpenRequest { ttl_ms: Some(1), ..Default::default() };
+    let wrong = v1::Open { ttl_ms: Some(1), ..Default::default() };
     assert_eq!(stream.refused(Ask::Open(wrong)).await, v1::Reason::Invalid);
     assert_eq!(stream.refused(Ask::Lock(try_lock(1, "r", v1::Mode::Ex))).await, v1::Reason::NotFound);
-    assert!(matches!(stream.ask(Ask::Open(v1::OpenRequest::default())).await, v1::server_message::Body::Opened(_)));
+    assert!(matches!(stream.ask(Ask::Open(v1::Open::default())).await, v1::session_response::Body::Opened(_)));
     // Numbers rise.
-    stream.send_raw(v1::ClientMessage { request: 2, body: Some(Ask::Close(v1::Close {})) }).await;
+    stream.send_raw(v1::SessionRequest { request: 2, body: Some(Ask::Close(v1::Close {})) }).await;
     match stream.message().await.unwrap().unwrap().body {
-        Some(v1::server_message::Body::Error(error)) => assert_eq!(error.reason(), v1::Reason::Invalid),
+        Some(v1::session_response::Body::Error(error)) => assert_eq!(error.reason(), v1::Reason::Invalid),
         other => panic!("{other:?}"),
     }
     // A message without content is answered.
-    stream.send_raw(v1::ClientMessage { request: 100, body: None }).await;
+    stream.send_raw(v1::SessionRequest { request: 100, body: None }).await;
     match stream.message().await.unwrap().unwrap().body {
-        Some(v1::server_message::Body::Error(error)) => assert_eq!(error.reason(), v1::Reason::Invalid),
+        Some(v1::session_response::Body::Error(error)) => assert_eq!(error.reason(), v1::Reason::Invalid),
         other => panic!("{other:?}"),
     }
     scene.check_unchanged().await;
@@ -329,7 +325,7 @@ async fn administration_is_not_on_the_clients_address() {
         assert_eq!(status.code(), Code::Unimplemented, "{path}");
     }
     let admin = crate::support::connect(scene.broker.server.admin_address.unwrap()).await;
-    let call = v1::OpenRequest::default().encode_to_vec();
+    let call = v1::Open::default().encode_to_vec();
     let status = raw::call(&admin, "/sixpin.v1.LockService/OpenSession", call).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sixpin_proto::v1;
 use tonic::Code;
-use v1::client_message::Body as Ask;
-use v1::server_message::Body;
+use v1::session_request::Body as Ask;
+use v1::session_response::Body;
 
 use crate::support::hints::Hints;
 use crate::support::store::Place;
@@ -58,10 +58,10 @@ async fn a_lock_taken_through_one_broker_is_seen_waited_for_and_released_through
 async fn conversions_blocking_notifications_and_value_blocks_cross_brokers() {
     let (first, second) = two_brokers().await;
     let (mut one, mut other) = (first.session().await, second.session().await);
-    let shared = |claim| v1::LockRequest { blocking: true, ..try_lock(claim, "r", v1::Mode::Pr) };
+    let shared = |claim| v1::Lock { blocking: true, ..try_lock(claim, "r", v1::Mode::Pr) };
     assert_eq!(one.lock(shared(1)).await.status(), v1::Status::Granted);
     assert_eq!(other.lock(shared(1)).await.status(), v1::Status::Granted);
-    let up = v1::ConvertRequest { timeout_ms: None, ..convert(1, 2, v1::Mode::Ex) };
+    let up = v1::Convert { timeout_ms: None, ..convert(1, 2, v1::Mode::Ex) };
     assert!(matches!(one.ask(Ask::Convert(up)).await, Body::Queued(_)));
     match other.event().await {
         Body::Blocking(blocking) => assert_eq!((blocking.claim, blocking.wanted()), (1, v1::Mode::Ex)),
@@ -71,9 +71,9 @@ async fn conversions_blocking_notifications_and_value_blocks_cross_brokers() {
     assert_eq!(other.complete(Ask::Convert(convert(1, 2, v1::Mode::Nl))).await.status(), v1::Status::Granted);
     let converted = completion(one.event().await);
     assert_eq!((converted.status(), converted.mode()), (v1::Status::Granted, v1::Mode::Ex));
-    let write = v1::UnlockRequest { value_block: true, value: b"hello".to_vec().into(), ..unlock(1, 3) };
+    let write = v1::Unlock { value_block: true, value: b"hello".to_vec().into(), ..unlock(1, 3) };
     assert_eq!(one.complete(Ask::Unlock(write)).await.status(), v1::Status::Released);
-    let read = v1::LockRequest { value_block: true, ..try_lock(2, "r", v1::Mode::Pr) };
+    let read = v1::Lock { value_block: true, ..try_lock(2, "r", v1::Mode::Pr) };
     let value = other.lock(read).await.value.unwrap();
     assert_eq!((&value.bytes.unwrap()[..5], value.seq, value.invalid), (&b"hello"[..], 1, false));
 }
@@ -110,7 +110,7 @@ async fn a_cancel_and_a_closed_session_make_room_at_the_other_broker() {
     holder.lock(try_lock(1, "r", v1::Mode::Ex)).await;
     queue(&mut given_up, 1).await;
     queue(&mut next, 1).await;
-    given_up.ask(Ask::Cancel(v1::CancelRequest { claim: 1, operation: 1 })).await;
+    given_up.ask(Ask::Cancel(v1::Cancel { claim: 1, operation: 1 })).await;
     assert_eq!(second.state("r").await.claims.len(), 2);
     assert!(matches!(holder.ask(Ask::Close(v1::Close {})).await, Body::Closed(_)));
     assert_eq!(completion(next.event().await).status(), v1::Status::Granted);
@@ -181,12 +181,12 @@ async fn one_broker_serves_one_lockspace_from_memory_and_another_from_the_store_
     let settings = "[backends.own]\nurl = \"memory:\"\n[lockspaces.fast]\nbackend = \"own\"\n[lockspaces.orders]\n";
     let (first, second) = (Broker::on(&place, settings).await, Broker::on(&place, settings).await);
     let session = async |broker: &Broker, lockspace: &str| {
-        let open = v1::OpenRequest { lockspace: lockspace.into(), ..Default::default() };
+        let open = v1::Open { lockspace: lockspace.into(), ..Default::default() };
         Session::open(broker, open).await
     };
     let lock = |lockspace: &str| {
         let name = v1::Resource { lockspace: lockspace.into(), name: "r".into() };
-        v1::LockRequest { resource: Some(name), ..try_lock(1, "r", v1::Mode::Ex) }
+        v1::Lock { resource: Some(name), ..try_lock(1, "r", v1::Mode::Ex) }
     };
     // Memory is each broker's own; the store is everybody's.
     let mut kept = Vec::new();

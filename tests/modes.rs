@@ -2,7 +2,7 @@
 //! beside another.
 
 use sixpin_proto::v1;
-use v1::client_message::Body as Ask;
+use v1::session_request::Body as Ask;
 
 use crate::support::{Broker, MODES, convert, try_lock};
 

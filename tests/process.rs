@@ -98,7 +98,7 @@ async fn it_listens_says_where_and_ends_when_told() {
     let mut program = Program::start("listens", &["--log-format", "json"]);
     let (address, _) = program.addresses();
     let mut locks = LockServiceClient::new(connect(address).await);
-    locks.open_session(v1::OpenRequest::default()).await.unwrap();
+    locks.open_session(v1::Open::default()).await.unwrap();
     program.signal(Signal::TERM);
     assert_eq!(program.wait().code(), Some(0));
     let log = program.log();
@@ -116,9 +116,9 @@ async fn held_by(name: &str, command: &mut Command) -> Program {
     let mut program = Program::start_by(name, command, &[]);
     let (address, _) = program.addresses();
     let mut locks = LockServiceClient::new(connect(address).await);
-    let open = v1::OpenRequest { ttl_ms: Some(60_000), ..Default::default() };
+    let open = v1::Open { ttl_ms: Some(60_000), ..Default::default() };
     let opened = locks.open_session(open).await.unwrap().into_inner();
-    let call = v1::LockCall { credential: Some(credential(&opened)), lock: Some(try_lock(1, "r", v1::Mode::Ex)) };
+    let call = v1::LockRequest { credential: Some(credential(&opened)), lock: Some(try_lock(1, "r", v1::Mode::Ex)) };
     locks.lock(call).await.unwrap();
     program
 }
@@ -247,7 +247,7 @@ fn a_process_without_descriptors_neither_spins_nor_dies() {
         runtime.block_on(async {
             let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
             let Ok(channel) = endpoint.connect().await else { return false };
-            LockServiceClient::new(channel).open_session(v1::OpenRequest::default()).await.is_ok()
+            LockServiceClient::new(channel).open_session(v1::Open::default()).await.is_ok()
         })
     });
     assert!(served, "it does not serve again");

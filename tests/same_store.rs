@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use sixpin_memory::{Fault, Faulty, MemoryStore};
 use sixpin_proto::v1;
-use v1::client_message::Body as Ask;
-use v1::server_message::Body;
+use v1::session_request::Body as Ask;
+use v1::session_response::Body;
 
 use crate::support::stream::Session;
 use crate::support::{Broker, convert, resource, resume_request, soon, wait_lock};
@@ -41,7 +41,7 @@ async fn granted(session: &mut Session) -> v1::Completion {
 }
 
 fn write(claim: u64, operation: u32, mode: v1::Mode, value: &'static [u8]) -> Ask {
-    Ask::Convert(v1::ConvertRequest { value_block: true, value: value.into(), ..convert(claim, operation, mode) })
+    Ask::Convert(v1::Convert { value_block: true, value: value.into(), ..convert(claim, operation, mode) })
 }
 
 fn waiting(body: Body) {
@@ -60,7 +60,7 @@ async fn a_new_broker_keeps_modes_order_value_blocks_validity_persistence_and_fe
     holder.lock(wait_lock(1, "queues", v1::Mode::Ex)).await;
     holder.complete(write(1, 2, v1::Mode::Pr, b"v7")).await;
     converter.lock(wait_lock(1, "queues", v1::Mode::Cr)).await;
-    let upgrade = v1::ConvertRequest { timeout_ms: None, ..convert(1, 2, v1::Mode::Ex) };
+    let upgrade = v1::Convert { timeout_ms: None, ..convert(1, 2, v1::Mode::Ex) };
     waiting(converter.ask(Ask::Convert(upgrade)).await);
     waiting(writer.ask(Ask::Lock(wait_lock(1, "queues", v1::Mode::Pw))).await);
     waiting(reader.ask(Ask::Lock(wait_lock(1, "queues", v1::Mode::Pr))).await);
@@ -71,7 +71,7 @@ async fn a_new_broker_keeps_modes_order_value_blocks_validity_persistence_and_fe
     dead.lock(wait_lock(1, "doubt", v1::Mode::Ex)).await;
     dead.complete(write(1, 2, v1::Mode::Ex, b"last")).await;
     dead.ask(Ask::Close(v1::Close {})).await;
-    parent.lock(v1::LockRequest { persistent: true, ..wait_lock(1, "doubt", v1::Mode::Cr) }).await;
+    parent.lock(v1::Lock { persistent: true, ..wait_lock(1, "doubt", v1::Mode::Cr) }).await;
     parent.ask(Ask::Close(v1::Close {})).await;
 
     let before = [lasting(first.state("queues").await), lasting(first.state("doubt").await)];
@@ -106,9 +106,9 @@ async fn a_new_broker_keeps_modes_order_value_blocks_validity_persistence_and_fe
     assert!(fences.is_sorted_by(|earlier, later| earlier < later), "{fences:?}");
 
     // The orphan still blocks, and the value block is still in doubt.
-    let upgrade = v1::ConvertRequest { value_block: true, ..convert(1, 2, v1::Mode::Ex) };
+    let upgrade = v1::Convert { value_block: true, ..convert(1, 2, v1::Mode::Ex) };
     assert_eq!(keeper.complete(Ask::Convert(upgrade)).await.status(), v1::Status::WouldWait);
-    let read = v1::ConvertRequest { value_block: true, ..convert(1, 3, v1::Mode::Cr) };
+    let read = v1::Convert { value_block: true, ..convert(1, 3, v1::Mode::Cr) };
     let value = keeper.complete(Ask::Convert(read)).await.value.unwrap();
     assert!(value.invalid && value.bytes.as_ref().unwrap().starts_with(b"last"), "{value:?}");
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sixpin_memory::{Fault, Faulty, MemoryStore, Operation};
 use sixpin_proto::v1;
 use tonic::Code;
-use v1::client_message::Body as Ask;
-use v1::server_message::Body;
+use v1::session_request::Body as Ask;
+use v1::session_response::Body;
 
 use crate::support::stream::Session;
 use crate::support::{Broker, convert, live_claim, reason, resume_request, soon, try_lock, unlock, until, wait_lock};
@@ -34,7 +34,7 @@ async fn a_lock_is_granted_with_a_fence_and_released() {
 async fn a_waiter_is_queued_told_and_granted() {
     let broker = Broker::start().await;
     let (mut holder, mut waiter) = (broker.session().await, broker.session().await);
-    let lock = v1::LockRequest { blocking: true, ..wait_lock(1, "r", v1::Mode::Ex) };
+    let lock = v1::Lock { blocking: true, ..wait_lock(1, "r", v1::Mode::Ex) };
     let held = holder.lock(lock).await;
     let queued = match waiter.ask(Ask::Lock(wait_lock(1, "r", v1::Mode::Pr))).await {
         Body::Queued(queued) => queued,
@@ -61,7 +61,7 @@ async fn a_waiter_is_queued_told_and_granted() {
 async fn requests_may_be_sent_before_the_session_is_open() {
     let broker = Broker::start().await;
     let mut stream = Session::silent(&broker).await;
-    stream.send(Ask::Open(v1::OpenRequest::default())).await;
+    stream.send(Ask::Open(v1::Open::default())).await;
     stream.send(Ask::Lock(try_lock(1, "r", v1::Mode::Ex))).await;
     stream.send(Ask::Unlock(unlock(1, 2))).await;
     let mut kinds = Vec::new();
@@ -92,7 +92,7 @@ async fn a_wait_times_out_and_a_cancel_withdraws() {
     holder.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
     // A broker that just came may have to wait until the others know of it.
     waiter.lock(wait_lock(7, "s", v1::Mode::Ex)).await;
-    let timed = v1::LockRequest { timeout_ms: Some(50), ..wait_lock(1, "r", v1::Mode::Ex) };
+    let timed = v1::Lock { timeout_ms: Some(50), ..wait_lock(1, "r", v1::Mode::Ex) };
     assert!(matches!(waiter.ask(Ask::Lock(timed)).await, Body::Queued(_)));
     match waiter.event().await {
         Body::Completion(completion) => {
@@ -102,7 +102,7 @@ async fn a_wait_times_out_and_a_cancel_withdraws() {
         other => panic!("{other:?}"),
     }
     assert!(matches!(waiter.ask(Ask::Lock(wait_lock(2, "r", v1::Mode::Ex))).await, Body::Queued(_)));
-    match waiter.ask(Ask::Cancel(v1::CancelRequest { claim: 2, operation: 1 })).await {
+    match waiter.ask(Ask::Cancel(v1::Cancel { claim: 2, operation: 1 })).await {
         Body::Cancelled(cancelled) => assert_eq!(cancelled.result(), v1::CancelResult::Cancelled),
         other => panic!("{other:?}"),
     }
@@ -118,9 +118,9 @@ async fn the_value_block_goes_from_one_holder_to_the_next() {
     let mut session = broker.session().await;
     session.lock(wait_lock(1, "r", v1::Mode::Nl)).await;
     session.lock(wait_lock(2, "r", v1::Mode::Ex)).await;
-    let write = v1::UnlockRequest { value_block: true, value: b"hello".to_vec().into(), ..unlock(2, 2) };
+    let write = v1::Unlock { value_block: true, value: b"hello".to_vec().into(), ..unlock(2, 2) };
     session.complete(Ask::Unlock(write)).await;
-    let read = v1::LockRequest { value_block: true, ..wait_lock(3, "r", v1::Mode::Cr) };
+    let read = v1::Lock { value_block: true, ..wait_lock(3, "r", v1::Mode::Cr) };
     let value = session.lock(read).await.value.unwrap();
     let bytes = value.bytes.unwrap();
     assert_eq!((&bytes[..5], bytes.len(), value.seq, value.invalid), (&b"hello"[..], 32, 1, false));
@@ -137,7 +137,7 @@ async fn keepalive_unlock_all_confirm_and_close() {
     for claim in 1..=3 {
         session.lock(wait_lock(claim, &format!("r{claim}"), v1::Mode::Ex)).await;
     }
-    match session.ask(Ask::UnlockAll(v1::UnlockAllRequest::default())).await {
+    match session.ask(Ask::UnlockAll(v1::UnlockAll::default())).await {
         Body::UnlockedAll(all) => assert_eq!(all.released, 3),
         other => panic!("{other:?}"),
     }
@@ -152,7 +152,7 @@ async fn keepalive_unlock_all_confirm_and_close() {
 #[tokio::test]
 async fn a_second_stream_takes_the_session_over() {
     let broker = Broker::start().await;
-    let mut first = Session::open(&broker, v1::OpenRequest { ttl_ms: Some(5_000), ..Default::default() }).await;
+    let mut first = Session::open(&broker, v1::Open { ttl_ms: Some(5_000), ..Default::default() }).await;
     first.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
     let mut second = Session::silent(&broker).await;
     let resume = resume_request(&first.opened, 1, vec![live_claim(1, "r")]);
@@ -171,14 +171,14 @@ async fn a_second_stream_takes_the_session_over() {
 #[tokio::test]
 async fn a_resume_comes_in_parts() {
     let broker = Broker::start().await;
-    let mut first = Session::open(&broker, v1::OpenRequest { ttl_ms: Some(5_000), ..Default::default() }).await;
+    let mut first = Session::open(&broker, v1::Open { ttl_ms: Some(5_000), ..Default::default() }).await;
     for claim in 1..=3 {
         first.lock(wait_lock(claim, &format!("r{claim}"), v1::Mode::Ex)).await;
     }
     let live = |claim: u64| live_claim(claim, &format!("r{claim}"));
-    let part = |claim: u64, more: bool| v1::ResumeRequest { claims: vec![live(claim)], more, ..Default::default() };
+    let part = |claim: u64, more: bool| v1::Resume { claims: vec![live(claim)], more, ..Default::default() };
     let mut second = Session::silent(&broker).await;
-    let head = v1::ResumeRequest { next_claim: 4, more: true, ..resume_request(&first.opened, 1, vec![live(1)]) };
+    let head = v1::Resume { next_claim: 4, more: true, ..resume_request(&first.opened, 1, vec![live(1)]) };
     second.send(Ask::Resume(head)).await;
     // Nothing comes between the parts, and nothing is lost by an attempt.
     assert_eq!(second.refused(Ask::KeepAlive(v1::KeepAlive { move_number: 1 })).await, v1::Reason::Invalid);
@@ -203,7 +203,7 @@ async fn a_claim_whose_newest_grant_the_store_does_not_know_is_lost() {
     first.lock(wait_lock(2, "older", v1::Mode::Pr)).await;
     let live = |claim, name, grant_seq| v1::LiveClaim { grant_seq, ..live_claim(claim, name) };
     let claims = vec![live(1, "kept", 1), live(2, "older", 2)];
-    let resume = v1::ResumeRequest { next_claim: 3, ..resume_request(&first.opened, 1, claims) };
+    let resume = v1::Resume { next_claim: 3, ..resume_request(&first.opened, 1, claims) };
     let mut second = Session::silent(&broker).await;
     match second.ask(Ask::Resume(resume)).await {
         Body::Resumed(resumed) => {
@@ -235,7 +235,7 @@ async fn a_resume_is_answered_although_a_write_of_the_same_resource_is_under_way
     let first = broker.session().await;
     let resume = |next_claim, void_claims| {
         let request = resume_request(&first.opened, 1, vec![live_claim(1, "r")]);
-        v1::ResumeRequest { next_claim, void_claims, ..request }
+        v1::Resume { next_claim, void_claims, ..request }
     };
     let mut second = Session::silent(&broker).await;
     assert!(matches!(second.ask(Ask::Resume(resume(2, vec![]))).await, Body::Resumed(_)));
@@ -263,7 +263,7 @@ async fn a_client_that_closed_its_side_still_gets_its_answers() {
 #[tokio::test]
 async fn a_bound_session_that_is_closed_releases_at_once() {
     let broker = Broker::start().await;
-    let open = v1::OpenRequest { connection_bound: true, ..Default::default() };
+    let open = v1::Open { connection_bound: true, ..Default::default() };
     let mut bound = Session::open(&broker, open).await;
     bound.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
     let mut other = broker.session().await;
@@ -280,7 +280,7 @@ async fn a_bound_session_whose_stream_ends_leaves_the_queues_and_keeps_its_locks
     let broker = Broker::start().await;
     let mut holder = broker.session().await;
     holder.lock(wait_lock(1, "waited", v1::Mode::Ex)).await;
-    let open = v1::OpenRequest { connection_bound: true, ttl_ms: Some(60_000), ..Default::default() };
+    let open = v1::Open { connection_bound: true, ttl_ms: Some(60_000), ..Default::default() };
     let mut bound = Session::open(&broker, open).await;
     bound.lock(wait_lock(1, "held", v1::Mode::Ex)).await;
     assert!(matches!(bound.ask(Ask::Lock(wait_lock(2, "waited", v1::Mode::Ex))).await, Body::Queued(_)));
@@ -292,7 +292,7 @@ async fn a_bound_session_whose_stream_ends_leaves_the_queues_and_keeps_its_locks
 #[tokio::test]
 async fn a_stream_that_breaks_leaves_the_session_for_its_ttl() {
     let broker = Broker::start().await;
-    let open = v1::OpenRequest { ttl_ms: Some(1_000), ..Default::default() };
+    let open = v1::Open { ttl_ms: Some(1_000), ..Default::default() };
     let mut lost = Session::open(&broker, open).await;
     lost.lock(wait_lock(1, "r", v1::Mode::Ex)).await;
     drop(lost);
@@ -334,14 +334,11 @@ async fn a_conversion_needs_no_resource_on_a_stream() {
 #[tokio::test]
 async fn the_stream_ends_for_its_own_reasons_only() {
     let broker = Broker::start().await;
-    let cases: Vec<(&str, Vec<v1::ClientMessage>)> = vec![
+    let cases: Vec<(&str, Vec<v1::SessionRequest>)> = vec![
         ("not opened first", vec![message(1, Ask::KeepAlive(v1::KeepAlive::default()))]),
-        ("no content first", vec![v1::ClientMessage { request: 1, body: None }]),
-        ("no number", vec![message(0, Ask::Open(v1::OpenRequest::default()))]),
-        (
-            "opened twice",
-            vec![message(1, Ask::Open(v1::OpenRequest::default())), message(2, Ask::Open(v1::OpenRequest::default()))],
-        ),
+        ("no content first", vec![v1::SessionRequest { request: 1, body: None }]),
+        ("no number", vec![message(0, Ask::Open(v1::Open::default()))]),
+        ("opened twice", vec![message(1, Ask::Open(v1::Open::default())), message(2, Ask::Open(v1::Open::default()))]),
     ];
     for (what, messages) in cases {
         let mut stream = Session::silent(&broker).await;
@@ -353,8 +350,8 @@ async fn the_stream_ends_for_its_own_reasons_only() {
     }
 }
 
-fn message(request: u64, body: Ask) -> v1::ClientMessage {
-    v1::ClientMessage { request, body: Some(body) }
+fn message(request: u64, body: Ask) -> v1::SessionRequest {
+    v1::SessionRequest { request, body: Some(body) }
 }
 
 #[tokio::test]
@@ -371,7 +368,7 @@ async fn as_many_requests_as_may_be_in_flight_are_all_answered() {
     let mut answered = Vec::new();
     while answered.len() < asked.len() {
         match session.message().await.unwrap().unwrap() {
-            v1::ServerMessage { request, body: Some(Body::Completion(done)) } => {
+            v1::SessionResponse { request, body: Some(Body::Completion(done)) } => {
                 answered.push((request, done.status()));
             }
             other => panic!("{other:?}"),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sixpin_memory::{Fault, Faulty, MemoryStore, Operation};
 use sixpin_proto::v1;
 use tonic::Code;
-use v1::client_message::Body as Ask;
-use v1::server_message::Body;
+use v1::session_request::Body as Ask;
+use v1::session_response::Body;
 
 use crate::support::stream::Session;
 use crate::support::{Broker, credential, live_claim, reason, resume_request, soon, unlock, until, wait_lock};
@@ -103,9 +103,9 @@ async fn a_store_that_forgot_everything_ends_all_sessions_and_is_used_again_late
     .await;
     assert!(lost == Some(v1::LostReason::Amnesia) || ended.is_err(), "{lost:?}, {ended:?}");
     // Nothing is granted until nobody believes in what was lost; then there is a new store.
-    let status = broker.locks().await.open_session(v1::OpenRequest::default()).await.unwrap_err();
+    let status = broker.locks().await.open_session(v1::Open::default()).await.unwrap_err();
     assert_eq!(reason(&status), (Code::Unavailable, v1::Reason::Unavailable));
-    until("it to serve", async || broker.locks().await.open_session(v1::OpenRequest::default()).await.is_ok()).await;
+    until("it to serve", async || broker.locks().await.open_session(v1::Open::default()).await.is_ok()).await;
     // Nobody keeps these sessions alive, so each asks for less than its TTL.
     let mut attempt = 0;
     until("a grant", async || {
@@ -134,7 +134,7 @@ async fn moved_long_ago(first: &Broker, second: &Broker, live: Vec<v1::LiveClaim
     let resume = resume_request(opened, 1, live);
     elsewhere.resume_session(resume).await.unwrap();
     until("the first broker to give it up", async || {
-        let call = v1::KeepAliveCall { credential: Some(credential(opened)), move_number: 1 };
+        let call = v1::KeepAliveRequest { credential: Some(credential(opened)), move_number: 1 };
         elsewhere.keep_alive(call).await.unwrap();
         let sessions = first.inspect().await.list_sessions(v1::ListSessionsRequest::default()).await.unwrap();
         sessions.into_inner().sessions.iter().all(|session| session.state != "vouching")
@@ -147,10 +147,10 @@ async fn a_session_that_a_former_broker_is_still_burying_is_not_said_to_be_over(
     let refuses = Arc::new(AtomicBool::new(false));
     let (first, second) = two_brokers(&refuses).await;
     let mut locks = first.locks().await;
-    let open = v1::OpenRequest { ttl_ms: Some(1_000), ..Default::default() };
+    let open = v1::Open { ttl_ms: Some(1_000), ..Default::default() };
     let opened = locks.open_session(open).await.unwrap().into_inner();
     let lock = Some(wait_lock(1, "r", v1::Mode::Ex));
-    locks.lock(v1::LockCall { credential: Some(credential(&opened)), lock }).await.unwrap();
+    locks.lock(v1::LockRequest { credential: Some(credential(&opened)), lock }).await.unwrap();
     // The first broker has not heard that the session moved, and can not write that it died.
     refuses.store(true, Ordering::SeqCst);
     let live = live_claim(1, "r");
@@ -164,16 +164,16 @@ async fn a_session_that_a_former_broker_is_still_burying_is_not_said_to_be_over(
 #[tokio::test]
 async fn a_session_that_was_idle_when_it_moved_away_may_come_back() {
     let (first, second) = two_brokers(&Arc::default()).await;
-    let open = v1::OpenRequest { ttl_ms: Some(1_000), ..Default::default() };
+    let open = v1::Open { ttl_ms: Some(1_000), ..Default::default() };
     let opened = first.locks().await.open_session(open).await.unwrap().into_inner();
     moved_long_ago(&first, &second, Vec::new(), &opened).await;
     first.locks().await.resume_session(resume_request(&opened, 2, Vec::new())).await.unwrap();
 }
 
-fn resume(session: &Session, move_number: u32) -> v1::ResumeRequest {
+fn resume(session: &Session, move_number: u32) -> v1::Resume {
     let live = live_claim(1, "r");
     let request = resume_request(&session.opened, move_number, vec![live]);
-    v1::ResumeRequest { next_claim: 3, void_claims: vec![2], ..request }
+    v1::Resume { next_claim: 3, void_claims: vec![2], ..request }
 }
 
 async fn incarnation(broker: &Broker) -> String {

@@ -105,7 +105,7 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
     }
     let reply = match args.admin.administration().force_unlock(request).await {
         // Told before, the holder let go of it by itself, or has ended its session with it.
-        Err(Error::NotFound(_)) if !told.is_empty() => v1::ForceUnlockReply { free: true, ..Default::default() },
+        Err(Error::NotFound(_)) if !told.is_empty() => v1::ForceUnlockResponse { free: true, ..Default::default() },
         answer => answer.map_err(Failure::administering)?,
     };
     let report = Report {

@@ -86,7 +86,7 @@ impl Neighbours {
         &self,
         broker: &v1::BrokerEntry,
         request: v1::ListSessionsRequest,
-    ) -> Result<v1::ListSessionsReply, Failure> {
+    ) -> Result<v1::ListSessionsResponse, Failure> {
         let page = async {
             if broker.own {
                 return self.asked.list_sessions(request).await.map_err(Failure::inspecting);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sixpin_client::{Client, Mode};
 use sixpin_proto::v1;
-use v1::client_message::Body as Ask;
-use v1::server_message::Body;
+use v1::session_request::Body as Ask;
+use v1::session_response::Body;
 
 use super::program::{Broker, Process, Said, program, soon, uptime};
 use crate::support;

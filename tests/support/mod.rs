@@ -150,7 +150,7 @@ impl Broker {
 
     /// A stream with an open session.
     pub async fn session(&self) -> stream::Session {
-        stream::Session::open(self, v1::OpenRequest::default()).await
+        stream::Session::open(self, v1::Open::default()).await
     }
 
     /// The resource as it stands.
@@ -180,7 +180,7 @@ async fn serve(place: &Place, settings: &str) -> Server {
 
 /// Opens a session that lives at the broker of this connection.
 pub async fn open(locks: &mut LockServiceClient<Channel>) -> v1::Opened {
-    locks.open_session(v1::OpenRequest::default()).await.unwrap().into_inner()
+    locks.open_session(v1::Open::default()).await.unwrap().into_inner()
 }
 
 /// Connects, without sharing the connection with anybody.
@@ -204,9 +204,9 @@ pub fn credential(opened: &v1::Opened) -> v1::Credential {
 }
 
 /// A request to move a session with these claims. Claim 1 is the last that it ever asked for.
-pub fn resume_request(opened: &v1::Opened, move_number: u32, claims: Vec<v1::LiveClaim>) -> v1::ResumeRequest {
+pub fn resume_request(opened: &v1::Opened, move_number: u32, claims: Vec<v1::LiveClaim>) -> v1::Resume {
     let (session, secret) = (opened.session.clone(), opened.secret.clone());
-    v1::ResumeRequest { session, secret, move_number, next_claim: 2, claims, ..Default::default() }
+    v1::Resume { session, secret, move_number, next_claim: 2, claims, ..Default::default() }
 }
 
 /// A claim that a client names when it moves, after its first operation.
@@ -215,21 +215,21 @@ pub fn live_claim(claim: u64, name: &str) -> v1::LiveClaim {
 }
 
 /// A request to lock without waiting.
-pub fn try_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::LockRequest {
-    v1::LockRequest { timeout_ms: Some(0), ..wait_lock(claim, name, mode) }
+pub fn try_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::Lock {
+    v1::Lock { timeout_ms: Some(0), ..wait_lock(claim, name, mode) }
 }
 
 /// A request to lock that waits for ever.
-pub fn wait_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::LockRequest {
-    v1::LockRequest { claim, operation: 1, resource: Some(resource(name)), mode: mode.into(), ..Default::default() }
+pub fn wait_lock(claim: u64, name: &str, mode: v1::Mode) -> v1::Lock {
+    v1::Lock { claim, operation: 1, resource: Some(resource(name)), mode: mode.into(), ..Default::default() }
 }
 
-pub fn unlock(claim: u64, operation: u32) -> v1::UnlockRequest {
-    v1::UnlockRequest { claim, operation, ..Default::default() }
+pub fn unlock(claim: u64, operation: u32) -> v1::Unlock {
+    v1::Unlock { claim, operation, ..Default::default() }
 }
 
-pub fn convert(claim: u64, operation: u32, mode: v1::Mode) -> v1::ConvertRequest {
-    v1::ConvertRequest { claim, operation, mode: mode.into(), timeout_ms: Some(0), ..Default::default() }
+pub fn convert(claim: u64, operation: u32, mode: v1::Mode) -> v1::Convert {
+    v1::Convert { claim, operation, mode: mode.into(), timeout_ms: Some(0), ..Default::default() }
 }
 
 /// What a refused call says.

@@ -6,15 +6,15 @@ use sixpin_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
-use v1::client_message::Body as Ask;
-use v1::server_message::Body;
+use v1::session_request::Body as Ask;
+use v1::session_response::Body;
 
 use super::{Broker, soon};
 
 /// A stream, with or without a session.
 pub struct Session {
-    outgoing: Option<mpsc::Sender<v1::ClientMessage>>,
-    incoming: Streaming<v1::ServerMessage>,
+    outgoing: Option<mpsc::Sender<v1::SessionRequest>>,
+    incoming: Streaming<v1::SessionResponse>,
     next_request: u64,
     /// Events that came while a reply was waited for.
     events: VecDeque<Body>,
@@ -32,7 +32,7 @@ impl Session {
     }
 
     /// A stream with a session.
-    pub async fn open(broker: &Broker, open: v1::OpenRequest) -> Self {
+    pub async fn open(broker: &Broker, open: v1::Open) -> Self {
         let mut session = Self::silent(broker).await;
         match session.ask(Ask::Open(open)).await {
             Body::Opened(opened) => session.opened = opened,
@@ -42,7 +42,7 @@ impl Session {
     }
 
     /// Sends a message as it is.
-    pub async fn send_raw(&mut self, message: v1::ClientMessage) {
+    pub async fn send_raw(&mut self, message: v1::SessionRequest) {
         // A stream that ended takes nothing more; what it ended with is read next.
         let _ = self.outgoing.as_ref().unwrap().send(message).await;
     }
@@ -51,7 +51,7 @@ impl Session {
     pub async fn send(&mut self, body: Ask) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
-        self.send_raw(v1::ClientMessage { request, body: Some(body) }).await;
+        self.send_raw(v1::SessionRequest { request, body: Some(body) }).await;
         request
     }
 
@@ -79,7 +79,7 @@ impl Session {
     }
 
     /// The next message; none at the end of the stream.
-    pub async fn message(&mut self) -> Result<Option<v1::ServerMessage>, Status> {
+    pub async fn message(&mut self) -> Result<Option<v1::SessionResponse>, Status> {
         soon("a message", self.incoming.message()).await
     }
 
@@ -118,7 +118,7 @@ impl Session {
         }
     }
 
-    pub async fn lock(&mut self, lock: v1::LockRequest) -> v1::Completion {
+    pub async fn lock(&mut self, lock: v1::Lock) -> v1::Completion {
         self.complete(Ask::Lock(lock)).await
     }
 

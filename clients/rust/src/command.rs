@@ -14,18 +14,18 @@ use crate::logic::{Done, Grant, OperationId};
 pub(crate) enum Command {
     Lock {
         id: OperationId,
-        request: Box<v1::LockRequest>,
+        request: Box<v1::Lock>,
         /// Whoever does not take the claim from it has to let go of it.
         reply: oneshot::Sender<Result<Arc<Claim>, Error>>,
     },
     Convert {
         id: OperationId,
-        request: Box<v1::ConvertRequest>,
+        request: Box<v1::Convert>,
         queue: Option<bool>,
         reply: oneshot::Sender<Result<Grant, Error>>,
     },
     Unlock {
-        request: Box<v1::UnlockRequest>,
+        request: Box<v1::Unlock>,
         /// Absent: nobody waits for the answer.
         reply: Option<(OperationId, oneshot::Sender<Result<Done, Error>>)>,
     },

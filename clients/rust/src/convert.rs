@@ -28,13 +28,13 @@ pub struct Convert<'a> {
     handle: Option<&'a Arc<Handle>>,
     /// Absent: queue if the mode held is NL.
     queue: Option<bool>,
-    request: Box<v1::ConvertRequest>,
+    request: Box<v1::Convert>,
 }
 
 impl<'a> Convert<'a> {
     pub(crate) fn new(handle: Option<&'a Arc<Handle>>, claim: u64, mode: Mode) -> Self {
         let mode = mode.to_proto() as i32;
-        let request = Box::new(v1::ConvertRequest { claim, mode, ..v1::ConvertRequest::default() });
+        let request = Box::new(v1::Convert { claim, mode, ..v1::Convert::default() });
         Self { handle, queue: None, request }
     }
 

@@ -149,7 +149,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
-            let request = v1::UnlockRequest { claim: self.claim.number, ..v1::UnlockRequest::default() };
+            let request = v1::Unlock { claim: self.claim.number, ..v1::Unlock::default() };
             handle.send(Command::Unlock { request: Box::new(request), reply: None });
         }
     }

@@ -26,16 +26,16 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     stage: Stage,
     /// Bounded by the logic, which keeps no more on its way than the broker takes.
-    sender: mpsc::UnboundedSender<v1::ClientMessage>,
+    sender: mpsc::UnboundedSender<v1::SessionRequest>,
 }
 
-type Calling = BoxFuture<'static, Result<Response<Streaming<v1::ServerMessage>>, Status>>;
+type Calling = BoxFuture<'static, Result<Response<Streaming<v1::SessionResponse>>, Status>>;
 
 enum Stage {
-    Connecting(BoxFuture<'static, Result<Channel, String>>, Option<mpsc::UnboundedReceiver<v1::ClientMessage>>),
+    Connecting(BoxFuture<'static, Result<Channel, String>>, Option<mpsc::UnboundedReceiver<v1::SessionRequest>>),
     /// The call is made; the broker has not answered it yet.
     Calling(Calling),
-    Open(Box<Streaming<v1::ServerMessage>>),
+    Open(Box<Streaming<v1::SessionResponse>>),
     Ended,
 }
 
@@ -43,7 +43,7 @@ enum Stage {
 pub(crate) enum Happened {
     /// A broker has answered the call: it is alive, and messages may be sent.
     Connected,
-    Received(Box<v1::ServerMessage>),
+    Received(Box<v1::SessionResponse>),
     /// Nothing comes after this. For people.
     Ended(String),
 }
@@ -56,7 +56,7 @@ impl Link {
         Self { id, stage: Stage::Connecting(connecting, Some(receiver)), sender }
     }
 
-    pub(crate) fn send(&self, message: v1::ClientMessage) {
+    pub(crate) fn send(&self, message: v1::SessionRequest) {
         // A link that has ended says so when it is polled.
         let _ = self.sender.send(message);
     }
@@ -117,7 +117,7 @@ impl Link {
     }
 }
 
-fn call(channel: Channel, receiver: mpsc::UnboundedReceiver<v1::ClientMessage>) -> Calling {
+fn call(channel: Channel, receiver: mpsc::UnboundedReceiver<v1::SessionRequest>) -> Calling {
     let mut client = LockServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Box::pin(async move { client.session(UnboundedReceiverStream::new(receiver)).await })
 }

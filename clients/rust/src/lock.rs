@@ -27,17 +27,17 @@ use crate::succession::Succession;
 #[must_use = "nothing is asked for until this is awaited"]
 pub struct LockRequest {
     sessions: Arc<Succession>,
-    request: Box<v1::LockRequest>,
+    request: Box<v1::Lock>,
 }
 
 impl LockRequest {
     pub(crate) fn new(sessions: &Arc<Succession>, name: String, lockspace: String, mode: Mode) -> Self {
         Self {
             sessions: Arc::clone(sessions),
-            request: Box::new(v1::LockRequest {
+            request: Box::new(v1::Lock {
                 resource: Some(v1::Resource { lockspace, name }),
                 mode: mode.to_proto() as i32,
-                ..v1::LockRequest::default()
+                ..v1::Lock::default()
             }),
         }
     }

@@ -17,12 +17,12 @@ use crate::operation::Operation;
 #[must_use = "await it to know that the release is done"]
 pub struct Release {
     handle: Option<Arc<Handle>>,
-    request: Box<v1::UnlockRequest>,
+    request: Box<v1::Unlock>,
 }
 
 impl Release {
     pub(crate) fn new(handle: Option<Arc<Handle>>, claim: u64) -> Self {
-        Self { handle, request: Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() }) }
+        Self { handle, request: Box::new(v1::Unlock { claim, ..v1::Unlock::default() }) }
     }
 
     /// Writes the value block with the release, from PW or EX; padded with zeroes.

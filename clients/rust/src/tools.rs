@@ -95,12 +95,12 @@ impl Inspection {
     }
 
     /// Resources with claims, one page.
-    pub async fn list_resources(&self, request: v1::ListResourcesRequest) -> Result<v1::ListResourcesReply, Error> {
+    pub async fn list_resources(&self, request: v1::ListResourcesRequest) -> Result<v1::ListResourcesResponse, Error> {
         call!(self.way, ANSWER_WITHIN, InspectServiceClient.list_resources(request))
     }
 
     /// Claims of one session.
-    pub async fn list_claims(&self, request: v1::ListClaimsRequest) -> Result<v1::ListClaimsReply, Error> {
+    pub async fn list_claims(&self, request: v1::ListClaimsRequest) -> Result<v1::ListClaimsResponse, Error> {
         call!(self.way, ANSWER_WITHIN, InspectServiceClient.list_claims(request))
     }
 
@@ -110,13 +110,13 @@ impl Inspection {
     }
 
     /// Sessions that the broker vouches for, one page.
-    pub async fn list_sessions(&self, request: v1::ListSessionsRequest) -> Result<v1::ListSessionsReply, Error> {
+    pub async fn list_sessions(&self, request: v1::ListSessionsRequest) -> Result<v1::ListSessionsResponse, Error> {
         call!(self.way, ANSWER_WITHIN, InspectServiceClient.list_sessions(request))
     }
 
     /// The brokers on the store, as the one that answers sees them; and inspection of that one: the address that it tells to
     /// others may not be one for this program.
-    pub async fn list_brokers(&self) -> Result<(v1::ListBrokersReply, Self), Error> {
+    pub async fn list_brokers(&self) -> Result<(v1::ListBrokersResponse, Self), Error> {
         let request = v1::ListBrokersRequest {};
         let (reply, channel) = call_one!(self.way, ANSWER_WITHIN, InspectServiceClient.list_brokers(request))?;
         Ok((reply, Self { way: self.way.at(channel) }))
@@ -130,29 +130,29 @@ impl Inspection {
 
 impl Administration {
     /// Takes a claim away. Without `now` and `no_wait` it waits until the holder has confirmed or had its time.
-    pub async fn force_unlock(&self, request: v1::ForceUnlockRequest) -> Result<v1::ForceUnlockReply, Error> {
+    pub async fn force_unlock(&self, request: v1::ForceUnlockRequest) -> Result<v1::ForceUnlockResponse, Error> {
         let within = ANSWER_WITHIN.filter(|_| request.now || request.no_wait);
         call!(self.way, within, AdminServiceClient.force_unlock(request))
     }
 
     /// Ends a session. Without `now` and `no_wait` it waits until the holder has confirmed or had its time.
-    pub async fn expire_session(&self, request: v1::ExpireSessionRequest) -> Result<v1::ExpireSessionReply, Error> {
+    pub async fn expire_session(&self, request: v1::ExpireSessionRequest) -> Result<v1::ExpireSessionResponse, Error> {
         let within = ANSWER_WITHIN.filter(|_| request.now || request.no_wait);
         call!(self.way, within, AdminServiceClient.expire_session(request))
     }
 
     /// Removes orphans of a resource.
-    pub async fn purge_orphans(&self, request: v1::PurgeOrphansRequest) -> Result<v1::PurgeOrphansReply, Error> {
+    pub async fn purge_orphans(&self, request: v1::PurgeOrphansRequest) -> Result<v1::PurgeOrphansResponse, Error> {
         call!(self.way, ANSWER_WITHIN, AdminServiceClient.purge_orphans(request))
     }
 
     /// Removes a record that cannot be understood.
-    pub async fn remove_damaged(&self, request: v1::RemoveDamagedRequest) -> Result<v1::RemoveDamagedReply, Error> {
+    pub async fn remove_damaged(&self, request: v1::RemoveDamagedRequest) -> Result<v1::RemoveDamagedResponse, Error> {
         call!(self.way, ANSWER_WITHIN, AdminServiceClient.remove_damaged(request))
     }
 
     /// Lets the broker end when its sessions have moved. Waits until they have, or the request's own time has passed.
-    pub async fn drain_broker(&self, request: v1::DrainBrokerRequest) -> Result<v1::DrainBrokerReply, Error> {
+    pub async fn drain_broker(&self, request: v1::DrainBrokerRequest) -> Result<v1::DrainBrokerResponse, Error> {
         call!(self.way, None, AdminServiceClient.drain_broker(request))
     }
 }

@@ -141,13 +141,13 @@ impl Run {
         match self.random.below(10) {
             0..=3 => {
                 let id = self.next();
-                let request = v1::LockRequest { mode, timeout_ms, ..v1::LockRequest::default() };
+                let request = v1::Lock { mode, timeout_ms, ..v1::Lock::default() };
                 self.input(Input::Lock { id, request: Box::new(request) });
             }
             4 | 5 => {
                 if let Some(claim) = self.any_held() {
                     let id = self.next();
-                    let request = v1::ConvertRequest { claim, mode, timeout_ms, ..v1::ConvertRequest::default() };
+                    let request = v1::Convert { claim, mode, timeout_ms, ..v1::Convert::default() };
                     self.input(Input::Convert { id, request: Box::new(request), queue: None });
                 }
             }
@@ -155,7 +155,7 @@ impl Run {
                 if let Some(claim) = self.any_held() {
                     self.held.remove(&claim);
                     let id = (self.random.below(2) == 0).then(|| self.next());
-                    let request = Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+                    let request = Box::new(v1::Unlock { claim, ..v1::Unlock::default() });
                     self.input(Input::Unlock { id, request });
                 }
             }
@@ -187,7 +187,7 @@ impl Run {
         let index = self.random.below(self.asked.len() as u64) as usize;
         let (link, request, body) = self.asked.remove(index);
         let body = if self.random.below(8) == 0 { Some(self.refusal()) } else { self.reply(body) };
-        self.input(Input::Received { link, message: Box::new(v1::ServerMessage { request, body }) });
+        self.input(Input::Received { link, message: Box::new(v1::SessionResponse { request, body }) });
     }
 
     fn refusal(&mut self) -> Body {
@@ -286,7 +286,7 @@ impl Run {
                 self.completion(claim, operation)
             }
         };
-        self.input(Input::Received { link, message: Box::new(v1::ServerMessage { request: 0, body: Some(body) }) });
+        self.input(Input::Received { link, message: Box::new(v1::SessionResponse { request: 0, body: Some(body) }) });
     }
 
     fn connect(&mut self) {
@@ -323,7 +323,7 @@ impl Run {
     fn close(&mut self) {
         self.input(Input::Close);
         for claim in std::mem::take(&mut self.held) {
-            let request = Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+            let request = Box::new(v1::Unlock { claim, ..v1::Unlock::default() });
             self.input(Input::Unlock { id: None, request });
         }
         for _ in 0..2000 {

@@ -100,9 +100,8 @@ async fn lock(channels: &[Channel], sessions: &[v1::Credential], resources: &[v1
             for (index, resource) in resources.into_iter().enumerate() {
                 let claim = (first + index + 1) as u64;
                 let mode = v1::Mode::Ex as i32;
-                let lock =
-                    v1::LockRequest { claim, operation: 1, resource: Some(resource), mode, ..Default::default() };
-                let call = v1::LockCall { credential: Some(credential.clone()), lock: Some(lock) };
+                let lock = v1::Lock { claim, operation: 1, resource: Some(resource), mode, ..Default::default() };
+                let call = v1::LockRequest { credential: Some(credential.clone()), lock: Some(lock) };
                 let reply = calls.lock(call).await.map_err(|status| refused(&status))?;
                 unary::expect(&reply.into_inner(), v1::Status::Granted)?;
             }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body;
 use sixpin_proto::v1::echo_service_client::EchoServiceClient;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
-use sixpin_proto::v1::server_message::Body as Answer;
+use sixpin_proto::v1::session_request::Body;
+use sixpin_proto::v1::session_response::Body as Answer;
 use tokio::task::JoinSet;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -77,8 +77,8 @@ impl Handover {
 
 /// One session stream, with places that each hold one lock at a time.
 struct Session {
-    requests: UnboundedSender<v1::ClientMessage>,
-    answers: Streaming<v1::ServerMessage>,
+    requests: UnboundedSender<v1::SessionRequest>,
+    answers: Streaming<v1::SessionResponse>,
     places: Vec<Place>,
     floor: bool,
     handover: Option<Arc<Handover>>,
@@ -122,8 +122,7 @@ impl Session {
         let (last_request, last_claim, tally) = (0, 0, Tally::default());
         let mut session =
             Self { requests, answers, places, floor, handover, last_request, last_claim, kept_alive: now, tally };
-        let open =
-            v1::OpenRequest { ttl_ms: Some(TTL_MS), lockspace, label: "sixpin bench".into(), ..Default::default() };
+        let open = v1::Open { ttl_ms: Some(TTL_MS), lockspace, label: "sixpin bench".into(), ..Default::default() };
         session.send(0, Body::Open(open));
         session.answer().await?;
         Ok(session)
@@ -177,7 +176,7 @@ impl Session {
         self.last_claim += 1;
         let place = &mut self.places[index];
         (place.claim, place.sent, place.step) = (self.last_claim, now, Step::Grant);
-        let request = v1::LockRequest {
+        let request = v1::Lock {
             claim: place.claim,
             operation: 1,
             resource: Some(place.resource.clone()),
@@ -193,7 +192,7 @@ impl Session {
         }
         let place = &mut self.places[index];
         (place.sent, place.step) = (now, Step::Release);
-        let request = v1::UnlockRequest { claim: place.claim, operation: 2, ..Default::default() };
+        let request = v1::Unlock { claim: place.claim, operation: 2, ..Default::default() };
         self.send(index, Body::Unlock(request));
     }
 
@@ -201,7 +200,7 @@ impl Session {
         self.last_request += 1;
         let request = self.last_request << PLACE_BITS | place as u64;
         // If the stream has ended, its other half says why.
-        let _ = self.requests.unbounded_send(v1::ClientMessage { request, body: Some(body) });
+        let _ = self.requests.unbounded_send(v1::SessionRequest { request, body: Some(body) });
     }
 
     async fn answer(&mut self) -> Result<(u64, Option<Answer>), Failure> {
@@ -233,8 +232,8 @@ impl Session {
 async fn open_stream(
     channel: Channel,
     floor: bool,
-    outbound: UnboundedReceiver<v1::ClientMessage>,
-) -> Result<Streaming<v1::ServerMessage>, Failure> {
+    outbound: UnboundedReceiver<v1::SessionRequest>,
+) -> Result<Streaming<v1::SessionResponse>, Failure> {
     let opened = if floor {
         EchoServiceClient::new(channel).echo(outbound).await
     } else {

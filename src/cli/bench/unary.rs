@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body;
 use sixpin_proto::v1::echo_service_client::EchoServiceClient;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
+use sixpin_proto::v1::session_request::Body;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
@@ -85,7 +85,7 @@ impl Session {
 
 /// Opens a session without a stream.
 pub(super) async fn open(calls: &mut LockServiceClient<Channel>, lockspace: &str) -> Result<v1::Credential, Failure> {
-    let request = v1::OpenRequest {
+    let request = v1::Open {
         ttl_ms: Some(TTL_MS),
         lockspace: lockspace.to_owned(),
         label: "sixpin bench".into(),
@@ -97,27 +97,27 @@ pub(super) async fn open(calls: &mut LockServiceClient<Channel>, lockspace: &str
 
 impl Pairs for Session {
     async fn lock(&mut self, claim: u64) -> Result<(), Failure> {
-        let lock = v1::LockRequest {
+        let lock = v1::Lock {
             claim,
             operation: 1,
             resource: Some(self.resource.clone()),
             mode: v1::Mode::Ex as i32,
             ..Default::default()
         };
-        let call = v1::LockCall { credential: Some(self.credential.clone()), lock: Some(lock) };
+        let call = v1::LockRequest { credential: Some(self.credential.clone()), lock: Some(lock) };
         let reply = self.calls.lock(call).await.map_err(|status| refused(&status))?;
         expect(&reply.into_inner(), v1::Status::Granted)
     }
 
     async fn unlock(&mut self, claim: u64) -> Result<(), Failure> {
-        let unlock = v1::UnlockRequest { claim, operation: 2, ..Default::default() };
-        let call = v1::UnlockCall { credential: Some(self.credential.clone()), unlock: Some(unlock) };
+        let unlock = v1::Unlock { claim, operation: 2, ..Default::default() };
+        let call = v1::UnlockRequest { credential: Some(self.credential.clone()), unlock: Some(unlock) };
         let reply = self.calls.unlock(call).await.map_err(|status| refused(&status))?;
         expect(&reply.into_inner(), v1::Status::Released)
     }
 
     async fn close(mut self) -> Result<(), Failure> {
-        let call = v1::CloseCall { credential: Some(self.credential) };
+        let call = v1::CloseSessionRequest { credential: Some(self.credential) };
         self.calls.close_session(call).await.map_err(|status| refused(&status))?;
         Ok(())
     }
@@ -140,12 +140,12 @@ struct Floor {
 impl Pairs for Floor {
     async fn lock(&mut self, claim: u64) -> Result<(), Failure> {
         let resource = Some(self.resource.clone());
-        let lock = v1::LockRequest { claim, operation: 1, resource, mode: v1::Mode::Ex as i32, ..Default::default() };
+        let lock = v1::Lock { claim, operation: 1, resource, mode: v1::Mode::Ex as i32, ..Default::default() };
         self.call(claim, Body::Lock(lock)).await
     }
 
     async fn unlock(&mut self, claim: u64) -> Result<(), Failure> {
-        self.call(claim, Body::Unlock(v1::UnlockRequest { claim, operation: 2, ..Default::default() })).await
+        self.call(claim, Body::Unlock(v1::Unlock { claim, operation: 2, ..Default::default() })).await
     }
 
     async fn close(self) -> Result<(), Failure> {
@@ -155,7 +155,7 @@ impl Pairs for Floor {
 
 impl Floor {
     async fn call(&mut self, request: u64, body: Body) -> Result<(), Failure> {
-        let message = v1::ClientMessage { request, body: Some(body) };
+        let message = v1::SessionRequest { request, body: Some(body) };
         self.calls.call(message).await.map_err(|status| refused(&status))?;
         Ok(())
     }

@@ -14,10 +14,10 @@ use v1::echo_service_server::EchoService;
 pub struct Echo;
 
 /// Answers each message with an empty one of the same number.
-pub struct EchoStream(Streaming<v1::ClientMessage>);
+pub struct EchoStream(Streaming<v1::SessionRequest>);
 
 impl Stream for EchoStream {
-    type Item = Result<v1::ServerMessage, Status>;
+    type Item = Result<v1::SessionResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let message = std::task::ready!(Pin::new(&mut self.0).poll_next(cx));
@@ -25,19 +25,19 @@ impl Stream for EchoStream {
     }
 }
 
-fn echo(message: &v1::ClientMessage) -> v1::ServerMessage {
-    v1::ServerMessage { request: message.request, body: None }
+fn echo(message: &v1::SessionRequest) -> v1::SessionResponse {
+    v1::SessionResponse { request: message.request, body: None }
 }
 
 #[tonic::async_trait]
 impl EchoService for Echo {
     type EchoStream = EchoStream;
 
-    async fn echo(&self, request: Request<Streaming<v1::ClientMessage>>) -> Result<Response<EchoStream>, Status> {
+    async fn echo(&self, request: Request<Streaming<v1::SessionRequest>>) -> Result<Response<EchoStream>, Status> {
         Ok(Response::new(EchoStream(request.into_inner())))
     }
 
-    async fn call(&self, request: Request<v1::ClientMessage>) -> Result<Response<v1::ServerMessage>, Status> {
+    async fn call(&self, request: Request<v1::SessionRequest>) -> Result<Response<v1::SessionResponse>, Status> {
         Ok(Response::new(echo(request.get_ref())))
     }
 }

@@ -28,7 +28,7 @@ use sixpin_core::name::SessionId;
 use sixpin_proto::v1;
 use tokio::time::{Interval, MissedTickBehavior};
 use tonic::Status;
-use v1::hold_event::Body;
+use v1::hold_response::Body;
 
 use super::errors;
 use super::replies;
@@ -98,8 +98,8 @@ impl HoldStream {
             Outgoing::Event(Event::Done(done)) => self.done(&done),
             Outgoing::Event(event) => {
                 let body = match replies::event(event) {
-                    v1::server_message::Body::Blocking(blocking) => Body::Blocking(blocking),
-                    v1::server_message::Body::Lost(lost) => {
+                    v1::session_response::Body::Blocking(blocking) => Body::Blocking(blocking),
+                    v1::session_response::Body::Lost(lost) => {
                         self.finish(Ok(()));
                         Body::Lost(lost)
                     }
@@ -184,14 +184,14 @@ impl HoldStream {
 }
 
 impl Stream for HoldStream {
-    type Item = Result<v1::HoldEvent, Status>;
+    type Item = Result<v1::HoldResponse, Status>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
             while let Some(outgoing) = this.taken.pop_front() {
                 if let Some(body) = this.outgoing(outgoing) {
-                    return Poll::Ready(Some(Ok(v1::HoldEvent { body: Some(body) })));
+                    return Poll::Ready(Some(Ok(v1::HoldResponse { body: Some(body) })));
                 }
             }
             this.poll_keepalive(cx);
@@ -211,7 +211,7 @@ impl Stream for HoldStream {
 
 /// The one lock of the session: claim 1, operation 1.
 fn lock_request(hold: v1::HoldRequest) -> Checked<LockRequest> {
-    let lock = v1::LockRequest {
+    let lock = v1::Lock {
         claim: 1,
         operation: 1,
         resource: hold.resource,

@@ -40,7 +40,7 @@ impl Inspect {
         })))
     }
 
-    async fn resources(&self, list: v1::ListResourcesRequest) -> Result<v1::ListResourcesReply, RequestError> {
+    async fn resources(&self, list: v1::ListResourcesRequest) -> Result<v1::ListResourcesResponse, RequestError> {
         let limit = checks::page_limit(list.limit)?;
         let lockspace = Names::default().lockspace(&list.lockspace)?;
         checks::prefix(&list.prefix)?;
@@ -51,10 +51,10 @@ impl Inspect {
                 resources.push(views::summary(id, version, stored));
             })
             .await?;
-        Ok(v1::ListResourcesReply { resources, next })
+        Ok(v1::ListResourcesResponse { resources, next })
     }
 
-    async fn claims(&self, list: v1::ListClaimsRequest) -> Result<v1::ListClaimsReply, RequestError> {
+    async fn claims(&self, list: v1::ListClaimsRequest) -> Result<v1::ListClaimsResponse, RequestError> {
         let lockspace = Names::default().lockspace(&list.lockspace)?;
         let limit = checks::page_limit(list.limit)?;
         let mut claims = Vec::new();
@@ -70,26 +70,26 @@ impl Inspect {
             }
             _ => return Err(invalid("give exactly one of `session` and `owner`")),
         };
-        Ok(v1::ListClaimsReply { claims, next })
+        Ok(v1::ListClaimsResponse { claims, next })
     }
 
-    async fn sessions(&self, list: v1::ListSessionsRequest) -> Result<v1::ListSessionsReply, RequestError> {
+    async fn sessions(&self, list: v1::ListSessionsRequest) -> Result<v1::ListSessionsResponse, RequestError> {
         let page = if list.sessions.is_empty() {
             self.api.sessions(&list.after, checks::page_limit(list.limit)?).await?
         } else {
             let named = list.sessions.iter().map(|name| checks::session_id("sessions", name));
             self.api.sessions_named(named.collect::<Checked<_>>()?).await?
         };
-        Ok(v1::ListSessionsReply {
+        Ok(v1::ListSessionsResponse {
             sessions: page.sessions.iter().map(views::session).collect(),
             next: page.next,
             total: page.total as u64,
         })
     }
 
-    async fn brokers(&self) -> Result<v1::ListBrokersReply, RequestError> {
+    async fn brokers(&self) -> Result<v1::ListBrokersResponse, RequestError> {
         let brokers = self.api.brokers().await?;
-        Ok(v1::ListBrokersReply { brokers: brokers.into_iter().map(views::broker).collect() })
+        Ok(v1::ListBrokersResponse { brokers: brokers.into_iter().map(views::broker).collect() })
     }
 
     async fn status(&self) -> Result<v1::BrokerStatus, RequestError> {
@@ -107,11 +107,11 @@ impl InspectService for Inspect {
         answer(self.resource(request.into_inner()).await)
     }
 
-    async fn list_resources(&self, request: Request<v1::ListResourcesRequest>) -> Answer<v1::ListResourcesReply> {
+    async fn list_resources(&self, request: Request<v1::ListResourcesRequest>) -> Answer<v1::ListResourcesResponse> {
         answer(self.resources(request.into_inner()).await)
     }
 
-    async fn list_claims(&self, request: Request<v1::ListClaimsRequest>) -> Answer<v1::ListClaimsReply> {
+    async fn list_claims(&self, request: Request<v1::ListClaimsRequest>) -> Answer<v1::ListClaimsResponse> {
         answer(self.claims(request.into_inner()).await)
     }
 
@@ -119,11 +119,11 @@ impl InspectService for Inspect {
         answer(self.watch(request.into_inner()))
     }
 
-    async fn list_sessions(&self, request: Request<v1::ListSessionsRequest>) -> Answer<v1::ListSessionsReply> {
+    async fn list_sessions(&self, request: Request<v1::ListSessionsRequest>) -> Answer<v1::ListSessionsResponse> {
         answer(self.sessions(request.into_inner()).await)
     }
 
-    async fn list_brokers(&self, _request: Request<v1::ListBrokersRequest>) -> Answer<v1::ListBrokersReply> {
+    async fn list_brokers(&self, _request: Request<v1::ListBrokersRequest>) -> Answer<v1::ListBrokersResponse> {
         answer(self.brokers().await)
     }
 

@@ -9,7 +9,7 @@ use crate::frontend::api::errors::invalid;
 /// What has arrived of a resume. Holds at most as many claims as a session may have.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    arrived: Option<v1::ResumeRequest>,
+    arrived: Option<v1::Resume>,
 }
 
 impl Parts {
@@ -19,11 +19,7 @@ impl Parts {
     }
 
     /// Takes one part; gives the whole with the last one. After an error everything that arrived is forgotten.
-    pub(super) fn add(
-        &mut self,
-        part: v1::ResumeRequest,
-        limits: &Limits,
-    ) -> Result<Option<v1::ResumeRequest>, RequestError> {
+    pub(super) fn add(&mut self, part: v1::Resume, limits: &Limits) -> Result<Option<v1::Resume>, RequestError> {
         let more = part.more;
         let mut whole = match self.arrived.take() {
             None => part,
@@ -48,15 +44,15 @@ impl Parts {
 mod tests {
     use super::*;
 
-    fn part(claims: std::ops::Range<u64>, more: bool) -> v1::ResumeRequest {
+    fn part(claims: std::ops::Range<u64>, more: bool) -> v1::Resume {
         let claims = claims.map(|claim| v1::LiveClaim { claim, ..Default::default() }).collect();
-        v1::ResumeRequest { claims, more, ..Default::default() }
+        v1::Resume { claims, more, ..Default::default() }
     }
 
     #[test]
     fn the_first_part_says_who_and_all_of_them_what() {
         let (mut parts, limits) = (Parts::default(), Limits::default());
-        let first = v1::ResumeRequest { session: "s".into(), ..part(1..3, true) };
+        let first = v1::Resume { session: "s".into(), ..part(1..3, true) };
         assert_eq!(parts.add(first, &limits), Ok(None));
         assert!(parts.incomplete());
         assert_eq!(parts.add(part(3..4, true), &limits), Ok(None));

@@ -7,7 +7,7 @@ use sixpin_core::command::{Blocker, Status, Value};
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimId, ClaimNumber, Lockspace};
 use sixpin_proto::v1;
-use v1::server_message::Body;
+use v1::session_response::Body;
 
 use super::errors;
 use crate::frontend::api::errors::unexpected;

@@ -29,7 +29,7 @@ pub(super) fn resource(resource: Option<v1::Resource>, names: &mut Names) -> Che
 }
 
 /// A request to open a session.
-pub(super) fn open(open: &v1::OpenRequest, from: &Caller, attach: bool) -> Checked<OpenRequest> {
+pub(super) fn open(open: &v1::Open, from: &Caller, attach: bool) -> Checked<OpenRequest> {
     Ok(OpenRequest {
         ttl: checks::session_ttl(open.ttl_ms.map(u64::from))?,
         client: from.info(&open.label)?,
@@ -41,7 +41,7 @@ pub(super) fn open(open: &v1::OpenRequest, from: &Caller, attach: bool) -> Check
 
 /// A request to resume a session.
 pub(super) fn resume(
-    resume: v1::ResumeRequest,
+    resume: v1::Resume,
     names: &mut Names,
     limits: &Limits,
     from: &Caller,
@@ -81,7 +81,7 @@ fn live_claim(live: v1::LiveClaim, names: &mut Names) -> Checked<LiveClaim> {
 }
 
 /// A request to lock.
-pub(super) fn lock(lock: v1::LockRequest, names: &mut Names) -> Checked<LockRequest> {
+pub(super) fn lock(lock: v1::Lock, names: &mut Names) -> Checked<LockRequest> {
     if lock.no_deadlock_wait || lock.no_deadlock_block || lock.deadlock_priority != 0 {
         return Err(invalid(
             "`no_deadlock_wait`, `no_deadlock_block` and `deadlock_priority` are refused: there is no deadlock search \
@@ -117,7 +117,7 @@ pub(super) fn lock(lock: v1::LockRequest, names: &mut Names) -> Checked<LockRequ
 }
 
 /// A request to convert.
-pub(super) fn convert(convert: v1::ConvertRequest, names: &mut Names) -> Checked<ConvertRequest> {
+pub(super) fn convert(convert: v1::Convert, names: &mut Names) -> Checked<ConvertRequest> {
     // The broker knows where its claims are; a resource that is given must still be one.
     if convert.resource.is_some() {
         resource(convert.resource, names)?;
@@ -149,7 +149,7 @@ pub(super) fn convert(convert: v1::ConvertRequest, names: &mut Names) -> Checked
 }
 
 /// A request to release.
-pub(super) fn unlock(unlock: v1::UnlockRequest) -> Checked<UnlockRequest> {
+pub(super) fn unlock(unlock: v1::Unlock) -> Checked<UnlockRequest> {
     let options =
         options([(Options::VALUE_BLOCK, unlock.value_block), (Options::INVALIDATE_VALUE, unlock.invalidate_value)]);
     Ok(UnlockRequest {
@@ -162,12 +162,12 @@ pub(super) fn unlock(unlock: v1::UnlockRequest) -> Checked<UnlockRequest> {
 }
 
 /// Whose claims to release; absent: all of the session.
-pub(super) fn owner(all: &v1::UnlockAllRequest) -> Checked<Option<Label>> {
+pub(super) fn owner(all: &v1::UnlockAll) -> Checked<Option<Label>> {
     all.owner.as_deref().map(|owner| checks::label("owner", owner)).transpose()
 }
 
 /// What to cancel; without an operation: whatever the claim waits for.
-pub(super) fn cancel(cancel: &v1::CancelRequest) -> Checked<(ClaimNumber, Option<OperationNumber>)> {
+pub(super) fn cancel(cancel: &v1::Cancel) -> Checked<(ClaimNumber, Option<OperationNumber>)> {
     let operation = (cancel.operation != 0).then_some(OperationNumber(cancel.operation));
     Ok((checks::claim_number(cancel.claim)?, operation))
 }
@@ -216,8 +216,8 @@ fn conversion_deadlock(number: i32) -> Checked<Option<ConversionDeadlock>> {
 mod tests {
     use super::*;
 
-    fn valid_lock() -> v1::LockRequest {
-        v1::LockRequest {
+    fn valid_lock() -> v1::Lock {
+        v1::Lock {
             claim: 1,
             operation: 1,
             resource: Some(v1::Resource { lockspace: String::new(), name: "r".into() }),
@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    fn refused(change: impl FnOnce(&mut v1::LockRequest)) -> String {
+    fn refused(change: impl FnOnce(&mut v1::Lock)) -> String {
         let mut request = valid_lock();
         change(&mut request);
         lock(request, &mut Names::default()).unwrap_err().to_string()

@@ -8,7 +8,7 @@ use sixpin_core::broker::api::{Request, RequestError};
 use sixpin_core::limits::Limits;
 use sixpin_proto::v1;
 use tonic::{Status, Streaming};
-use v1::client_message::Body;
+use v1::session_request::Body;
 
 use super::errors;
 use super::parts::Parts;
@@ -31,7 +31,7 @@ pub struct SessionStream {
 
 /// What the client sends.
 struct Inbound {
-    messages: Streaming<v1::ClientMessage>,
+    messages: Streaming<v1::SessionRequest>,
     from: Caller,
     /// A resume of which more must come.
     parts: Parts,
@@ -39,7 +39,7 @@ struct Inbound {
 
 impl SessionStream {
     /// Answers the messages of `request`.
-    pub(super) fn new(api: Api, mut request: tonic::Request<Streaming<v1::ClientMessage>>) -> Self {
+    pub(super) fn new(api: Api, mut request: tonic::Request<Streaming<v1::SessionRequest>>) -> Self {
         let place = request.extensions_mut().remove();
         let turns = request.extensions_mut().remove();
         let from = requests::caller(&request);
@@ -51,31 +51,31 @@ impl SessionStream {
         }
     }
 
-    fn message(&self, said: Said) -> v1::ServerMessage {
+    fn message(&self, said: Said) -> v1::SessionResponse {
         let (request, body) = match said {
             Said::Reply { request, reply } => (request, self.replies.reply(reply, self.conversation.lockspace())),
             Said::Refused { request, error } => {
-                (request, Some(v1::server_message::Body::Error(errors::to_proto(&error))))
+                (request, Some(v1::session_response::Body::Error(errors::to_proto(&error))))
             }
             Said::Event(event) => (0, Some(replies::event(event))),
         };
-        v1::ServerMessage { request, body }
+        v1::SessionResponse { request, body }
     }
 }
 
 impl Client for Inbound {
-    type Message = v1::ClientMessage;
+    type Message = v1::SessionRequest;
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::ClientMessage, RequestError>>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::SessionRequest, RequestError>>> {
         let message = ready!(Pin::new(&mut self.messages).poll_next(cx));
         Poll::Ready(message.map(|message| message.map_err(|status| errors::unreadable(&status))))
     }
 
-    fn number(message: &v1::ClientMessage) -> u64 {
+    fn number(message: &v1::SessionRequest) -> u64 {
         message.request
     }
 
-    fn kind(message: &v1::ClientMessage) -> Kind {
+    fn kind(message: &v1::SessionRequest) -> Kind {
         match message.body {
             None => Kind::Empty,
             Some(Body::Open(_)) => Kind::Open,
@@ -85,7 +85,7 @@ impl Client for Inbound {
         }
     }
 
-    fn ask(&mut self, message: v1::ClientMessage, names: &mut Names, limits: &Limits) -> Checked<Option<Ask>> {
+    fn ask(&mut self, message: v1::SessionRequest, names: &mut Names, limits: &Limits) -> Checked<Option<Ask>> {
         let Some(body) = message.body else { return Ok(None) };
         Ok(Some(match body {
             Body::Open(open) => {
@@ -124,7 +124,7 @@ fn session_request(body: Body, names: &mut Names) -> Checked<Request> {
 }
 
 impl Stream for SessionStream {
-    type Item = Result<v1::ServerMessage, Status>;
+    type Item = Result<v1::SessionResponse, Status>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();

@@ -9,9 +9,9 @@ use futures::StreamExt as _;
 use futures::channel::mpsc::unbounded;
 use futures::stream::FuturesUnordered;
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body as Ask;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
-use sixpin_proto::v1::server_message::Body;
+use sixpin_proto::v1::session_request::Body as Ask;
+use sixpin_proto::v1::session_response::Body;
 use tokio::sync::{Semaphore, watch};
 use tonic::transport::{Channel, Endpoint};
 
@@ -132,7 +132,7 @@ async fn session(channel: Channel, shared: Arc<Shared>) -> Option<()> {
         }
         let sent = Instant::now();
         let body = Some(Ask::KeepAlive(v1::KeepAlive { move_number: 0 }));
-        requests.unbounded_send(v1::ClientMessage { request, body }).ok()?;
+        requests.unbounded_send(v1::SessionRequest { request, body }).ok()?;
         let answer = tokio::time::timeout(shared.ttl, answers.message()).await.ok()?.ok()??;
         let Some(Body::KeptAlive(_)) = answer.body else { return None };
         if heard.elapsed() > shared.ttl {
@@ -146,14 +146,14 @@ async fn session(channel: Channel, shared: Arc<Shared>) -> Option<()> {
     None
 }
 
-type Stream = (futures::channel::mpsc::UnboundedSender<v1::ClientMessage>, tonic::Streaming<v1::ServerMessage>);
+type Stream = (futures::channel::mpsc::UnboundedSender<v1::SessionRequest>, tonic::Streaming<v1::SessionResponse>);
 
 async fn open(channel: Channel, shared: &Shared) -> Option<Stream> {
     let _turn = shared.opening.acquire().await.ok()?;
     let (requests, outbound) = unbounded();
     let ttl_ms = u32::try_from(shared.ttl.as_millis()).ok();
-    let body = Some(Ask::Open(v1::OpenRequest { ttl_ms, ..Default::default() }));
-    requests.unbounded_send(v1::ClientMessage { request: 1, body }).ok()?;
+    let body = Some(Ask::Open(v1::Open { ttl_ms, ..Default::default() }));
+    requests.unbounded_send(v1::SessionRequest { request: 1, body }).ok()?;
     let mut answers = LockServiceClient::new(channel).session(outbound).await.ok()?.into_inner();
     let answer = tokio::time::timeout(shared.ttl, answers.message()).await.ok()?.ok()??;
     matches!(answer.body, Some(Body::Opened(_))).then_some((requests, answers))

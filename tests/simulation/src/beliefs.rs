@@ -8,8 +8,8 @@ use sixpin_core::broker::mark::Mark;
 use sixpin_core::name::{ClaimId, ClaimNumber, SessionId};
 use sixpin_core::resource::Resource;
 use sixpin_proto::v1;
-use v1::client_message::Body as Up;
-use v1::server_message::Body as Down;
+use v1::session_request::Body as Up;
+use v1::session_response::Body as Down;
 
 use crate::check::{core, mode};
 use crate::plan::{MS, SECOND};
@@ -117,7 +117,7 @@ impl World {
     }
 
     /// What a client says may end a claim, or names what a move must keep.
-    pub(crate) fn note_sent(&mut self, client: usize, stream: u64, message: &v1::ClientMessage) {
+    pub(crate) fn note_sent(&mut self, client: usize, stream: u64, message: &v1::SessionRequest) {
         let Some(session) = self.clients[client].session else { return };
         match &message.body {
             Some(Up::Unlock(unlock)) => {
@@ -147,7 +147,7 @@ impl World {
     }
 
     /// A session that moved keeps all its claims and places.
-    pub(crate) fn check_resumed(&mut self, client: usize, stream: u64, message: &v1::ServerMessage) {
+    pub(crate) fn check_resumed(&mut self, client: usize, stream: u64, message: &v1::SessionResponse) {
         let Some(Down::Resumed(resumed)) = &message.body else { return };
         if self.may_miss() {
             return;

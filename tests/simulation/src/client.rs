@@ -415,7 +415,7 @@ impl World {
             ClaimEvent::Lost(_) => {
                 self.clients[client].held.remove(&claim);
                 // Letting go acknowledges the loss.
-                let request = Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+                let request = Box::new(v1::Unlock { claim, ..v1::Unlock::default() });
                 self.client_input(client, Input::Unlock { id: None, request });
             }
             ClaimEvent::Blocking { .. } => self.check.tally.blocking += 1,
@@ -481,13 +481,13 @@ impl World {
             node.ends.insert(id, node.clock(self.now) + wait);
         }
         let lockspace = self.plan.lockspace(resource).to_owned();
-        let request = Box::new(v1::LockRequest {
+        let request = Box::new(v1::Lock {
             resource: Some(v1::Resource { lockspace, name: format!("r{resource}") }),
             mode: self.rng.i32(1..=6),
             timeout_ms,
             blocking: self.rng.bool(),
             value_block: self.rng.bool(),
-            ..v1::LockRequest::default()
+            ..v1::Lock::default()
         });
         self.client_input(client, Input::Lock { id, request });
     }
@@ -505,14 +505,14 @@ impl World {
         let timeout_ms = if self.rng.bool() { Some(self.rng.u64(0..600)) } else { None };
         let deadlock = if demote { v1::ConversionDeadlock::Demote } else { v1::ConversionDeadlock::Error };
         let timeout_ms = if demote { timeout_ms.map(|ms| ms.max(1)) } else { timeout_ms };
-        let request = Box::new(v1::ConvertRequest {
+        let request = Box::new(v1::Convert {
             claim,
             mode,
             timeout_ms,
             value_block: self.rng.bool(),
             value: self.value(resource),
             conversion_deadlock: deadlock.into(),
-            ..v1::ConvertRequest::default()
+            ..v1::Convert::default()
         });
         self.client_input(client, Input::Convert { id, request, queue: None });
     }
@@ -522,7 +522,7 @@ impl World {
         let id = self.operation(client, Aim::Unlock { claim });
         let writes = self.rng.u32(..3) == 0;
         let value = if writes { self.value(held.resource) } else { bytes::Bytes::new() };
-        let request = Box::new(v1::UnlockRequest { claim, value_block: writes, value, ..v1::UnlockRequest::default() });
+        let request = Box::new(v1::Unlock { claim, value_block: writes, value, ..v1::Unlock::default() });
         self.client_input(client, Input::Unlock { id: Some(id), request });
     }
 

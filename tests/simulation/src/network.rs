@@ -2,8 +2,8 @@
 
 use sixpin_client::logic::{self, LinkId};
 use sixpin_core::broker::api::{ConnectionId, Input};
-use sixpin_proto::v1::server_message::Body;
-use sixpin_proto::v1::{ClientMessage, ServerMessage};
+use sixpin_proto::v1::session_response::Body;
+use sixpin_proto::v1::{SessionRequest, SessionResponse};
 
 use crate::plan::{MS, Time};
 use crate::wire;
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    pub(crate) fn send_up(&mut self, id: u64, message: Box<ClientMessage>) {
+    pub(crate) fn send_up(&mut self, id: u64, message: Box<SessionRequest>) {
         let Some(stream) = self.streams.get(&id) else { return };
         let (client, slot) = (stream.client, stream.slot);
         self.trace(|| format!("c{client} -> b{slot} s{id} {message:?}"));
@@ -120,7 +120,7 @@ impl World {
         self.at(at, Event::Up { stream: id, message });
     }
 
-    pub(crate) fn up(&mut self, id: u64, message: Box<ClientMessage>) {
+    pub(crate) fn up(&mut self, id: u64, message: Box<SessionRequest>) {
         let Some(stream) = self.streams.get(&id) else { return };
         let slot = stream.slot;
         let node = &self.brokers[slot];
@@ -151,11 +151,11 @@ impl World {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.last_down = stream.last_down.max(at);
         let at = stream.last_down;
-        let message = Box::new(ServerMessage { request, body: Some(body) });
+        let message = Box::new(SessionResponse { request, body: Some(body) });
         self.at(at, Event::Down { stream: id, message });
     }
 
-    pub(crate) fn down(&mut self, id: u64, message: Box<ServerMessage>) {
+    pub(crate) fn down(&mut self, id: u64, message: Box<SessionResponse>) {
         let Some(stream) = self.streams.get(&id) else { return };
         let (client, life, link) = (stream.client, stream.life, stream.link);
         if stream.client_closed || self.clients[client].life != life || !self.clients[client].is_running() {

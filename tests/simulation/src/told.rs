@@ -8,7 +8,7 @@ use sixpin_core::command::Status;
 use sixpin_core::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
 use sixpin_core::resource::Resource;
 use sixpin_proto::v1;
-use v1::server_message::Body as Down;
+use v1::session_response::Body as Down;
 
 use crate::check::{self, Check};
 use crate::plan::{SECOND, Time};
@@ -49,7 +49,7 @@ impl World {
     }
 
     /// What a broker says of claims on the newest stream of a client.
-    pub(crate) fn check_told(&mut self, client: usize, stream: u64, message: &v1::ServerMessage) {
+    pub(crate) fn check_told(&mut self, client: usize, stream: u64, message: &v1::SessionResponse) {
         let Some(session) = self.clients[client].session else { return };
         if self.newest_stream(client) != Some(stream) {
             return;

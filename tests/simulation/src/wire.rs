@@ -12,8 +12,8 @@ use sixpin_core::command::{ConversionDeadlock, Options, Status};
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId, ResourceName};
 use sixpin_proto::v1;
-use v1::client_message::Body as Up;
-use v1::server_message::Body as Down;
+use v1::session_request::Body as Up;
+use v1::session_response::Body as Down;
 
 /// What a client asks. Absent if the message makes no sense, which our own client must never send.
 pub(crate) fn request(body: Up) -> Option<Request> {
@@ -76,7 +76,7 @@ fn deadlock(deadlock: i32) -> Option<ConversionDeadlock> {
     }
 }
 
-fn resume(resume: v1::ResumeRequest) -> Option<ResumeRequest> {
+fn resume(resume: v1::Resume) -> Option<ResumeRequest> {
     let claims = resume.claims.into_iter().map(|live| {
         let waiting = (live.operation != 0).then_some((OperationNumber(live.operation), wait(live.wait_ms)));
         Some(LiveClaim {
@@ -99,7 +99,7 @@ fn resume(resume: v1::ResumeRequest) -> Option<ResumeRequest> {
     })
 }
 
-fn lock(lock: v1::LockRequest) -> Option<LockRequest> {
+fn lock(lock: v1::Lock) -> Option<LockRequest> {
     Some(LockRequest {
         claim: ClaimNumber(lock.claim),
         operation: OperationNumber(lock.operation),
@@ -119,7 +119,7 @@ fn lock(lock: v1::LockRequest) -> Option<LockRequest> {
     })
 }
 
-fn convert(convert: v1::ConvertRequest) -> Option<ConvertRequest> {
+fn convert(convert: v1::Convert) -> Option<ConvertRequest> {
     Some(ConvertRequest {
         claim: ClaimNumber(convert.claim),
         operation: OperationNumber(convert.operation),

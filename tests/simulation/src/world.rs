@@ -9,7 +9,7 @@ use sixpin_core::broker::api::Input;
 use sixpin_core::name::ClaimId;
 use sixpin_core::standing::History;
 use sixpin_memory::Store;
-use sixpin_proto::v1::{ClientMessage, ServerMessage};
+use sixpin_proto::v1::{SessionRequest, SessionResponse};
 
 use crate::broker::{self, BrokerNode};
 use crate::calls::{Call, Happening};
@@ -57,9 +57,9 @@ pub(crate) enum Event {
     /// The client learns that its stream is open, or that it could not be opened.
     StreamOpened { stream: u64, accepted: bool },
     /// A message reaches a broker.
-    Up { stream: u64, message: Box<ClientMessage> },
+    Up { stream: u64, message: Box<SessionRequest> },
     /// A message reaches a client.
-    Down { stream: u64, message: Box<ServerMessage> },
+    Down { stream: u64, message: Box<SessionResponse> },
     /// The broker learns that a stream ended.
     UpEnds { stream: u64 },
     /// The client learns that a stream ended.

@@ -68,7 +68,7 @@ pub enum Input {
         /// The operation.
         id: OperationId,
         /// What is wanted.
-        request: Box<v1::LockRequest>,
+        request: Box<v1::Lock>,
     },
     /// The program wants another mode for a claim. The operation number is filled in by the logic. Waits behind earlier
     /// operations on the claim. Ends in [`Output::Complete`].
@@ -76,7 +76,7 @@ pub enum Input {
         /// The operation.
         id: OperationId,
         /// What is wanted, with the claim's number.
-        request: Box<v1::ConvertRequest>,
+        request: Box<v1::Convert>,
         /// Whether to wait behind other converters; absent: if the mode then held is NL.
         queue: Option<bool>,
     },
@@ -86,7 +86,7 @@ pub enum Input {
         /// The operation; absent if nobody waits for the answer.
         id: Option<OperationId>,
         /// What is released, with the claim's number.
-        request: Box<v1::UnlockRequest>,
+        request: Box<v1::Unlock>,
     },
     /// The program lets go of everything, or of everything of one owner; locks that wait are cancelled. Ends in
     /// [`Output::Complete`] when all of it is released.
@@ -129,7 +129,7 @@ pub enum Input {
         /// On which it came.
         link: LinkId,
         /// The message.
-        message: Box<v1::ServerMessage>,
+        message: Box<v1::SessionResponse>,
     },
     /// A link could not be opened, or ended.
     Disconnected {
@@ -155,7 +155,7 @@ pub enum Output {
         /// On which it leaves.
         link: LinkId,
         /// The message.
-        message: Box<v1::ClientMessage>,
+        message: Box<v1::SessionRequest>,
     },
     /// Drop a link. Nothing that comes on it matters any more.
     Disconnect {

@@ -11,13 +11,7 @@ use super::machine::{Group, Machine, Phase};
 use crate::error::{Error, Loss};
 
 impl Machine {
-    pub(super) fn ask_lock(
-        &mut self,
-        now: Duration,
-        id: OperationId,
-        request: Box<v1::LockRequest>,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn ask_lock(&mut self, now: Duration, id: OperationId, request: Box<v1::Lock>, out: &mut Vec<Output>) {
         if let Err(error) = self.accepts() {
             out.push(Output::Complete { id, result: Err(error) });
             return;
@@ -32,7 +26,7 @@ impl Machine {
         &mut self,
         now: Duration,
         id: OperationId,
-        request: Box<v1::ConvertRequest>,
+        request: Box<v1::Convert>,
         queue: Option<bool>,
         out: &mut Vec<Output>,
     ) {
@@ -96,12 +90,7 @@ impl Machine {
         self.stale = 0;
     }
 
-    pub(super) fn ask_unlock(
-        &mut self,
-        id: Option<OperationId>,
-        request: Box<v1::UnlockRequest>,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn ask_unlock(&mut self, id: Option<OperationId>, request: Box<v1::Unlock>, out: &mut Vec<Output>) {
         let number = request.claim;
         if let Phase::Lost { loss, unconfirmed, .. } = &mut self.phase {
             unconfirmed.remove(&number);
@@ -137,7 +126,7 @@ impl Machine {
         &mut self,
         number: u64,
         waiter: Option<Waiter>,
-        request: Box<v1::UnlockRequest>,
+        request: Box<v1::Unlock>,
         out: &mut Vec<Output>,
     ) {
         let Some(claim) = self.claims.get_mut(&number) else { return };
@@ -189,7 +178,7 @@ impl Machine {
         for number in held {
             // The program must know before the broker does.
             out.push(Output::ClaimEvent { claim: number, event: ClaimEvent::Lost(Loss::Released) });
-            let request = Box::new(v1::UnlockRequest { claim: number, ..v1::UnlockRequest::default() });
+            let request = Box::new(v1::Unlock { claim: number, ..v1::Unlock::default() });
             self.release(number, Some(Waiter::Group(id)), request, out);
         }
     }

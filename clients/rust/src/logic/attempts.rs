@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body;
+use sixpin_proto::v1::session_request::Body;
 
 use super::api::{LinkId, Output};
 use super::links::{Leaving, Link};
@@ -135,7 +135,7 @@ impl Machine {
             return;
         }
         let messages = match &self.phase {
-            Phase::Opening { .. } => vec![Body::Open(v1::OpenRequest {
+            Phase::Opening { .. } => vec![Body::Open(v1::Open {
                 ttl_ms: self.config.ttl_ms,
                 lockspace: self.config.lockspace.clone(),
                 label: self.config.label.clone(),
@@ -161,7 +161,7 @@ impl Machine {
             // The last one is answered.
             let request = attempt.link.next_request();
             attempt.asked = Some((request, now));
-            out.push(Output::Send { link, message: Box::new(v1::ClientMessage { request, body: Some(body) }) });
+            out.push(Output::Send { link, message: Box::new(v1::SessionRequest { request, body: Some(body) }) });
         }
     }
 
@@ -187,7 +187,7 @@ impl Machine {
         if attempt.asked.is_some() && matches!(self.phase, Phase::Opening { .. }) {
             let request = attempt.link.next_request();
             let body = Some(Body::Close(v1::Close::default()));
-            out.push(Output::Send { link, message: Box::new(v1::ClientMessage { request, body }) });
+            out.push(Output::Send { link, message: Box::new(v1::SessionRequest { request, body }) });
         }
         out.push(Output::Disconnect { link });
     }

@@ -97,9 +97,9 @@ impl Pending {
 #[derive(Debug)]
 pub(super) enum What {
     /// Kept as it was asked, because it may have to be asked again.
-    Lock(Box<v1::LockRequest>),
+    Lock(Box<v1::Lock>),
     /// `queue`: wait behind other converters; absent: if the mode then held is NL.
-    Convert { request: Box<v1::ConvertRequest>, queue: Option<bool> },
+    Convert { request: Box<v1::Convert>, queue: Option<bool> },
 }
 
 /// How far an operation has come.
@@ -127,7 +127,7 @@ pub(super) enum Withdraw {
 #[derive(Debug)]
 pub(super) struct Release {
     pub(super) waiter: Option<Waiter>,
-    pub(super) request: Box<v1::UnlockRequest>,
+    pub(super) request: Box<v1::Unlock>,
     /// Given when it is first sent; 0 before.
     pub(super) operation: u32,
     pub(super) stage: Stage,
@@ -147,7 +147,7 @@ pub(super) enum Waiter {
 /// A lock that was not sent yet, and has no number.
 #[derive(Debug)]
 pub(super) struct Asking {
-    pub(super) request: Box<v1::LockRequest>,
+    pub(super) request: Box<v1::Lock>,
     pub(super) wait_until: Option<Duration>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body;
+use sixpin_proto::v1::session_request::Body;
 
 use super::api::{OperationId, Output, State};
 use super::claim::Waiter;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body;
+use sixpin_proto::v1::session_request::Body;
 
 use super::api::{ClaimEvent, Done, Grant, OperationId, Output, ValueBlock};
 use super::claim::{Asking, Claim, Granted, Job, Place, Release, Stage, Waiter, What, Withdraw};
@@ -50,11 +50,11 @@ impl Machine {
     /// A grant of a claim that nobody knows any more: it must not stay behind.
     fn release_stray(&mut self, completion: &v1::Completion, out: &mut Vec<Output>) {
         if completion.status() == v1::Status::Granted {
-            let unlock = Body::Unlock(v1::UnlockRequest {
+            let unlock = Body::Unlock(v1::Unlock {
                 claim: completion.claim,
                 operation: completion.operation + 1,
                 force: true,
-                ..v1::UnlockRequest::default()
+                ..v1::Unlock::default()
             });
             self.send(unlock, Flight::Stray, out);
         }
@@ -90,7 +90,7 @@ impl Machine {
         }
         if waiter.is_none() {
             // Nobody waited for it any more: a grant that came before the cancel must not stay behind (R4).
-            let request = Box::new(v1::UnlockRequest { claim: number, ..v1::UnlockRequest::default() });
+            let request = Box::new(v1::Unlock { claim: number, ..v1::Unlock::default() });
             self.release(number, None, request, out);
         }
         self.answer_waiter(waiter, Ok(Done::Granted(Box::new(grant(completion, mode)))), out);
@@ -242,7 +242,7 @@ impl Machine {
             let claims = std::mem::take(&mut self.confirmations);
             let request = link.next_request();
             let body = Some(Body::ConfirmLost(v1::ConfirmLost { claims }));
-            out.push(Output::Send { link: link.id, message: Box::new(v1::ClientMessage { request, body }) });
+            out.push(Output::Send { link: link.id, message: Box::new(v1::SessionRequest { request, body }) });
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body;
+use sixpin_proto::v1::session_request::Body;
 
 use super::api::{LinkId, Output, State};
 use super::attempts::Attempts;
@@ -161,7 +161,7 @@ impl Machine {
     pub(super) fn send(&mut self, body: Body, flight: Flight, out: &mut Vec<Output>) -> Option<u64> {
         let link = self.links.attached.as_mut()?;
         let request = link.next_request();
-        out.push(Output::Send { link: link.id, message: Box::new(v1::ClientMessage { request, body: Some(body) }) });
+        out.push(Output::Send { link: link.id, message: Box::new(v1::SessionRequest { request, body: Some(body) }) });
         self.flights.insert(request, flight);
         Some(request)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::server_message::Body;
+use sixpin_proto::v1::session_response::Body;
 
 use super::api::{ClaimEvent, LinkId, Output};
 use super::claim::{Claim, Job, Pending, Release, Stage, Waiter, Withdraw};
@@ -15,7 +15,13 @@ use crate::error::{Error, Loss};
 use crate::mode::Mode;
 
 impl Machine {
-    pub(super) fn received(&mut self, now: Duration, link: LinkId, message: v1::ServerMessage, out: &mut Vec<Output>) {
+    pub(super) fn received(
+        &mut self,
+        now: Duration,
+        link: LinkId,
+        message: v1::SessionResponse,
+        out: &mut Vec<Output>,
+    ) {
         if self.links.attempts.find(link).is_some() {
             self.attempt_answered(now, link, message, out);
         } else if self.links.is_attached(link) {
@@ -268,7 +274,7 @@ impl Machine {
 fn plain_release(number: u64) -> Release {
     Release {
         waiter: None::<Waiter>,
-        request: Box::new(v1::UnlockRequest { claim: number, force: true, ..v1::UnlockRequest::default() }),
+        request: Box::new(v1::Unlock { claim: number, force: true, ..v1::Unlock::default() }),
         operation: 0,
         stage: Stage::Ready,
         doubt: false,

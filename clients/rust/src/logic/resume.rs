@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use sixpin_proto::v1;
-use sixpin_proto::v1::server_message::Body;
+use sixpin_proto::v1::session_response::Body;
 
 use super::api::{LinkId, Opened, OperationId, Output, State};
 use super::claim::{Claim, Job, Stage, Withdraw};
@@ -22,7 +22,7 @@ impl Machine {
         &mut self,
         now: Duration,
         link: LinkId,
-        message: v1::ServerMessage,
+        message: v1::SessionResponse,
         out: &mut Vec<Output>,
     ) {
         let Some((request, sent)) = self.links.attempts.find(link).and_then(|attempt| attempt.asked) else { return };
@@ -97,7 +97,7 @@ impl Machine {
 
     /// What a broker must know to take the session over, in as many messages as it takes. Counts as a new move from
     /// here on.
-    pub(super) fn resume_requests(&mut self, now: Duration, out: &mut Vec<Output>) -> Vec<v1::ResumeRequest> {
+    pub(super) fn resume_requests(&mut self, now: Duration, out: &mut Vec<Output>) -> Vec<v1::Resume> {
         if self.move_number == 0 || !self.planted.has(Bug::MoveNumberReused) {
             self.move_number += 1;
         }
@@ -109,7 +109,7 @@ impl Machine {
             .as_ref()
             .map(|identity| (identity.session.clone(), identity.secret.clone()))
             .unwrap_or_default();
-        in_parts(v1::ResumeRequest {
+        in_parts(v1::Resume {
             session,
             secret,
             move_number: self.move_number,
@@ -248,7 +248,7 @@ impl Machine {
 const PART_BYTES_MAX: usize = 32 * 1024;
 
 /// Tells in several messages what does not fit into one.
-fn in_parts(mut whole: v1::ResumeRequest) -> Vec<v1::ResumeRequest> {
+fn in_parts(mut whole: v1::Resume) -> Vec<v1::Resume> {
     let claims = std::mem::take(&mut whole.claims);
     let (mut parts, mut part, mut bytes) = (Vec::new(), whole, 0);
     for claim in claims {

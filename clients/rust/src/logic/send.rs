@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sixpin_proto::v1;
-use sixpin_proto::v1::client_message::Body;
+use sixpin_proto::v1::session_request::Body;
 
 use super::api::{OperationId, Output};
 use super::claim::{Asking, Claim, Job, Pending, Place, Stage, What, Withdraw};
@@ -99,9 +99,9 @@ impl Machine {
         let operation = pending.operation;
         let body = match &pending.what {
             What::Lock(request) => {
-                Body::Lock(v1::LockRequest { operation, timeout_ms: pending.wait_ms(now), ..request.as_ref().clone() })
+                Body::Lock(v1::Lock { operation, timeout_ms: pending.wait_ms(now), ..request.as_ref().clone() })
             }
-            What::Convert { request, queue } => Body::Convert(v1::ConvertRequest {
+            What::Convert { request, queue } => Body::Convert(v1::Convert {
                 operation,
                 timeout_ms: pending.wait_ms(now),
                 queue_conversion: queue.unwrap_or_else(|| queues(held, request)),
@@ -125,7 +125,7 @@ impl Machine {
         }
         release.stage = Stage::Sent;
         let operation = release.operation;
-        let request = v1::UnlockRequest {
+        let request = v1::Unlock {
             operation,
             // It must get through, whatever the broker still has pending on the claim.
             force: release.request.force || claim.pending.is_some(),
@@ -142,7 +142,7 @@ impl Machine {
         }
         pending.withdraw = Withdraw::Sent;
         let operation = pending.operation;
-        let cancel = Body::Cancel(v1::CancelRequest { claim: number, operation });
+        let cancel = Body::Cancel(v1::Cancel { claim: number, operation });
         self.send(cancel, Flight::Cancel { claim: number, operation }, out);
     }
 
@@ -196,7 +196,7 @@ fn asked_claim(id: OperationId, number: u64, asking: Asking) -> Claim {
 
 /// Conversions from NL queue behind others, so that those who convert from it are served in order (C4); where that makes
 /// no sense, they do not.
-fn queues(held: Option<Mode>, request: &v1::ConvertRequest) -> bool {
+fn queues(held: Option<Mode>, request: &v1::Convert) -> bool {
     held == Some(Mode::NL)
         && Mode::from_proto(request.mode).is_some_and(|wanted| wanted != Mode::NL)
         && !request.head_of_queue

@@ -96,7 +96,7 @@ impl Task {
                 };
                 if let Err(Ok(claim)) = reply.send(result) {
                     // Nobody takes it.
-                    let request = v1::UnlockRequest { claim: claim.number, ..v1::UnlockRequest::default() };
+                    let request = v1::Unlock { claim: claim.number, ..v1::Unlock::default() };
                     self.steps.push(Step::Program(Command::Unlock { request: Box::new(request), reply: None }));
                 }
             }

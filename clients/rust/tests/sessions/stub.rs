@@ -21,7 +21,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-type Answers = mpsc::UnboundedSender<Result<v1::ServerMessage, Status>>;
+type Answers = mpsc::UnboundedSender<Result<v1::SessionResponse, Status>>;
 
 /// How the broker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Stub {
     pub(crate) fn lose(&self, reason: v1::LostReason) {
         for stream in self.inner.lock().unwrap().streams.drain(..) {
             let body = Some(Said::Lost(v1::Lost { reason: reason.into(), claims: Vec::new() }));
-            let _ = stream.send(Ok(v1::ServerMessage { request: 0, body }));
+            let _ = stream.send(Ok(v1::SessionResponse { request: 0, body }));
         }
     }
 
@@ -90,13 +90,13 @@ impl Stub {
         self.inner.lock().unwrap().mood
     }
 
-    async fn talk(self, mut asked: Streaming<v1::ClientMessage>, answers: Answers) {
+    async fn talk(self, mut asked: Streaming<v1::SessionRequest>, answers: Answers) {
         while let Ok(Some(message)) = asked.message().await {
             if self.mood() == Mood::Silent {
                 continue;
             }
             let Some(body) = message.body.and_then(|body| self.answer(body, &answers)) else { continue };
-            let _ = answers.send(Ok(v1::ServerMessage { request: message.request, body: Some(body) }));
+            let _ = answers.send(Ok(v1::SessionResponse { request: message.request, body: Some(body) }));
         }
     }
 
@@ -127,7 +127,7 @@ impl Stub {
         })
     }
 
-    fn open(&self, open: &v1::OpenRequest, answers: &Answers) -> Said {
+    fn open(&self, open: &v1::Open, answers: &Answers) -> Said {
         let mut inner = self.inner.lock().unwrap();
         inner.asked_to_open += 1;
         if let Mood::Refuses(reason) = inner.mood {
@@ -147,12 +147,12 @@ impl Stub {
     }
 }
 
-impl StreamingService<v1::ClientMessage> for Stub {
-    type Response = v1::ServerMessage;
-    type ResponseStream = UnboundedReceiverStream<Result<v1::ServerMessage, Status>>;
+impl StreamingService<v1::SessionRequest> for Stub {
+    type Response = v1::SessionResponse;
+    type ResponseStream = UnboundedReceiverStream<Result<v1::SessionResponse, Status>>;
     type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
 
-    fn call(&mut self, request: Request<Streaming<v1::ClientMessage>>) -> Self::Future {
+    fn call(&mut self, request: Request<Streaming<v1::SessionRequest>>) -> Self::Future {
         let stub = self.clone();
         async move {
             while stub.mood() == Mood::Silent {

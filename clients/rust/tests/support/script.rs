@@ -118,7 +118,7 @@ impl World {
         self.start(arguments)?;
         self.input(Input::Connected { link: LinkId(1) });
         let body = Some(opened(ttl.parse()?, max));
-        let message = Box::new(v1::ServerMessage { request: 1, body });
+        let message = Box::new(v1::SessionResponse { request: 1, body });
         self.input(Input::Received { link: LinkId(1), message });
         self.out.clear();
         Ok(())
@@ -156,7 +156,7 @@ impl World {
 /// What the program does; absent for what brokers say.
 fn program(name: &str, arguments: &mut Arguments) -> Result<Option<Input>, Failure> {
     let id = |arguments: &mut Arguments| Ok::<_, Failure>(OperationId(arguments.number()?));
-    let unlock = |claim| Box::new(v1::UnlockRequest { claim, ..v1::UnlockRequest::default() });
+    let unlock = |claim| Box::new(v1::Unlock { claim, ..v1::Unlock::default() });
     Ok(Some(match name {
         "lock" => {
             let id = id(arguments)?;
@@ -164,10 +164,7 @@ fn program(name: &str, arguments: &mut Arguments) -> Result<Option<Input>, Failu
             let mode = arguments.mode()?;
             let owner = arguments.text("owner").unwrap_or_default();
             let timeout_ms = arguments.wait()?;
-            Input::Lock {
-                id,
-                request: Box::new(v1::LockRequest { resource, mode, owner, timeout_ms, ..v1::LockRequest::default() }),
-            }
+            Input::Lock { id, request: Box::new(v1::Lock { resource, mode, owner, timeout_ms, ..v1::Lock::default() }) }
         }
         "convert" => {
             let id = id(arguments)?;
@@ -176,14 +173,7 @@ fn program(name: &str, arguments: &mut Arguments) -> Result<Option<Input>, Failu
             let queue = arguments.text("queue").map(|queue| queue == "yes");
             let (head_of_queue, no_order) = (arguments.word("head"), arguments.word("order"));
             let timeout_ms = arguments.wait()?;
-            let request = v1::ConvertRequest {
-                claim,
-                mode,
-                timeout_ms,
-                head_of_queue,
-                no_order,
-                ..v1::ConvertRequest::default()
-            };
+            let request = v1::Convert { claim, mode, timeout_ms, head_of_queue, no_order, ..v1::Convert::default() };
             Input::Convert { id, request: Box::new(request), queue }
         }
         "unlock" => Input::Unlock { id: Some(id(arguments)?), request: unlock(arguments.number()?) },
@@ -199,7 +189,7 @@ fn program(name: &str, arguments: &mut Arguments) -> Result<Option<Input>, Failu
 }
 
 /// What a broker says.
-fn said(name: &str, arguments: &mut Arguments) -> Result<v1::ServerMessage, Failure> {
+fn said(name: &str, arguments: &mut Arguments) -> Result<v1::SessionResponse, Failure> {
     let request = if matches!(name, "blocking" | "lost" | "move") { 0 } else { arguments.number()? };
     let body = match name {
         "opened" => opened(arguments.key("ttl")?.unwrap_or(10_000) as u32, arguments.key("max")?.unwrap_or(256) as u32),
@@ -273,7 +263,7 @@ fn said(name: &str, arguments: &mut Arguments) -> Result<v1::ServerMessage, Fail
         "move" => Body::Move(v1::Move { addresses: arguments.words.drain(..).collect() }),
         other => return Err(format!("no command {other}").into()),
     };
-    Ok(v1::ServerMessage { request, body: Some(body) })
+    Ok(v1::SessionResponse { request, body: Some(body) })
 }
 
 fn opened(ttl_ms: u32, requests_max: u32) -> Body {

@@ -65,7 +65,7 @@ fn asked(body: &Body) -> String {
     }
 }
 
-fn resumed(resume: &v1::ResumeRequest) -> String {
+fn resumed(resume: &v1::Resume) -> String {
     let claims: Vec<String> = resume
         .claims
         .iter()

@@ -172,7 +172,7 @@ pub(super) async fn empty_streams(target: Target, until: Until) {
 }
 
 pub(super) async fn sessions(target: Target, until: Until) {
-    let open = v1::OpenRequest { ttl_ms: Some(3_600_000), ..Default::default() };
+    let open = v1::Open { ttl_ms: Some(3_600_000), ..Default::default() };
     on_each(20, until, async || {
         let stream = target.greet(65_535).await?;
         let (mut reader, mut writer) = stream.into_split();
@@ -201,9 +201,9 @@ pub(super) async fn sessions(target: Target, until: Until) {
 
 pub(super) async fn deaf_sessions(target: Target, until: Until) {
     use prost::Message as _;
-    use v1::client_message::Body;
-    let open = Body::Open(v1::OpenRequest { ttl_ms: Some(3_600_000), ..Default::default() });
-    let open = v1::ClientMessage { request: 1, body: Some(open) }.encode_to_vec();
+    use v1::session_request::Body;
+    let open = Body::Open(v1::Open { ttl_ms: Some(3_600_000), ..Default::default() });
+    let open = v1::SessionRequest { request: 1, body: Some(open) }.encode_to_vec();
     on_each(20, until, async || {
         let mut stream = target.greet(i32::MAX.cast_unsigned()).await?;
         stream.write_all(&wire::frame(kind::WINDOW_UPDATE, 0, 0, &1_000_000_000_u32.to_be_bytes())).await?;
@@ -217,7 +217,7 @@ pub(super) async fn deaf_sessions(target: Target, until: Until) {
                 break;
             }
             let body = Some(Body::KeepAlive(v1::KeepAlive { move_number: 0 }));
-            let keepalive = wire::message(&v1::ClientMessage { request, body }.encode_to_vec());
+            let keepalive = wire::message(&v1::SessionRequest { request, body }.encode_to_vec());
             let round: Vec<u8> =
                 (0..CALLS).flat_map(|call| wire::frame(kind::DATA, 0, number(call), &keepalive)).collect();
             stream.write_all(&round).await?;
