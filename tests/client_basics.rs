@@ -176,7 +176,7 @@ async fn an_orphan_is_left_and_adopted() {
     let broker = Broker::start().await;
     let session = broker.client().session().open().await.unwrap();
     let claim = session.lock("r", Mode::EX).persistent().await.unwrap().leave();
-    let name = session.id().to_owned();
+    let name = session.id();
     session.close().await.unwrap();
     let session = broker.client().session().open().await.unwrap();
     let missing = session.lock("other", Mode::EX).adopt_orphan().await.unwrap_err();

@@ -96,7 +96,7 @@ async fn a_forced_release_is_told_and_confirmed_by_letting_go() {
     let admin = Client::new([&broker.admin_address]).unwrap().administration();
     let force = ForceUnlockRequest {
         resource: Some(Resource { lockspace: String::new(), name: "r".into() }),
-        session: session.id().to_owned(),
+        session: session.id(),
         ..ForceUnlockRequest::default()
     };
     let forcing = tokio::spawn(async move { admin.force_unlock(force).await });
@@ -121,7 +121,7 @@ async fn an_expired_session_loses_everything_and_confirms() {
     let guard = session.lock("r", Mode::EX).await.unwrap();
     let waiting = session.lock("r", Mode::EX).into_future();
     let admin = Client::new([&broker.admin_address]).unwrap().administration();
-    let expire = ExpireSessionRequest { session: session.id().to_owned(), ..ExpireSessionRequest::default() };
+    let expire = ExpireSessionRequest { session: session.id(), ..ExpireSessionRequest::default() };
     let expiring = tokio::spawn(async move { admin.expire_session(expire).await });
     let loss = tokio::time::timeout(SOON, session.lost()).await.unwrap();
     assert_eq!(loss, Loss::Forced);
@@ -144,7 +144,7 @@ async fn a_program_whose_session_has_finished_can_end_at_once() {
         runtime.block_on(async {
             let session = client.session().ttl(Duration::from_secs(60)).open().await.unwrap();
             let guard = session.lock("r", Mode::EX).await.unwrap();
-            sender.send(session.id().to_owned()).unwrap();
+            sender.send(session.id()).unwrap();
             guard.lost().await;
             drop(guard);
             session.finished().await;

@@ -175,7 +175,7 @@ async fn a_session_is_known_under_the_same_label_wherever_it_moves() {
     let _guard = session.lock("r", Mode::EX).await.unwrap();
     network.down();
     assert_eq!(resumed(&mut events).await, (second, 1));
-    let request = proto::ListSessionsRequest { sessions: vec![session.id().to_owned()], ..Default::default() };
+    let request = proto::ListSessionsRequest { sessions: vec![session.id()], ..Default::default() };
     let found = second_broker.inspect().await.list_sessions(request).await.unwrap().into_inner().sessions;
     assert_eq!((found.len(), found[0].label.as_str()), (1, "alice@web1:1"));
 }

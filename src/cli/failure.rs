@@ -172,11 +172,15 @@ fn tell(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use sixpin_client::proto as v1;
+
     use super::*;
 
     fn elsewhere(address: &str) -> ClientError {
-        let message = "not here".into();
-        ClientError::Unavailable(Refused { reason: Reason::NotHere, message, address: address.into() })
+        let (message, address) = ("not here".into(), address.into());
+        let mut error = v1::Error { message, address, ..v1::Error::default() };
+        error.set_reason(Reason::NotHere);
+        ClientError::Unavailable(Refused::from_proto(error))
     }
 
     #[test]

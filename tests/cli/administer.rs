@@ -66,7 +66,7 @@ async fn a_forced_unlock_of_several_holders_asks_for_one() {
     let said = broker.ask(&["unlock", "--force", "r"]);
     assert_eq!(said.status, Some(2), "{said:?}");
     assert!(
-        sessions.iter().all(|session| said.stderr.contains(session.id())),
+        sessions.iter().all(|session| said.stderr.contains(&session.id())),
         "it does not list the holders: {said:?}"
     );
     let hint = said.stderr.lines().last().unwrap().split('`').nth(1).unwrap();

@@ -82,7 +82,10 @@ async fn show_shows_the_queues_in_order() {
     let waiters = broker.json(&["sessions", "--waiting"]);
     let waiters: Vec<&str> =
         waiters["sessions"].as_array().unwrap().iter().map(|session| session["session"].as_str().unwrap()).collect();
-    assert!(sessions.iter().all(|session| waiters.contains(&session.id())) && !waiters.contains(&idle.id()));
+    assert!(
+        sessions.iter().all(|session| waiters.contains(&session.id().as_str()))
+            && !waiters.contains(&idle.id().as_str())
+    );
 
     let said = broker.ask(&["show", "deploy"]);
     let lines: Vec<&str> = said.stdout.lines().collect();
@@ -112,7 +115,7 @@ async fn show_says_whose_a_claim_is_and_where() {
     let _guard = session.lock("r", Mode::EX).await.unwrap();
     let said = broker.ask(&["show", "r"]);
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
-    for word in ["alice@web1:1", "127.0.0.1:", "north", session.id()] {
+    for word in ["alice@web1:1", "127.0.0.1:", "north", &session.id()] {
         assert!(said.stdout.contains(word), "`{word}` is missing: {}", said.stdout);
     }
     let claim = &broker.json(&["show", "r"])["claims"][0];
@@ -285,7 +288,7 @@ async fn sessions_brokers_and_status_are_told() {
     assert_eq!(listing["sessions"][0]["held"], 1);
     assert_eq!(listing["unanswered"], serde_json::json!([]));
     let text = broker.ask(&["sessions", "--broker", "north"]).stdout;
-    assert!(text.contains(session.id()) && text.contains("alice@web1:1") && text.contains("10s"), "{text}");
+    assert!(text.contains(&session.id()) && text.contains("alice@web1:1") && text.contains("10s"), "{text}");
     let said = broker.ask(&["sessions", "--broker", "south"]);
     assert_eq!(said.status, Some(1));
     assert!(said.stderr.starts_with("error: there is no broker `south`\nhint: "), "{said:?}");

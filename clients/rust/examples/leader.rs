@@ -11,7 +11,9 @@ use sixpin_client::{ClaimEvent, Client, Error, Guard, Mode};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let terms: u32 = std::env::args().nth(1).and_then(|terms| terms.parse().ok()).unwrap_or(3);
-    let session = Client::from_env()?.session().ttl(Duration::from_secs(5)).label("leader").open().await?;
+    let session = Client::from_env()?.session().ttl(Duration::from_secs(5)).label("leader");
+    // A session that is lost ends a term. The next one begins in a new session.
+    let session = session.reopen(Duration::MAX).open().await?;
     for _ in 0..terms {
         let guard = session.lock("examples/leader", Mode::EX).blocking().await?;
         println!("leading, with fence {}", guard.fence());
@@ -31,6 +33,7 @@ async fn lead(guard: &Guard) {
             event = guard.next_event() => match event {
                 ClaimEvent::Blocking { .. } => return println!("somebody else wants to lead"),
                 ClaimEvent::Lost(loss) => return println!("not leading any more: {loss}"),
+                _ => {}
             },
             () = tokio::time::sleep(Duration::from_millis(200)), if guard.is_valid() => {
                 println!("at work; the lock is valid for {:?}", guard.valid_for());

@@ -6,19 +6,15 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
+use crate::builder::SessionBuilder;
 use crate::error::Error;
-use crate::session::SessionBuilder;
+use crate::settings::{LIBRARY, Settings, address};
 use crate::wake::Wake;
 
 /// The environment variable that names the brokers: `host:port,host:port`.
 pub const ENDPOINTS_VARIABLE: &str = "SIXPIN_ENDPOINTS";
 /// Where a broker is looked for when nothing names one.
 pub const ENDPOINTS_DEFAULT: &str = "127.0.0.1:6616";
-
-/// What brokers are told of this library.
-const LIBRARY: &str = concat!("sixpin-rust/", env!("CARGO_PKG_VERSION"));
-/// Bytes that brokers keep of a program's name.
-const PROGRAM_BYTES_MAX: usize = 64;
 
 /// How long closing a client may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
@@ -28,16 +24,6 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 pub struct Client {
     pub(crate) settings: Arc<Settings>,
     wake: Arc<Wake>,
-}
-
-/// What all sessions of a client share.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) endpoints: Vec<String>,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) open_timeout: Duration,
-    pub(crate) queued_max: usize,
-    pub(crate) program: String,
 }
 
 impl Client {
@@ -105,7 +91,8 @@ impl Client {
 
     /// Closes every session that this client and its clones have opened, as [`crate::Session::close`] does, and waits for
     /// those that were dropped before and are not closed yet: guards that were dropped are released, and brokers hear of
-    /// it. Takes at most 3 s; what no broker has acknowledged by then is free when its TTL has passed.
+    /// it. A session that was to [`reopen`](SessionBuilder::reopen) does so no more. Takes at most 3 s; what no broker has
+    /// acknowledged by then is free when its TTL has passed.
     pub async fn close(&self) {
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.wake.close()).await;
     }
@@ -145,8 +132,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Name and version of the program, such as `orders/4.2`: `sixpin sessions` shows it to people who look for whoever has a
-    /// lock, together with the version of this library.
+    /// Name and version of the program, such as `orders/4.2`: `sixpin sessions --json` shows it to people who look for whoever
+    /// has a lock, together with the version of this library.
     #[must_use]
     pub fn program(mut self, program: &str) -> Self {
         self.settings.program = format!("{program} {LIBRARY}");
@@ -166,26 +153,8 @@ impl ClientBuilder {
         if self.settings.endpoints.is_empty() {
             return Err(Error::Setting("no broker address is given: name at least one `host:port`".to_owned()));
         }
-        let program = &self.settings.program;
-        if program.len() > PROGRAM_BYTES_MAX || program.chars().any(char::is_control) {
-            return Err(Error::Setting(format!(
-                "the program's name `{}` is longer than {} bytes or has control characters: give a short one",
-                program.escape_debug(),
-                PROGRAM_BYTES_MAX - LIBRARY.len() - 1
-            )));
-        }
+        self.settings.check_program()?;
         Ok(Client { settings: Arc::new(self.settings), wake: Arc::default() })
-    }
-}
-
-/// `text` as `host:port`, without spaces around it.
-pub(crate) fn address(text: &str) -> Result<String, Error> {
-    let trimmed = text.trim();
-    let port = trimmed.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-    if port.is_some_and(|port| port.parse::<u16>().is_ok()) && !trimmed.contains('/') {
-        Ok(trimmed.to_owned())
-    } else {
-        Err(Error::Setting(format!("`{trimmed}` is not the address of a broker: write `host:port`")))
     }
 }
 

@@ -26,3 +26,8 @@ fn read(clock: ClockId) -> Duration {
 pub(crate) fn until(instant: Instant) -> Duration {
     instant.saturating_duration_since(Instant::now())
 }
+
+/// Whole milliseconds, rounded up, so that a short wait does not become a try.
+pub(crate) fn milliseconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

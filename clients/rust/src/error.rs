@@ -121,6 +121,7 @@ impl Error {
 }
 
 /// What was met at an address.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{address} ({what})")]
 pub struct Tried {
@@ -135,6 +136,7 @@ fn listed(tried: &[Tried]) -> String {
 }
 
 /// What a broker said when it refused a request.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refused {
@@ -147,7 +149,8 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub(crate) fn from_proto(error: v1::Error) -> Self {
+    /// The refusal that a message carries.
+    pub fn from_proto(error: v1::Error) -> Self {
         Self { reason: error.reason(), message: error.message, address: error.address }
     }
 }

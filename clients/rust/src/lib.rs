@@ -1,4 +1,4 @@
-//! Client of the sixpin lock broker.
+//! Client of the sixpin lock broker: distributed locks in six modes, with conversions, value blocks and fences.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), sixpin_client::Error> {
@@ -27,6 +27,29 @@
 //! has passed. So do the work inside [`Client::run`], which closes the client whatever became of the work, a `?`
 //! included; or await [`Client::close`], [`Session::close`] or [`Guard::release`] before the end.
 //!
+//! ```no_run
+//! use sixpin_client::{Client, Error, Mode};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     let client = Client::from_env()?;
+//!     client.run(work(&client)).await
+//! }
+//!
+//! async fn work(client: &Client) -> Result<(), Error> {
+//!     let guard = client.lock("report", Mode::EX).await?;
+//!     guard.check()?; // an error here still releases the lock at once
+//!     guard.release().await
+//! }
+//! ```
+//!
+//! # When a session is lost
+//!
+//! Everything that it held is lost with it, and its guards say so for ever. Unless told otherwise the session stays lost,
+//! and the program opens another one. [`SessionBuilder::reopen`] makes the handle do that by itself: locks that are asked
+//! for after the loss go to the new session. None is taken again by itself, because only the program knows what
+//! became of what the lock protects.
+//!
 //! # Waits
 //!
 //! [`SessionBuilder::timeout`] and [`LockRequest::wait`] are bounds: what they are given for ends within that time, and
@@ -35,38 +58,72 @@
 //!
 //! # Layout
 //!
-//! * [`Client`]: addresses of brokers, and where sessions are opened;
+//! * [`Client`]: addresses of brokers, and where sessions are opened; [`Client::run`] and [`Client::close`] end them all;
 //! * [`Client::lock`]: one lock, in a session of its own;
 //! * [`Session`]: one life with a TTL, on one connection; what locks are asked of;
 //! * [`Guard`]: one claim that is held; released when it is dropped;
-//! * [`Inspection`] and [`Administration`]: calls outside sessions, for tools;
-//! * [`logic`]: everything that a session decides, without IO; it is what the simulator drives.
+//! * [`Inspection`] and [`Administration`]: calls outside sessions, for tools.
 
-mod client;
+// Four layers, lowest first. `logic` decides everything about a session, without IO; the rest carries it out.
+// A file uses files of the layers above it here, and of its own layer; never in a circle.
+
+// Words.
 mod clock;
 mod error;
-mod guard;
-mod link;
-mod lock;
+mod events;
+#[cfg(feature = "logic")]
 pub mod logic;
+#[cfg(not(feature = "logic"))]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "some of it is for those who turn on `logic` alone")]
+mod logic;
 mod mode;
-mod operation;
+mod settings;
+
+// Brokers outside sessions, and streams to them.
+mod connect;
+mod link;
 mod reach;
-mod session;
-mod shared;
-mod single;
 mod status;
+mod way;
+
+// One session: its task, and what reaches it. Then those of one handle, one after the other.
+mod claim;
+mod command;
+mod handle;
+mod news;
+mod operation;
+mod reopen;
+mod shared;
+mod succession;
 mod task;
-mod tools;
 mod wake;
 
+// What a program has in its hands.
+mod builder;
+mod client;
+mod convert;
+mod guard;
+mod lock;
+mod release;
+mod session;
+mod single;
+mod tools;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+pub use builder::SessionBuilder;
 pub use client::{Client, ClientBuilder, ENDPOINTS_DEFAULT, ENDPOINTS_VARIABLE};
+pub use convert::{Convert, Converting};
 pub use error::{Blocker, Error, Loss, NotGranted, Refusal, Refused, Tried};
-pub use guard::{Convert, Converting, Guard, Release, Releasing};
+pub use events::{SessionEvent, SessionEvents, StateWatch};
+pub use guard::Guard;
 pub use lock::{LockRequest, Locking};
 pub use logic::{ClaimEvent, Grant, Opened, State, ValueBlock};
 pub use mode::{Mode, UnknownMode};
-pub use session::{Session, SessionBuilder, SessionEvent, SessionEvents, StateWatch};
+pub use release::{Release, Releasing};
+pub use session::Session;
 pub use single::SingleLock;
 /// The messages of the API, which inspection and administration speak.
 pub use sixpin_proto::v1 as proto;

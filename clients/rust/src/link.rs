@@ -12,8 +12,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
+use crate::connect::connect;
 use crate::logic::LinkId;
-use crate::reach::connect;
 use crate::status::describe;
 
 /// Longest message of a broker, in bytes: the answer to a resume names every claim of the session.

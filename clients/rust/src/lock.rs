@@ -2,34 +2,38 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use sixpin_proto::v1;
 
-use crate::clock;
+use crate::claim::Claim;
+use crate::clock::{self, milliseconds};
+use crate::command::Command;
 use crate::error::Error;
 use crate::guard::Guard;
+use crate::handle::Handle;
 use crate::mode::Mode;
 use crate::operation::Operation;
-use crate::shared::{Command, Handle};
+use crate::succession::Succession;
 
 /// A lock that is about to be asked for. Await it, or turn it into a future first to have it on its way.
 ///
 /// # Errors
 ///
 /// [`Error::NotGranted`] if a try would have to wait, the wait timed out, or it was cancelled; [`Error::Unavailable`] if
-/// it timed out while a broker refused it for now; [`Error::Lost`] if the session ended while it waited.
+/// it timed out while a broker refused it for now; [`Error::Lost`] if the session ended while it waited. Of a session that
+/// [reopens](crate::SessionBuilder::reopen) also those of [`crate::SessionBuilder::open`], if it could not.
 #[must_use = "nothing is asked for until this is awaited"]
 pub struct LockRequest {
-    handle: Arc<Handle>,
+    sessions: Arc<Succession>,
     request: Box<v1::Lock>,
 }
 
 impl LockRequest {
-    pub(crate) fn new(handle: &Arc<Handle>, name: String, lockspace: String, mode: Mode) -> Self {
+    pub(crate) fn new(sessions: &Arc<Succession>, name: String, lockspace: String, mode: Mode) -> Self {
         Self {
-            handle: Arc::clone(handle),
+            sessions: Arc::clone(sessions),
             request: Box::new(v1::Lock {
                 resource: Some(v1::Resource { lockspace, name }),
                 what: Some(mode.to_proto().into()),
@@ -142,18 +146,18 @@ impl IntoFuture for LockRequest {
     type IntoFuture = Locking;
 
     fn into_future(self) -> Locking {
-        let Self { handle, request } = self;
-        let guarded = Arc::clone(&handle);
-        Locking {
-            operation: Operation::ask(&handle, |id, reply| Command::Lock { id, request, handle: guarded, reply }),
-        }
+        let Self { sessions, request } = self;
+        let handle = sessions.for_locks();
+        let operation = Operation::ask(&handle, |id, reply| Command::Lock { id, request, reply });
+        Locking { handle, operation }
     }
 }
 
 /// A lock on its way. Dropping it withdraws the request and leaves no claim behind, at whatever point.
 #[must_use = "dropping it withdraws the request"]
 pub struct Locking {
-    operation: Operation<Guard>,
+    handle: Arc<Handle>,
+    operation: Operation<Arc<Claim>>,
 }
 
 impl Locking {
@@ -167,11 +171,15 @@ impl Future for Locking {
     type Output = Result<Guard, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.operation).poll(context)
+        let claim = ready!(Pin::new(&mut self.operation).poll(context))?;
+        Poll::Ready(Ok(Guard::new(Arc::clone(&self.handle), claim)))
     }
 }
 
-/// Whole milliseconds, rounded up, so that a short wait does not become a try.
-pub(crate) fn milliseconds(wait: Duration) -> u64 {
-    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+impl Drop for Locking {
+    fn drop(&mut self) {
+        if let Some(claim) = self.operation.untaken() {
+            drop(Guard::new(Arc::clone(&self.handle), claim));
+        }
+    }
 }

@@ -7,9 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
 
+use crate::command::Command;
 use crate::error::Error;
+use crate::handle::Handle;
 use crate::logic::{OperationId, State};
-use crate::shared::{Command, Handle, Shared};
+use crate::shared::Shared;
 
 /// Waits for the answer to one operation.
 pub(crate) struct Operation<T> {
@@ -47,6 +49,14 @@ impl<T> Operation<T> {
         let (sender, receiver) = oneshot::channel();
         handle.send(command(id, sender));
         Self { id, handle: Some(Arc::clone(handle)), reply: Ok(receiver), withdraw: false }
+    }
+
+    /// What it gave, if that came and was not taken yet. Nothing can come after this, so whatever is given later is for the
+    /// task to let go of.
+    pub(crate) fn untaken(&mut self) -> Option<T> {
+        let receiver = self.reply.as_mut().ok()?;
+        receiver.close();
+        receiver.try_recv().ok()?.ok()
     }
 
     /// Asks for its end; the answer still comes.

@@ -11,19 +11,16 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
+use crate::connect::connect;
 use crate::error::Tried;
-use crate::status::describe;
+use crate::status::{describe, innermost};
 
 /// How long one address may be silent before the next one is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
-/// Pings find out that a broker or the way to it is gone: sent after this much silence, and answered within the timeout.
-/// Brokers do the same from their side.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Looks for brokers that answer. Sessions look for theirs themselves.
 pub(crate) struct Reach {
@@ -115,27 +112,4 @@ fn is_an_answer(status: &Status) -> bool {
         status.code(),
         Code::Unimplemented | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument
     )
-}
-
-/// Connects to one address.
-pub(crate) async fn connect(address: &str, timeout: Duration) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| error.to_string())?
-        .connect_timeout(timeout)
-        .http2_keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        // Not only while something is asked: hyper looks whether that is so when the connection moves, perhaps a moment
-        // before it notes the request, and a peer that is silent from then on never makes it look again.
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true);
-    endpoint.connect().await.map_err(|error| innermost(&error))
-}
-
-/// The cause at the bottom of an error: what a person wants to read.
-pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string().to_lowercase()
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use crate::builder::SessionBuilder;
 use crate::client::Client;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::mode::Mode;
-use crate::session::SessionBuilder;
 
 /// How long a broker may take to open the session of a try.
 const TRY_WITHIN: Duration = Duration::from_secs(3);

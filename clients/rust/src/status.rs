@@ -6,9 +6,8 @@ use sixpin_proto::{ERROR_DOMAIN, v1};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::client::address;
 use crate::error::{Error, Refused};
-use crate::reach::innermost;
+use crate::settings::address;
 
 /// What a broker said machine-readably; absent if the way to it failed.
 fn own_error(status: &Status) -> Option<v1::Error> {
@@ -72,6 +71,15 @@ pub(crate) fn describe(status: &Status) -> String {
         (None, "") => status.code().description().to_owned(),
         (None, message) => message.to_owned(),
     }
+}
+
+/// The cause at the bottom of an error: what a person wants to read.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string().to_lowercase()
 }
 
 #[cfg(test)]

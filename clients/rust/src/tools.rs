@@ -1,8 +1,6 @@
 //! Calls outside sessions, for tools: what brokers know, and administration.
 //!
-//! A call goes to the first broker that answers (see `reach`). One that answers and then cannot do what is asked, because it
-//! is full, leaves, or closes the connection, is left for the next one; one that says which other broker has to do it sends
-//! the call there. So a call may be made more than once, and every call here is one that can be.
+//! A call may be made more than once (see `way`), so every call here is one that can be.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +8,15 @@ use std::time::Duration;
 use sixpin_proto::v1;
 use sixpin_proto::v1::admin_service_client::AdminServiceClient;
 use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
-use tonic::transport::Channel;
-use tonic::{Response, Status, Streaming};
+use tonic::Streaming;
 
-use crate::client::{Client, Settings};
+use crate::client::Client;
 use crate::error::Error;
-use crate::reach::Reach;
-use crate::status::{another_may_do_it, describe, directions, refusal};
+use crate::status::refusal;
+use crate::way::Way;
 
 /// How long a broker that answers may take for a call that does not wait for anybody.
 const ANSWER_WITHIN: Option<Duration> = Some(Duration::from_secs(10));
-/// How often a call lets itself be sent to another broker: a session may move while it is looked for.
-const DIRECTIONS_MAX: usize = 3;
 /// Longest answer: a resource with its longest queue is larger than what gRPC allows by default.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -49,12 +44,12 @@ pub struct Watch(Streaming<v1::WatchResourceResponse>);
 impl Client {
     /// Looks at what brokers know.
     pub fn inspection(&self) -> Inspection {
-        Inspection { way: Way { settings: Arc::clone(&self.settings), one: None } }
+        Inspection { way: Way::new(Arc::clone(&self.settings)) }
     }
 
     /// Administration, through the brokers' admin listeners.
     pub fn administration(&self) -> Administration {
-        Administration { way: Way { settings: Arc::clone(&self.settings), one: None } }
+        Administration { way: Way::new(Arc::clone(&self.settings)) }
     }
 
     /// The address of the first broker that answers.
@@ -174,93 +169,4 @@ impl Watch {
         let message = self.0.message().await.map_err(|status| refusal(&status))?;
         Ok(message.map(|message| message.state.unwrap_or_default()))
     }
-}
-
-/// How brokers are reached.
-#[derive(Debug, Clone)]
-struct Way {
-    settings: Arc<Settings>,
-    /// Always this one.
-    one: Option<Channel>,
-}
-
-impl Way {
-    async fn first(&self) -> Result<(String, Channel), Error> {
-        let mut reach = self.reach();
-        match reach.next().await {
-            Some(first) => Ok(first),
-            None => Err(Error::Unreachable { tried: reach.tried() }),
-        }
-    }
-
-    fn at(&self, channel: Channel) -> Self {
-        Self { one: Some(channel), ..self.clone() }
-    }
-
-    fn reach(&self) -> Reach {
-        Reach::new(self.settings.endpoints.iter().cloned(), self.settings.connect_timeout)
-    }
-
-    /// The answer, and the way to the broker that gave it.
-    async fn ask<T, R>(&self, within: Option<Duration>, call: impl Fn(Channel) -> R) -> Result<(T, Channel), Error>
-    where
-        R: Future<Output = Result<Response<T>, Status>>,
-    {
-        if let Some(channel) = &self.one {
-            let answer = timed(within, call(channel.clone())).await.map_err(|status| refusal(&status))?;
-            return Ok((answer, channel.clone()));
-        }
-        let mut reach = self.reach();
-        while let Some((address, channel)) = reach.next().await {
-            match self.follow(address, channel, within, &call).await {
-                Ok(answer) => return Ok(answer),
-                Err((address, status)) if another_may_do_it(&status) => reach.failed(address, describe(&status)),
-                Err((_, status)) => return Err(refusal(&status)),
-            }
-        }
-        Err(Error::Unreachable { tried: reach.tried() })
-    }
-
-    /// Asks one broker, and the one that it names if it says that another one has to. A failure names who failed.
-    async fn follow<T, R>(
-        &self,
-        address: String,
-        channel: Channel,
-        within: Option<Duration>,
-        call: &impl Fn(Channel) -> R,
-    ) -> Result<(T, Channel), (String, Status)>
-    where
-        R: Future<Output = Result<Response<T>, Status>>,
-    {
-        let (mut address, mut channel) = (address, channel);
-        let mut directions_left = DIRECTIONS_MAX;
-        loop {
-            let status = match timed(within, call(channel.clone())).await {
-                Ok(answer) => return Ok((answer, channel)),
-                Err(status) => status,
-            };
-            let there = directions(&status).filter(|_| directions_left > 0);
-            let Some(there) = there else { return Err((address, status)) };
-            directions_left -= 1;
-            let mut reach = Reach::new([there.clone()], self.settings.connect_timeout);
-            let Some(found) = reach.next().await else {
-                let what = reach.tried().pop().map(|tried| tried.what).unwrap_or_default();
-                return Err((there, Status::unavailable(what)));
-            };
-            (address, channel) = found;
-        }
-    }
-}
-
-async fn timed<T>(
-    within: Option<Duration>,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, Status> {
-    let answer = match within {
-        Some(within) => tokio::time::timeout(within, call)
-            .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer within {within:?}")))),
-        None => call.await,
-    };
-    answer.map(Response::into_inner)
 }

@@ -4,15 +4,16 @@
 //! Timers stand still during suspend, so after it they fire too late by its length. One look at two clocks, four times a
 //! second for all sessions of a client, finds that out; each session then finds for itself whether its deadline passed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock;
-use crate::shared::Command;
+use crate::command::Command;
+use crate::handle::Handle;
 
 /// How often the clocks are compared.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -20,34 +21,35 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const SUSPENDED_MIN: Duration = Duration::from_millis(50);
 
 /// The sessions of one client, and the task that watches the clocks for them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Wake {
     watched: Mutex<Watched>,
 }
 
-#[derive(Debug)]
 struct Watch {
-    commands: mpsc::WeakUnboundedSender<Command>,
+    handle: Weak<Handle>,
     /// Its other end is held by whatever still works for the session.
     finished: watch::Receiver<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Watched {
     sessions: Vec<Watch>,
     /// Ends with the last session, and with its runtime.
     watcher: Option<JoinHandle<()>>,
 }
 
+impl std::fmt::Debug for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wake").finish_non_exhaustive()
+    }
+}
+
 impl Wake {
     /// Watches for one more session.
-    pub(crate) fn register(
-        self: &Arc<Self>,
-        commands: mpsc::WeakUnboundedSender<Command>,
-        finished: watch::Receiver<()>,
-    ) {
+    pub(crate) fn register(self: &Arc<Self>, handle: &Arc<Handle>, finished: watch::Receiver<()>) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.sessions.push(Watch { commands, finished });
+        watched.sessions.push(Watch { handle: Arc::downgrade(handle), finished });
         if watched.watcher.as_ref().is_none_or(JoinHandle::is_finished) {
             watched.watcher = Some(tokio::spawn(Arc::clone(self).watch()));
         }
@@ -58,9 +60,9 @@ impl Wake {
     pub(crate) async fn close(&self) {
         let finished: Vec<_> = {
             let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            for session in watched.sessions.iter().filter_map(|session| session.commands.upgrade()) {
+            for handle in watched.sessions.iter().filter_map(|session| session.handle.upgrade()) {
                 // The end of all work is waited for, not this answer.
-                let _ = session.send(Command::Close { reply: oneshot::channel().0 });
+                drop(handle.close());
             }
             watched.sessions.iter().map(|session| session.finished.clone()).collect()
         };
@@ -85,8 +87,8 @@ impl Wake {
     fn go_on(&self, wake: bool) -> bool {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.sessions.retain(|session| {
-            if let Some(commands) = session.commands.upgrade().filter(|_| wake) {
-                let _ = commands.send(Command::Wake);
+            if let Some(handle) = session.handle.upgrade().filter(|_| wake) {
+                handle.send(Command::Wake);
             }
             // Fails when nothing works for the session any more.
             session.finished.has_changed().is_ok()

@@ -66,6 +66,7 @@ pub(super) async fn acquire(
     let until = until(order);
     loop {
         let session = session.insert(open(order, voice, client, until).await?);
+        let id = session.id();
         let mut request = session.lock(resource.as_str(), mode).label(&order.label).owner(&order.owner);
         if let Some(patience) = order.patience {
             request = request.wait((order.started + patience).saturating_sub(clock::now().boot));
@@ -75,7 +76,7 @@ pub(super) async fn acquire(
             () = passed(until.filter(|_| order.is_try())) => {
                 return Err(undecided(order, session).await.into());
             }
-            () = waiting::show_waiting(order, voice, session.id(), &resource, &space) => {
+            () = waiting::show_waiting(order, voice, &id, &resource, &space) => {
                 return Err(waits_for_itself(order).into());
             }
         };

@@ -85,7 +85,8 @@ async fn hold(order: &Order, voice: &Voice, front: &mut Front, session: &mut Opt
     let Some(session) = session else { return Ok(true) };
     voice.settle();
     let mode = guard.mode();
-    let lock = Lock { mode: mode.as_str(), fence: guard.fence(), session: session.id() };
+    let id = session.id();
+    let lock = Lock { mode: mode.as_str(), fence: guard.fence(), session: &id };
     let command = Command::start(order, &lock)
         .map_err(|error| Failure::new(exit::FAILURE, format_args!("the command can not be started: {error}")))?;
     Ok(Held::new(order, voice, session, guard, command).keep(front).await)

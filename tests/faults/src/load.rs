@@ -196,7 +196,7 @@ impl Worker<'_> {
     /// A claim is taken away by administrators, and here are none.
     fn check_taken<T>(&self, resource: usize, asked: &str, result: &Result<T, Error>) {
         if matches!(result, Err(Error::Lost(Loss::Forced))) {
-            let (session, what) = (self.session.id().to_owned(), What::Taken(asked.to_owned()));
+            let (session, what) = (self.session.id(), What::Taken(asked.to_owned()));
             (self.record)(Event { at: now(), session, claim: 0, resource, what });
         }
     }
@@ -293,7 +293,7 @@ impl Held<'_> {
     }
 
     fn see_at(&self, at: u64, what: What) {
-        let (session, claim) = (self.session.id().to_owned(), self.guard.claim());
+        let (session, claim) = (self.session.id(), self.guard.claim());
         (self.record)(Event { at, session, claim, resource: self.resource, what });
     }
 

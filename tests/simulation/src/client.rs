@@ -419,6 +419,7 @@ impl World {
                 self.client_input(client, Input::Unlock { id: None, request });
             }
             ClaimEvent::Blocking { .. } => self.check.tally.blocking += 1,
+            other => self.check.fail(format!("c{client} was told what nobody here knows: {other:?}")),
         }
     }
 

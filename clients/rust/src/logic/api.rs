@@ -25,6 +25,8 @@ pub struct Config {
     pub connection_bound: bool,
     /// Operations that may wait in this client before they are sent.
     pub queued_max: usize,
+    /// How long to wait, from the first tick, before the first broker is tried.
+    pub open_pause: Duration,
     /// How long opening may take before it fails, from the first tick.
     pub open_timeout: Duration,
     /// How long one endpoint may take to answer an open before it is given up. The next one is tried long before that,
@@ -44,6 +46,7 @@ impl Default for Config {
             program: String::new(),
             connection_bound: false,
             queued_max: 100_000,
+            open_pause: Duration::ZERO,
             open_timeout: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(3),
             seed: 0,
@@ -202,6 +205,7 @@ pub enum Output {
 }
 
 /// A session that was opened.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
     /// Its name.
@@ -217,6 +221,7 @@ pub struct Opened {
 }
 
 /// How sure a session is of its life.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Not open yet.
@@ -225,10 +230,20 @@ pub enum State {
     Safe,
     /// Still valid, but a keepalive was not answered for a third of the TTL, or there is no connection.
     Uncertain,
+    /// Lost: nothing is held any more. A new session is being opened on the same handle, because
+    /// [`SessionBuilder::reopen`](crate::SessionBuilder::reopen) asked for that. Guards never see it: theirs is lost.
+    Reopening(Loss),
     /// Over: nothing is held any more. Final.
     Lost(Loss),
     /// Closed by the program. Final.
     Closed,
+}
+
+impl State {
+    /// Whether it is one of those that are final.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Closed)
+    }
 }
 
 /// What a successful operation gave.
@@ -246,6 +261,7 @@ pub enum Done {
 }
 
 /// A lock or a conversion that was granted.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The claim's number within the session.
@@ -269,6 +285,7 @@ pub struct Grant {
 }
 
 /// A value block as a completion reports it.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueBlock {
     /// The bytes; absent where the operation does not read them.
@@ -280,6 +297,7 @@ pub struct ValueBlock {
 }
 
 /// What happens to a claim that the program holds.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimEvent {
     /// It blocks somebody. Advice, and not repeated: release or convert down when it suits.

@@ -80,7 +80,7 @@ impl Machine {
                     return;
                 }
                 if first {
-                    self.links.attempts.start_at(now);
+                    self.links.attempts.start_at(now.saturating_add(self.config.open_pause));
                 }
             }
             Phase::Live(life) => {

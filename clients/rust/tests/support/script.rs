@@ -5,7 +5,7 @@
 //!
 //! | command | |
 //! |---|---|
-//! | `new [endpoints=a/b] [ttl=MS] [queued=N] [seed=N] [bound]` | a session that is not open yet |
+//! | `new [endpoints=a/b] [ttl=MS] [queued=N] [seed=N] [pause=MS] [bound]` | a session that is not open yet |
 //! | `open [...] [max=N]` | the same, opened at its first endpoint at time 0 on link 1 |
 //! | `until MS` | time passes; the logic is called whenever it asks for it |
 //! | `jump MS` | time passes and nobody calls: a freeze |
@@ -101,6 +101,7 @@ impl World {
             ttl_ms: arguments.key("ttl")?.map(|ttl| ttl as u32),
             queued_max: arguments.key("queued")?.unwrap_or(1000) as usize,
             seed: arguments.key("seed")?.unwrap_or(1),
+            open_pause: milliseconds(arguments.key("pause")?.unwrap_or(0)),
             connection_bound: arguments.word("bound"),
             ..Config::default()
         };

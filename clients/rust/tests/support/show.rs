@@ -25,6 +25,7 @@ pub(crate) fn shown(output: &Output) -> String {
                 format!("claim {claim} blocks {wanted}{}", if *own { " (itself)" } else { "" })
             }
             ClaimEvent::Lost(loss) => format!("claim {claim} lost: {loss:?}"),
+            other => format!("claim {claim}: {other:?}"),
         },
         Output::Resumed { address, move_number, .. } => format!("resumed at {address}, move {move_number}"),
         Output::Over => "over".to_owned(),

@@ -4,23 +4,26 @@
 //! Everything that waits is taken in one go before anything is sent, so that many operations share one wake-up and one
 //! write. The clock is read before each input, because a process can be stopped between any two of them.
 
+mod outputs;
+
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep};
 
+use crate::claim::Claim;
 use crate::clock;
+use crate::command::Command;
 use crate::error::Error;
-use crate::guard::{Guard, is_over};
 use crate::link::{Happened, Link};
-use crate::logic::{Config, Done, Grant, Input, Machine, OperationId, Output, State};
-use crate::session::SessionEvent;
-use crate::shared::{Claim, Command, Handle, Shared};
+use crate::logic::{Config, Done, Grant, Input, Machine, OperationId, Output};
+use crate::news::News;
+use crate::shared::Shared;
 
 /// How much is taken from one source before the others get their turn.
 const CHUNK: usize = 256;
@@ -30,7 +33,7 @@ const ALARM_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Who waits for an operation.
 enum Waiter {
-    Lock(Arc<Handle>, oneshot::Sender<Result<Guard, Error>>),
+    Lock(oneshot::Sender<Result<Arc<Claim>, Error>>),
     Convert(u64, oneshot::Sender<Result<Grant, Error>>),
     Release(oneshot::Sender<Result<Done, Error>>),
 }
@@ -49,12 +52,17 @@ enum Step {
 /// One session at work.
 pub(crate) struct Task {
     machine: Machine,
+    /// Its number among the sessions of its handle.
+    number: u64,
     shared: Arc<Shared>,
+    news: Arc<News>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// All handles are gone, or the logic is over: no more commands.
     deaf: bool,
     opening: Option<oneshot::Sender<Result<(), Error>>>,
     closers: Vec<oneshot::Sender<()>>,
+    /// The program is done with it.
+    closing: bool,
     waiters: HashMap<OperationId, Waiter>,
     claims: HashMap<u64, Arc<Claim>>,
     links: Vec<Link>,
@@ -76,23 +84,27 @@ impl Task {
     /// The task's own handles are weak or none, so that it ends with the program's.
     pub(crate) fn new(
         config: Config,
-        connect_timeout: Duration,
+        number: u64,
         shared: Arc<Shared>,
+        news: Arc<News>,
         commands: mpsc::UnboundedReceiver<Command>,
         opening: oneshot::Sender<Result<(), Error>>,
         at_work: watch::Sender<()>,
     ) -> Self {
         Self {
+            connect_timeout: config.attempt_timeout,
             machine: Machine::new(config),
+            number,
             shared,
+            news,
             commands,
             deaf: false,
             opening: Some(opening),
             closers: Vec::new(),
+            closing: false,
             waiters: HashMap::new(),
             claims: HashMap::new(),
             links: Vec::new(),
-            connect_timeout,
             valid_until: None,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             alarm: None,
@@ -130,6 +142,7 @@ impl Task {
             Step::Unheld => Some(Input::Close),
         };
         if let Some(input) = input {
+            self.closing |= matches!(input, Input::Close);
             self.machine.handle(clock::now(), input, &mut self.out);
             self.carry_out();
         }
@@ -195,9 +208,9 @@ impl Task {
     /// Notes who waits, and says what the logic is to hear of it.
     fn input_of(&mut self, command: Command) -> Option<Input> {
         Some(match command {
-            Command::Lock { id, request, handle, reply } => {
+            Command::Lock { id, request, reply } => {
                 self.shared.backlog.fetch_sub(1, Ordering::Relaxed);
-                self.waiters.insert(id, Waiter::Lock(handle, reply));
+                self.waiters.insert(id, Waiter::Lock(reply));
                 Input::Lock { id, request }
             }
             Command::Convert { id, request, queue, reply } => {
@@ -234,152 +247,6 @@ impl Task {
             // Waking up is all that it is for: the time is looked at before anything else.
             Command::Wake => return None,
         })
-    }
-
-    fn carry_out(&mut self) {
-        let mut out = std::mem::take(&mut self.out);
-        for output in out.drain(..) {
-            match output {
-                Output::Connect { link, address } => {
-                    self.links.push(Link::new(link, address, self.connect_timeout));
-                }
-                Output::Send { link, message } => {
-                    if let Some(link) = self.links.iter().find(|other| other.id == link) {
-                        link.send(*message);
-                    }
-                }
-                Output::Disconnect { link } => {
-                    if let Some(index) = self.links.iter().position(|other| other.id == link) {
-                        self.links.swap_remove(index).finish(self.at_work.clone());
-                    }
-                }
-                Output::Opened(opened) => {
-                    self.place(opened.address.clone(), opened.broker.clone(), 0);
-                    let _ = self.shared.opened.set(opened);
-                    if let Some(opening) = self.opening.take() {
-                        let _ = opening.send(Ok(()));
-                    }
-                }
-                Output::OpenFailed(error) => {
-                    if let Some(opening) = self.opening.take() {
-                        let _ = opening.send(Err(error));
-                    }
-                }
-                Output::ValidUntil(until) => self.extend(until),
-                Output::State(state) => self.tell_state(state),
-                Output::Complete { id, result } => self.complete(id, result),
-                Output::Changed(grant) => self.update(*grant),
-                Output::ClaimEvent { claim, event } => {
-                    if let Some(claim) = self.claims.get(&claim) {
-                        claim.tell(event);
-                    }
-                    self.tell(SessionEvent::Claim { claim, event });
-                }
-                Output::Resumed { address, broker, move_number } => {
-                    self.place(address.clone(), broker.clone(), move_number);
-                    self.tell(SessionEvent::Resumed { address, broker, move_number });
-                }
-                Output::Over => self.end(),
-            }
-        }
-        self.out = out;
-    }
-
-    fn extend(&mut self, until: Duration) {
-        match self.valid_until.replace(until) {
-            None => self.shared.begin(until),
-            Some(before) => {
-                if !self.shared.extend(before, until) {
-                    // A handle has told its program that the deadline has passed: that stays true.
-                    self.steps.push(Step::Expired);
-                }
-            }
-        }
-    }
-
-    fn tell_state(&mut self, state: State) {
-        if is_over(state) {
-            self.shared.end(state);
-        } else {
-            self.shared.state.send_replace(state);
-        }
-        self.tell(SessionEvent::State(state));
-    }
-
-    fn tell(&self, event: SessionEvent) {
-        // Without a listener there is nobody to tell.
-        let _ = self.shared.events.send(event);
-    }
-
-    fn place(&self, address: String, broker: String, move_number: u32) {
-        let mut place = self.shared.place.lock().unwrap_or_else(PoisonError::into_inner);
-        *place = (address, broker, move_number);
-    }
-
-    fn complete(&mut self, id: OperationId, result: Result<Done, Error>) {
-        match self.waiters.remove(&id) {
-            Some(Waiter::Lock(handle, reply)) => {
-                let result = match result {
-                    Ok(Done::Granted(grant)) => Ok(self.guard(handle, *grant)),
-                    Ok(Done::Released | Done::ReleasedAll { .. }) => Err(Error::Closed),
-                    Err(error) => Err(error),
-                };
-                // A guard that nobody takes is dropped here, and so released.
-                let _ = reply.send(result);
-            }
-            Some(Waiter::Convert(claim, reply)) => {
-                let result = match result {
-                    Ok(Done::Granted(grant)) => {
-                        self.update((*grant).clone());
-                        Ok(*grant)
-                    }
-                    Ok(Done::Released | Done::ReleasedAll { .. }) => Err(Error::Closed),
-                    Err(error) => {
-                        self.demote(claim, &error);
-                        Err(error)
-                    }
-                };
-                let _ = reply.send(result);
-            }
-            Some(Waiter::Release(reply)) => {
-                let _ = reply.send(result);
-            }
-            None => {}
-        }
-    }
-
-    fn guard(&mut self, handle: Arc<Handle>, grant: Grant) -> Guard {
-        let number = grant.claim;
-        let claim = Arc::new(Claim::new(grant));
-        self.claims.insert(number, Arc::clone(&claim));
-        Guard::new(handle, claim)
-    }
-
-    /// A claim's grant as its guard shows it. An operation that did not ask for the value block keeps what was known.
-    fn update(&self, grant: Grant) {
-        if let Some(claim) = self.claims.get(&grant.claim) {
-            let mut shown = claim.grant();
-            let value = grant.value.clone().or_else(|| shown.value.take());
-            *shown = Grant { value, ..grant };
-        }
-    }
-
-    /// A conversion that was not granted may have cost the claim its mode all the same.
-    fn demote(&self, claim: u64, error: &Error) {
-        if let Some(mode) = error.not_granted().and_then(|not_granted| not_granted.mode)
-            && let Some(claim) = self.claims.get(&claim)
-        {
-            claim.grant().mode = mode;
-        }
-    }
-
-    fn end(&mut self) {
-        self.over = true;
-        self.commands.close();
-        self.closers.clear();
-        for link in self.links.drain(..) {
-            link.finish(self.at_work.clone());
-        }
     }
 
     /// Sets the timer for the logic's next deadline. One that is set for earlier is left alone: waking up too early
