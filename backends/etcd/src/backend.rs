@@ -21,7 +21,7 @@ use crate::keys::Keys;
 use crate::liveness;
 use crate::store::{Store, not_understood};
 use crate::watch::Watch;
-use crate::wire::{RequestOp, ResponseOp};
+use crate::wire::{get, get_keys, into_range};
 
 /// Keys read in one transaction. etcd allows 128 operations by default.
 const READS_MAX: usize = 120;
@@ -46,13 +46,13 @@ impl EtcdBackend {
     /// Checks the cluster at a URL and opens the store in it. The error says what to change.
     pub async fn open(url: &str, settings: &Settings) -> Result<Self, OpenError> {
         let config = Config::new(url, settings)?;
-        let connection = Connection::for_requests(&config)?;
+        let connection = Connection::for_requests(&config).await?;
         let keys = Keys::new(&config.prefix);
         let findings = check(&connection, &keys, config.compact_every.is_some()).await?;
         let store = Arc::new(Store::open(connection, keys).await?);
         let hints = Arc::new(Hints::default());
         let watch = Watch {
-            connection: Connection::for_watch(&config)?,
+            connection: Connection::for_watch(&config).await?,
             store: store.clone(),
             hints: hints.clone(),
             next: store.highest() + 1,
@@ -80,13 +80,13 @@ impl EtcdBackend {
     async fn read_all(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
         let mut slots = Vec::with_capacity(keys.len());
         for keys in keys.chunks(READS_MAX.min(self.profile.batch_writes_max)) {
-            let gets = keys.iter().map(|key| RequestOp::get(self.store.keys.record(key))).collect();
+            let gets = keys.iter().map(|key| get(self.store.keys.record(key))).collect();
             let answers = self.store.read(gets).await?;
             if answers.len() != keys.len() {
                 return Err(not_understood().of_read());
             }
             for answer in answers {
-                let range = answer.into_range().ok_or_else(|| not_understood().of_read())?;
+                let range = into_range(answer).ok_or_else(|| not_understood().of_read())?;
                 slots.push(commit::slot(&self.store, range.kvs));
             }
         }
@@ -102,8 +102,8 @@ impl EtcdBackend {
         let mut page = Page::default();
         loop {
             let wanted = i64::try_from(limit - page.keys.len()).unwrap_or(i64::MAX);
-            let read = self.store.read(vec![RequestOp::range_keys(range.clone(), wanted)]).await?;
-            let Some(found) = read.into_iter().next().and_then(ResponseOp::into_range) else {
+            let read = self.store.read(vec![get_keys(range.clone(), wanted)]).await?;
+            let Some(found) = read.into_iter().next().and_then(into_range) else {
                 return Err(not_understood().of_read());
             };
             for kv in &found.kvs {
@@ -112,7 +112,7 @@ impl EtcdBackend {
                     page.keys.push((key, self.store.version(kv.mod_revision)));
                 }
             }
-            let last = found.kvs.last().filter(|_| found.more).map(|kv| kv.key.to_vec());
+            let last = found.kvs.last().filter(|_| found.more).map(|kv| kv.key.clone());
             let Some(last) = last else { return Ok(page) };
             if page.keys.len() >= limit {
                 page.next = keys.cursor(&last);
