@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot,
-    StoreError, Write, WriteOutcome,
+    Backend, Beat, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot, StoreError, Write,
+    WriteOutcome,
 };
 use sixpin_core::limits;
 use sixpin_core::name::{Incarnation, Version};
@@ -123,6 +124,7 @@ impl EtcdBackend {
     }
 }
 
+#[async_trait]
 impl Backend for EtcdBackend {
     fn profile(&self) -> Profile {
         self.profile.clone()
@@ -132,50 +134,45 @@ impl Backend for EtcdBackend {
         self.store.root.root.clone()
     }
 
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
-        Box::pin(self.read_all(keys))
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
+        self.read_all(keys).await
     }
 
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
         let limits = Limits { batch_writes_max: self.profile.batch_writes_max, patience: self.request_timeout };
-        Box::pin(commit::commit(&self.store, limits, guard, writes))
+        commit::commit(&self.store, limits, guard, writes).await
     }
 
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(liveness::advance(&self.store, guard))
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        liveness::advance(&self.store, guard).await
     }
 
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
-        Box::pin(self.hints.changed(self.store.keys.record(&key), seen))
+    async fn changed(&self, key: Key, seen: Version) {
+        self.hints.changed(self.store.keys.record(&key), seen).await;
     }
 
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>> {
-        Box::pin(self.list_page(family, after, limit))
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.list_page(family, after, limit).await
     }
 
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
-        Box::pin(liveness::beat(&self.store, beat))
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
+        liveness::beat(&self.store, beat).await
     }
 
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(liveness::leave(&self.store, broker))
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError> {
+        liveness::leave(&self.store, broker).await
     }
 
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(liveness::evict(&self.store, guard, target, seen))
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        liveness::evict(&self.store, guard, target, seen).await
     }
 
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(liveness::clear(&self.store, guard, target, seen))
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        liveness::clear(&self.store, guard, target, seen).await
     }
 
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
-        Box::pin(liveness::pulses(&self.store))
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError> {
+        liveness::pulses(&self.store).await
     }
 }
 
