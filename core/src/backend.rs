@@ -23,17 +23,13 @@
 //!    is another one whenever that may have happened, and takes no commit until the broker has said that it knows of it
 //!    ([`Backend::trust`]).
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::name::{Incarnation, ResourceId, SessionId, Version};
 use crate::standing::{History, Standing};
-
-/// What a backend method returns: a boxed future, so that a backend can be chosen by URL at run time.
-pub type BackendFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Where a record is kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -295,8 +291,10 @@ pub struct Page {
 
 /// A store of versioned records.
 ///
-/// Implementations are shared by reference between tasks. Dropping a future may leave its request under way: the broker
+/// Implementations are shared by reference between tasks, and chosen by URL at run time: `async-trait` boxes their futures.
+/// Nothing happens before a future is polled. Dropping a future may leave its request under way: the broker
 /// treats that as unknown. No method panics on anything that a store may answer.
+#[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Facts. Constant for the life of the backend.
     fn profile(&self) -> Profile;
@@ -308,7 +306,7 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// To ensure correctness: never invent a version; a slot may be old but must have been true once. Detects a changed
     /// root and answers [`StoreError::Amnesia`].
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>>;
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError>;
 
     /// One round trip of independent compare-and-swaps; one outcome per write, in order.
     ///
@@ -318,29 +316,24 @@ pub trait Backend: Send + Sync + 'static {
     /// * an acknowledged write is as durable as [`Profile::durability`] says before the answer is given;
     /// * a timeout, a cut connection or an answer that is not understood is `Unknown`, never `Unavailable`;
     /// * keys in one batch are distinct; a batch over the profile's limits is a bug of the caller and is `Unavailable`.
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>>;
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome>;
 
     /// Moves a lane to a generation, so that nothing sent under a smaller one can apply. Idempotent.
     ///
     /// To ensure correctness: when it answers Ok, every commit of this lane under a smaller generation that has not been
     /// applied never will be. Must not re-create a registration.
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>>;
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError>;
 
     /// Returns when the key may differ from the version seen. May return early; may be late; may never return if the
     /// hint was lost. Never needed for safety.
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()>;
+    async fn changed(&self, key: Key, seen: Version);
 
     /// A page of keys and versions, `limit` at most, in a stable order; a hint like a read. Only keys that have a record:
     /// a marker is not listed. A key that stands through the whole listing comes exactly once, whatever else is written.
     ///
     /// `after` is the `next` of an earlier page, and comes from whoever asked: what cannot be one is
     /// [`StoreError::NoSuchPlace`].
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>>;
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
 
     /// Registers (number 0) or renews, by compare-and-swap on the registration; answers its new version.
     ///
@@ -349,20 +342,20 @@ pub trait Backend: Send + Sync + 'static {
     /// under another number changes nothing: `Amnesia` if the version fell, otherwise `Unavailable`. One that says of the
     /// history that answers that it is checked is stored only if every write that was acknowledged to this broker through
     /// this backend is still there, or something later is at its place: otherwise `Amnesia`.
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>>;
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError>;
 
     /// Turns the own registration into `gone`, whatever its version: a clean goodbye. Idempotent. Afterwards commits of
     /// this broker are refused.
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>>;
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError>;
 
     /// Turns another broker's registration into `gone`, if it still has exactly the version `seen`
     /// ([`Version::ABSENT`]: if it does not exist, and then it can never register). The guard is checked as in a commit. A
     /// conflict tells the registration's version and no bytes.
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome>;
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome;
 
     /// Deletes a registration that is `gone` and no longer needed, with its lanes' generations, at exactly that version.
     /// Commits of that incarnation stay refused: an absent registration is no registration.
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome>;
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome;
 
     /// Which history answers, as of the newest connection.
     fn history(&self) -> History {
@@ -377,5 +370,5 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// What was last seen of all brokers, own registration included; a hint like a read.
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>>;
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError>;
 }

@@ -26,8 +26,14 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("unsafe", "nothing here needs it"),
 ];
 
+/// Declares what a store does, without a body: the runtime calls it and waits.
+const CONTRACT: &str = "src/backend.rs";
+
 /// Every dependency of the core. None does IO; a new one has to be argued for here.
-const DEPENDENCIES: &[&str] = &["bitflags", "bytes", "crc32c", "hmac", "serde", "serde_json", "sha2", "thiserror"];
+///
+/// `async-trait` brings no runtime: it only writes the contract of a store so that a store can be chosen at run time.
+const DEPENDENCIES: &[&str] =
+    &["async-trait", "bitflags", "bytes", "crc32c", "hmac", "serde", "serde_json", "sha2", "thiserror"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -54,7 +60,13 @@ fn sources_name_no_clock_randomness_thread_or_file() {
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             for (word, reason) in FORBIDDEN {
-                assert!(!code.contains(word), "{}:{} names {word}: {reason}", file.display(), number + 1);
+                let is_declared = *word == "async fn" && file.ends_with(CONTRACT) && !code.ends_with('{');
+                assert!(
+                    is_declared || !code.contains(word),
+                    "{}:{} names {word}: {reason}",
+                    file.display(),
+                    number + 1
+                );
             }
         }
     }

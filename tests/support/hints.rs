@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
+    Backend, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
 use sixpin_core::standing::History;
@@ -17,6 +18,7 @@ pub struct Hints {
     pub came: Arc<AtomicUsize>,
 }
 
+#[async_trait]
 impl Backend for Hints {
     fn profile(&self) -> Profile {
         self.store.profile()
@@ -26,51 +28,44 @@ impl Backend for Hints {
         self.store.root()
     }
 
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
-        self.store.read(keys)
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
+        self.store.read(keys).await
     }
 
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
-        self.store.commit(guard, writes)
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
+        self.store.commit(guard, writes).await
     }
 
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
-        self.store.advance(guard)
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        self.store.advance(guard).await
     }
 
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
+    async fn changed(&self, key: Key, seen: Version) {
         if self.lost {
-            return Box::pin(std::future::pending());
+            std::future::pending::<()>().await;
         }
-        Box::pin(async move {
-            self.store.changed(key, seen).await;
-            self.came.fetch_add(1, Ordering::Relaxed);
-        })
+        self.store.changed(key, seen).await;
+        self.came.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>> {
-        self.store.list(family, after, limit)
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.store.list(family, after, limit).await
     }
 
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
-        self.store.beat(beat)
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
+        self.store.beat(beat).await
     }
 
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
-        self.store.leave(broker)
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError> {
+        self.store.leave(broker).await
     }
 
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        self.store.evict(guard, target, seen)
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.store.evict(guard, target, seen).await
     }
 
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        self.store.clear(guard, target, seen)
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.store.clear(guard, target, seen).await
     }
 
     fn history(&self) -> History {
@@ -81,7 +76,7 @@ impl Backend for Hints {
         self.store.trust(history);
     }
 
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
-        self.store.pulses()
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError> {
+        self.store.pulses().await
     }
 }

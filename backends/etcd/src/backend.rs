@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot,
-    StoreError, Write, WriteOutcome,
+    Backend, Beat, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot, StoreError, Write,
+    WriteOutcome,
 };
 use sixpin_core::limits;
 use sixpin_core::name::{Incarnation, Version};
@@ -21,7 +22,7 @@ use crate::keys::Keys;
 use crate::liveness;
 use crate::store::{Store, not_understood};
 use crate::watch::Watch;
-use crate::wire::{RequestOp, ResponseOp};
+use crate::wire::{get, get_keys, into_range};
 
 /// Keys read in one transaction. etcd allows 128 operations by default.
 const READS_MAX: usize = 120;
@@ -46,13 +47,13 @@ impl EtcdBackend {
     /// Checks the cluster at a URL and opens the store in it. The error says what to change.
     pub async fn open(url: &str, settings: &Settings) -> Result<Self, OpenError> {
         let config = Config::new(url, settings)?;
-        let connection = Connection::for_requests(&config)?;
+        let connection = Connection::for_requests(&config).await?;
         let keys = Keys::new(&config.prefix);
         let findings = check(&connection, &keys, config.compact_every.is_some()).await?;
         let store = Arc::new(Store::open(connection, keys).await?);
         let hints = Arc::new(Hints::default());
         let watch = Watch {
-            connection: Connection::for_watch(&config)?,
+            connection: Connection::for_watch(&config).await?,
             store: store.clone(),
             hints: hints.clone(),
             next: store.highest() + 1,
@@ -80,13 +81,13 @@ impl EtcdBackend {
     async fn read_all(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
         let mut slots = Vec::with_capacity(keys.len());
         for keys in keys.chunks(READS_MAX.min(self.profile.batch_writes_max)) {
-            let gets = keys.iter().map(|key| RequestOp::get(self.store.keys.record(key))).collect();
+            let gets = keys.iter().map(|key| get(self.store.keys.record(key))).collect();
             let answers = self.store.read(gets).await?;
             if answers.len() != keys.len() {
                 return Err(not_understood().of_read());
             }
             for answer in answers {
-                let range = answer.into_range().ok_or_else(|| not_understood().of_read())?;
+                let range = into_range(answer).ok_or_else(|| not_understood().of_read())?;
                 slots.push(commit::slot(&self.store, range.kvs));
             }
         }
@@ -102,8 +103,8 @@ impl EtcdBackend {
         let mut page = Page::default();
         loop {
             let wanted = i64::try_from(limit - page.keys.len()).unwrap_or(i64::MAX);
-            let read = self.store.read(vec![RequestOp::range_keys(range.clone(), wanted)]).await?;
-            let Some(found) = read.into_iter().next().and_then(ResponseOp::into_range) else {
+            let read = self.store.read(vec![get_keys(range.clone(), wanted)]).await?;
+            let Some(found) = read.into_iter().next().and_then(into_range) else {
                 return Err(not_understood().of_read());
             };
             for kv in &found.kvs {
@@ -112,7 +113,7 @@ impl EtcdBackend {
                     page.keys.push((key, self.store.version(kv.mod_revision)));
                 }
             }
-            let last = found.kvs.last().filter(|_| found.more).map(|kv| kv.key.to_vec());
+            let last = found.kvs.last().filter(|_| found.more).map(|kv| kv.key.clone());
             let Some(last) = last else { return Ok(page) };
             if page.keys.len() >= limit {
                 page.next = keys.cursor(&last);
@@ -123,6 +124,7 @@ impl EtcdBackend {
     }
 }
 
+#[async_trait]
 impl Backend for EtcdBackend {
     fn profile(&self) -> Profile {
         self.profile.clone()
@@ -132,50 +134,45 @@ impl Backend for EtcdBackend {
         self.store.root.root.clone()
     }
 
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
-        Box::pin(self.read_all(keys))
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
+        self.read_all(keys).await
     }
 
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
         let limits = Limits { batch_writes_max: self.profile.batch_writes_max, patience: self.request_timeout };
-        Box::pin(commit::commit(&self.store, limits, guard, writes))
+        commit::commit(&self.store, limits, guard, writes).await
     }
 
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(liveness::advance(&self.store, guard))
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        liveness::advance(&self.store, guard).await
     }
 
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
-        Box::pin(self.hints.changed(self.store.keys.record(&key), seen))
+    async fn changed(&self, key: Key, seen: Version) {
+        self.hints.changed(self.store.keys.record(&key), seen).await;
     }
 
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>> {
-        Box::pin(self.list_page(family, after, limit))
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.list_page(family, after, limit).await
     }
 
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
-        Box::pin(liveness::beat(&self.store, beat))
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
+        liveness::beat(&self.store, beat).await
     }
 
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(liveness::leave(&self.store, broker))
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError> {
+        liveness::leave(&self.store, broker).await
     }
 
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(liveness::evict(&self.store, guard, target, seen))
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        liveness::evict(&self.store, guard, target, seen).await
     }
 
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(liveness::clear(&self.store, guard, target, seen))
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        liveness::clear(&self.store, guard, target, seen).await
     }
 
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
-        Box::pin(liveness::pulses(&self.store))
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError> {
+        liveness::pulses(&self.store).await
     }
 }
 

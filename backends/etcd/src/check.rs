@@ -7,7 +7,10 @@ use crate::commit::BATCH_WRITES_MAX;
 use crate::connection::Connection;
 use crate::keys::Keys;
 use crate::outcome::Failure;
-use crate::wire::{AlarmType, Compare, RequestOp, ResponseOp, StatusResponse, TxnRequest, TxnResponse};
+use crate::wire::{
+    AlarmType, StatusResponse, Txn, TxnOp, TxnResponse, absent, at_revision, delete, get, get_at, into_txn, present,
+    put,
+};
 
 /// Numbers of operations that are tried, until the cluster allows one.
 const WRITES_TRIED: [usize; 4] = [BATCH_WRITES_MAX, 56, 24, 8];
@@ -28,8 +31,8 @@ pub(crate) struct Findings {
 /// Refuses a cluster that cannot keep the contract, and warns of one that may not for long.
 pub(crate) async fn check(connection: &Connection, keys: &Keys, compacts: bool) -> Result<Findings, OpenError> {
     let statuses = statuses(connection).await?;
-    let members = connection.member_list().await.map_err(Failure::of_open)?.members;
-    let voters = members.iter().filter(|member| !member.is_learner).count();
+    let members = connection.member_list().await.map_err(Failure::of_open)?;
+    let voters = members.members().iter().filter(|member| !member.is_learner()).count();
     for (url, status) in &statuses {
         check_version(url, &status.version, voters)?;
         check_size(url, status);
@@ -165,16 +168,15 @@ async fn trial(connection: &Connection, keys: &Keys) -> Result<usize, OpenError>
     let key = |number: usize| keys.scratch(&format!("{name:016x}/{number}"));
     // The first one holds; for the others to hold, the keys would have to be there.
     let nested = |number: usize| {
-        let compare = if number == 0 { Compare::absent(key(0)) } else { Compare::present(key(number)) };
-        TxnRequest::when(vec![compare])
-            .then(vec![if number == 0 { RequestOp::put(key(0), "trial") } else { RequestOp::delete(key(number)) }])
-            .or_else(vec![RequestOp::get(key(number))])
-            .nested()
+        let compare = if number == 0 { absent(key(0)) } else { present(key(number)) };
+        let change = if number == 0 { put(key(0), "trial") } else { delete(key(number)) };
+        TxnOp::txn(Txn::new().when(vec![compare]).and_then(vec![change]).or_else(vec![get(key(number))]))
     };
     for (attempt, writes) in WRITES_TRIED.into_iter().enumerate() {
-        let request = TxnRequest::when(vec![Compare::absent(key(0)), Compare::absent(key(1))])
-            .then((0..writes).map(nested).collect())
-            .or_else(vec![RequestOp::put(key(0), "")]);
+        let request = Txn::new()
+            .when(vec![absent(key(0)), absent(key(1))])
+            .and_then((0..writes).map(nested).collect::<Vec<_>>())
+            .or_else(vec![put(key(0), "")]);
         let answer = match connection.txn(request).await {
             Err(Failure::Invalid(text)) if attempt + 1 < WRITES_TRIED.len() && text.contains("too many operations") => {
                 continue;
@@ -184,11 +186,11 @@ async fn trial(connection: &Connection, keys: &Keys) -> Result<usize, OpenError>
         let revision = answer.header.as_ref().map_or(0, |header| header.revision);
         let as_expected = decisions(answer)
             == std::iter::once(true).chain(std::iter::repeat_n(false, writes - 1)).collect::<Vec<_>>();
-        let removal = TxnRequest::when(vec![Compare::revision(key(0), revision)])
-            .then(vec![RequestOp::delete(key(0))])
-            .or_else(vec![RequestOp::get(key(0))])
-            .nested();
-        let answer = connection.txn(TxnRequest::default().then(vec![removal])).await.map_err(Failure::of_open)?;
+        let removal = Txn::new()
+            .when(vec![at_revision(key(0), revision)])
+            .and_then(vec![delete(key(0))])
+            .or_else(vec![get(key(0))]);
+        let answer = connection.txn(Txn::new().and_then(vec![TxnOp::txn(removal)])).await.map_err(Failure::of_open)?;
         if !as_expected || decisions(answer) != [true] {
             return Err(OpenError::Unsafe(
                 "etcd does not compare and swap as it should: is there a proxy in between?".into(),
@@ -204,18 +206,18 @@ async fn trial(connection: &Connection, keys: &Keys) -> Result<usize, OpenError>
 
 /// Which of the nested transactions held.
 fn decisions(answer: TxnResponse) -> Vec<bool> {
-    let nested = answer.responses.into_iter().filter_map(ResponseOp::into_txn);
+    let nested = answer.responses.into_iter().filter_map(into_txn);
     nested.map(|nested| nested.succeeded).filter(|_| answer.succeeded).collect()
 }
 
 /// Whether the history was ever compacted: the setting itself cannot be seen.
 async fn check_compaction(connection: &Connection, keys: &Keys) -> Result<(), OpenError> {
-    let now = connection.txn(TxnRequest::default().then(vec![RequestOp::get(keys.root())])).await;
+    let now = connection.txn(Txn::new().and_then(vec![get(keys.root())])).await;
     let revision = now.map_err(Failure::of_open)?.header.map_or(0, |header| header.revision);
     if revision < NEVER_COMPACTED {
         return Ok(());
     }
-    let first = TxnRequest::default().then(vec![RequestOp::get_at(keys.root(), 1)]);
+    let first = Txn::new().and_then(vec![get_at(keys.root(), 1)]);
     if connection.txn(first).await.is_ok() {
         tracing::warn!(
             revision,

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use sixpin_core::backend::{Change, Guard, Slot, Write, WriteOutcome};
 use sixpin_core::limits;
 use sixpin_core::name::Version;
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::outcome::Failure;
 use crate::store::{Guarded, Quota, Store};
-use crate::wire::{RequestOp, ResponseOp, TxnRequest};
+use crate::wire::{KeyValue, ResponseOp, Txn, TxnOp, delete, get, into_range, into_txn, put};
 
 /// Writes in one batch, unless the cluster allows less. etcd allows 128 operations by default, and gives a nested
 /// transaction what the levels above it left.
@@ -77,10 +76,10 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     async fn send(&mut self, part: &Part) -> Result<(), Failure> {
-        let mut operations: Vec<RequestOp> = part.iter().map(|(_, write)| self.operation(write)).collect();
+        let mut operations: Vec<TxnOp> = part.iter().map(|(_, write)| self.operation(write)).collect();
         if part.iter().all(|(_, write)| write.change == Change::Compare) {
             // A transaction that writes nothing is only a read, and reads may be stale.
-            operations.push(RequestOp::delete(self.store.keys.scratch("nothing")));
+            operations.push(delete(self.store.keys.scratch("nothing")));
         }
         let stores = part.iter().any(|(_, write)| matches!(write.change, Change::Put(_)));
         let quota = if stores { Quota::Counts } else { Quota::Exempt };
@@ -97,17 +96,15 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn operation(&self, write: &Write) -> RequestOp {
-        let key: Bytes = self.store.keys.record(&write.key).into();
+    fn operation(&self, write: &Write) -> TxnOp {
+        let key = self.store.keys.record(&write.key);
         let change = match &write.change {
-            Change::Put(bytes) => vec![RequestOp::put(key.clone(), bytes.clone())],
-            Change::Delete => vec![RequestOp::delete(key.clone())],
+            Change::Put(bytes) => vec![put(key.clone(), bytes.clone())],
+            Change::Delete => vec![delete(key.clone())],
             Change::Compare => Vec::new(),
         };
-        TxnRequest::when(vec![self.store.has_version(key.clone(), write.expected)])
-            .then(change)
-            .or_else(vec![RequestOp::get(key)])
-            .nested()
+        let txn = Txn::new().when(vec![self.store.has_version(key.clone(), write.expected)]);
+        TxnOp::txn(txn.and_then(change).or_else(vec![get(key)]))
     }
 
     /// Notes what became of a part that failed; answers the parts of it that are worth sending. None: nothing more is.
@@ -143,7 +140,7 @@ impl Batch<'_> {
 
 fn outcome(store: &Store, revision: i64, write: &Write, response: Option<ResponseOp>) -> WriteOutcome {
     let not_understood = || WriteOutcome::Unknown("the answer is not one of etcd".into());
-    let Some(answer) = response.and_then(ResponseOp::into_txn) else { return not_understood() };
+    let Some(answer) = response.and_then(into_txn) else { return not_understood() };
     if answer.succeeded {
         return WriteOutcome::Committed(match write.change {
             Change::Put(_) => store.version(revision),
@@ -153,17 +150,17 @@ fn outcome(store: &Store, revision: i64, write: &Write, response: Option<Respons
             Change::Compare => write.expected,
         });
     }
-    match answer.responses.into_iter().next().and_then(ResponseOp::into_range) {
+    match answer.responses.into_iter().next().and_then(into_range) {
         Some(range) => WriteOutcome::Conflict(slot(store, range.kvs)),
         None => not_understood(),
     }
 }
 
 /// What a read of one key found.
-pub(crate) fn slot(store: &Store, kvs: Vec<crate::wire::KeyValue>) -> Slot {
+pub(crate) fn slot(store: &Store, kvs: Vec<KeyValue>) -> Slot {
     kvs.into_iter()
         .next()
-        .map_or_else(Slot::default, |kv| Slot { version: store.version(kv.mod_revision), bytes: Some(kv.value) })
+        .map_or_else(Slot::default, |kv| Slot { version: store.version(kv.mod_revision), bytes: Some(kv.value.into()) })
 }
 
 fn over_the_limits(writes: &[Write], limits: Limits) -> Option<String> {

@@ -8,30 +8,20 @@
 //! Nothing is sent twice, with one exception: a request that was refused because our login was forgotten is sent again
 //! after a new one. Such a request was refused before anything was done.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use etcd_client::{AlarmAction, Channel, Client, ConnectOptions, Error, WatchOptions, WatchStream};
 use sixpin_core::backend::OpenError;
 use sixpin_login::Secret;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::Code;
 
 use crate::config::Config;
 use crate::outcome::{Failure, wants_login};
-use crate::wire::auth_client::AuthClient;
-use crate::wire::cluster_client::ClusterClient;
-use crate::wire::kv_client::KvClient;
-use crate::wire::maintenance_client::MaintenanceClient;
-use crate::wire::watch_client::WatchClient;
-use crate::wire::watch_request::RequestUnion;
-use crate::wire::{
-    AlarmRequest, AlarmResponse, AuthenticateRequest, CompactionRequest, MemberListRequest, MemberListResponse,
-    RequestOp, StatusRequest, StatusResponse, TxnRequest, TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
-};
+use crate::wire::{AlarmResponse, AlarmType, MemberListResponse, StatusResponse, Txn, TxnResponse, get};
 
 /// The largest answer that is read: a full batch of conflicts, each of which tells the largest record. The usual limit
 /// of 4 MiB would turn the answer of a write that happened into an error.
@@ -42,7 +32,8 @@ const LOOKED_AT: &str = "sixpin";
 /// When the question is repeated.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-type Token = MetadataValue<Ascii>;
+/// Which login of a member a request was sent with: the first is 1. 0 is none.
+type Login = u64;
 
 /// Connections to the members of a cluster.
 pub(crate) struct Connection {
@@ -51,48 +42,52 @@ pub(crate) struct Connection {
     current: AtomicUsize,
     failed: AtomicBool,
     // Held while another one is looked for, so that many calls that failed together look once.
-    search: tokio::sync::Mutex<()>,
+    search: Mutex<()>,
     credentials: Option<(String, Secret)>,
-    require_leader: bool,
     request_timeout: Duration,
 }
 
 struct Member {
     url: String,
-    // Connects when it is first used and again after it broke. Many calls share it.
-    channel: Channel,
-    token: RwLock<Option<Token>>,
-    // Held while logging in, so that many calls that were refused together log in once.
-    login: tokio::sync::Mutex<()>,
+    // Connects when it is first used and again after it broke. Many calls share it, and the token that it got.
+    client: Arc<Client>,
+    // The login that is used, and the last that was made. That one is held while logging in, so that many calls that were
+    // refused together log in once.
+    login: AtomicU64,
+    last_login: Mutex<Login>,
 }
 
 impl Connection {
     /// For requests, each of which is bounded in time.
-    pub(crate) fn for_requests(config: &Config) -> Result<Self, OpenError> {
-        Self::new(config, false)
+    pub(crate) async fn for_requests(config: &Config) -> Result<Self, OpenError> {
+        Self::new(config, false).await
     }
 
     /// For a watch. A member that is cut off from the others ends it, instead of staying silent for ever.
-    pub(crate) fn for_watch(config: &Config) -> Result<Self, OpenError> {
-        Self::new(config, true)
+    pub(crate) async fn for_watch(config: &Config) -> Result<Self, OpenError> {
+        Self::new(config, true).await
     }
 
-    fn new(config: &Config, require_leader: bool) -> Result<Self, OpenError> {
-        let member = |url: &String| {
-            Ok(Member {
+    async fn new(config: &Config, require_leader: bool) -> Result<Self, OpenError> {
+        let mut members = Vec::with_capacity(config.endpoints.len());
+        for url in &config.endpoints {
+            let channel = Channel::Tonic(config.endpoint(url)?.connect_lazy());
+            // Nothing is sent: the client is given no user here, because one that cannot log in would not be made.
+            let options = ConnectOptions::new().with_require_leader(require_leader);
+            let client = Client::from_channel(channel, Some(options)).await;
+            members.push(Member {
                 url: url.clone(),
-                channel: config.endpoint(url)?.connect_lazy(),
-                token: RwLock::default(),
-                login: tokio::sync::Mutex::default(),
-            })
-        };
+                client: Arc::new(client.map_err(|error| Failure::of(&error).of_open())?),
+                login: AtomicU64::new(0),
+                last_login: Mutex::new(0),
+            });
+        }
         Ok(Self {
-            members: config.endpoints.iter().map(member).collect::<Result<_, _>>()?,
+            members,
             current: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
-            search: tokio::sync::Mutex::default(),
+            search: Mutex::default(),
             credentials: config.credentials.clone(),
-            require_leader,
             request_timeout: config.request_timeout,
         })
     }
@@ -103,48 +98,44 @@ impl Connection {
     }
 
     /// One transaction.
-    pub(crate) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Failure> {
-        self.call(request, async |channel, request| {
-            KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).txn(request).await
+    pub(crate) async fn txn(&self, request: Txn) -> Result<TxnResponse, Failure> {
+        self.call(request, async |client, request| {
+            let mut kv = client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);
+            Ok(kv.txn(request).await?.0)
         })
         .await
     }
 
     /// Forgets the history before a revision.
     pub(crate) async fn compact(&self, revision: i64) -> Result<(), Failure> {
-        let request = CompactionRequest { revision };
-        self.call(request, async |channel, request| KvClient::new(channel).compact(request).await).await.map(drop)
+        self.call(revision, async |client, revision| client.kv_client().compact(revision, None).await.map(drop)).await
     }
 
     /// The members of the cluster.
     pub(crate) async fn member_list(&self) -> Result<MemberListResponse, Failure> {
-        let request = MemberListRequest {};
-        self.call(request, async |channel, request| ClusterClient::new(channel).member_list(request).await).await
+        self.call((), async |client, ()| client.cluster_client().member_list().await).await
     }
 
     /// The alarms that are raised.
     pub(crate) async fn alarms(&self) -> Result<AlarmResponse, Failure> {
-        let request = AlarmRequest::default();
-        self.call(request, async |channel, request| MaintenanceClient::new(channel).alarm(request).await).await
+        self.call((), async |client, ()| {
+            let mut maintenance = client.maintenance_client();
+            Ok(maintenance.alarm(AlarmAction::Get, AlarmType::None, None).await?.0)
+        })
+        .await
     }
 
     /// How the member at one endpoint is.
     pub(crate) async fn status(&self, endpoint: usize) -> Result<StatusResponse, Failure> {
-        let send = async |channel: Channel, request| MaintenanceClient::new(channel).status(request).await;
-        let deadline = Instant::now() + self.request_timeout;
-        self.until(deadline, &self.members[endpoint], StatusRequest {}, send).await
+        let send = async |client: Arc<Client>, ()| Ok(client.maintenance_client().status().await?.0);
+        self.until(Instant::now() + self.request_timeout, &self.members[endpoint], (), send).await
     }
 
     /// Opens a watch. What comes from it is not bounded in time.
-    pub(crate) async fn watch(&self, request: WatchCreateRequest) -> Result<Streaming<WatchResponse>, Failure> {
-        self.call(request, async |channel, request| {
-            let request: Request<WatchCreateRequest> = request;
-            // The stream of requests stays open: etcd takes its end for the end of the watch.
-            let stream = request.map(|create| {
-                let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-                futures::stream::iter([create]).chain(futures::stream::pending())
-            });
-            WatchClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).watch(stream).await
+    pub(crate) async fn watch(&self, key: Vec<u8>, options: WatchOptions) -> Result<WatchStream, Failure> {
+        self.call((key, options), async |client, (key, options)| {
+            let mut watch = client.watch_client().max_decoding_message_size(ANSWER_BYTES_MAX);
+            watch.watch(key, Some(options)).await
         })
         .await
     }
@@ -157,7 +148,7 @@ impl Connection {
     /// Logs in anew before the next call.
     pub(crate) fn forget_logins(&self) {
         for member in &self.members {
-            *member.token.write().unwrap_or_else(PoisonError::into_inner) = None;
+            member.login.store(0, Ordering::Relaxed);
         }
     }
 
@@ -166,14 +157,11 @@ impl Connection {
         self.current.store(endpoint, Ordering::Relaxed);
     }
 
-    async fn call<Q, A>(
+    async fn call<Q: Clone, A>(
         &self,
         request: Q,
-        send: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>,
-    ) -> Result<A, Failure>
-    where
-        Q: Clone,
-    {
+        send: impl AsyncFn(Arc<Client>, Q) -> Result<A, Error>,
+    ) -> Result<A, Failure> {
         let deadline = Instant::now() + self.request_timeout;
         let nobody = || Failure::Refused("no member of etcd that has a leader answers".into());
         // So far nothing was sent.
@@ -212,9 +200,9 @@ impl Connection {
     /// Returns when a member has read something by consensus. A question that comes while there is no leader may never be
     /// answered, and a repeat of it may be.
     async fn works(&self, member: &Member) -> Result<(), Failure> {
-        let look = || TxnRequest::default().then(vec![RequestOp::get(LOOKED_AT)]);
+        let send = async |client: Arc<Client>, look| client.kv_client().txn(look).await;
+        let look = || Txn::new().and_then(vec![get(LOOKED_AT)]);
         loop {
-            let send = async |channel, request| KvClient::new(channel).txn(request).await;
             match timeout(LOOK_AGAIN, self.logged_in(member, look(), send)).await {
                 Ok(Err(failure)) if failure.blames_the_member() => return Err(failure),
                 // Also if this login may not read that key.
@@ -224,92 +212,71 @@ impl Connection {
         }
     }
 
-    async fn until<Q, A>(
+    async fn until<Q: Clone, A>(
         &self,
         deadline: Instant,
         member: &Member,
         request: Q,
-        send: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>,
-    ) -> Result<A, Failure>
-    where
-        Q: Clone,
-    {
+        send: impl AsyncFn(Arc<Client>, Q) -> Result<A, Error>,
+    ) -> Result<A, Failure> {
         match timeout_at(deadline, self.logged_in(member, request, send)).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure::Doubt(format!("{} did not answer within {:?}", member.url, self.request_timeout))),
         }
     }
 
-    async fn logged_in<Q, A>(
+    async fn logged_in<Q: Clone, A>(
         &self,
         member: &Member,
         request: Q,
-        send: impl AsyncFn(Channel, Request<Q>) -> Result<Response<A>, Status>,
-    ) -> Result<A, Failure>
-    where
-        Q: Clone,
-    {
-        if self.credentials.is_none() {
-            let answer = send(member.channel.clone(), self.dressed(request, None)).await;
-            return answer.map(Response::into_inner).map_err(|status| Failure::of(&status));
-        }
-        let token = match member.token() {
-            Some(token) => token,
-            None => self.log_in(member, None).await?,
+        send: impl AsyncFn(Arc<Client>, Q) -> Result<A, Error>,
+    ) -> Result<A, Failure> {
+        let Some(credentials) = &self.credentials else {
+            return send(member.client.clone(), request).await.map_err(|error| Failure::of(&error));
         };
-        let answer = match send(member.channel.clone(), self.dressed(request.clone(), Some(&token))).await {
-            Err(status) if wants_login(&status) => {
-                let token = self.log_in(member, Some(&token)).await?;
-                send(member.channel.clone(), self.dressed(request, Some(&token))).await
+        let mut login = member.login.load(Ordering::Acquire);
+        if login == 0 {
+            login = member.log_in(credentials, 0).await?;
+        }
+        let answer = match send(member.client.clone(), request.clone()).await {
+            Err(error) if wants_login(&error) => {
+                member.log_in(credentials, login).await?;
+                send(member.client.clone(), request).await
             }
             answer => answer,
         };
-        answer.map(Response::into_inner).map_err(|status| Failure::of(&status))
-    }
-
-    /// A token that is not the one which the server no longer knows. Whatever goes wrong here, the caller's request was
-    /// not sent, or was refused before.
-    async fn log_in(&self, member: &Member, stale: Option<&Token>) -> Result<Token, Failure> {
-        let Some((name, password)) = &self.credentials else {
-            return Err(Failure::Login("no user is set".into()));
-        };
-        let _one_at_a_time = member.login.lock().await;
-        if let Some(token) = member.token().filter(|token| Some(token) != stale) {
-            return Ok(token);
-        }
-        let request = AuthenticateRequest { name: name.clone(), password: password.reveal().to_owned() };
-        let answer = AuthClient::new(member.channel.clone()).authenticate(request).await;
-        let text = match answer {
-            Ok(answer) => match answer.into_inner().token.parse::<Token>() {
-                Ok(token) => {
-                    *member.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
-                    return Ok(token);
-                }
-                Err(error) => error.to_string(),
-            },
-            Err(status) => match (status.code(), Failure::of(&status)) {
-                (Code::FailedPrecondition, Failure::Doubt(text)) => text,
-                (_, Failure::Invalid(text) | Failure::Login(text)) => text,
-                (_, other) => return Err(Failure::Refused(format!("no login: {other}"))),
-            },
-        };
-        Err(Failure::Login(text))
-    }
-
-    fn dressed<Q>(&self, request: Q, token: Option<&Token>) -> Request<Q> {
-        let mut request = Request::new(request);
-        if let Some(token) = token {
-            request.metadata_mut().insert("token", token.clone());
-        }
-        if self.require_leader {
-            request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
-        }
-        request
+        answer.map_err(|error| Failure::of(&error))
     }
 }
 
 impl Member {
-    fn token(&self) -> Option<Token> {
-        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// A login that is not the one which the server no longer knows. Whatever goes wrong here, the caller's request was
+    /// not sent, or was refused before.
+    async fn log_in(&self, (name, password): &(String, Secret), stale: Login) -> Result<Login, Failure> {
+        let mut last = self.last_login.lock().await;
+        let login = self.login.load(Ordering::Acquire);
+        if login != 0 && login != stale {
+            return Ok(login);
+        }
+        // The client's own renewal is not used: it does not know a token that a change of users made old, and what it
+        // answers when the login fails looks like the answer to the request.
+        let user = (name.clone(), password.reveal().to_owned());
+        Client::clone(&self.client).update_user(Some(user)).await.map_err(not_logged_in)?;
+        *last += 1;
+        self.login.store(*last, Ordering::Release);
+        Ok(*last)
+    }
+}
+
+fn not_logged_in(error: Error) -> Failure {
+    let refused = match &error {
+        Error::GRpcStatus(status) => status.code() == Code::FailedPrecondition,
+        // A token that cannot be sent.
+        other => matches!(other, Error::InvalidMetadataValue(_)),
+    };
+    match Failure::of(&error) {
+        Failure::Doubt(text) if refused => Failure::Login(text),
+        Failure::Invalid(text) | Failure::Login(text) => Failure::Login(text),
+        other => Failure::Refused(format!("no login: {other}")),
     }
 }

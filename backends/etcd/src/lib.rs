@@ -11,7 +11,7 @@
 //! * [`outcome`]: what each answer of etcd means: exactly one thing;
 //! * `keys`: where things stand in etcd;
 //! * `root`: the versions that count from the root record;
-//! * `wire`: etcd's messages, from `proto/etcd.proto`;
+//! * `wire`: etcd's messages, from `etcd-client`;
 //! * `connection`: calls to a cluster: one member at a time, the next one when it fails;
 //! * `store`: transactions that notice if it is not the same store any more;
 //! * `commit`: a batch as one transaction;
@@ -24,8 +24,8 @@
 //! # Caveats
 //!
 //! No lease of etcd is used: leases were lost despite keepalives and revoked despite renewals, and a broker's life is
-//! decided by compare-and-swap like everything else. The client is tonic with the few messages that are needed, compiled
-//! without `protoc`; the connection is made when it is first used, so the check comes before anything is called open.
+//! decided by compare-and-swap like everything else. The connection is made when it is first
+//! used, so the check comes before anything is called open.
 
 pub mod config;
 pub mod outcome;

@@ -16,7 +16,10 @@ use sixpin_core::registration::Registration;
 
 use crate::outcome::Failure;
 use crate::store::{Guarded, Quota, Store, not_understood};
-use crate::wire::{Compare, KeyValue, RequestOp, ResponseOp, TxnRequest, TxnResponse};
+use crate::wire::{
+    KeyValue, Txn, TxnOp, TxnResponse, absent, at_revision, delete, delete_range, get, get_range, into_range, into_txn,
+    present, put,
+};
 
 /// Registrations read at once.
 const PULSES_PER_PAGE: i64 = 500;
@@ -30,16 +33,18 @@ pub(crate) async fn beat(store: &Store, beat: Beat) -> Result<Version, StoreErro
     let registers = beat.number == 0 && beat.expected.is_absent();
     let (own, guard) = (store.keys.registration(beat.broker), store.keys.guard(beat.broker));
     let mut compares = vec![store.same_root(), store.has_version(own.clone(), beat.expected)];
-    let mut changes = vec![RequestOp::put(own.clone(), Registration::of(&beat).encode())];
+    let mut changes = vec![put(own.clone(), Registration::of(&beat).encode())];
     if registers {
-        compares.push(Compare::absent(guard.clone()));
-        changes.push(RequestOp::put(guard, Vec::new()));
+        compares.push(absent(guard.clone()));
+        changes.push(put(guard, Vec::new()));
     } else {
-        compares.push(Compare::present(guard));
+        compares.push(present(guard));
     }
-    let request = TxnRequest::when(compares)
-        .then(vec![TxnRequest::default().then(changes).nested()])
-        .or_else(vec![TxnRequest::when(vec![store.same_root()]).then(vec![RequestOp::get(own)]).nested()]);
+    let look = Txn::new().when(vec![store.same_root()]).and_then(vec![get(own)]);
+    let request = Txn::new()
+        .when(compares)
+        .and_then(vec![TxnOp::txn(Txn::new().and_then(changes))])
+        .or_else(vec![TxnOp::txn(look)]);
     let (revision, answer) = store.send(request).await.map_err(Failure::of_change)?;
     if answer.succeeded {
         return Ok(store.version(revision));
@@ -66,10 +71,10 @@ pub(crate) async fn advance(store: &Store, guard: Guard) -> Result<(), StoreErro
     store.remembers()?;
     let Guard { broker, lane, generation } = guard;
     let moved = vec![
-        RequestOp::delete_range(store.keys.smaller_generations(broker, lane, generation)),
-        RequestOp::put(store.keys.generation(broker, lane, generation), Vec::new()),
+        delete_range(store.keys.smaller_generations(broker, lane, generation)),
+        put(store.keys.generation(broker, lane, generation), Vec::new()),
     ];
-    let operations = vec![TxnRequest::default().then(moved).nested()];
+    let operations = vec![TxnOp::txn(Txn::new().and_then(moved))];
     match store.guarded(guard, operations, Quota::Exempt).await.map_err(Failure::of_change)? {
         // The lane is further on already, which shuts out as much.
         Guarded::Done(..) | Guarded::Stale => Ok(()),
@@ -81,18 +86,17 @@ pub(crate) async fn advance(store: &Store, guard: Guard) -> Result<(), StoreErro
 pub(crate) async fn leave(store: &Store, broker: Incarnation) -> Result<(), StoreError> {
     let own = store.keys.registration(broker);
     for _ in 0..GOODBYES_MAX {
-        let read = store.read(vec![RequestOp::get(own.clone())]).await?;
-        let Some(kv) =
-            read.into_iter().next().and_then(ResponseOp::into_range).and_then(|it| it.kvs.into_iter().next())
-        else {
+        let read = store.read(vec![get(own.clone())]).await?;
+        let Some(kv) = read.into_iter().next().and_then(into_range).and_then(|it| it.kvs.into_iter().next()) else {
             return Ok(());
         };
         let stored = registration(store, &kv)?;
         if stored.gone {
             return Ok(());
         }
-        let request = TxnRequest::when(vec![Compare::revision(own.clone(), kv.mod_revision)])
-            .then(vec![bury(store, broker, stored)]);
+        let request = Txn::new()
+            .when(vec![at_revision(own.clone(), kv.mod_revision)])
+            .and_then(vec![bury(store, broker, stored)]);
         if store.send(request).await.map_err(Failure::of_change)?.1.succeeded {
             return Ok(());
         }
@@ -107,9 +111,9 @@ pub(crate) async fn evict(store: &Store, guard: Guard, target: Incarnation, seen
     // What it said of itself is kept, for people. The read decides nothing: what is written is conditional on `seen`.
     let mut stored = Registration::default();
     if !seen.is_absent() {
-        match store.read(vec![RequestOp::get(key.clone())]).await.map(|read| read.into_iter().next()) {
+        match store.read(vec![get(key.clone())]).await.map(|read| read.into_iter().next()) {
             Ok(Some(answer)) => {
-                let kv = answer.into_range().and_then(|range| range.kvs.into_iter().next());
+                let kv = into_range(answer).and_then(|range| range.kvs.into_iter().next());
                 let kv = kv.filter(|kv| store.version(kv.mod_revision) == seen);
                 stored = kv.and_then(|kv| registration(store, &kv).ok()).unwrap_or_default();
             }
@@ -119,26 +123,19 @@ pub(crate) async fn evict(store: &Store, guard: Guard, target: Incarnation, seen
     }
     // Gone already, at this very version: nothing changes, but the guard is asked.
     let change = if stored.gone { Vec::new() } else { vec![bury(store, target, stored.clone())] };
-    let operation = TxnRequest::when(vec![store.has_version(key.clone(), seen)])
-        .then(change)
-        .or_else(vec![RequestOp::get(key)])
-        .nested();
+    let txn = Txn::new().when(vec![store.has_version(key.clone(), seen)]).and_then(change).or_else(vec![get(key)]);
     let committed = |revision| if stored.gone { seen } else { store.version(revision) };
-    decided(store, store.guarded(guard, vec![operation], Quota::Exempt).await, committed)
+    decided(store, store.guarded(guard, vec![TxnOp::txn(txn)], Quota::Exempt).await, committed)
 }
 
 /// Deletes a registration that is `gone`, at exactly the version `seen`, with its lanes. Its guard is absent: that is
 /// what `gone` means here.
 pub(crate) async fn clear(store: &Store, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
     let key = store.keys.registration(target);
-    let compares = vec![
-        Compare::present(key.clone()),
-        store.has_version(key.clone(), seen),
-        Compare::absent(store.keys.guard(target)),
-    ];
-    let forgotten = vec![RequestOp::delete(key.clone()), RequestOp::delete_range(store.keys.lanes(target))];
-    let operation = TxnRequest::when(compares).then(forgotten).or_else(vec![RequestOp::get(key)]).nested();
-    decided(store, store.guarded(guard, vec![operation], Quota::Exempt).await, |_| Version::ABSENT)
+    let compares = vec![present(key.clone()), store.has_version(key.clone(), seen), absent(store.keys.guard(target))];
+    let forgotten = vec![delete(key.clone()), delete_range(store.keys.lanes(target))];
+    let txn = Txn::new().when(compares).and_then(forgotten).or_else(vec![get(key)]);
+    decided(store, store.guarded(guard, vec![TxnOp::txn(txn)], Quota::Exempt).await, |_| Version::ABSENT)
 }
 
 /// All registrations.
@@ -146,11 +143,11 @@ pub(crate) async fn pulses(store: &Store) -> Result<Vec<Pulse>, StoreError> {
     let mut pulses = Vec::new();
     let mut range = store.keys.registrations();
     loop {
-        let read = store.read(vec![RequestOp::range(range.clone(), PULSES_PER_PAGE)]).await?;
-        let Some(page) = read.into_iter().next().and_then(ResponseOp::into_range) else {
+        let read = store.read(vec![get_range(range.clone(), PULSES_PER_PAGE)]).await?;
+        let Some(page) = read.into_iter().next().and_then(into_range) else {
             return Err(not_understood().of_read());
         };
-        let last = page.kvs.last().map(|kv| kv.key.to_vec());
+        let last = page.kvs.last().map(|kv| kv.key.clone());
         for kv in page.kvs {
             let Some(broker) = store.keys.broker(&kv.key) else { continue };
             pulses.push(registration(store, &kv)?.pulse(broker, store.version(kv.mod_revision)));
@@ -163,12 +160,10 @@ pub(crate) async fn pulses(store: &Store) -> Result<Vec<Pulse>, StoreError> {
 }
 
 /// Declares a broker dead: its registration says so, and its guard is no more.
-fn bury(store: &Store, broker: Incarnation, stored: Registration) -> RequestOp {
-    let changes = vec![
-        RequestOp::put(store.keys.registration(broker), stored.buried().encode()),
-        RequestOp::delete(store.keys.guard(broker)),
-    ];
-    TxnRequest::default().then(changes).nested()
+fn bury(store: &Store, broker: Incarnation, stored: Registration) -> TxnOp {
+    let changes =
+        vec![put(store.keys.registration(broker), stored.buried().encode()), delete(store.keys.guard(broker))];
+    TxnOp::txn(Txn::new().and_then(changes))
 }
 
 /// What became of the only operation under a guard.
@@ -179,7 +174,7 @@ fn decided(store: &Store, answer: Result<Guarded, Failure>, committed: impl FnOn
         Ok(Guarded::Evicted) => return WriteOutcome::Evicted,
         Err(failure) => return failure.outcome(),
     };
-    match responses.into_iter().next().and_then(ResponseOp::into_txn) {
+    match responses.into_iter().next().and_then(into_txn) {
         Some(answer) if answer.succeeded => WriteOutcome::Committed(committed(revision)),
         // A registration is no record: the conflict tells its version only.
         Some(answer) => WriteOutcome::Conflict(Slot {
@@ -199,9 +194,9 @@ fn registration(store: &Store, kv: &KeyValue) -> Result<Registration, StoreError
 }
 
 fn first_txn(answer: TxnResponse) -> Option<TxnResponse> {
-    answer.responses.into_iter().next()?.into_txn()
+    into_txn(answer.responses.into_iter().next()?)
 }
 
 fn first_key(answer: TxnResponse) -> Option<KeyValue> {
-    answer.responses.into_iter().next()?.into_range()?.kvs.into_iter().next()
+    into_range(answer.responses.into_iter().next()?)?.kvs.into_iter().next()
 }

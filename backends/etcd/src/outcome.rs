@@ -1,5 +1,6 @@
 //! What each answer of etcd means: exactly one thing.
 
+use etcd_client::Error;
 use sixpin_core::backend::{OpenError, StoreError, WriteOutcome};
 use tonic::{Code, Status};
 
@@ -30,8 +31,9 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// What the status of a call says. The table is in `docs/backends/etcd.md`.
-    pub(crate) fn of(status: &Status) -> Self {
+    /// What the error of a call says. The table is in `docs/backends/etcd.md`.
+    pub(crate) fn of(error: &Error) -> Self {
+        let Error::GRpcStatus(status) = error else { return Self::Doubt(error.to_string()) };
         let text = status.message().to_owned();
         match status.code() {
             Code::InvalidArgument if text.contains("user name is empty") => {
@@ -96,7 +98,8 @@ impl Failure {
 
 /// The server no longer knows who we are: the token expired, its member restarted, or users were changed. It refused
 /// before doing anything, so logging in and sending again is one request.
-pub(crate) fn wants_login(status: &Status) -> bool {
+pub(crate) fn wants_login(error: &Error) -> bool {
+    let Error::GRpcStatus(status) = error else { return false };
     match status.code() {
         Code::Unauthenticated => true,
         _ => ["invalid auth token", "auth store is old", "user name is empty"]
@@ -127,7 +130,7 @@ mod tests {
     use super::*;
 
     fn failure(code: Code, text: &str) -> Failure {
-        Failure::of(&Status::new(code, text))
+        Failure::of(&Status::new(code, text).into())
     }
 
     #[test]
@@ -174,8 +177,8 @@ mod tests {
             (Code::InvalidArgument, "etcdserver: revision of auth store is old"),
             (Code::InvalidArgument, "etcdserver: user name is empty"),
         ] {
-            assert!(wants_login(&Status::new(code, text)), "{text}");
+            assert!(wants_login(&Status::new(code, text).into()), "{text}");
         }
-        assert!(!wants_login(&Status::new(Code::PermissionDenied, "etcdserver: permission denied")));
+        assert!(!wants_login(&Status::new(Code::PermissionDenied, "etcdserver: permission denied").into()));
     }
 }

@@ -8,7 +8,6 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use bytes::Bytes;
 use sixpin_core::backend::{Guard, OpenError, StoreError};
 use sixpin_core::name::Version;
 
@@ -16,7 +15,10 @@ use crate::connection::Connection;
 use crate::keys::Keys;
 use crate::outcome::Failure;
 use crate::root::RootRecord;
-use crate::wire::{Compare, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse};
+use crate::wire::{
+    Compare, ResponseHeader, ResponseOp, Txn, TxnOp, TxnResponse, absent, at_revision, delete, get, has_value,
+    into_range, none, present, put,
+};
 
 /// A store as it was when it was opened.
 pub(crate) struct Store {
@@ -24,7 +26,7 @@ pub(crate) struct Store {
     pub(crate) keys: Keys,
     pub(crate) root: RootRecord,
     // The root record as it is stored: what every read compares.
-    root_bytes: Bytes,
+    root_bytes: Vec<u8>,
     cluster: u64,
     // The highest revision that an answer told.
     highest: AtomicI64,
@@ -61,13 +63,13 @@ pub(crate) enum Quota {
 impl Store {
     /// Reads the root record of the store, or creates it.
     pub(crate) async fn open(connection: Connection, keys: Keys) -> Result<Self, OpenError> {
-        let key: Bytes = keys.root().into();
+        let key = keys.root();
         // The first answer tells the revision, from which a new root counts; the second one is of whoever came first.
         for created in [false, true] {
-            let read = TxnRequest::default().then(vec![RequestOp::get(key.clone())]);
+            let read = Txn::new().and_then(vec![get(key.clone())]);
             let answer = connection.txn(read).await.map_err(Failure::of_open)?;
             let header = answer.header.ok_or_else(|| not_understood().of_open())?;
-            let stored = answer.responses.into_iter().next().and_then(ResponseOp::into_range);
+            let stored = answer.responses.into_iter().next().and_then(into_range);
             let stored = stored.ok_or_else(|| not_understood().of_open())?.kvs.into_iter().next();
             if let Some(kv) = stored {
                 let root = RootRecord::decode(&kv.value).map_err(|what| {
@@ -80,9 +82,10 @@ impl Store {
             }
             if !created {
                 let root = RootRecord::fresh(header.revision).encode();
-                let request = TxnRequest::when(vec![Compare::absent(key.clone())])
-                    .then(vec![RequestOp::put(key.clone(), root)])
-                    .or_else(vec![RequestOp::get(key.clone())]);
+                let request = Txn::new()
+                    .when(vec![absent(key.clone())])
+                    .and_then(vec![put(key.clone(), root)])
+                    .or_else(vec![get(key.clone())]);
                 connection.txn(request).await.map_err(Failure::of_open)?;
             }
         }
@@ -93,7 +96,7 @@ impl Store {
         connection: Connection,
         keys: Keys,
         root: RootRecord,
-        root_bytes: Bytes,
+        root_bytes: Vec<u8>,
         header: &ResponseHeader,
     ) -> Self {
         let highest = AtomicI64::new(header.revision);
@@ -119,19 +122,19 @@ impl Store {
     }
 
     /// True if a key has exactly this version.
-    pub(crate) fn has_version(&self, key: impl Into<Bytes>, version: Version) -> Compare {
-        Compare::revision(key, self.root.revision(version))
+    pub(crate) fn has_version(&self, key: impl Into<Vec<u8>>, version: Version) -> Compare {
+        at_revision(key, self.root.revision(version))
     }
 
     /// True if the root record is the one that was there when the store was opened.
     pub(crate) fn same_root(&self) -> Compare {
-        Compare::value(self.keys.root(), self.root_bytes.clone())
+        has_value(self.keys.root(), self.root_bytes.clone())
     }
 
     /// Reads. Not through consensus, so what comes back is a hint.
-    pub(crate) async fn read(&self, operations: Vec<RequestOp>) -> Result<Vec<ResponseOp>, StoreError> {
+    pub(crate) async fn read(&self, operations: Vec<TxnOp>) -> Result<Vec<ResponseOp>, StoreError> {
         self.remembers()?;
-        let request = TxnRequest::when(vec![self.same_root()]).then(operations);
+        let request = Txn::new().when(vec![self.same_root()]).and_then(operations);
         let (_, answer) = self.send(request).await.map_err(Failure::of_read)?;
         if answer.succeeded {
             return Ok(answer.responses);
@@ -141,25 +144,20 @@ impl Store {
     }
 
     /// Operations that are carried out only if the guard holds, in the same atomic step.
-    pub(crate) async fn guarded(
-        &self,
-        guard: Guard,
-        operations: Vec<RequestOp>,
-        quota: Quota,
-    ) -> Result<Guarded, Failure> {
+    pub(crate) async fn guarded(&self, guard: Guard, operations: Vec<TxnOp>, quota: Quota) -> Result<Guarded, Failure> {
         let own = self.keys.guard(guard.broker);
         let larger = self.keys.larger_generations(guard.broker, guard.lane, guard.generation);
-        let mut otherwise = vec![RequestOp::get(own.clone())];
+        let mut otherwise = vec![get(own.clone())];
         if quota == Quota::Counts {
-            otherwise.push(RequestOp::put(self.keys.scratch("quota"), Bytes::new()));
+            otherwise.push(put(self.keys.scratch("quota"), ""));
         }
-        let compares = vec![Compare::present(own), Compare::none(larger)];
-        let request = TxnRequest::when(compares).then(operations).or_else(otherwise);
+        let compares = vec![present(own), none(larger)];
+        let request = Txn::new().when(compares).and_then(operations).or_else(otherwise);
         let (revision, answer) = self.send(request).await?;
         if answer.succeeded {
             return Ok(Guarded::Done(revision, answer.responses));
         }
-        let own = answer.responses.into_iter().next().and_then(ResponseOp::into_range);
+        let own = answer.responses.into_iter().next().and_then(into_range);
         match own {
             Some(range) if range.kvs.is_empty() => {
                 // Either it was declared dead, or the store forgot everything.
@@ -172,7 +170,7 @@ impl Store {
     }
 
     /// Any transaction. Answers with the revision at which it was applied.
-    pub(crate) async fn send(&self, request: TxnRequest) -> Result<(i64, TxnResponse), Failure> {
+    pub(crate) async fn send(&self, request: Txn) -> Result<(i64, TxnResponse), Failure> {
         // Whatever was seen before the request was sent, the request comes after it.
         let floor = self.highest();
         let answer = self.connection.txn(request).await?;
@@ -190,8 +188,8 @@ impl Store {
         let floor = self.highest();
         // A transaction without a write is only a read. This write deletes what never is: it goes through consensus,
         // adds nothing to the history, and is accepted by a full database.
-        let nothing = || vec![RequestOp::delete(self.keys.scratch("nothing"))];
-        let request = TxnRequest::when(vec![self.same_root()]).then(nothing()).or_else(nothing());
+        let nothing = || vec![delete(self.keys.scratch("nothing"))];
+        let request = Txn::new().when(vec![self.same_root()]).and_then(nothing()).or_else(nothing());
         let answer = self.connection.txn(request).await?;
         let header = answer.header.ok_or_else(not_understood)?;
         let contradiction = if answer.succeeded {

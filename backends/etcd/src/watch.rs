@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_client::{WatchOptions, WatchStream};
 use sixpin_hints::Hints;
-use tonic::Streaming;
 
 use crate::connection::Connection;
-use crate::outcome::{Failure, describe};
+use crate::outcome::Failure;
 use crate::store::Store;
-use crate::wire::{WatchCreateRequest, WatchResponse};
+use crate::wire::WatchResponse;
 
 /// The first pause before the watch is opened again, and the longest. Each is drawn at random from half of it up, so
 /// that brokers that lost the same member do not come back all at once.
@@ -48,29 +48,26 @@ impl Watch {
 
     async fn listen(&mut self, heard: &mut bool) -> Result<(), Failure> {
         let range = self.store.keys.records();
-        let mut stream = self
-            .connection
-            .watch(WatchCreateRequest {
-                key: range.start.into(),
-                range_end: range.end.into(),
-                // Always a revision: "now" is when the server gets to it, and what came before would be lost.
-                start_revision: self.next,
-                progress_notify: true,
-                fragment: true,
-            })
-            .await?;
+        let options = WatchOptions::new()
+            .with_range(range.end)
+            // Always a revision: "now" is when the server gets to it, and what came before would be lost.
+            .with_start_revision(self.next)
+            // It tells now and then how far it has come, although nothing happened.
+            .with_progress_notify()
+            .with_fragment();
+        let mut stream = self.connection.watch(range.start, options).await?;
         let end = self.hear_all(&mut stream, heard).await;
         // Whatever ended it, another member may do better.
         self.connection.go_on();
         end
     }
 
-    async fn hear_all(&mut self, stream: &mut Streaming<WatchResponse>, heard: &mut bool) -> Result<(), Failure> {
+    async fn hear_all(&mut self, stream: &mut WatchStream, heard: &mut bool) -> Result<(), Failure> {
         loop {
             match stream.message().await {
-                Ok(Some(response)) => self.hear(response).await?,
+                Ok(Some(response)) => self.hear(response.0).await?,
                 Ok(None) => return Ok(()),
-                Err(status) => return Err(Failure::Doubt(describe(&status))),
+                Err(error) => return Err(Failure::of(&error)),
             }
             *heard = true;
         }

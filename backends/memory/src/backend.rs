@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
+    Backend, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
 
@@ -118,6 +119,7 @@ impl MemoryBackend {
     }
 }
 
+#[async_trait]
 impl Backend for MemoryBackend {
     fn profile(&self) -> Profile {
         self.profile.clone()
@@ -127,63 +129,54 @@ impl Backend for MemoryBackend {
         self.root.clone()
     }
 
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
-        Box::pin(async move { Ok(self.same()?.read(keys)) })
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
+        Ok(self.same()?.read(keys))
     }
 
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
-        Box::pin(async move { self.store.commit(guard, writes) })
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
+        self.store.commit(guard, writes)
     }
 
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.store.lock().advance(guard) })
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        self.store.lock().advance(guard)
     }
 
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
-        Box::pin(async move {
-            let bell = self.store.inner.hints.bell(&key);
-            loop {
-                // First listen, then look: a change between the two is heard.
-                let mut ring = std::pin::pin!(bell.notified());
-                ring.as_mut().enable();
-                if self.store.lock().version(&key) != seen {
-                    return;
-                }
-                ring.await;
+    async fn changed(&self, key: Key, seen: Version) {
+        let bell = self.store.inner.hints.bell(&key);
+        loop {
+            // First listen, then look: a change between the two is heard.
+            let mut ring = std::pin::pin!(bell.notified());
+            ring.as_mut().enable();
+            if self.store.lock().version(&key) != seen {
+                return;
             }
-        })
+            ring.await;
+        }
     }
 
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>> {
-        Box::pin(async move { self.same()?.list(family, after, limit) })
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.same()?.list(family, after, limit)
     }
 
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
-        Box::pin(async move { self.same()?.beat(now_10us(), beat) })
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
+        self.same()?.beat(now_10us(), beat)
     }
 
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.store.lock().leave(now_10us(), broker);
-            Ok(())
-        })
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError> {
+        self.store.lock().leave(now_10us(), broker);
+        Ok(())
     }
 
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(async move { self.store.lock().evict(now_10us(), guard, target, seen) })
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.store.lock().evict(now_10us(), guard, target, seen)
     }
 
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(async move { self.store.lock().clear(guard, target, seen) })
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.store.lock().clear(guard, target, seen)
     }
 
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
-        Box::pin(async move { Ok(self.same()?.pulses()) })
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError> {
+        Ok(self.same()?.pulses())
     }
 }
 

@@ -9,8 +9,9 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
+    Backend, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
 use sixpin_core::standing::History;
@@ -159,19 +160,19 @@ impl<B: Backend> Faulty<B> {
     }
 
     /// Does to a call that may change the store what the plan says.
-    async fn strike<'a, T: Answer>(
-        &'a self,
+    async fn strike<T: Answer>(
+        &self,
         fault: Fault,
         writes: usize,
         broker: Incarnation,
         late: Late,
-        call: impl FnOnce() -> BackendFuture<'a, T> + Send,
+        call: impl Future<Output = T> + Send,
     ) -> T {
         match fault {
             Fault::Unavailable => return T::unavailable(writes),
             Fault::RequestLost => return T::unknown(writes),
             Fault::ReplyLost => {
-                call().await;
+                call.await;
                 return T::unknown(writes);
             }
             Fault::Late => {
@@ -191,14 +192,14 @@ impl<B: Backend> Faulty<B> {
             Fault::Delay(time) => tokio::time::sleep(time).await,
             Fault::None | Fault::LoseHint | Fault::OldRead => {}
         }
-        call().await
+        call.await
     }
 
     /// Does to a call that changes nothing what the plan says.
-    async fn strike_hint<'a, T: Send>(
-        &'a self,
+    async fn strike_hint<T: Send>(
+        &self,
         fault: Fault,
-        call: impl FnOnce() -> BackendFuture<'a, Result<T, StoreError>> + Send,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         match fault {
             Fault::Unavailable => return Err(unavailable()),
@@ -206,7 +207,7 @@ impl<B: Backend> Faulty<B> {
             Fault::Delay(time) => tokio::time::sleep(time).await,
             Fault::None | Fault::Conflict | Fault::Evict | Fault::LoseHint | Fault::OldRead => {}
         }
-        call().await
+        call.await
     }
 
     /// Remembers what stands where a commit is going to write.
@@ -282,6 +283,7 @@ fn unknown() -> StoreError {
     StoreError::Unknown(REASON.into())
 }
 
+#[async_trait]
 impl<B: Backend> Backend for Faulty<B> {
     fn profile(&self) -> Profile {
         self.inner.profile()
@@ -291,78 +293,67 @@ impl<B: Backend> Backend for Faulty<B> {
         self.inner.root()
     }
 
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
         let fault = self.fault(Operation::Read, &[]);
-        Box::pin(async move {
-            let mut slots = self.strike_hint(fault, || self.inner.read(keys)).await?;
-            if fault == Fault::OldRead {
-                let state = self.state();
-                for (slot, old) in slots.iter_mut().zip(keys.iter().map(|key| state.old.get(key))) {
-                    if let Some(old) = old {
-                        slot.clone_from(old);
-                    }
+        let mut slots = self.strike_hint(fault, self.inner.read(keys)).await?;
+        if fault == Fault::OldRead {
+            let state = self.state();
+            for (slot, old) in slots.iter_mut().zip(keys.iter().map(|key| state.old.get(key))) {
+                if let Some(old) = old {
+                    slot.clone_from(old);
                 }
             }
-            Ok(slots)
-        })
-    }
-
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
-        let fault = self.fault(Operation::Commit, &writes);
-        Box::pin(async move {
-            self.remember(&writes).await;
-            let late = Late::Commit(guard, writes.clone());
-            self.strike(fault, writes.len(), guard.broker, late, || self.inner.commit(guard, writes)).await
-        })
-    }
-
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
-        let fault = self.fault(Operation::Advance, &[]);
-        Box::pin(self.strike(fault, 1, guard.broker, Late::Advance(guard), move || self.inner.advance(guard)))
-    }
-
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
-        match self.fault(Operation::Changed, &[]) {
-            Fault::LoseHint => Box::pin(std::future::pending()),
-            Fault::Delay(time) => Box::pin(async move {
-                tokio::time::sleep(time).await;
-                self.inner.changed(key, seen).await;
-            }),
-            _ => self.inner.changed(key, seen),
         }
+        Ok(slots)
     }
 
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>> {
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
+        let fault = self.fault(Operation::Commit, &writes);
+        self.remember(&writes).await;
+        let late = Late::Commit(guard, writes.clone());
+        self.strike(fault, writes.len(), guard.broker, late, self.inner.commit(guard, writes)).await
+    }
+
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        let fault = self.fault(Operation::Advance, &[]);
+        self.strike(fault, 1, guard.broker, Late::Advance(guard), self.inner.advance(guard)).await
+    }
+
+    async fn changed(&self, key: Key, seen: Version) {
+        match self.fault(Operation::Changed, &[]) {
+            Fault::LoseHint => std::future::pending().await,
+            Fault::Delay(time) => tokio::time::sleep(time).await,
+            _ => {}
+        }
+        self.inner.changed(key, seen).await;
+    }
+
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
         let fault = self.fault(Operation::List, &[]);
-        Box::pin(self.strike_hint(fault, move || self.inner.list(family, after, limit)))
+        self.strike_hint(fault, self.inner.list(family, after, limit)).await
     }
 
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
         let fault = self.fault(Operation::Beat, &[]);
         let late = Late::Beat(beat.clone());
-        Box::pin(self.strike(fault, 1, beat.broker, late, move || self.inner.beat(beat)))
+        self.strike(fault, 1, beat.broker, late, self.inner.beat(beat)).await
     }
 
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError> {
         let fault = self.fault(Operation::Leave, &[]);
-        Box::pin(self.strike(fault, 1, broker, Late::Leave(broker), move || self.inner.leave(broker)))
+        self.strike(fault, 1, broker, Late::Leave(broker), self.inner.leave(broker)).await
     }
 
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
         let fault = self.fault(Operation::Evict, &[]);
         let late = Late::Evict(guard, target, seen);
-        Box::pin(self.strike(fault, 1, guard.broker, late, move || self.inner.evict(guard, target, seen)))
+        self.strike(fault, 1, guard.broker, late, self.inner.evict(guard, target, seen)).await
     }
 
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
         let fault = self.fault(Operation::Clear, &[]);
         let late = Late::Clear(guard, target, seen);
-        Box::pin(self.strike(fault, 1, guard.broker, late, move || self.inner.clear(guard, target, seen)))
+        self.strike(fault, 1, guard.broker, late, self.inner.clear(guard, target, seen)).await
     }
 
     fn history(&self) -> History {
@@ -373,8 +364,8 @@ impl<B: Backend> Backend for Faulty<B> {
         self.inner.trust(history);
     }
 
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError> {
         let fault = self.fault(Operation::Pulses, &[]);
-        Box::pin(self.strike_hint(fault, move || self.inner.pulses()))
+        self.strike_hint(fault, self.inner.pulses()).await
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Change, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot,
-    StoreError, Write, WriteOutcome,
+    Backend, Beat, Change, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot, StoreError,
+    Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
 use sixpin_core::root as root_record;
@@ -340,6 +341,7 @@ pub(crate) async fn gather(
     answers
 }
 
+#[async_trait]
 impl Backend for NatsBackend {
     fn profile(&self) -> Profile {
         self.store.profile.clone()
@@ -349,53 +351,46 @@ impl Backend for NatsBackend {
         self.store.root.clone()
     }
 
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
-        Box::pin(self.store.read_all(keys))
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
+        self.store.read_all(keys).await
     }
 
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
-        Box::pin(self.store.commit_all(guard, writes))
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
+        self.store.commit_all(guard, writes).await
     }
 
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            if self.store.gone().contains(guard.broker) {
-                return Err(StoreError::Evicted);
-            }
-            // Generations are not stored. What a doubt leaves behind went with its connection.
-            self.store.commits.settled().await;
-            self.store.control.settled().await;
-            Ok(())
-        })
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        if self.store.gone().contains(guard.broker) {
+            return Err(StoreError::Evicted);
+        }
+        // Generations are not stored. What a doubt leaves behind went with its connection.
+        self.store.commits.settled().await;
+        self.store.control.settled().await;
+        Ok(())
     }
 
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
-        Box::pin(self.hints.changed(self.store.api.subjects.of(&key), seen))
+    async fn changed(&self, key: Key, seen: Version) {
+        self.hints.changed(self.store.api.subjects.of(&key), seen).await;
     }
 
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>> {
-        Box::pin(self.store.page(family, after, limit))
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.store.page(family, after, limit).await
     }
 
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
-        Box::pin(self.store.register(beat))
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
+        self.store.register(beat).await
     }
 
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.store.unregister(broker))
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError> {
+        self.store.unregister(broker).await
     }
 
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.store.bury(guard, target, seen))
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.store.bury(guard, target, seen).await
     }
 
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.store.erase(guard, target, seen))
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.store.erase(guard, target, seen).await
     }
 
     fn history(&self) -> History {
@@ -406,7 +401,7 @@ impl Backend for NatsBackend {
         self.store.witness.trust(history);
     }
 
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
-        Box::pin(self.store.registrations())
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError> {
+        self.store.registrations().await
     }
 }

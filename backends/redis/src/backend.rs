@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, Lane, OpenError, Page, Profile, Pulse, Root, Slot,
-    StoreError, Write, WriteOutcome,
+    Backend, Beat, Durability, Family, Guard, Key, Lane, OpenError, Page, Profile, Pulse, Root, Slot, StoreError,
+    Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
 use sixpin_core::standing::History;
@@ -158,6 +159,7 @@ impl Store {
     }
 }
 
+#[async_trait]
 impl Backend for RedisBackend {
     fn profile(&self) -> Profile {
         self.store.profile.clone()
@@ -167,53 +169,46 @@ impl Backend for RedisBackend {
         self.store.root.clone()
     }
 
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
-        Box::pin(self.store.read(keys))
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
+        self.store.read(keys).await
     }
 
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
-        Box::pin(self.store.commit(guard, writes))
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
+        self.store.commit(guard, writes).await
     }
 
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.store.advance(guard))
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        self.store.advance(guard).await
     }
 
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
-        Box::pin(async move {
-            let mut bell = std::pin::pin!(self.store.hints.heard(Keys::bell_of(&key)));
-            // First listen, then look: a change between the two is heard. If looking fails, listening is all there is.
-            bell.as_mut().enable();
-            if self.store.version(&key).await.is_ok_and(|version| version != seen) {
-                return;
-            }
-            bell.await;
-        })
+    async fn changed(&self, key: Key, seen: Version) {
+        let mut bell = std::pin::pin!(self.store.hints.heard(Keys::bell_of(&key)));
+        // First listen, then look: a change between the two is heard. If looking fails, listening is all there is.
+        bell.as_mut().enable();
+        if self.store.version(&key).await.is_ok_and(|version| version != seen) {
+            return;
+        }
+        bell.await;
     }
 
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>> {
-        Box::pin(self.store.list(family, after, limit))
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.store.list(family, after, limit).await
     }
 
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
-        Box::pin(self.store.beat(beat))
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
+        self.store.beat(beat).await
     }
 
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.store.leave(broker))
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError> {
+        self.store.leave(broker).await
     }
 
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.store.evict(guard, target, seen))
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.store.evict(guard, target, seen).await
     }
 
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.store.clear(guard, target, seen))
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.store.clear(guard, target, seen).await
     }
 
     fn history(&self) -> History {
@@ -224,7 +219,7 @@ impl Backend for RedisBackend {
         self.store.trust(history);
     }
 
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
-        Box::pin(self.store.pulses())
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError> {
+        self.store.pulses().await
     }
 }

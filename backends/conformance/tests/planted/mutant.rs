@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sixpin_conformance::broker::{clock_10us, info};
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Change, Durability, Family, Generation, Guard, Key, Lane, Page, Profile, Pulse, Root,
-    Slot, StoreError, Write, WriteOutcome,
+    Backend, Beat, Change, Durability, Family, Generation, Guard, Key, Lane, Page, Profile, Pulse, Root, Slot,
+    StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, Version};
 use sixpin_core::standing::{History, Standing};
@@ -280,6 +281,7 @@ fn registration(broker: Incarnation) -> Beat {
     }
 }
 
+#[async_trait]
 impl Backend for Mutant {
     fn profile(&self) -> Profile {
         let profile = self.inner.profile();
@@ -296,110 +298,97 @@ impl Backend for Mutant {
         self.inner.root()
     }
 
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
-        Box::pin(async move {
-            if self.is_server {
-                self.world.thaw().await;
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
+        if self.is_server {
+            self.world.thaw().await;
+        }
+        let keys: Vec<Key> = keys.iter().map(|key| self.disguise(key)).collect();
+        let mut slots = match self.inner.read(&keys).await {
+            Err(StoreError::Amnesia(_)) if self.has(Bug::NoticesNoLoss) => {
+                self.world.store.backend(true).read(&keys).await?
             }
-            let keys: Vec<Key> = keys.iter().map(|key| self.disguise(key)).collect();
-            let mut slots = match self.inner.read(&keys).await {
-                Err(StoreError::Amnesia(_)) if self.has(Bug::NoticesNoLoss) => {
-                    self.world.store.backend(true).read(&keys).await?
-                }
-                answer => answer?,
-            };
-            for (key, slot) in keys.iter().zip(&mut slots) {
-                slot.version = self.shown(key, slot.version);
-                if self.has(Bug::ServesOldReads) {
-                    *slot = self.first_reads.lock().unwrap().entry(key.clone()).or_insert_with(|| slot.clone()).clone();
-                }
+            answer => answer?,
+        };
+        for (key, slot) in keys.iter().zip(&mut slots) {
+            slot.version = self.shown(key, slot.version);
+            if self.has(Bug::ServesOldReads) {
+                *slot = self.first_reads.lock().unwrap().entry(key.clone()).or_insert_with(|| slot.clone()).clone();
             }
-            Ok(slots)
-        })
+        }
+        Ok(slots)
     }
 
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
-        Box::pin(self.commit(guard, writes))
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
+        self.commit(guard, writes).await
     }
 
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            if self.is_server {
-                self.world.thaw().await;
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        if self.is_server {
+            self.world.thaw().await;
+        }
+        match self.bug {
+            Some(Bug::ForgetsGenerations) => return Ok(()),
+            Some(Bug::LetsLanesGoBack) => {
+                self.generations.lock().unwrap().insert((guard.broker, guard.lane), guard.generation);
+                return Ok(());
             }
-            match self.bug {
-                Some(Bug::ForgetsGenerations) => return Ok(()),
-                Some(Bug::LetsLanesGoBack) => {
-                    self.generations.lock().unwrap().insert((guard.broker, guard.lane), guard.generation);
-                    return Ok(());
+            Some(Bug::MovesAllLanes) => {
+                for lane in 0..20 {
+                    self.inner.advance(Guard { lane: Lane(lane), ..guard }).await?;
                 }
-                Some(Bug::MovesAllLanes) => {
-                    for lane in 0..20 {
-                        self.inner.advance(Guard { lane: Lane(lane), ..guard }).await?;
-                    }
-                }
-                _ => {}
             }
-            self.inner.advance(guard).await
-        })
+            _ => {}
+        }
+        self.inner.advance(guard).await
     }
 
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
+    async fn changed(&self, key: Key, seen: Version) {
         let is_first = self.watches.fetch_add(1, Ordering::SeqCst) == 0;
         if self.has(Bug::NeverHints) || (self.has(Bug::WakesOneWatcher) && !is_first) {
-            return Box::pin(std::future::pending());
+            std::future::pending::<()>().await;
         }
-        self.inner.changed(self.disguise(&key), seen)
+        self.inner.changed(self.disguise(&key), seen).await;
     }
 
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>> {
-        Box::pin(self.list(family, after, limit))
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.list(family, after, limit).await
     }
 
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
-        Box::pin(self.beat(beat))
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
+        self.beat(beat).await
     }
 
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError> {
         if self.has(Bug::LeavesNothing) {
-            return Box::pin(async { Ok(()) });
+            return Ok(());
         }
-        self.inner.leave(broker)
+        self.inner.leave(broker).await
     }
 
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(async move {
-            let stored = self.pulse(target).await.map(|pulse| pulse.version);
-            match (self.bug, stored) {
-                (Some(Bug::EvictsAnyVersion), Some(stored)) => self.inner.evict(guard, target, stored).await,
-                (Some(Bug::EvictsNothingOfTheAbsent), None) => WriteOutcome::Committed(Version(clock_10us())),
-                (Some(Bug::ForgetsGenerations), _) => {
-                    let guard = Guard { generation: Generation(u64::MAX), ..guard };
-                    self.inner.evict(guard, target, seen).await
-                }
-                (Some(Bug::ForgetsTheGoneOnRestart), _) => {
-                    *self.world.on_disk.lock().unwrap() = Some(self.world.store.snapshot());
-                    self.inner.evict(guard, target, seen).await
-                }
-                _ => self.inner.evict(guard, target, seen).await,
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        let stored = self.pulse(target).await.map(|pulse| pulse.version);
+        match (self.bug, stored) {
+            (Some(Bug::EvictsAnyVersion), Some(stored)) => self.inner.evict(guard, target, stored).await,
+            (Some(Bug::EvictsNothingOfTheAbsent), None) => WriteOutcome::Committed(Version(clock_10us())),
+            (Some(Bug::ForgetsGenerations), _) => {
+                let guard = Guard { generation: Generation(u64::MAX), ..guard };
+                self.inner.evict(guard, target, seen).await
             }
-        })
+            (Some(Bug::ForgetsTheGoneOnRestart), _) => {
+                *self.world.on_disk.lock().unwrap() = Some(self.world.store.snapshot());
+                self.inner.evict(guard, target, seen).await
+            }
+            _ => self.inner.evict(guard, target, seen).await,
+        }
     }
 
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(async move {
-            if self.has(Bug::ForgetsTheLiving) && self.pulse(target).await.is_some_and(|it| it.version == seen) {
-                let _ = self.inner.leave(target).await;
-                let gone = self.pulse(target).await.map_or(seen, |pulse| pulse.version);
-                return self.inner.clear(guard, target, gone).await;
-            }
-            self.inner.clear(guard, target, seen).await
-        })
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        if self.has(Bug::ForgetsTheLiving) && self.pulse(target).await.is_some_and(|it| it.version == seen) {
+            let _ = self.inner.leave(target).await;
+            let gone = self.pulse(target).await.map_or(seen, |pulse| pulse.version);
+            return self.inner.clear(guard, target, gone).await;
+        }
+        self.inner.clear(guard, target, seen).await
     }
 
     fn history(&self) -> History {
@@ -410,7 +399,7 @@ impl Backend for Mutant {
         self.inner.trust(history);
     }
 
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
-        self.inner.pulses()
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError> {
+        self.inner.pulses().await
     }
 }

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write,
-    WriteOutcome,
+    Backend, Beat, Durability, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
 use sixpin_memory::Store;
@@ -135,6 +135,7 @@ fn strange() -> StoreError {
     StoreError::Unknown(STRANGE.into())
 }
 
+#[async_trait]
 impl Backend for NetBackend {
     fn profile(&self) -> Profile {
         self.profile.clone()
@@ -144,96 +145,74 @@ impl Backend for NetBackend {
         self.root.clone()
     }
 
-    fn read<'a>(&'a self, keys: &'a [Key]) -> BackendFuture<'a, Result<Vec<Slot>, StoreError>> {
-        Box::pin(async move {
-            match self.look(Request::Read(keys.iter().map(Into::into).collect())).await? {
-                Response::Slots(slots) => Ok(slots?.into_iter().map(wire::slot_to).collect()),
-                _ => Err(strange()),
-            }
-        })
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Slot>, StoreError> {
+        match self.look(Request::Read(keys.iter().map(Into::into).collect())).await? {
+            Response::Slots(slots) => Ok(slots?.into_iter().map(wire::slot_to).collect()),
+            _ => Err(strange()),
+        }
     }
 
-    fn commit(&self, guard: Guard, writes: Vec<Write>) -> BackendFuture<'_, Vec<WriteOutcome>> {
-        Box::pin(async move {
-            let count = writes.len();
-            let writes = writes.into_iter().map(Into::into).collect();
-            self.change(count, Request::Commit(wire::guard_from(guard), writes)).await
-        })
+    async fn commit(&self, guard: Guard, writes: Vec<Write>) -> Vec<WriteOutcome> {
+        let count = writes.len();
+        let writes = writes.into_iter().map(Into::into).collect();
+        self.change(count, Request::Commit(wire::guard_from(guard), writes)).await
     }
 
-    fn advance(&self, guard: Guard) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            match self.call(Request::Advance(wire::guard_from(guard))).await? {
-                Response::Done(done) => Ok(done?),
-                _ => Err(strange()),
-            }
-        })
+    async fn advance(&self, guard: Guard) -> Result<(), StoreError> {
+        match self.call(Request::Advance(wire::guard_from(guard))).await? {
+            Response::Done(done) => Ok(done?),
+            _ => Err(strange()),
+        }
     }
 
-    fn changed(&self, key: Key, seen: Version) -> BackendFuture<'_, ()> {
-        Box::pin(async move {
-            let watched = async {
-                let connection = self.connected().await.ok()?;
-                let number = self.number();
-                let ask =
-                    Ask { number, identity: self.root.identity, request: Request::Changed((&key).into(), seen.0) };
-                let _watch = Watch { connection: connection.clone(), number };
-                connection.ask(ask).await.ok()
-            };
-            if watched.await.is_none() {
-                tokio::time::sleep(REST).await;
-            }
-        })
+    async fn changed(&self, key: Key, seen: Version) {
+        let watched = async {
+            let connection = self.connected().await.ok()?;
+            let number = self.number();
+            let ask = Ask { number, identity: self.root.identity, request: Request::Changed((&key).into(), seen.0) };
+            let _watch = Watch { connection: connection.clone(), number };
+            connection.ask(ask).await.ok()
+        };
+        if watched.await.is_none() {
+            tokio::time::sleep(REST).await;
+        }
     }
 
-    fn list<'a>(
-        &'a self,
-        family: &'a Family,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BackendFuture<'a, Result<Page, StoreError>> {
-        Box::pin(async move {
-            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-            match self.look(Request::List(family.into(), after.map(Into::into), limit)).await? {
-                Response::Page(page) => Ok(wire::page_to(page?)),
-                _ => Err(strange()),
-            }
-        })
+    async fn list(&self, family: &Family, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        match self.look(Request::List(family.into(), after.map(Into::into), limit)).await? {
+            Response::Page(page) => Ok(wire::page_to(page?)),
+            _ => Err(strange()),
+        }
     }
 
-    fn beat(&self, beat: Beat) -> BackendFuture<'_, Result<Version, StoreError>> {
-        Box::pin(async move {
-            match self.call(Request::Beat(beat.into())).await? {
-                Response::Beaten(version) => Ok(Version(version?)),
-                _ => Err(strange()),
-            }
-        })
+    async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
+        match self.call(Request::Beat(beat.into())).await? {
+            Response::Beaten(version) => Ok(Version(version?)),
+            _ => Err(strange()),
+        }
     }
 
-    fn leave(&self, broker: Incarnation) -> BackendFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            match self.call(Request::Leave(broker.0)).await? {
-                Response::Done(done) => Ok(done?),
-                _ => Err(strange()),
-            }
-        })
+    async fn leave(&self, broker: Incarnation) -> Result<(), StoreError> {
+        match self.call(Request::Leave(broker.0)).await? {
+            Response::Done(done) => Ok(done?),
+            _ => Err(strange()),
+        }
     }
 
-    fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.change_one(Request::Evict(wire::guard_from(guard), target.0, seen.0)))
+    async fn evict(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.change_one(Request::Evict(wire::guard_from(guard), target.0, seen.0)).await
     }
 
-    fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> BackendFuture<'_, WriteOutcome> {
-        Box::pin(self.change_one(Request::Clear(wire::guard_from(guard), target.0, seen.0)))
+    async fn clear(&self, guard: Guard, target: Incarnation, seen: Version) -> WriteOutcome {
+        self.change_one(Request::Clear(wire::guard_from(guard), target.0, seen.0)).await
     }
 
-    fn pulses(&self) -> BackendFuture<'_, Result<Vec<Pulse>, StoreError>> {
-        Box::pin(async move {
-            match self.look(Request::Pulses).await? {
-                Response::Pulses(pulses) => Ok(pulses?.into_iter().map(Into::into).collect()),
-                _ => Err(strange()),
-            }
-        })
+    async fn pulses(&self) -> Result<Vec<Pulse>, StoreError> {
+        match self.look(Request::Pulses).await? {
+            Response::Pulses(pulses) => Ok(pulses?.into_iter().map(Into::into).collect()),
+            _ => Err(strange()),
+        }
     }
 }
 
