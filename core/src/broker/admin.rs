@@ -16,7 +16,7 @@ use super::table::Life;
 use super::timers::Timer;
 use crate::command::Command;
 use crate::limits::with_tolerance;
-use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
+use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
 use crate::planted::Bug;
 
 /// Claims that are being taken away, and who wants to know when they are free.
@@ -130,31 +130,12 @@ impl Broker {
             return;
         }
         let Some(session) = self.sessions.get(&id) else { return };
-        let (expected, mark) = (session.mark, Some(self.own_mark(id)));
+        let (expected, mark) = (session.mark, self.own_mark(id));
         self.push_mark(MarkJob { session: id, purpose: MarkPurpose::TakeAway, expected, mark });
     }
 
-    pub(super) fn taken_written(&mut self, id: SessionId, version: Version) {
-        match self.sessions.get_mut(&id) {
-            Some(session) => {
-                session.mark = version;
-                self.taken_marked(id);
-            }
-            // It ended meanwhile, and nobody else would clear its mark.
-            None => self.close_dead(id, version),
-        }
-    }
-
-    /// The session had ended before the move whose mark this is was written: the end is written over it.
-    pub(super) fn end_over_stale_mark(&mut self, id: SessionId, version: Version) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.mark = version;
-        }
-        self.expire(id, LostReason::Forced);
-    }
-
     /// The mark says what is taken: the holder's time begins.
-    fn taken_marked(&mut self, id: SessionId) {
+    pub(super) fn taken_marked(&mut self, id: SessionId) {
         let free_in = with_tolerance(id.ttl());
         let at = self.now.mono + free_in;
         for number in self.forced_numbers(id) {

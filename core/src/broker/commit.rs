@@ -6,6 +6,7 @@
 
 use super::Broker;
 use super::api::{Effect, Ending};
+use super::marks::MarkJob;
 use super::shard::{Applied, Does, Entry, Item, LaneState, Purpose, Review, Stored, claim_of};
 use super::timers::Timer;
 use crate::backend::{Change, Guard, Key, Lane, Slot, Write, WriteOutcome};
@@ -20,13 +21,21 @@ const STREAK_MAX: u32 = 32;
 
 /// A batch that is being put together.
 #[derive(Default)]
-pub(super) struct Draft {
-    pub(super) items: Vec<Item>,
-    pub(super) writes: Vec<Write>,
+struct Draft {
+    items: Vec<Item>,
+    writes: Vec<Write>,
     bytes: usize,
     reads: Vec<Key>,
     /// Items that need no store: nothing changed, and nobody else could have changed it.
     settled: Vec<(ResourceId, Vec<Applied>)>,
+}
+
+impl Draft {
+    /// Marks come before the records: what they decide, these may depend on.
+    fn marks(&mut self, jobs: Vec<MarkJob>) {
+        self.writes.extend(jobs.iter().map(MarkJob::write));
+        self.items.extend(jobs.into_iter().map(Item::Mark));
+    }
 }
 
 impl Broker {
@@ -36,7 +45,7 @@ impl Broker {
             return;
         }
         let mut draft = Draft::default();
-        self.draft_marks(lane, &mut draft);
+        draft.marks(self.shards[lane].marks.take_batch(self.config.profile.batch_writes_max));
         self.draft_resources(lane, &mut draft);
         if !draft.reads.is_empty() {
             self.out.push(Effect::Read { keys: draft.reads });

@@ -137,7 +137,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.life = Life::Moving;
         let expected = session.mark;
-        let mark = Some(self.own_mark(id));
+        let mark = self.own_mark(id);
         self.push_mark(MarkJob { session: id, purpose: MarkPurpose::Move, expected, mark });
     }
 

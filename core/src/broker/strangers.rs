@@ -246,16 +246,14 @@ impl Broker {
     /// What a read or a conflict says of a session's mark.
     pub(super) fn mark_slot(&mut self, id: SessionId, slot: Option<Slot>) {
         let now = self.now.mono;
-        self.sweep_saw(&Key::Session(id), slot.as_ref());
         let Some(stranger) = self.strangers.known.get_mut(&id) else { return };
         stranger.reading = false;
         stranger.burying = false;
         let Some(slot) = slot else { return };
-        let mark = self.decode_mark(id, &slot);
-        let Some(stranger) = self.strangers.known.get_mut(&id) else { return };
-        if mark.is_none() && slot.bytes.is_some() {
-            return;
-        }
+        let mark = match Mark::at(&slot) {
+            Ok(mark) => mark,
+            Err(error) => return self.mark_unreadable(id, &error),
+        };
         let seen = stranger.mark.as_ref().map(|(version, _)| *version);
         if seen != Some(slot.version) {
             stranger.first_seen = now;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, ReplyTo};
+use super::mark::Mark;
 use crate::limits::{CLAIM_NUMBER_GAP_MAX, VOID_CLAIMS_MAX};
 use crate::mode::Mode;
-use crate::name::{ClaimNumber, Fence, OperationNumber, ResourceId, Version};
+use crate::name::{ClaimNumber, Fence, Incarnation, OperationNumber, ResourceId, Version};
 
 /// Void claims that a session remembers: those of its last sixteen moves at least.
 const VOID_KEPT: usize = 16 * VOID_CLAIMS_MAX;
@@ -145,6 +146,19 @@ impl Session {
             self.finished.push(done);
         }
         Some(*claim)
+    }
+
+    /// The mark that its broker writes while the session lives there. The newest void numbers matter, because older ones
+    /// were removed by sweeps that a move begins.
+    pub(super) fn own_mark(&self, own: Incarnation) -> Mark {
+        let newest = |numbers: &BTreeSet<ClaimNumber>| numbers.iter().rev().take(VOID_CLAIMS_MAX).copied().collect();
+        Mark::Moved {
+            to: own,
+            number: self.move_number,
+            void: newest(&self.void),
+            taken: newest(&self.taken),
+            ending: self.life == Life::Ending || self.life.is_burying(),
+        }
     }
 
     /// Notes what people are told of the client that resumes. One that names no label keeps the one it had.
