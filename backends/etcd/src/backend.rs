@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sixpin_core::backend::{
-    Backend, BackendFuture, Beat, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot,
-    StoreError, Write, WriteOutcome,
+    Backend, BackendFuture, Beat, Contract, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root,
+    Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::limits;
 use sixpin_core::name::{Incarnation, Version};
@@ -67,11 +67,7 @@ impl EtcdBackend {
             record_bytes_max: limits::RECORD_BYTES_MAX,
             batch_writes_max: findings.batch_writes_max,
             batch_bytes_max: BATCH_BYTES_MAX,
-            shared: true,
-            compares: true,
-            markers: false,
-            checks_registration: true,
-            checks_generation: true,
+            contract: Contract::Checking,
             commit_timeout: config.request_timeout + PATIENCE_AFTER_TIMEOUT,
         };
         Ok(Self { store, hints, profile, request_timeout: config.request_timeout, tasks })

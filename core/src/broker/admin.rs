@@ -125,7 +125,7 @@ impl Broker {
     /// Writes into the session's mark what is taken from it, so that a broker to which it moves knows. The holder's time
     /// counts from when that is written: no later answer to it, by whatever broker, leaves it unsaid.
     fn mark_taken(&mut self, id: SessionId) {
-        if !self.config.profile.shared || self.planted.has(Bug::ForcedWithoutMark) {
+        if !self.config.profile.contract.is_shared() || self.planted.has(Bug::ForcedWithoutMark) {
             self.taken_marked(id);
             return;
         }

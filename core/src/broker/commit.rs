@@ -110,14 +110,16 @@ impl Broker {
         } else {
             Does::Confirm
         };
-        if does == Does::Confirm && (!self.config.profile.shared || self.planted.has(Bug::AnsweredFromMemory)) {
+        if does == Does::Confirm
+            && (!self.config.profile.contract.is_shared() || self.planted.has(Bug::AnsweredFromMemory))
+        {
             draft.settled.push((id, applied));
             return;
         }
         let change = match does {
             Does::Delete => Change::Delete,
             Does::Store => Change::Put(entry.resource.encode()),
-            Does::Confirm if self.config.profile.compares => Change::Compare,
+            Does::Confirm if self.config.profile.contract.compares() => Change::Compare,
             // Where the store knows no compare, what stands there is written again.
             Does::Confirm if entry.stored.is_record() => Change::Put(entry.resource.encode()),
             Does::Confirm => Change::Delete,
@@ -126,7 +128,7 @@ impl Broker {
         if let Change::Put(bytes) = &change {
             draft.bytes += bytes.len();
         }
-        let notify = self.config.profile.shared && self.concerns_others(&applied);
+        let notify = self.config.profile.contract.is_shared() && self.concerns_others(&applied);
         draft.writes.push(Write { key: Key::Resource(id.clone()), expected: version, change, notify });
         draft.items.push(Item::Resource { id, applied, does });
     }
@@ -172,7 +174,7 @@ impl Broker {
         }
         self.settle_lane(at, &outcomes);
         self.say_what_is_checked();
-        self.muted = !self.config.profile.checks_registration && !self.is_valid();
+        self.muted = !self.config.profile.contract.checks_registration() && !self.is_valid();
         for (item, outcome) in items.into_iter().zip(outcomes) {
             match item {
                 Item::Resource { id, applied, does } => self.record_outcome(at, &id, applied, does, outcome),
@@ -228,7 +230,9 @@ impl Broker {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.stored = match does {
             Does::Store => Stored::Record(version),
-            Does::Delete => Stored::Nothing(if self.config.profile.markers { version } else { Version::ABSENT }),
+            Does::Delete => {
+                Stored::Nothing(if self.config.profile.contract.leaves_markers() { version } else { Version::ABSENT })
+            }
             Does::Confirm => entry.stored.confirmed_at(version),
         };
         if does != Does::Confirm {

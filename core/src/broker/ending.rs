@@ -60,7 +60,7 @@ impl Broker {
 
     /// Ends a session that this broker vouches for, against its client's will.
     pub(super) fn expire(&mut self, id: SessionId, reason: LostReason) {
-        let shared = self.config.profile.shared;
+        let shared = self.config.profile.contract.is_shared();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if !session.life.is_vouched_for() {
             return;
@@ -72,7 +72,7 @@ impl Broker {
         let connection = session.connection.take_if(|_| !answers);
         let mark = session.mark;
         // A session that holds and waits for nothing needs no mark; but it may have moved, so that it must have none.
-        let unmarked = session.claims.is_empty() && mark.is_absent() && self.config.profile.compares;
+        let unmarked = session.claims.is_empty() && mark.is_absent() && self.config.profile.contract.compares();
         if let Some(connection) = connection {
             if !told {
                 self.out.push(Effect::Event { connection, event: Event::Lost { reason, claims: Vec::new() } });
@@ -166,7 +166,7 @@ impl Broker {
             self.reply(to, Reply::Closed);
         }
         self.taken_from_ended(id);
-        if session.mark.is_absent() || !self.config.profile.shared {
+        if session.mark.is_absent() || !self.config.profile.contract.is_shared() {
             return;
         }
         if dead {

@@ -45,7 +45,7 @@ impl Broker {
         if unknown.is_some() {
             self.counters.unknowns += 1;
             let shard = &mut self.shards[at];
-            if self.config.profile.checks_generation && !self.planted.has(Bug::RepeatWithoutGuard) {
+            if self.config.profile.contract.checks_generation() && !self.planted.has(Bug::RepeatWithoutGuard) {
                 shard.generation = Generation(shard.generation.0 + 1);
                 shard.state = LaneState::Doubtful { asked: false };
             } else {

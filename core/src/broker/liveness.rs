@@ -110,7 +110,7 @@ impl Broker {
             return self.register_anew();
         }
         self.beat();
-        if self.config.profile.shared && self.phase != Phase::Starting {
+        if self.config.profile.contract.is_shared() && self.phase != Phase::Starting {
             self.observe();
             self.ask_for_pulses();
         }
@@ -128,7 +128,7 @@ impl Broker {
     }
 
     pub(super) fn ask_for_pulses(&mut self) {
-        if self.config.profile.shared && !std::mem::replace(&mut self.liveness.pulses_asked, true) {
+        if self.config.profile.contract.is_shared() && !std::mem::replace(&mut self.liveness.pulses_asked, true) {
             self.out.push(Effect::Pulses);
         }
     }
@@ -160,7 +160,11 @@ impl Broker {
     /// Was this broker's registration in doubt for so long that others may have seen it, declared it dead and forgotten
     /// it? Another copy would then bring back a broker whose end they remember, so it must not be taken for one.
     fn registration_is_old(&self) -> bool {
-        let first = self.liveness.sent.as_ref().filter(|_| self.phase == Phase::Starting && self.config.profile.shared);
+        let first = self
+            .liveness
+            .sent
+            .as_ref()
+            .filter(|_| self.phase == Phase::Starting && self.config.profile.contract.is_shared());
         first.is_some_and(|sent| self.beat_clock().saturating_sub(sent.first_copy) >= self.config.broker_ttl)
     }
 

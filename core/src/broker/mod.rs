@@ -371,7 +371,7 @@ impl Broker {
         if matches!(self.phase, Phase::Starting | Phase::Over) || !self.trusts_store() {
             return false;
         }
-        self.config.profile.checks_registration || self.is_valid()
+        self.config.profile.contract.checks_registration() || self.is_valid()
     }
 
     /// Entries that nobody needs go: what they knew can be read again.

@@ -93,7 +93,7 @@ impl Broker {
             return;
         }
         // Without other brokers there is nobody whom a late move could reach, so no mark is needed.
-        if repeat || !self.config.profile.shared {
+        if repeat || !self.config.profile.contract.is_shared() {
             self.settle_claims(id);
         } else {
             self.write_move(id);
@@ -103,7 +103,7 @@ impl Broker {
     fn move_here(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {
         let id = resume.session;
         // One that was opened here and is not in the table any more may have lived on elsewhere: its mark decides.
-        if !self.config.profile.shared || self.strangers.is_dead(id) {
+        if !self.config.profile.contract.is_shared() || self.strangers.is_dead(id) {
             return Err(RequestError::SessionGone(id));
         }
         self.check_room(resume.client.shares)?;

@@ -59,7 +59,7 @@ impl Broker {
         if !matches!(self.phase, Phase::Serving | Phase::Starting) {
             return;
         }
-        let shared = self.config.profile.shared;
+        let shared = self.config.profile.contract.is_shared();
         self.phase = Phase::Draining { told: self.sessions.len() as u32 };
         self.log(LogLevel::Info, "broker drains", self.config.incarnation.to_string(), format!("within {timeout:?}"));
         let patience = if shared { timeout.min(MOVE_PATIENCE) } else { timeout };
@@ -95,7 +95,7 @@ impl Broker {
         if !matches!(self.phase, Phase::Draining { .. }) {
             return;
         }
-        let shared = self.config.profile.shared;
+        let shared = self.config.profile.contract.is_shared();
         let busy = self.shards.iter().any(|shard| matches!(shard.state, LaneState::InFlight(_)));
         let held = self.sessions.values().any(|session| !session.claims.is_empty());
         let attached = !self.connections.is_empty();
@@ -148,7 +148,7 @@ impl Broker {
         }
         match ending {
             Ending::Amnesia { .. } => self.lose_all(LostReason::Amnesia),
-            Ending::Left | Ending::Evicted if self.config.profile.shared => self.disconnect_all(),
+            Ending::Left | Ending::Evicted if self.config.profile.contract.is_shared() => self.disconnect_all(),
             Ending::Left | Ending::Evicted => self.lose_all(LostReason::Amnesia),
         }
         self.phase = Phase::Over;

@@ -124,7 +124,7 @@ impl Broker {
 
     /// Watches and polls a resource on which claims of this broker wait or want to be told.
     pub(super) fn follow(&mut self, at: usize, id: &ResourceId) {
-        if !self.config.profile.shared {
+        if !self.config.profile.contract.is_shared() {
             return;
         }
         let now = self.now.mono;

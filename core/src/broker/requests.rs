@@ -246,7 +246,7 @@ impl Broker {
     fn check_new_claim(&self, id: SessionId, number: ClaimNumber) -> Result<(), RequestError> {
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get(&id) else { return Err(self.not_here(id)) };
-        if matches!(self.phase, Phase::Draining { .. }) && !self.config.profile.shared {
+        if matches!(self.phase, Phase::Draining { .. }) && !self.config.profile.contract.is_shared() {
             return Err(self.draining());
         }
         if session.life == Life::Ending {

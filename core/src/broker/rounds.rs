@@ -51,7 +51,10 @@ impl Broker {
     /// Reads some of what is held, and sets the time for more.
     pub(super) fn go_round(&mut self) {
         let now = self.now.mono;
-        if matches!(self.phase, Phase::Leaving | Phase::Over) || !self.config.profile.shared || now < self.rounds.next {
+        if matches!(self.phase, Phase::Leaving | Phase::Over)
+            || !self.config.profile.contract.is_shared()
+            || now < self.rounds.next
+        {
             return;
         }
         if self.rounds.left.is_empty() {

@@ -129,7 +129,7 @@ impl Broker {
         let now = self.now.mono;
         self.settling.since = now;
         self.settling.hold_back_until = now + self.config.hold_back;
-        if !self.config.profile.shared {
+        if !self.config.profile.contract.is_shared() {
             // What a process before this one kept is gone with it, and nobody else can say anything of it.
             self.settling.grace = Some(self.config.first_start_grace.unwrap_or_default());
             self.settling.looked = true;
@@ -250,7 +250,7 @@ impl Broker {
     /// Where nothing that was acknowledged is lost nobody needs to be known. A broker at the same address cannot be alive
     /// any more.
     fn is_known_to_others(&self) -> bool {
-        if self.settling.history == History::LASTING || !self.config.profile.shared {
+        if self.settling.history == History::LASTING || !self.config.profile.contract.is_shared() {
             return true;
         }
         let (own, address) = (self.config.incarnation, &self.config.info.address);
@@ -292,7 +292,7 @@ impl Broker {
             }
         }
         (self.settling.since, self.settling.grace) = (now, None);
-        self.settling.looked = !self.config.profile.shared;
+        self.settling.looked = !self.config.profile.contract.is_shared();
         self.forget_what_was_read();
         self.beat_soon();
         self.ask_for_pulses();

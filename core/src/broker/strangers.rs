@@ -189,7 +189,7 @@ impl Broker {
 
     /// Notes the sessions of others on a resource that somebody here waits for.
     pub(super) fn meet_strangers(&mut self, at: usize, id: &ResourceId) {
-        if !self.config.profile.shared {
+        if !self.config.profile.contract.is_shared() {
             return;
         }
         let Some(entry) = self.shards[at].entries.get(id) else { return };
@@ -288,7 +288,7 @@ impl Broker {
         self.timers.set(now + HOUSEKEEPING, Timer::Housekeeping);
         self.refuse_what_cannot_be_sent();
         self.forget_idle_entries();
-        if self.config.profile.shared {
+        if self.config.profile.contract.is_shared() {
             self.look_after_strangers();
             self.clear_dead_marks();
         }
