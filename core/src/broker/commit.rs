@@ -75,7 +75,7 @@ impl Broker {
     fn draft_resource(&mut self, lane: usize, id: ResourceId, draft: &mut Draft) {
         let now = self.now.mono;
         let context = self.context_for(&id);
-        let grants = self.may_grant();
+        let grants = self.settling.may_grant();
         let Some(entry) = self.shards[lane].entries.get_mut(&id) else { return };
         entry.ready = false;
         entry.touched = now;
@@ -225,8 +225,8 @@ impl Broker {
         version: Version,
         review: Review,
     ) {
-        let others = self.others_alive();
-        let rest = self.longest_round_trip() * 3 / 2;
+        let others = self.liveness.others_alive(self.now.mono);
+        let rest = self.liveness.longest_round_trip() * 3 / 2;
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.stored = match does {
             Does::Store => Stored::Record(version),

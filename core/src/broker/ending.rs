@@ -10,10 +10,8 @@ use super::Broker;
 use super::api::{Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
 use super::mark::Mark;
 use super::marks::{MarkJob, MarkPurpose};
-use super::shard::Purpose;
 use super::table::{Life, Session};
 use super::timers::Timer;
-use crate::command::Command;
 use crate::limits::with_tolerance;
 use crate::name::{ClaimId, ClaimNumber, Incarnation, ResourceId, SessionId, Version};
 use crate::planted::Bug;
@@ -119,26 +117,6 @@ impl Broker {
         }
     }
 
-    /// Queues the end of a session on one resource, after the lockspace's lock-delay if the end was abnormal.
-    pub(super) fn bury_on(&mut self, id: SessionId, resource: &ResourceId, abnormal: bool) {
-        let now = self.now.mono;
-        let free = self.strangers.dead_since(id).unwrap_or(now) + self.config.lock_delay(&resource.lockspace);
-        if abnormal && free > now && !self.planted.has(Bug::LockDelayIgnored) {
-            self.timers.set(free, Timer::Delayed(id, resource.clone()));
-        } else {
-            self.bury_now(id, resource);
-        }
-    }
-
-    pub(super) fn bury_now(&mut self, id: SessionId, resource: &ResourceId) {
-        let command = if self.planted.has(Bug::ValueStaysValid) {
-            Command::UnlockAll { session: id, owner: None }
-        } else {
-            Command::Bury { session: id }
-        };
-        self.push_command(resource, command, Purpose::Bury(id), None);
-    }
-
     /// The claims of a session left one resource.
     pub(super) fn claims_buried(&mut self, id: SessionId, resource: &ResourceId) {
         self.strangers.left(id, resource);
@@ -165,7 +143,8 @@ impl Broker {
         for to in session.closers {
             self.reply(to, Reply::Closed);
         }
-        self.taken_from_ended(id);
+        let told = self.takings.ended(id);
+        self.reply_all(told);
         if session.mark.is_absent() || !self.config.profile.contract.is_shared() {
             return;
         }

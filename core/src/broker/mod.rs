@@ -140,21 +140,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 mod admin;
+mod answers;
 pub mod api;
+mod claims;
 mod commit;
 mod damage;
 mod deliver;
+mod dispatch;
 mod ending;
 mod entries;
+mod gatherings;
 mod lanes;
 mod liveness;
+mod lookup;
 mod marks;
 mod moves;
 mod phases;
+mod queue;
 mod reads;
 mod reconcile;
 mod refusals;
+mod replacing;
 mod requests;
+mod resumes;
 mod rounds;
 mod secret;
 mod sessions;
@@ -164,19 +172,21 @@ mod shares;
 mod strangers;
 mod sweep;
 mod table;
+mod takings;
 mod timers;
 mod views;
+mod vouching;
 mod waits;
 
 pub use marks::mark;
 
-use api::{BrokerConfig, ConnectionId, Effect, Input, LockspaceConfig, LogLevel, LogLine, Now, ReplyTo, StatusView};
+use api::{BrokerConfig, ConnectionId, Effect, Input, Now, ReplyTo, StatusView};
 use phases::Phase;
 use shard::Shard;
 use timers::{Timer, Timers};
 
-use crate::backend::{Generation, Key, Lane};
-use crate::name::{ClaimId, Lockspace, ResourceId, SessionId};
+use crate::backend::{Generation, Lane};
+use crate::name::{ClaimId, SessionId};
 use crate::planted::Planted;
 
 /// Strangers, dead marks and idle entries are looked after this often.
@@ -205,10 +215,8 @@ pub struct Broker {
     connections: BTreeMap<ConnectionId, Attached>,
     /// Unary calls that wait, and for which claim.
     calls: BTreeMap<ConnectionId, ClaimId>,
-    gatherings: BTreeMap<u64, requests::Gathering>,
-    forcing: Vec<admin::Forcing>,
-    marking: Vec<admin::Marking>,
-    expiring: BTreeMap<SessionId, Vec<ReplyTo>>,
+    gatherings: gatherings::Gatherings,
+    takings: takings::Takings,
     drainers: Vec<ReplyTo>,
     /// Sessions that were told to move when the drain began.
     told: u32,
@@ -222,7 +230,6 @@ pub struct Broker {
     timers: Timers,
     counters: StatusView,
     next_serial: u32,
-    next_part: u64,
     /// Commands of clients that wait for the store.
     queued: usize,
     /// Answers are withheld: this broker may have been declared dead.
@@ -245,10 +252,8 @@ impl Broker {
             shares: shares::Shares::default(),
             connections: BTreeMap::new(),
             calls: BTreeMap::new(),
-            gatherings: BTreeMap::new(),
-            forcing: Vec::new(),
-            marking: Vec::new(),
-            expiring: BTreeMap::new(),
+            gatherings: gatherings::Gatherings::default(),
+            takings: takings::Takings::default(),
             drainers: Vec::new(),
             told: 0,
             void_sessions: BTreeSet::new(),
@@ -264,7 +269,6 @@ impl Broker {
             },
             counters: StatusView::default(),
             next_serial: 0,
-            next_part: 0,
             queued: 0,
             muted: false,
             planted: Planted::default(),
@@ -287,21 +291,7 @@ impl Broker {
         }
         // What is said goes straight into the caller's list.
         std::mem::swap(&mut self.out, effects);
-        match input {
-            Input::Request { from, session, request } => self.request(from, session, request),
-            Input::Admin { from, request } => self.admin(from, request),
-            Input::Query { from, query } => self.query(from, query),
-            Input::Disconnected { connection } => self.disconnected(connection),
-            Input::Committed { .. } | Input::Advanced { .. } | Input::Slots { .. } => self.lane_input(input),
-            Input::Changed { key } => self.changed(&key),
-            Input::Listed { result, .. } => self.listed(result),
-            Input::Beaten { number, result } => self.beaten(number, result),
-            Input::Left { .. } => self.left(),
-            Input::EvictDone { target, outcome } => self.evict_done(target, &outcome),
-            Input::ClearDone { target, outcome } => self.clear_done(target, &outcome),
-            Input::Pulses { result } => self.pulses(result),
-            Input::History(history) => self.history(history),
-        }
+        self.input(input);
         std::mem::swap(&mut self.out, effects);
     }
 
@@ -334,58 +324,5 @@ impl Broker {
     /// The monotonic time at which [`Broker::tick`] wants to be called next.
     pub fn deadline(&self) -> Option<Duration> {
         if self.is_over() { None } else { self.timers.next() }
-    }
-
-    fn timer(&mut self, timer: Timer) {
-        match timer {
-            Timer::Wait(claim, operation) => self.wait_ended(claim, operation),
-            Timer::Session(id) => self.session_timer(id),
-            Timer::Resource(id) => self.resource_timer(&id),
-            Timer::Forced(claim) => self.forced_timer(claim),
-            Timer::Expired(id) => self.expired_timer(id),
-            Timer::Delayed(session, resource) => self.bury_now(session, &resource),
-            Timer::Lane(lane) => self.wake_lane(usize::from(lane)),
-            Timer::Liveness => self.liveness_timer(),
-            Timer::Strangers => self.look_after_strangers(),
-            Timer::Housekeeping => self.housekeeping(),
-            Timer::Round => self.go_round(),
-            Timer::Settling => self.look_whether_settled(),
-            Timer::Drain => self.drain_on(true),
-        }
-    }
-
-    fn lane(&self, key: &Key) -> usize {
-        shard::lane_of(key, self.config.lanes)
-    }
-
-    fn lane_of(&self, id: &ResourceId) -> usize {
-        shard::lane_of_resource(id, self.config.lanes)
-    }
-
-    fn lockspace(&self, lockspace: &Lockspace) -> LockspaceConfig {
-        self.config.lockspaces.get(lockspace).cloned().unwrap_or_default()
-    }
-
-    /// May anything be written now?
-    fn may_send(&self) -> bool {
-        if matches!(self.phase, Phase::Starting | Phase::Over) || !self.trusts_store() {
-            return false;
-        }
-        self.config.profile.contract.checks_registration() || self.is_valid()
-    }
-
-    /// Entries that nobody needs go: what they knew can be read again.
-    fn forget_idle_entries(&mut self) {
-        let now = self.now.mono;
-        for shard in &mut self.shards {
-            shard.entries.retain(|entry| {
-                let fresh = now.saturating_sub(entry.touched) < ENTRY_IDLE || entry.damage.is_remembered(now);
-                !entry.is_forgettable() || fresh
-            });
-        }
-    }
-
-    fn log(&mut self, level: LogLevel, step: &'static str, subject: String, detail: String) {
-        self.out.push(Effect::Log(LogLine { level, step, subject, detail }));
     }
 }

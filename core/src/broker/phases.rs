@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::api::{Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
+use super::api::{Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo};
 use super::shard::LaneState;
 use super::timers::Timer;
 use super::{Attached, Broker};
@@ -30,30 +30,6 @@ pub(super) enum Phase {
 }
 
 impl Broker {
-    pub(super) fn start_serving(&mut self) {
-        self.phase = Phase::Serving;
-        self.log(LogLevel::Info, "broker serves", self.config.incarnation.to_string(), String::new());
-        let now = self.now.mono;
-        self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
-        self.timers.set(now + self.config.broker_ttl, Timer::Round);
-        self.ask_for_pulses();
-        self.begin_settling();
-    }
-
-    /// A broker may only vouch while its own life is proven.
-    pub(super) fn check_may_vouch(&self) -> Result<(), RequestError> {
-        match self.phase {
-            Phase::Draining { .. } | Phase::Leaving => Err(self.draining()),
-            Phase::Starting | Phase::Over => {
-                Err(RequestError::Unavailable("the broker is not ready: try again".into()))
-            }
-            Phase::Serving if self.is_valid() => Ok(()),
-            Phase::Serving => Err(RequestError::Unavailable(
-                "the broker cannot reach its store and vouches for nobody: try another".into(),
-            )),
-        }
-    }
-
     pub(super) fn drain(&mut self, from: ReplyTo, timeout: Duration) {
         self.drainers.push(from);
         if !matches!(self.phase, Phase::Serving | Phase::Starting) {
@@ -64,7 +40,7 @@ impl Broker {
         self.log(LogLevel::Info, "broker drains", self.config.incarnation.to_string(), format!("within {timeout:?}"));
         let patience = if shared { timeout.min(MOVE_PATIENCE) } else { timeout };
         self.timers.set(self.now.mono + patience, Timer::Drain);
-        let addresses = self.other_addresses();
+        let addresses = self.liveness.addresses(self.now.mono);
         // Without another broker on this store there is nowhere to go: holders finish, and nothing new is granted.
         if shared {
             for connection in self.connections.keys().copied().collect::<Vec<_>>() {
@@ -122,10 +98,6 @@ impl Broker {
         self.end(Ending::Left);
     }
 
-    pub(super) fn draining(&self) -> RequestError {
-        RequestError::Draining { address: self.other_addresses().into_iter().next().unwrap_or_default() }
-    }
-
     /// This incarnation is over.
     pub(super) fn end(&mut self, ending: Ending) {
         if self.phase == Phase::Over {
@@ -175,7 +147,7 @@ impl Broker {
 
     /// Ends all streams: clients resume elsewhere, or here with the next incarnation.
     pub(super) fn disconnect_all(&mut self) {
-        let addresses = self.other_addresses();
+        let addresses = self.liveness.addresses(self.now.mono);
         let connections: Vec<_> =
             self.connections.iter().map(|(connection, Attached::Session(_))| *connection).collect();
         for connection in connections {
@@ -183,9 +155,5 @@ impl Broker {
             self.out.push(Effect::Disconnect { connection });
             self.disconnected(connection);
         }
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Over
     }
 }

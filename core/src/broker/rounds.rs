@@ -62,7 +62,7 @@ impl Broker {
             let held = self.shards.iter().flat_map(|shard| shard.entries.ids_of(Entry::is_only_held));
             self.rounds.left = held.collect();
         }
-        let may_look = self.may_grant() && self.may_send() && self.is_valid() && !self.is_reading_still();
+        let may_look = self.settling.may_grant() && self.may_send() && self.is_valid() && !self.is_reading_still();
         if may_look && !self.planted.has(Bug::HeldRecordNotLookedAt) {
             self.look_at_some();
         }

@@ -38,14 +38,6 @@ impl Broker {
         }
     }
 
-    /// A session that is not in the table: over, if this broker opened it; elsewhere, as far as is known.
-    pub(super) fn not_here(&self, id: SessionId) -> RequestError {
-        if self.buried_here(id) {
-            return RequestError::SessionGone(id);
-        }
-        RequestError::NotHere { session: id, address: self.address_of_voucher(id) }
-    }
-
     pub(super) fn open(&mut self, from: ReplyTo, open: OpenRequest) -> Result<(), RequestError> {
         let OpenRequest { ttl, client, bound, release_on_end, attach } = open;
         let ttl = ttl.unwrap_or(self.config.session_ttl);
@@ -107,7 +99,7 @@ impl Broker {
         if session.life == Life::Ending {
             return Err(RequestError::SessionGone(id));
         }
-        let lost = self.forced_claims(id);
+        let lost = session.taken_away();
         self.reply(from, Reply::KeptAlive { move_number, ttl: id.ttl(), lost });
         Ok(())
     }

@@ -8,9 +8,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::api::ReplyTo;
-use super::damage::{Damage, Replacing};
+use super::damage::Damage;
 use super::entries::Entries;
 use super::marks::{MarkJob, MarkJobs};
+use super::replacing::Replacing;
 use crate::backend::{Generation, Key, Lane, Slot, WriteOutcome};
 use crate::command::{Command, Outcome, Status};
 use crate::name::{ClaimId, OperationNumber, ResourceId, SessionId, Version};

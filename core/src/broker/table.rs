@@ -189,9 +189,20 @@ impl Session {
         }
     }
 
+    /// Claims that were taken away and not confirmed yet. They are told again with every keepalive, because a client without a
+    /// stream hears of it in no other way.
+    pub(super) fn taken_away(&self) -> Vec<ClaimNumber> {
+        self.claims.iter().filter(|(_, claim)| claim.forced).map(|(number, _)| *number).collect()
+    }
+
     /// Every resource on which the session has a claim.
     pub(super) fn resources(&self) -> BTreeSet<ResourceId> {
         self.claims.values().map(|claim| claim.resource.clone()).collect()
+    }
+
+    /// Counts what people want to see.
+    pub(super) fn held(&self) -> usize {
+        self.claims.values().filter(|claim| claim.granted.is_some()).count()
     }
 
     /// The last answer of a finished claim.

@@ -73,7 +73,7 @@ impl Broker {
                 gone: false,
                 beat: 0,
                 broker_ttl: self.config.broker_ttl,
-                round_trip: self.longest_round_trip(),
+                round_trip: self.liveness.longest_round_trip(),
                 standing: self.standing(),
                 info: self.config.info.clone(),
             },
@@ -113,7 +113,7 @@ impl Broker {
         let state = match self.phase {
             Phase::Starting => "starting",
             Phase::Serving if !self.is_valid() => "silent",
-            Phase::Serving if self.may_grant() => "serving",
+            Phase::Serving if self.settling.may_grant() => "serving",
             Phase::Serving => "settling",
             Phase::Draining { .. } | Phase::Leaving => "draining",
             Phase::Over => "over",
