@@ -1,7 +1,6 @@
-//! What a committed write means to clients: answers and events.
+//! What a committed write means to whoever asked for the commands in it.
 //!
-//! Invariants: a completion is told once, to whoever asked or, after `queued`, to the session's connection; nothing is
-//! told of a session that is being buried; a claim that was created is noted before anything of it is told.
+//! Invariant: each command is answered once, after the write it was applied in, or its refusal (`refusals`).
 
 use std::sync::Arc;
 
@@ -17,70 +16,69 @@ impl Broker {
     pub(super) fn answer(&mut self, id: &ResourceId, mut pending: Pending, outcomes: Vec<Outcome>, version: Version) {
         self.queued = self.queued.saturating_sub(usize::from(pending.purpose.is_for_a_client()));
         let outcomes = if self.planted.has(Bug::EndInDoubtForgotten) { outcomes } else { pending.settle(outcomes) };
-        match &pending.purpose {
-            Purpose::Operation(claim, operation) => {
-                self.command_done(*claim);
-                if let [Outcome::Refused { refusal }] = outcomes.as_slice() {
-                    self.refuse_operation(id, *claim, *operation, refusal.clone());
-                    return;
-                }
-                if let [Outcome::Gone { .. }] = outcomes.as_slice() {
-                    self.look_closer(id, *claim);
-                }
-                self.tell_all(outcomes, version);
-            }
+        if let Some(claim) = pending.purpose.claim() {
+            self.command_done(claim);
+        }
+        match pending.purpose {
+            Purpose::Operation(claim, operation) => self.answer_operation(id, claim, operation, outcomes, version),
             Purpose::Unlock(claim, operation, reply) => {
-                self.command_done(*claim);
-                self.answer_unlock(id, *claim, *operation, *reply, pending.doubtful, outcomes, version);
+                self.answer_unlock(id, claim, operation, reply, pending.doubtful, outcomes, version);
             }
-            Purpose::Cancel(claim, reply) => {
-                self.command_done(*claim);
-                self.answer_cancel(*claim, *reply, outcomes, version);
-            }
-            Purpose::Withdraw(claim) => {
-                self.command_done(*claim);
-                self.tell_all(outcomes, version);
-            }
-            Purpose::Part(part) => {
-                let part = *part;
-                let mut released = 0;
-                for outcome in outcomes {
-                    match outcome {
-                        // Only the asking session's own claims leave here: they were released, not taken away.
-                        Outcome::Removed { claim } => {
-                            released += 1;
-                            let done = Done::empty(claim.number, OperationNumber(0), DoneStatus::Is(Status::Released));
-                            self.drop_claim(claim, Some(Arc::new(done)));
-                        }
-                        other => self.tell_one(other, version),
-                    }
-                }
-                let told = self.gatherings.part_done(part, released);
-                self.reply_all(told);
-            }
+            Purpose::Cancel(claim, reply) => self.answer_cancel(claim, reply, outcomes, version),
+            Purpose::Withdraw(_) => self.tell_all(outcomes, version),
+            Purpose::Part(part) => self.answer_part(part, outcomes, version),
             Purpose::Bury(session) => {
-                let session = *session;
                 self.tell_all(outcomes, version);
                 self.claims_buried(session, id);
             }
             Purpose::Remove(claims) => {
-                let claims = claims.clone();
                 self.tell_all(outcomes, version);
                 for claim in claims {
                     self.removal_done(claim);
                 }
             }
-            Purpose::Replace(replacing) => self.answer_replaced(id, &replacing.clone(), outcomes, version),
-            Purpose::Purge(reply) => {
-                let reply = *reply;
-                let purged =
-                    outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Removed { .. })).count() as u32;
-                self.tell_all(outcomes, version);
-                if let Some(to) = reply {
-                    self.reply(to, Reply::Purged { purged });
+            Purpose::Replace(replacing) => self.answer_replaced(id, &replacing, outcomes, version),
+            Purpose::Purge(reply) => self.answer_purge(reply, outcomes, version),
+        }
+    }
+
+    fn answer_operation(
+        &mut self,
+        id: &ResourceId,
+        claim: ClaimId,
+        operation: OperationNumber,
+        outcomes: Vec<Outcome>,
+        version: Version,
+    ) {
+        match outcomes.as_slice() {
+            [Outcome::Refused { refusal }] => return self.refuse_operation(id, claim, operation, refusal.clone()),
+            [Outcome::Gone { .. }] => self.look_closer(id, claim),
+            _ => {}
+        }
+        self.tell_all(outcomes, version);
+    }
+
+    /// A session released everything. Only its own claims leave here: they were released, not taken away.
+    fn answer_part(&mut self, part: u64, outcomes: Vec<Outcome>, version: Version) {
+        let mut released = 0;
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Removed { claim } => {
+                    released += 1;
+                    let done = Done::empty(claim.number, OperationNumber(0), DoneStatus::Is(Status::Released));
+                    self.drop_claim(claim, Some(Arc::new(done)));
                 }
+                other => self.tell_one(other, version),
             }
         }
+        let told = self.gatherings.part_done(part, released);
+        self.reply_all(told);
+    }
+
+    fn answer_purge(&mut self, to: Option<ReplyTo>, outcomes: Vec<Outcome>, version: Version) {
+        let purged = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Removed { .. })).count() as u32;
+        self.tell_all(outcomes, version);
+        self.reply_all(to.map(|to| (to, Reply::Purged { purged })));
     }
 
     /// A further copy of a request found no claim. What ended it has told so, unless that was another broker.

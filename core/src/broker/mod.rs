@@ -33,7 +33,7 @@
 //!    batch of its lane (`commit`: [`Broker::start_batch`], [`Broker::draft_resource`]). A lane has one batch in flight
 //!    at most. The record may hold claims of clients whom only other brokers know: they are granted all the same.
 //! 3. Committed: those who asked are answered, with a fence made from the write's version (`deliver`:
-//!    [`Broker::answer`], [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
+//!    [`Broker::answer`]; `claims`: [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
 //!    read the record.
 //! 4. Conflict: what stands there is loaded, and step 2 comes again (`commit`: [`Broker::record_outcome`]; `reads`:
 //!    [`Broker::load`]).
@@ -70,12 +70,12 @@
 //!    is answered for it yet (`moves`: [`Broker::resume`], [`Broker::move_here`]).
 //! 2. The mark is written, again and again until the outcome is definite (`moves`: [`Broker::write_move`]; `marks`:
 //!    [`Broker::mark_outcome`]). On a conflict what stands there decides: the move is refused if the session is dead or
-//!    a move with no lower number was written; otherwise it is written over that mark (`marks`: [`marks::verdict`]).
+//!    a move with no lower number was written; otherwise it is written over that mark (`marks`: [`marks::decision::verdict`]).
 //! 3. Now this broker vouches. What it does not know of the claims by writes of its own it reads and has confirmed, and
-//!    answers with how they stand (`moves`: [`Broker::move_written`], [`Broker::settle_claims`], [`Broker::take_over`],
-//!    [`Broker::answer_resume`]). If some were void, a sweep looks for them.
+//!    answers with how they stand (`moves`: [`Broker::move_written`], [`Broker::settle_claims`], [`Broker::take_over`];
+//!    `resumes`: [`Broker::answer_resume`]). If some were void, a sweep looks for them.
 //! 4. The broker before finds out when it writes the session's mark itself, and drops the session then; never because
-//!    it read something (`marks`: [`marks::verdict`]; `ending`: [`Broker::moved_away`]). To the client its answers
+//!    it read something (`marks`: [`marks::decision::verdict`]; `ending`: [`Broker::moved_away`]). To the client its answers
 //!    count no more since step 1.
 //!
 //! (`b05_move`, `b06_two_moves`; `b20_stream_cut`: to come back is a move too)
@@ -95,7 +95,7 @@
 //!
 //! 1. Another one has not seen its beat change for its TTL and a tolerance, and turns its registration, exactly as it
 //!    was seen, into `gone` (`liveness`: [`Broker::observe`], [`Broker::evict_done`]). The store takes nothing from it
-//!    after that; where the store cannot check, it stops by its own clock (`liveness`: [`Broker::is_valid`];
+//!    after that; where the store cannot check, it stops by its own clock (`vouching`: [`Broker::is_valid`];
 //!    `b14_store_like_nats`).
 //! 2. Its clients move, or they do not. Those that are met as *strangers* on a record that somebody waits for, or by
 //!    the sweep, are buried when TTL and tolerance have passed since both `gone` and their mark were seen (`strangers`:
@@ -109,32 +109,44 @@
 //!
 //! # Layout, in reading order
 //!
+//! A part calls those that stand before it and none that stand after it, so each can be understood without what follows
+//! (`core/tests/broker_parts.rs` checks it). Where two parts need each other, one of them answers with a value, and what is to
+//! follow from it is done by a later part.
+//!
 //! What is kept:
 //!
 //! * [`api`]: the words between machine and shell;
-//! * `table`: sessions of this broker, and what it knows of their claims; `shares`: how many each client has;
+//! * `table`: sessions of this broker, and what it knows of their claims; `secret`: how their clients prove who they are;
+//!   `shares`: how many sessions each client has; `gatherings`: requests that have several parts; `takings`: administrators
+//!   who wait;
 //! * `shard`: resources and marks of one lane, and its batch; `entries`: how a resource is found in it; `timers`;
 //!
-//! a request, from its arrival to its answer:
+//! what all parts use:
 //!
-//! * `sessions`: sessions open, are kept alive, and have a connection; `secret`: how their clients prove it;
-//! * `requests`: what clients ask becomes commands; `waits`: how waits end; `refusals`: what never reaches the store;
-//! * `commit`: commands become a batch, and what its outcomes mean for each record; `lanes`: what they mean for the lane;
-//! * `deliver`: what a committed write means to clients;
+//! * `lookup`: where things are; `vouching`: whether this broker may vouch and write now;
+//! * `answers`: what is said; `queue`: how commands are queued;
+//! * `marks`: what is written into sessions' marks, and the one decision where something else stands there;
+//! * `resumes`: how a resume is answered; `claims`: operations complete, claims end, and their clients are told;
+//!
+//! how sessions and brokers end:
+//!
+//! * `strangers`: sessions of other brokers, burial; `ending`: how sessions of this one end; `waits`: how waits end;
+//! * `phases`: the life of this incarnation; `liveness`: which brokers live;
 //!
 //! what others did:
 //!
-//! * `reads`: what a look at the store says; `rounds`: what is held is looked at again; `reconcile`: what it means to the
-//!   claims of this broker; `damage`: records that cannot be understood;
+//! * `sweep`: the walk that clears up; `rounds`: what is held is looked at again;
+//! * `replacing`: an administrator has a damaged record replaced; `refusals`: commands that never reach the store;
+//! * `reconcile`: what a record says of claims of this broker; `damage`: records that cannot be understood; `reads`: what a
+//!   look at the store says; `settling`: whether somebody may believe in what the store does not know of;
 //!
-//! life and death:
+//! what is asked, and what comes of it:
 //!
-//! * `marks`: what is written into sessions' marks, and the one decision where something else stands there;
-//! * `moves`: sessions that move here; `ending`: how sessions end;
-//! * `phases`: the life of this incarnation; `liveness`: which brokers live;
-//! * `settling`: whether somebody may believe in what the store does not know of;
-//! * `strangers`: sessions of other brokers, burial; `sweep`: the walk that clears up;
-//! * `admin`, `views`: what administrators do, what people see.
+//! * `sessions`: sessions open, are kept alive, and have a connection; `moves`: sessions that move here;
+//! * `requests`: what clients ask becomes commands; `admin`, `views`: what administrators do, what people see;
+//! * `deliver`: what a committed write means to whoever asked; `lanes`: what the outcomes of a batch mean for its lane;
+//! * `marks::outcome`: what they mean for marks; `commit`: commands become a batch, and what its outcomes mean for records;
+//! * `dispatch`: which part an input, a request or a timer concerns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

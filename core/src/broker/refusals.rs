@@ -4,7 +4,7 @@
 //! is forgotten with its number.
 
 use super::Broker;
-use super::api::RequestError;
+use super::api::{Reply, RequestError};
 use super::shard::{Pending, Purpose};
 use crate::name::ResourceId;
 
@@ -62,28 +62,19 @@ impl Broker {
     pub(super) fn refuse(&mut self, id: &ResourceId, pending: Pending, error: &RequestError) {
         let error = error.clone();
         self.queued = self.queued.saturating_sub(usize::from(pending.purpose.is_for_a_client()));
+        if let Some(claim) = pending.purpose.claim() {
+            self.command_done(claim);
+        }
         match pending.purpose {
-            Purpose::Operation(claim, operation) => {
-                self.command_done(claim);
-                self.fail_operation(claim, operation, error);
-            }
-            Purpose::Unlock(claim, _, reply) => {
-                self.command_done(claim);
-                if let Some(to) = reply {
-                    self.reply_error(to, error);
-                }
-            }
-            Purpose::Cancel(claim, to) => {
-                self.command_done(claim);
-                self.reply_error(to, error);
-            }
-            Purpose::Withdraw(claim) => self.command_done(claim),
+            Purpose::Operation(claim, operation) => self.fail_operation(claim, operation, error),
+            Purpose::Unlock(_, _, reply) => self.reply_all(reply.map(|to| (to, Reply::Error(error)))),
+            Purpose::Cancel(_, to) => self.reply_error(to, error),
+            Purpose::Withdraw(_) => {}
             Purpose::Part(part) => {
                 let told = self.gatherings.part_failed(part, error);
                 self.reply_all(told);
             }
-            Purpose::Purge(Some(to)) => self.reply_error(to, error),
-            Purpose::Purge(None) => {}
+            Purpose::Purge(reply) => self.reply_all(reply.map(|to| (to, Reply::Error(error)))),
             // Of a record that cannot be understood nothing is left to take.
             Purpose::Remove(claims) => {
                 for claim in claims {

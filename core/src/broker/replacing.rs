@@ -94,7 +94,6 @@ impl Broker {
         outcomes: Vec<Outcome>,
         version: Version,
     ) {
-        self.command_done(replacing.claim());
         if let [Outcome::Refused { refusal: Refusal::NotFound }] = outcomes.as_slice() {
             let text = format!(
                 "the record of `{id}` is not damaged at version {}, so nothing was removed: look at it again",
@@ -120,7 +119,6 @@ impl Broker {
 
     /// Nothing was replaced.
     pub(super) fn end_replacing(&mut self, replacing: &Replacing, error: RequestError) {
-        self.command_done(replacing.claim());
         self.end_abandoned(replacing.guardian);
         self.reply_error(replacing.to, error);
     }
