@@ -40,6 +40,7 @@ const PARTS: &[&str] = &[
     "deliver",
     "lanes",
     "marks/outcome",
+    "outcomes",
     "commit",
     "dispatch",
     "mod",

@@ -12,7 +12,7 @@ use super::Broker;
 use super::api::{Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
 use super::marks::{MarkJob, MarkPurpose};
 use super::shard::Purpose;
-use super::table::Life;
+use super::table::{Claim, Life, Session};
 use super::timers::Timer;
 use crate::command::Command;
 use crate::limits::with_tolerance;
@@ -32,54 +32,31 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return self.force_stranger(from, resource, id, claim, now);
         };
-        match session.life {
-            Life::Vouching | Life::Ending => {}
-            Life::Moving => {
-                return Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")));
-            }
-            Life::Burying { .. } | Life::Closing => return Err(RequestError::SessionGone(id)),
-        }
-        let claims: Vec<ClaimNumber> = session
-            .claims
-            .iter_mut()
-            .filter(|(number, known)| known.resource == *resource && claim.is_none_or(|claim| claim == **number))
-            .map(|(number, known)| {
-                known.forced = true;
-                *number
-            })
-            .collect();
-        if claims.is_empty() {
-            return Err(RequestError::NotFound(format!("session {id} has no such claim on `{resource}`")));
-        }
+        let claims = take_away(session, id, resource, claim)?;
         self.log(
             LogLevel::Warn,
             "claims taken away",
             format!("{id} on {resource}"),
             format!("{} claims", claims.len()),
         );
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.taken.extend(&claims);
-        }
         let left: BTreeSet<ClaimId> = claims.iter().map(|number| ClaimId { session: id, number: *number }).collect();
         if let Some(first) = left.first() {
             self.tell(*first, Event::Lost { reason: LostReason::Forced, claims: claims.clone() });
         }
-        if now || self.planted.has(Bug::ForcedFreeAtOnce) {
+        let at_once = now || self.planted.has(Bug::ForcedFreeAtOnce);
+        if at_once {
             for claim in &left {
                 self.remove_claims(resource, vec![*claim]);
             }
-            if no_wait {
-                self.reply(from, Reply::Forced { claims, free_in: Duration::ZERO });
-                return Ok(());
-            }
-        } else if no_wait {
-            self.takings.await_mark(from, id, claims);
-            self.mark_taken(id);
-            return Ok(());
-        } else {
+        }
+        match (at_once, no_wait) {
+            (true, true) => self.reply(from, Reply::Forced { claims, free_in: Duration::ZERO }),
+            (false, true) => self.takings.await_mark(from, id, claims),
+            (_, false) => self.takings.await_free(from, claims, left),
+        }
+        if !at_once {
             self.mark_taken(id);
         }
-        self.takings.await_free(from, claims, left);
         Ok(())
     }
 
@@ -200,4 +177,32 @@ impl Broker {
             }
         }
     }
+}
+
+/// Takes the session's claims on a resource away, or one of them: which they are.
+fn take_away(
+    session: &mut Session,
+    id: SessionId,
+    resource: &ResourceId,
+    claim: Option<ClaimNumber>,
+) -> Result<Vec<ClaimNumber>, RequestError> {
+    match session.life {
+        Life::Vouching | Life::Ending => {}
+        Life::Moving => {
+            return Err(RequestError::Unavailable(format!("session {id} is still moving here: try again")));
+        }
+        Life::Burying { .. } | Life::Closing => return Err(RequestError::SessionGone(id)),
+    }
+    let is_meant =
+        |number: ClaimNumber, known: &Claim| known.resource == *resource && claim.is_none_or(|claim| claim == number);
+    let mut taken = Vec::new();
+    for (number, known) in session.claims.iter_mut().filter(|(number, known)| is_meant(**number, known)) {
+        known.forced = true;
+        taken.push(*number);
+    }
+    if taken.is_empty() {
+        return Err(RequestError::NotFound(format!("session {id} has no such claim on `{resource}`")));
+    }
+    session.taken.extend(&taken);
+    Ok(taken)
 }

@@ -35,7 +35,7 @@
 //! 3. Committed: those who asked are answered, with a fence made from the write's version (`deliver`:
 //!    [`Broker::answer`]; `claims`: [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
 //!    read the record.
-//! 4. Conflict: what stands there is loaded, and step 2 comes again (`commit`: [`Broker::record_outcome`]; `reads`:
+//! 4. Conflict: what stands there is loaded, and step 2 comes again (`outcomes`: [`Broker::record_outcome`]; `reads`:
 //!    [`Broker::load`]).
 //! 5. A grant that another broker wrote is found by reading: after a hint, or when it is time to look again (`reads`:
 //!    [`Broker::follow`], [`Broker::resource_timer`]). A compare confirms it, and then it is told (`reads`:
@@ -145,7 +145,7 @@
 //! * `sessions`: sessions open, are kept alive, and have a connection; `moves`: sessions that move here;
 //! * `requests`: what clients ask becomes commands; `admin`, `views`: what administrators do, what people see;
 //! * `deliver`: what a committed write means to whoever asked; `lanes`: what the outcomes of a batch mean for its lane;
-//! * `marks::outcome`: what they mean for marks; `commit`: commands become a batch, and what its outcomes mean for records;
+//! * `marks::outcome`, `outcomes`: what they mean for marks and for records; `commit`: commands become a batch;
 //! * `dispatch`: which part an input, a request or a timer concerns.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,6 +167,7 @@ mod liveness;
 mod lookup;
 mod marks;
 mod moves;
+mod outcomes;
 mod phases;
 mod queue;
 mod reads;
