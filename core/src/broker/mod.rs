@@ -70,7 +70,8 @@
 //!    is answered for it yet (`moves`: [`Broker::resume`], [`Broker::move_here`]).
 //! 2. The mark is written, again and again until the outcome is definite (`moves`: [`Broker::write_move`]; `marks`:
 //!    [`Broker::mark_outcome`]). On a conflict what stands there decides: the move is refused if the session is dead or
-//!    a move with no lower number was written; otherwise it is written over that mark (`marks`: [`marks::decision::verdict`]).
+//!    a move with no lower number was written; otherwise it is written over that mark (`marks`:
+//!    [`marks::decision::verdict`]).
 //! 3. Now this broker vouches. What it does not know of the claims by writes of its own it reads and has confirmed, and
 //!    answers with how they stand (`moves`: [`Broker::move_written`], [`Broker::settle_claims`], [`Broker::take_over`];
 //!    `resumes`: [`Broker::answer_resume`]). If some were void, a sweep looks for them.
@@ -209,13 +210,6 @@ const ENTRY_IDLE: Duration = Duration::from_secs(10);
 /// Evictions and clearing up are compare-and-swaps on versions that never come back, so their lane needs no doubt.
 const CONTROL_GENERATION: Generation = Generation(1);
 
-/// What a connection is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attached {
-    /// A stream that carries a session.
-    Session(SessionId),
-}
-
 /// One broker on one store.
 #[derive(Debug)]
 pub struct Broker {
@@ -225,7 +219,8 @@ pub struct Broker {
     shards: Vec<Shard>,
     sessions: BTreeMap<SessionId, table::Session>,
     shares: shares::Shares,
-    connections: BTreeMap<ConnectionId, Attached>,
+    /// Streams that carry a session.
+    connections: BTreeMap<ConnectionId, SessionId>,
     /// Unary calls that wait, and for which claim.
     calls: BTreeMap<ConnectionId, ClaimId>,
     gatherings: gatherings::Gatherings,

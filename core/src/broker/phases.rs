@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::api::{Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo};
+use super::Broker;
+use super::api::{ConnectionId, Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo};
 use super::shard::LaneState;
 use super::timers::Timer;
-use super::{Attached, Broker};
 use crate::name::ClaimId;
 
 /// Clients get this long to move before a draining broker leaves, unless all are gone earlier.
@@ -148,8 +148,7 @@ impl Broker {
     /// Ends all streams: clients resume elsewhere, or here with the next incarnation.
     pub(super) fn disconnect_all(&mut self) {
         let addresses = self.liveness.addresses(self.now.mono);
-        let connections: Vec<_> =
-            self.connections.iter().map(|(connection, Attached::Session(_))| *connection).collect();
+        let connections: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for connection in connections {
             self.out.push(Effect::Event { connection, event: Event::Move { addresses: addresses.clone() } });
             self.out.push(Effect::Disconnect { connection });

@@ -6,7 +6,7 @@
 use super::api::{ConnectionId, Effect, OpenRequest, Reply, ReplyTo, RequestError, SessionRef};
 use super::secret::{is_secret_of, secret_of};
 use super::table::{Life, Session};
-use super::{Attached, Broker, Phase};
+use super::{Broker, Phase};
 use crate::limits::SESSION_TTL_MIN;
 use crate::name::SessionId;
 use crate::planted::Bug;
@@ -16,8 +16,8 @@ impl Broker {
     pub(super) fn session_of(&self, connection: ConnectionId, session: SessionRef) -> Result<SessionId, RequestError> {
         let id = match session {
             SessionRef::Attached => match self.connections.get(&connection) {
-                Some(Attached::Session(id)) => *id,
-                _ => return Err(RequestError::Invalid("no session is open on this stream".into())),
+                Some(id) => *id,
+                None => return Err(RequestError::Invalid("no session is open on this stream".into())),
             },
             SessionRef::Named(id, secret) => {
                 if !is_secret_of(&self.config.root, id, &secret) {
@@ -83,7 +83,7 @@ impl Broker {
             self.connections.remove(&old);
             self.out.push(Effect::Disconnect { connection: old });
         }
-        self.connections.insert(connection, Attached::Session(id));
+        self.connections.insert(connection, id);
     }
 
     pub(super) fn keep_alive(&mut self, from: ReplyTo, id: SessionId, move_number: u32) -> Result<(), RequestError> {

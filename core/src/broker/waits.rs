@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use super::Broker;
 use super::api::{ConnectionId, LostReason};
 use super::shard::Pending;
 use super::timers::{Timer, Timers};
-use super::{Attached, Broker};
 use crate::command::CancelReason;
 use crate::name::{ClaimId, ClaimNumber, OperationNumber, ResourceId, SessionId};
 use crate::planted::Bug;
@@ -61,7 +61,7 @@ impl Broker {
     /// A stream or call ended. A session lives on without its stream, unless it is bound to it: then what was not granted
     /// yet is given up, as a unary call that waits is.
     pub(super) fn disconnected(&mut self, connection: ConnectionId) {
-        if let Some(Attached::Session(id)) = self.connections.remove(&connection)
+        if let Some(id) = self.connections.remove(&connection)
             && let Some(session) = self.sessions.get_mut(&id)
             && session.connection == Some(connection)
         {

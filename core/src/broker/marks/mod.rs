@@ -16,7 +16,7 @@
 //! Invariants (rules 1, 5 and 6 of the liveness rules): dead is final; no job is given up while its outcome is open; a mark
 //! that cannot be understood is left alone, and so is its session.
 
-mod decision;
+pub(super) mod decision;
 mod job;
 pub mod mark;
 mod outcome;
