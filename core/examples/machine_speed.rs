@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use sixpin_core::backend::{BrokerInfo, Durability, Profile, Root, WriteOutcome};
+use sixpin_core::backend::{BrokerInfo, Contract, Durability, Profile, Root, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
     BrokerConfig, ConnectionId, Effect, Input, LockRequest, Now, OpenRequest, Reply, ReplyTo, Request, SessionRef,
@@ -111,11 +111,7 @@ fn config() -> BrokerConfig {
             record_bytes_max: limits::RECORD_BYTES_MAX,
             batch_writes_max: 1_024,
             batch_bytes_max: 64 * 1024 * 1024,
-            shared: false,
-            compares: true,
-            markers: false,
-            checks_registration: true,
-            checks_generation: true,
+            contract: Contract::Alone,
             commit_timeout: Duration::from_secs(5),
         },
         root: Root { secret_key: [1; 32], identity: 1 },

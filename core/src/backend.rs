@@ -14,7 +14,7 @@
 //!    nothing that was sent under a smaller one can apply. Where deletes leave a marker with a version, the marker is
 //!    what the next create expects.
 //! 4. **A broker whose registration is `gone` is evicted for ever**: its commits are refused from that moment on, in the
-//!    same atomic step where the store can, by the broker's own time where it cannot ([`Profile::checks_registration`]).
+//!    same atomic step where the store can, by the broker's own time where it cannot ([`Contract::checks_registration`]).
 //! 5. **Every answer of the store maps to exactly one [`WriteOutcome`].** "I do not know" is an answer; "failed" after a
 //!    timeout is not.
 //! 6. **A store that lost its memory says so.** Once the root record is another one or gone, every method fails with
@@ -23,6 +23,8 @@
 //!    is another one whenever that may have happened, and takes no commit until the broker has said that it knows of it
 //!    ([`Backend::trust`]).
 
+mod contract;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +32,8 @@ use bytes::Bytes;
 
 use crate::name::{Incarnation, ResourceId, SessionId, Version};
 use crate::standing::{History, Standing};
+
+pub use contract::Contract;
 
 /// Where a record is kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +77,7 @@ pub enum Change {
     Put(Bytes),
     /// Delete the record.
     Delete,
-    /// Change nothing: only confirm the version. Sent only if [`Profile::compares`].
+    /// Change nothing: only confirm the version. Sent only if [`Contract::compares`].
     Compare,
 }
 
@@ -113,7 +117,7 @@ pub struct Guard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// Stored (or, for [`Change::Compare`], true) at this version. After a delete this is the marker's version if
-    /// [`Profile::markers`]; otherwise the next writer expects [`Version::ABSENT`].
+    /// [`Contract::leaves_markers`]; otherwise the next writer expects [`Version::ABSENT`].
     Committed(Version),
     /// *This request* was refused because the version differs; with what is there now. Not stored.
     Conflict(Slot),
@@ -195,19 +199,8 @@ pub struct Profile {
     pub batch_writes_max: usize,
     /// Most bytes of records in one batch.
     pub batch_bytes_max: usize,
-    /// Other brokers may use the same store: cached records are hints, and waiters need change hints and re-reads. False
-    /// only for a memory store of one broker.
-    pub shared: bool,
-    /// [`Change::Compare`] is understood. Otherwise the broker rewrites the record instead.
-    pub compares: bool,
-    /// A delete leaves a marker with a version, which the next create must expect.
-    pub markers: bool,
-    /// The registration is checked in the same atomic step as each write. Otherwise (JetStream) the broker must check its
-    /// own validity by time before it sends and before it answers.
-    pub checks_registration: bool,
-    /// Generations are checked: [`Backend::advance`] is needed after an unknown outcome. Otherwise the connection's
-    /// queue was dropped with the unknown outcome and versions alone protect (JetStream).
-    pub checks_generation: bool,
+    /// What it promises.
+    pub contract: Contract,
     /// How long the broker may wait for one batch before it counts as unknown.
     pub commit_timeout: Duration,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sixpin_core::backend::{
-    Backend, Beat, BrokerInfo, Change, Generation, Guard, Key, Lane, Profile, Pulse, Slot, StoreError, Write,
+    Backend, Beat, BrokerInfo, Change, Contract, Generation, Guard, Key, Lane, Profile, Pulse, Slot, StoreError, Write,
     WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, SessionId, Version};
@@ -84,6 +84,11 @@ impl Broker {
     /// Facts about its store.
     pub fn profile(&self) -> Profile {
         self.backend.profile()
+    }
+
+    /// What its store promises.
+    pub fn contract(&self) -> Contract {
+        self.profile().contract
     }
 
     /// Its guard, as it stands.
@@ -179,7 +184,7 @@ impl Broker {
     /// Deletes a record, which must succeed. Answers what the next writer expects.
     pub async fn delete(&self, key: &Key, expected: Version) -> Version {
         let version = committed(&self.write(delete(key, expected)).await);
-        if self.profile().markers { version } else { Version::ABSENT }
+        if self.contract().leaves_markers() { version } else { Version::ABSENT }
     }
 
     /// Reads a key of a store that is well.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sixpin_core::backend::{
-    Backend, Beat, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot, StoreError, Write,
-    WriteOutcome,
+    Backend, Beat, Contract, Durability, Family, Guard, Key, OpenError, Page, Profile, Pulse, Root, Slot, StoreError,
+    Write, WriteOutcome,
 };
 use sixpin_core::limits;
 use sixpin_core::name::{Incarnation, Version};
@@ -68,11 +68,7 @@ impl EtcdBackend {
             record_bytes_max: limits::RECORD_BYTES_MAX,
             batch_writes_max: findings.batch_writes_max,
             batch_bytes_max: BATCH_BYTES_MAX,
-            shared: true,
-            compares: true,
-            markers: false,
-            checks_registration: true,
-            checks_generation: true,
+            contract: Contract::Checking,
             commit_timeout: config.request_timeout + PATIENCE_AFTER_TIMEOUT,
         };
         Ok(Self { store, hints, profile, request_timeout: config.request_timeout, tasks })

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sixpin_core::backend::{
-    Backend, Beat, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
+    Backend, Beat, Contract, Family, Guard, Key, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Version};
 
 use crate::hints::{Changes, Hints};
-use crate::store::{Store, StoreKind};
+use crate::store::Store;
 
 /// A store in memory. Clones are the same store.
 #[derive(Debug, Clone)]
@@ -28,12 +28,12 @@ struct Inner {
 impl MemoryStore {
     /// An empty store of the usual kind.
     pub fn new() -> Self {
-        Self::with_kind(StoreKind::default())
+        Self::with_contract(Contract::Checking)
     }
 
-    /// An empty store that plays another kind.
-    pub fn with_kind(kind: StoreKind) -> Self {
-        let store = Mutex::new(Store::new(kind, new_root()));
+    /// An empty store that keeps another contract.
+    pub fn with_contract(contract: Contract) -> Self {
+        let store = Mutex::new(Store::new(contract, new_root()));
         Self { inner: Arc::new(Inner { store, hints: Hints::default() }) }
     }
 
@@ -60,8 +60,8 @@ impl MemoryStore {
 
     /// Loses everything that is stored, root record included, as a server does whose disk was wiped. For tests.
     pub fn wipe(&self) {
-        let kind = self.lock().kind();
-        self.restore(Store::new(kind, new_root()));
+        let empty = self.lock().wiped(new_root());
+        self.restore(empty);
     }
 
     /// How many records there are.

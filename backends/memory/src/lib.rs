@@ -6,7 +6,7 @@
 //! # Layout
 //!
 //! * [`store`]: the store as a state machine: no clock, no lock, no runtime. The simulator drives this one directly, and
-//!   [`StoreKind`] lets it play Redis, etcd or JetStream;
+//!   it keeps the contract of Redis, etcd or JetStream as asked;
 //! * [`liveness`]: its second half: registrations, lanes and their generations;
 //! * [`backend`]: the store shared between brokers of one process, behind the
 //!   [`Backend`](sixpin_core::backend::Backend) trait;
@@ -21,4 +21,4 @@ pub mod store;
 
 pub use backend::{MemoryBackend, MemoryStore};
 pub use faults::{Fault, Faulty, Operation};
-pub use store::{Store, StoreKind};
+pub use store::{Promise, Store};

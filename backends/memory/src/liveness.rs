@@ -46,7 +46,7 @@ impl Registration {
 impl Store {
     /// Moves a lane to a generation; a smaller one changes nothing.
     pub fn advance(&mut self, guard: Guard) -> Result<(), StoreError> {
-        if !self.kind().checks_generation {
+        if !self.checks_generation() {
             return Ok(());
         }
         let registration = self.living(guard.broker).ok_or(StoreError::Evicted)?;
@@ -148,21 +148,21 @@ impl Store {
 
     /// Whether the sender may write at all: it is registered, and its lane has not moved on.
     pub(crate) fn admit(&self, guard: Guard) -> Result<(), WriteOutcome> {
-        let kind = self.kind();
-        if !kind.checks_registration && !kind.checks_generation {
+        if !self.checks_registration() && !self.checks_generation() {
             return Ok(());
         }
         let registration = self.registrations.get(&guard.broker);
         let living = registration.filter(|stored| !stored.gone);
-        if kind.checks_registration && living.is_none() {
+        if self.checks_registration() && living.is_none() {
             return Err(WriteOutcome::Evicted);
         }
-        let generations = if kind.keeps_generations { registration } else { living };
+        let keeps_generations = self.contract().keeps_generations();
+        let generations = if keeps_generations { registration } else { living };
         let moved_on = match generations {
             Some(stored) => stored.lanes.get(&guard.lane).is_some_and(|&generation| guard.generation < generation),
-            None => kind.keeps_generations,
+            None => keeps_generations,
         };
-        if kind.checks_generation && moved_on {
+        if self.checks_generation() && moved_on {
             return Err(WriteOutcome::Stale);
         }
         Ok(())

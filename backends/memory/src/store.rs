@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sixpin_core::backend::{
-    Change, Durability, Family, Guard, Key, Page, Profile, Root, Slot, StoreError, Write, WriteOutcome,
+    Change, Contract, Durability, Family, Guard, Key, Page, Profile, Root, Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::limits;
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, SessionId, Version};
@@ -30,52 +30,20 @@ const MARKER_LIFE_10US: u64 = 24 * 3600 * 100_000;
 /// Markers collected by one write at most, so that no write pays for a whole day.
 const MARKERS_COLLECTED_MAX: usize = 4;
 
-/// Which kind of store to be. The default is what the memory backend itself offers.
+/// A promise of its contract that a store may be made to break, so that a simulation shows what depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoreKind {
-    /// A delete leaves a marker with a version, as in JetStream. Otherwise "absent" can become true twice, as in Redis
-    /// and etcd.
-    pub markers: bool,
+pub enum Promise {
     /// A commit is refused if the sender's registration is gone or absent.
-    pub checks_registration: bool,
+    ChecksRegistration,
     /// A commit is refused if its lane moved to a larger generation.
-    pub checks_generation: bool,
-    /// Generations outlive the registration of their broker. Where registrations are not checked nothing else tells a
-    /// late copy from a write.
-    pub keeps_generations: bool,
-    /// [`Change::Compare`] is understood.
-    pub compares: bool,
-}
-
-impl StoreKind {
-    /// As Redis and etcd, and the memory backend itself: registration and generation checked, no markers.
-    pub const CHECKING: Self = Self {
-        markers: false,
-        checks_registration: true,
-        checks_generation: true,
-        keeps_generations: false,
-        compares: true,
-    };
-    /// As JetStream: markers, and nothing but the version is checked.
-    pub const MARKING: Self = Self {
-        markers: true,
-        checks_registration: false,
-        checks_generation: false,
-        keeps_generations: false,
-        compares: false,
-    };
-}
-
-impl Default for StoreKind {
-    fn default() -> Self {
-        Self::CHECKING
-    }
+    ChecksGeneration,
 }
 
 /// Everything that is stored.
 #[derive(Debug, Clone)]
 pub struct Store {
-    kind: StoreKind,
+    contract: Contract,
+    broken: Option<Promise>,
     root: Root,
     // The highest version at which anything was deleted without leaving a marker.
     floor: Version,
@@ -88,9 +56,10 @@ pub struct Store {
 
 impl Store {
     /// An empty store with this root record.
-    pub fn new(kind: StoreKind, root: Root) -> Self {
+    pub fn new(contract: Contract, root: Root) -> Self {
         Self {
-            kind,
+            contract,
+            broken: None,
             root,
             floor: Version::ABSENT,
             slots: BTreeMap::new(),
@@ -99,9 +68,29 @@ impl Store {
         }
     }
 
-    /// Which kind of store this is.
-    pub fn kind(&self) -> StoreKind {
-        self.kind
+    /// The same store, which does not keep this promise.
+    #[must_use]
+    pub fn breaking(self, promise: Promise) -> Self {
+        Self { broken: Some(promise), ..self }
+    }
+
+    /// The same store, when everything was lost and somebody made a new root record.
+    #[must_use]
+    pub fn wiped(&self, root: Root) -> Self {
+        Self { broken: self.broken, ..Self::new(self.contract, root) }
+    }
+
+    /// What it promises, whether or not it keeps that.
+    pub fn contract(&self) -> Contract {
+        self.contract
+    }
+
+    pub(crate) fn checks_registration(&self) -> bool {
+        self.contract.checks_registration() && self.broken != Some(Promise::ChecksRegistration)
+    }
+
+    pub(crate) fn checks_generation(&self) -> bool {
+        self.contract.checks_generation() && self.broken != Some(Promise::ChecksGeneration)
     }
 
     /// The root record.
@@ -117,11 +106,7 @@ impl Store {
             record_bytes_max: limits::RECORD_BYTES_MAX,
             batch_writes_max: BATCH_WRITES_MAX,
             batch_bytes_max: BATCH_BYTES_MAX,
-            shared,
-            compares: self.kind.compares,
-            markers: self.kind.markers,
-            checks_registration: self.kind.checks_registration,
-            checks_generation: self.kind.checks_generation,
+            contract: if shared { self.contract } else { Contract::Alone },
             commit_timeout: Duration::from_secs(5),
         }
     }
@@ -163,7 +148,7 @@ impl Store {
     pub fn delete_by_hand(&mut self, now_10us: u64, key: &Key) {
         let Some(slot) = self.slots.get(key).filter(|slot| slot.bytes.is_some()) else { return };
         let version = self.version_after(slot.version, now_10us);
-        if self.kind.markers {
+        if self.contract.leaves_markers() {
             self.markers.insert((version, key.clone()));
             self.slots.insert(key.clone(), Slot { version, bytes: None });
         } else {
@@ -217,7 +202,7 @@ impl Store {
         {
             return WriteOutcome::Unavailable(format!("a record has at most {} bytes", limits::RECORD_BYTES_MAX));
         }
-        if write.change == Change::Compare && !self.kind.compares {
+        if write.change == Change::Compare && !self.contract.compares() {
             return WriteOutcome::Unavailable("this store does not compare".into());
         }
         let version = self.version_after(write.expected, now_10us);
@@ -245,7 +230,7 @@ impl Store {
         match write.change {
             Change::Compare => return WriteOutcome::Committed(write.expected),
             Change::Put(bytes) => *entry.get_mut() = Slot { version, bytes: Some(bytes) },
-            Change::Delete if self.kind.markers => {
+            Change::Delete if self.contract.leaves_markers() => {
                 self.markers.insert((version, entry.key().clone()));
                 *entry.get_mut() = Slot { version, bytes: None };
             }

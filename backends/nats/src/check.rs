@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::Client;
-use sixpin_core::backend::{Durability, OpenError, Profile, Root, StoreError};
+use sixpin_core::backend::{Contract, Durability, OpenError, Profile, Root, StoreError};
 use sixpin_core::{limits, root as root_record};
 use tokio::time::{Instant, timeout_at};
 
@@ -259,11 +259,7 @@ fn profile(config: &NatsConfig, client: &Client, info: &StreamInfo) -> Result<Pr
         record_bytes_max,
         batch_writes_max: BATCH_WRITES_MAX,
         batch_bytes_max: BATCH_BYTES_MAX,
-        shared: true,
-        compares: false,
-        markers: true,
-        checks_registration: false,
-        checks_generation: false,
+        contract: Contract::Marking,
         // A little more than the backend waits itself, so that its answer, which knows more, comes first.
         commit_timeout: config.timeout() + Duration::from_millis(500),
     })

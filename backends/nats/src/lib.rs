@@ -7,7 +7,7 @@
 //!
 //! What JetStream cannot do: check a second subject in the same publish. So a commit is not refused by the store when
 //! the sender's registration is `gone`; the broker's own validity by time stands in for that
-//! (`Profile::checks_registration` is false).
+//! ([`Contract::Marking`](sixpin_core::backend::Contract)).
 //!
 //! # Layout
 //!

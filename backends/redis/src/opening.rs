@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
-use sixpin_core::backend::{Durability, OpenError, Profile, Root};
+use sixpin_core::backend::{Contract, Durability, OpenError, Profile, Root};
 use sixpin_core::limits;
 use tokio::task::JoinHandle;
 
@@ -119,11 +119,7 @@ fn profile(config: &RedisConfig, durability: Durability) -> Profile {
         record_bytes_max: limits::RECORD_BYTES_MAX,
         batch_writes_max: BATCH_WRITES_MAX,
         batch_bytes_max: BATCH_BYTES_MAX,
-        shared: true,
-        compares: true,
-        markers: false,
-        checks_registration: true,
-        checks_generation: true,
+        contract: Contract::Checking,
         // Finding the server, connecting and checking it each take the time for connecting at most; then the request.
         commit_timeout: config.response_timeout + 3 * config.connect_timeout,
     }

@@ -49,6 +49,6 @@ impl Slices for Own {
 }
 
 async fn pair(mut client: LockClient<Channel>, lease: i64, name: Vec<u8>) {
-    let held = client.lock(lock::LockRequest { name, lease }).await.unwrap().into_inner().completion.unwrap();
+    let held = client.lock(lock::LockRequest { name, lease }).await.unwrap().into_inner();
     client.unlock(lock::UnlockRequest { key: held.key }).await.unwrap();
 }

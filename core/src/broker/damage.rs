@@ -17,34 +17,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Broker;
-use super::api::{ClientInfo, Done, DoneStatus, LogLevel, Reply, ReplyTo, RequestError};
+use super::api::{Done, DoneStatus, LogLevel, RequestError};
 use super::shard::{Pending, Purpose, Review, Stored};
-use super::table::{Claim, Life, Session};
-use crate::command::{Command, LockCommand, Options, Outcome, Refusal};
-use crate::limits::{SESSION_TTL_MAX, with_tolerance};
-use crate::mode::Mode;
-use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId, Version};
-use crate::planted::Bug;
+use crate::name::{ClaimId, ResourceId, Version};
 use crate::record::RecordError;
 use crate::resource::Resource;
 
 /// One damaged record is told to the log this often.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-/// What people see of the session that holds the place of a damaged record.
-const GUARDIAN: &str = "damaged record removed";
-/// The only operation of its only claim.
-const ONCE: (ClaimNumber, OperationNumber) = (ClaimNumber(1), OperationNumber(1));
-
-/// An administrator has a damaged record replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Replacing {
-    to: ReplyTo,
-    /// The version that was seen damaged.
-    version: Version,
-    /// The session that holds the place; with `now` there is none of that name.
-    guardian: SessionId,
-}
-
 /// What is known of a record that cannot be understood.
 #[derive(Debug, Default)]
 pub(super) struct Damage {
@@ -65,103 +45,18 @@ impl Damage {
         self.replaces.is_some()
     }
 
+    /// The state of the entry is to replace this version.
+    pub(super) fn is_replacing(&self, version: Version) -> bool {
+        self.replaces == Some(version)
+    }
+
     /// What was to be replaced was written, or must be read again.
     pub(super) fn read_again(&mut self) {
         self.replaces = None;
     }
 }
 
-impl Replacing {
-    /// Whether it may be applied to this state now. A copy whose outcome was in doubt may have been written.
-    pub(super) fn may_apply(&self, damage: &Damage, resource: &Resource, pending: &Pending) -> bool {
-        let written = matches!(pending.command, Command::Bury { .. }) || resource.claim(self.claim()).is_some();
-        damage.replaces == Some(self.version) || (pending.doubtful && written)
-    }
-
-    pub(super) fn claim(&self) -> ClaimId {
-        ClaimId { session: self.guardian, number: ONCE.0 }
-    }
-}
-
 impl Broker {
-    /// An administrator says that a damaged record is to go.
-    pub(super) fn remove_damaged(
-        &mut self,
-        from: ReplyTo,
-        resource: &ResourceId,
-        version: Version,
-        now: bool,
-    ) -> Result<(), RequestError> {
-        self.check_may_vouch()?;
-        self.next_serial += 1;
-        let belief = (self.longest_belief() + self.config.broker_ttl * 2).min(SESSION_TTL_MAX);
-        let (opener, serial) = (self.config.incarnation, self.next_serial);
-        let guardian = SessionId { opener, serial, ttl_ms: belief.as_millis() as u32 };
-        let claim = ClaimId { session: guardian, number: ONCE.0 };
-        let purpose = Purpose::Replace(Replacing { to: from, version, guardian });
-        if now || self.planted.has(Bug::DamagedRecordForgotten) {
-            self.push_command(resource, Command::Bury { session: guardian }, purpose, None);
-        } else {
-            self.open_guardian(claim, resource);
-            self.push_command(resource, guard(claim), purpose, Some(claim));
-        }
-        let at = self.lane_of(resource);
-        if let Some(entry) = self.shards[at].entries.get_mut(resource).filter(|entry| !entry.in_flight) {
-            entry.stored = Stored::Unread;
-        }
-        Ok(())
-    }
-
-    fn open_guardian(&mut self, claim: ClaimId, resource: &ResourceId) {
-        let label = Label::new(GUARDIAN).unwrap_or_default();
-        let client = ClientInfo { label, ..ClientInfo::default() };
-        let mut session = Session::new(client, false, Life::Vouching, self.now.mono);
-        // Its whole TTL passes before it is buried.
-        session.came_back = true;
-        session.claims.insert(claim.number, Box::new(Claim::new(resource.clone(), ONCE.1)));
-        self.insert_session(claim.session, session);
-        self.arm_session(claim.session);
-    }
-
-    /// What an administrator wanted was done, or could not be done.
-    pub(super) fn answer_replaced(
-        &mut self,
-        id: &ResourceId,
-        replacing: &Replacing,
-        outcomes: Vec<Outcome>,
-        version: Version,
-    ) {
-        self.command_done(replacing.claim());
-        if let [Outcome::Refused { refusal: Refusal::NotFound }] = outcomes.as_slice() {
-            let text = format!(
-                "the record of `{id}` is not damaged at version {}, so nothing was removed: look at it again",
-                replacing.version
-            );
-            self.end_replacing(replacing, RequestError::NotFound(text));
-            return;
-        }
-        for outcome in outcomes {
-            self.tell_one(id, outcome, version);
-        }
-        let now = self.now.mono;
-        let free_in = self.sessions.get_mut(&replacing.guardian).map_or(Duration::ZERO, |session| {
-            // Its time counts from now on.
-            session.heard = now;
-            with_tolerance(replacing.guardian.ttl())
-        });
-        let detail = format!("version {}, nothing is granted there for {} ms", replacing.version, free_in.as_millis());
-        self.log(LogLevel::Warn, "damaged record removed", id.to_string(), detail);
-        self.sweeps.want_soon();
-        self.reply(replacing.to, Reply::DamagedRemoved { free_in });
-    }
-
-    /// Nothing was replaced.
-    pub(super) fn end_replacing(&mut self, replacing: &Replacing, error: RequestError) {
-        self.command_done(replacing.claim());
-        self.end_abandoned(replacing.guardian);
-        self.reply_error(replacing.to, error);
-    }
-
     /// What a read shows of a record cannot be understood. A read decides nothing: the record is presumed absent, so that the
     /// next compare tells what stands there.
     pub(super) fn read_damaged(&mut self, at: usize, id: &ResourceId, version: Version) {
@@ -205,7 +100,7 @@ impl Broker {
     fn begin_to_replace(&mut self, at: usize, id: &ResourceId, version: Version) -> bool {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return false };
         let wanted =
-            |pending: &Pending| matches!(&pending.purpose, Purpose::Replace(replacing) if replacing.version == version);
+            |pending: &Pending| matches!(&pending.purpose, Purpose::Replace(replacing) if replacing.is_of(version));
         let Some(place) = entry.pending.iter().position(wanted) else { return false };
         if let Some(pending) = entry.pending.remove(place) {
             entry.pending.push_front(pending);
@@ -278,18 +173,4 @@ impl Broker {
             None => self.end_claim(id, DoneStatus::Gone, None),
         }
     }
-}
-
-/// Holds the place of a damaged record.
-fn guard(claim: ClaimId) -> Command {
-    Command::Lock(LockCommand {
-        claim,
-        operation: ONCE.1,
-        mode: Mode::EX,
-        options: Options::empty(),
-        conversion_deadlock: None,
-        blocking: false,
-        owner: Label::default(),
-        label: Label::new(GUARDIAN).unwrap_or_default(),
-    })
 }

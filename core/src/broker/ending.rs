@@ -10,10 +10,8 @@ use super::Broker;
 use super::api::{Effect, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
 use super::mark::Mark;
 use super::marks::{MarkJob, MarkPurpose};
-use super::shard::Purpose;
 use super::table::{Life, Session};
 use super::timers::Timer;
-use crate::command::Command;
 use crate::limits::with_tolerance;
 use crate::name::{ClaimId, ClaimNumber, Incarnation, ResourceId, SessionId, Version};
 use crate::planted::Bug;
@@ -60,7 +58,7 @@ impl Broker {
 
     /// Ends a session that this broker vouches for, against its client's will.
     pub(super) fn expire(&mut self, id: SessionId, reason: LostReason) {
-        let shared = self.config.profile.shared;
+        let shared = self.config.profile.contract.is_shared();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if !session.life.is_vouched_for() {
             return;
@@ -72,7 +70,7 @@ impl Broker {
         let connection = session.connection.take_if(|_| !answers);
         let mark = session.mark;
         // A session that holds and waits for nothing needs no mark; but it may have moved, so that it must have none.
-        let unmarked = session.claims.is_empty() && mark.is_absent() && self.config.profile.compares;
+        let unmarked = session.claims.is_empty() && mark.is_absent() && self.config.profile.contract.compares();
         if let Some(connection) = connection {
             if !told {
                 self.out.push(Effect::Event { connection, event: Event::Lost { reason, claims: Vec::new() } });
@@ -119,26 +117,6 @@ impl Broker {
         }
     }
 
-    /// Queues the end of a session on one resource, after the lockspace's lock-delay if the end was abnormal.
-    pub(super) fn bury_on(&mut self, id: SessionId, resource: &ResourceId, abnormal: bool) {
-        let now = self.now.mono;
-        let free = self.strangers.dead_since(id).unwrap_or(now) + self.config.lock_delay(&resource.lockspace);
-        if abnormal && free > now && !self.planted.has(Bug::LockDelayIgnored) {
-            self.timers.set(free, Timer::Delayed(id, resource.clone()));
-        } else {
-            self.bury_now(id, resource);
-        }
-    }
-
-    pub(super) fn bury_now(&mut self, id: SessionId, resource: &ResourceId) {
-        let command = if self.planted.has(Bug::ValueStaysValid) {
-            Command::UnlockAll { session: id, owner: None }
-        } else {
-            Command::Bury { session: id }
-        };
-        self.push_command(resource, command, Purpose::Bury(id), None);
-    }
-
     /// The claims of a session left one resource.
     pub(super) fn claims_buried(&mut self, id: SessionId, resource: &ResourceId) {
         self.strangers.left(id, resource);
@@ -165,8 +143,9 @@ impl Broker {
         for to in session.closers {
             self.reply(to, Reply::Closed);
         }
-        self.taken_from_ended(id);
-        if session.mark.is_absent() || !self.config.profile.shared {
+        let told = self.takings.ended(id);
+        self.reply_all(told);
+        if session.mark.is_absent() || !self.config.profile.contract.is_shared() {
             return;
         }
         if dead {

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::Broker;
-use super::api::{Effect, Ending, Input, LogLevel};
+use super::api::{Effect, Ending, LogLevel};
 use super::shard::LaneState;
 use super::timers::Timer;
 use crate::backend::{Generation, Guard, StoreError, WriteOutcome};
@@ -26,39 +26,34 @@ impl Broker {
     pub(super) fn settle_lane(&mut self, at: usize, outcomes: &[WriteOutcome]) {
         let now = self.now.mono;
         let unknown = outcomes.iter().find_map(|outcome| match outcome {
-            WriteOutcome::Unknown(text) => Some(text.clone()),
-            WriteOutcome::Stale => Some("the store has a newer generation".into()),
+            WriteOutcome::Unknown(text) => Some(text.as_str()),
+            WriteOutcome::Stale => Some("the store has a newer generation"),
             _ => None,
         });
         let unavailable = outcomes.iter().find_map(|outcome| match outcome {
-            WriteOutcome::Unavailable(text) => Some(text.clone()),
+            WriteOutcome::Unavailable(text) => Some(text.as_str()),
             _ => None,
         });
         let shard = &mut self.shards[at];
-        let Some(text) = unknown.as_ref().or(unavailable.as_ref()) else {
+        let Some(text) = unknown.or(unavailable) else {
             shard.failures = 0;
             return;
         };
         shard.failures += 1;
-        let pause = pause_after(shard.failures);
-        let subject = format!("lane {at}");
-        if unknown.is_some() {
-            self.counters.unknowns += 1;
-            let shard = &mut self.shards[at];
-            if self.config.profile.checks_generation && !self.planted.has(Bug::RepeatWithoutGuard) {
-                shard.generation = Generation(shard.generation.0 + 1);
-                shard.state = LaneState::Doubtful { asked: false };
-            } else {
-                shard.state = LaneState::Resting(now + pause);
-                self.timers.set(now + pause, Timer::Lane(at as u16));
-            }
-            self.log(LogLevel::Warn, "outcome of a batch unknown", subject, text.clone());
-            self.ask_generation(at);
+        let counts_generations =
+            self.config.profile.contract.checks_generation() && !self.planted.has(Bug::RepeatWithoutGuard);
+        if unknown.is_some() && counts_generations {
+            shard.generation = Generation(shard.generation.0 + 1);
+            shard.state = LaneState::Doubtful { asked: false };
         } else {
-            shard.state = LaneState::Resting(now + pause);
-            self.timers.set(now + pause, Timer::Lane(at as u16));
-            self.log(LogLevel::Warn, "store unavailable", subject, text.clone());
+            let until = now + pause_after(shard.failures);
+            shard.state = LaneState::Resting(until);
+            self.timers.set(until, Timer::Lane(at as u16));
         }
+        self.counters.unknowns += u64::from(unknown.is_some());
+        let step = if unknown.is_some() { "outcome of a batch unknown" } else { "store unavailable" };
+        self.log(LogLevel::Warn, step, format!("lane {at}"), text.into());
+        self.ask_generation(at);
     }
 
     /// Moves the generation of a lane in doubt.
@@ -107,16 +102,6 @@ impl Broker {
             Some(LaneState::Doubtful { asked: false }) => self.ask_generation(at),
             Some(LaneState::Resting(until)) if *until <= now => self.shards[at].state = LaneState::Idle,
             Some(LaneState::Resting(until)) => self.timers.set(*until, Timer::Lane(at as u16)),
-            _ => {}
-        }
-    }
-
-    /// Input of the lanes.
-    pub(super) fn lane_input(&mut self, input: Input) {
-        match input {
-            Input::Committed { lane, outcomes } => self.take_outcomes(lane, outcomes),
-            Input::Advanced { guard, result } => self.advanced(guard, result),
-            Input::Slots { keys, result } => self.take_slots(keys, result),
             _ => {}
         }
     }

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::api::{Effect, Ending, LogLevel};
 use super::timers::Timer;
-use super::{Broker, CONTROL_GENERATION, Phase};
-use crate::backend::{Beat, Guard, Lane, Pulse, Slot, StoreError, WriteOutcome};
+use super::{Broker, Phase};
+use crate::backend::{Beat, BrokerInfo, Pulse, Slot, StoreError, WriteOutcome};
 use crate::limits::with_tolerance;
-use crate::name::{Incarnation, SessionId, Version};
+use crate::name::{Incarnation, Version};
 use crate::planted::Bug;
 use crate::standing::Standing;
 
@@ -62,33 +62,57 @@ pub(super) struct Liveness {
     /// When the timer comes that counts; others were replaced by it.
     looks_at: Duration,
     /// When the first copy of the last acknowledged beat was sent, on the clock that goes on during suspend.
-    acknowledged: Option<Duration>,
+    pub(super) acknowledged: Option<Duration>,
     /// The newest round trip to the store.
     round_trip: Duration,
     pulses_asked: bool,
     pub(super) others: BTreeMap<Incarnation, Observed>,
 }
 
+impl Liveness {
+    fn alive(&self, now: Duration) -> impl Iterator<Item = &Observed> {
+        self.others.values().filter(move |known| known.gone_since.is_none() && !known.is_silent(now))
+    }
+
+    pub(super) fn others_alive(&self, now: Duration) -> bool {
+        self.alive(now).next().is_some()
+    }
+
+    /// Where clients may go instead.
+    pub(super) fn addresses(&self, now: Duration) -> Vec<String> {
+        let addresses = self.alive(now).map(|known| known.pulse.info.address.clone());
+        addresses.filter(|address| !address.is_empty()).collect()
+    }
+
+    /// Where a broker is reached, as far as this one knows.
+    pub(super) fn address_of(&self, broker: Incarnation) -> String {
+        self.others.get(&broker).map(|known| known.pulse.info.address.clone()).unwrap_or_default()
+    }
+
+    /// The longest round trip to the store, of this broker and of all others.
+    pub(super) fn longest_round_trip(&self) -> Duration {
+        let others = self.others.values().map(|known| known.pulse.round_trip);
+        others.chain([self.round_trip]).max().unwrap_or_default()
+    }
+
+    /// A claim names a broker whose registration nobody has: it is evicted at its absence, so that it stays absent. It is
+    /// counted like any other silence, because a read that missed it may have been old.
+    pub(super) fn count_unseen(&mut self, broker: Incarnation, broker_ttl: Duration, now: Duration) {
+        let pulse = Pulse {
+            broker,
+            version: Version::ABSENT,
+            gone: false,
+            beat: 0,
+            broker_ttl,
+            round_trip: Duration::ZERO,
+            standing: Standing::default(),
+            info: BrokerInfo::default(),
+        };
+        self.others.entry(broker).or_insert(Observed { pulse, since: now, gone_since: None, evicting: false });
+    }
+}
+
 impl Broker {
-    /// May this broker vouch (rule 4)?
-    pub(super) fn is_valid(&self) -> bool {
-        let acknowledged = self.liveness.acknowledged;
-        acknowledged.is_some_and(|sent| self.beat_clock().saturating_sub(sent) < self.config.broker_ttl)
-            || self.planted.has(Bug::SilentBrokerVouches)
-    }
-
-    /// The clock on which a beat ages: one that goes on during suspend.
-    fn beat_clock(&self) -> Duration {
-        if self.planted.has(Bug::BeatAgedWithoutSuspend) { self.now.mono } else { self.now.boot }
-    }
-
-    /// Was this broker cut off itself, so that what it counted of others means nothing (rule 3)?
-    fn was_cut_off(&self) -> bool {
-        let acknowledged = self.liveness.acknowledged;
-        acknowledged.is_none_or(|sent| self.beat_clock().saturating_sub(sent) > self.config.broker_ttl / 2)
-            && !self.planted.has(Bug::ObserverGoesOnCounting)
-    }
-
     /// The silence of others counts from now.
     fn count_others_again(&mut self) {
         let now = self.now.mono;
@@ -110,7 +134,7 @@ impl Broker {
             return self.register_anew();
         }
         self.beat();
-        if self.config.profile.shared && self.phase != Phase::Starting {
+        if self.config.profile.contract.is_shared() && self.phase != Phase::Starting {
             self.observe();
             self.ask_for_pulses();
         }
@@ -128,7 +152,7 @@ impl Broker {
     }
 
     pub(super) fn ask_for_pulses(&mut self) {
-        if self.config.profile.shared && !std::mem::replace(&mut self.liveness.pulses_asked, true) {
+        if self.config.profile.contract.is_shared() && !std::mem::replace(&mut self.liveness.pulses_asked, true) {
             self.out.push(Effect::Pulses);
         }
     }
@@ -160,7 +184,11 @@ impl Broker {
     /// Was this broker's registration in doubt for so long that others may have seen it, declared it dead and forgotten
     /// it? Another copy would then bring back a broker whose end they remember, so it must not be taken for one.
     fn registration_is_old(&self) -> bool {
-        let first = self.liveness.sent.as_ref().filter(|_| self.phase == Phase::Starting && self.config.profile.shared);
+        let first = self
+            .liveness
+            .sent
+            .as_ref()
+            .filter(|_| self.phase == Phase::Starting && self.config.profile.contract.is_shared());
         first.is_some_and(|sent| self.beat_clock().saturating_sub(sent.first_copy) >= self.config.broker_ttl)
     }
 
@@ -199,9 +227,10 @@ impl Broker {
         }));
     }
 
-    pub(super) fn beaten(&mut self, number: u64, result: Result<Version, StoreError>) {
+    /// The answer to a beat. True if the store took it.
+    pub(super) fn beaten(&mut self, number: u64, result: Result<Version, StoreError>) -> bool {
         let now = self.now;
-        let Some(sent) = self.liveness.sent.clone().filter(|sent| sent.number == number) else { return };
+        let Some(sent) = self.liveness.sent.clone().filter(|sent| sent.number == number) else { return false };
         match result {
             Ok(_) if self.registration_is_old() => self.register_anew(),
             Ok(version) => {
@@ -216,11 +245,7 @@ impl Broker {
                 liveness.acknowledged = Some(sent.first_copy);
                 liveness.round_trip = now.mono.saturating_sub(sent.newest_copy);
                 self.settling.told(sent.standing.checked);
-                if self.phase == Phase::Starting {
-                    self.start_serving();
-                }
-                self.say_what_is_checked();
-                self.look_whether_settled();
+                return true;
             }
             Err(StoreError::Evicted) => self.end(Ending::Evicted),
             Err(StoreError::Amnesia(text)) => self.store_forgot(text),
@@ -230,26 +255,34 @@ impl Broker {
                 self.log(LogLevel::Warn, "beat failed", self.config.incarnation.to_string(), error.to_string());
             }
         }
+        false
     }
 
-    /// What the store shows of others. A read may be old: only what is newer than known counts.
-    pub(super) fn pulses(&mut self, result: Result<Vec<Pulse>, StoreError>) {
+    /// What the store shows of others. A read may be old: only what is newer than known counts. How many were not known
+    /// before; absent if nothing was read.
+    pub(super) fn pulses(&mut self, result: Result<Vec<Pulse>, StoreError>) -> Option<usize> {
         self.liveness.pulses_asked = false;
         let pulses = match result {
             Ok(pulses) => pulses,
-            Err(StoreError::Evicted) => return self.end(Ending::Evicted),
-            Err(StoreError::Amnesia(text)) => return self.store_forgot(text),
-            Err(_) => return,
+            Err(error) => {
+                self.pulses_missed(error);
+                return None;
+            }
         };
         let own = self.config.incarnation;
         let before = self.liveness.others.len();
         for pulse in pulses.into_iter().filter(|pulse| pulse.broker != own) {
             self.pulse(pulse);
         }
-        if self.liveness.others.len() > before {
-            self.greet_newcomers();
+        Some(self.liveness.others.len() - before)
+    }
+
+    fn pulses_missed(&mut self, error: StoreError) {
+        match error {
+            StoreError::Evicted => self.end(Ending::Evicted),
+            StoreError::Amnesia(text) => self.store_forgot(text),
+            _ => {}
         }
-        self.others_read();
     }
 
     fn pulse(&mut self, pulse: Pulse) {
@@ -312,30 +345,6 @@ impl Broker {
         }
     }
 
-    /// A claim names a broker whose registration nobody has: it is evicted at its absence, so that it stays absent.
-    pub(super) fn evict_unseen(&mut self, target: Incarnation) {
-        if self.was_cut_off() || self.liveness.others.contains_key(&target) || target == self.config.incarnation {
-            return;
-        }
-        let pulse = Pulse {
-            broker: target,
-            version: Version::ABSENT,
-            gone: false,
-            beat: 0,
-            broker_ttl: self.config.broker_ttl,
-            round_trip: Duration::ZERO,
-            standing: Standing::default(),
-            info: crate::backend::BrokerInfo::default(),
-        };
-        // Counted like any other silence: a read that missed it may have been old.
-        let observed = Observed { pulse, since: self.now.mono, gone_since: None, evicting: false };
-        self.liveness.others.insert(target, observed);
-    }
-
-    pub(super) fn control_guard(&self) -> Guard {
-        Guard { broker: self.config.incarnation, lane: Lane(self.config.lanes), generation: CONTROL_GENERATION }
-    }
-
     pub(super) fn evict_done(&mut self, target: Incarnation, outcome: &WriteOutcome) {
         match outcome {
             WriteOutcome::Committed(version) => {
@@ -372,29 +381,5 @@ impl Broker {
             WriteOutcome::Evicted => self.end(Ending::Evicted),
             _ => self.sweeps.registration_kept(target),
         }
-    }
-
-    pub(super) fn others_alive(&self) -> bool {
-        let now = self.now.mono;
-        self.liveness.others.values().any(|known| known.gone_since.is_none() && !known.is_silent(now))
-    }
-
-    pub(super) fn longest_round_trip(&self) -> Duration {
-        let others = self.liveness.others.values().map(|known| known.pulse.round_trip);
-        others.chain([self.liveness.round_trip]).max().unwrap_or_default()
-    }
-
-    /// Where clients may go instead.
-    pub(super) fn other_addresses(&self) -> Vec<String> {
-        let now = self.now.mono;
-        let alive = |known: &&Observed| known.gone_since.is_none() && !known.is_silent(now);
-        let address = |known: &Observed| known.pulse.info.address.clone();
-        self.liveness.others.values().filter(alive).map(address).filter(|address| !address.is_empty()).collect()
-    }
-
-    /// Where the voucher of a session is reached, as far as this broker knows.
-    pub(super) fn address_of_voucher(&self, id: SessionId) -> String {
-        let voucher = self.strangers.voucher_of(id);
-        self.liveness.others.get(&voucher).map(|known| known.pulse.info.address.clone()).unwrap_or_default()
     }
 }

@@ -33,9 +33,9 @@
 //!    batch of its lane (`commit`: [`Broker::start_batch`], [`Broker::draft_resource`]). A lane has one batch in flight
 //!    at most. The record may hold claims of clients whom only other brokers know: they are granted all the same.
 //! 3. Committed: those who asked are answered, with a fence made from the write's version (`deliver`:
-//!    [`Broker::answer`], [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
+//!    [`Broker::answer`]; `claims`: [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
 //!    read the record.
-//! 4. Conflict: what stands there is loaded, and step 2 comes again (`commit`: [`Broker::record_outcome`]; `reads`:
+//! 4. Conflict: what stands there is loaded, and step 2 comes again (`outcomes`: [`Broker::record_outcome`]; `reads`:
 //!    [`Broker::load`]).
 //! 5. A grant that another broker wrote is found by reading: after a hint, or when it is time to look again (`reads`:
 //!    [`Broker::follow`], [`Broker::resource_timer`]). A compare confirms it, and then it is told (`reads`:
@@ -70,12 +70,13 @@
 //!    is answered for it yet (`moves`: [`Broker::resume`], [`Broker::move_here`]).
 //! 2. The mark is written, again and again until the outcome is definite (`moves`: [`Broker::write_move`]; `marks`:
 //!    [`Broker::mark_outcome`]). On a conflict what stands there decides: the move is refused if the session is dead or
-//!    a move with no lower number was written; otherwise it is written over that mark (`marks`: [`marks::verdict`]).
+//!    a move with no lower number was written; otherwise it is written over that mark (`marks`:
+//!    [`marks::decision::verdict`]).
 //! 3. Now this broker vouches. What it does not know of the claims by writes of its own it reads and has confirmed, and
-//!    answers with how they stand (`moves`: [`Broker::move_written`], [`Broker::settle_claims`], [`Broker::take_over`],
-//!    [`Broker::answer_resume`]). If some were void, a sweep looks for them.
+//!    answers with how they stand (`moves`: [`Broker::move_written`], [`Broker::settle_claims`], [`Broker::take_over`];
+//!    `resumes`: [`Broker::answer_resume`]). If some were void, a sweep looks for them.
 //! 4. The broker before finds out when it writes the session's mark itself, and drops the session then; never because
-//!    it read something (`marks`: [`marks::verdict`]; `ending`: [`Broker::moved_away`]). To the client its answers
+//!    it read something (`marks`: [`marks::decision::verdict`]; `ending`: [`Broker::moved_away`]). To the client its answers
 //!    count no more since step 1.
 //!
 //! (`b05_move`, `b06_two_moves`; `b20_stream_cut`: to come back is a move too)
@@ -95,7 +96,7 @@
 //!
 //! 1. Another one has not seen its beat change for its TTL and a tolerance, and turns its registration, exactly as it
 //!    was seen, into `gone` (`liveness`: [`Broker::observe`], [`Broker::evict_done`]). The store takes nothing from it
-//!    after that; where the store cannot check, it stops by its own clock (`liveness`: [`Broker::is_valid`];
+//!    after that; where the store cannot check, it stops by its own clock (`vouching`: [`Broker::is_valid`];
 //!    `b14_store_like_nats`).
 //! 2. Its clients move, or they do not. Those that are met as *strangers* on a record that somebody waits for, or by
 //!    the sweep, are buried when TTL and tolerance have passed since both `gone` and their mark were seen (`strangers`:
@@ -109,52 +110,73 @@
 //!
 //! # Layout, in reading order
 //!
+//! A part calls those that stand before it and none that stand after it, so each can be understood without what follows
+//! (`core/tests/broker_parts.rs` checks it). Where two parts need each other, one of them answers with a value, and what is to
+//! follow from it is done by a later part.
+//!
 //! What is kept:
 //!
 //! * [`api`]: the words between machine and shell;
-//! * `table`: sessions of this broker, and what it knows of their claims; `shares`: how many each client has;
+//! * `table`: sessions of this broker, and what it knows of their claims; `secret`: how their clients prove who they are;
+//!   `shares`: how many sessions each client has; `gatherings`: requests that have several parts; `takings`: administrators
+//!   who wait;
 //! * `shard`: resources and marks of one lane, and its batch; `entries`: how a resource is found in it; `timers`;
 //!
-//! a request, from its arrival to its answer:
+//! what all parts use:
 //!
-//! * `sessions`: sessions open, are kept alive, and have a connection; `secret`: how their clients prove it;
-//! * `requests`: what clients ask becomes commands; `waits`: how waits end; `refusals`: what never reaches the store;
-//! * `commit`: commands become a batch, and what its outcomes mean for each record; `lanes`: what they mean for the lane;
-//! * `deliver`: what a committed write means to clients;
+//! * `lookup`: where things are; `vouching`: whether this broker may vouch and write now;
+//! * `answers`: what is said; `queue`: how commands are queued;
+//! * `marks`: what is written into sessions' marks, and the one decision where something else stands there;
+//! * `resumes`: how a resume is answered; `claims`: operations complete, claims end, and their clients are told;
+//!
+//! how sessions and brokers end:
+//!
+//! * `strangers`: sessions of other brokers, burial; `ending`: how sessions of this one end; `waits`: how waits end;
+//! * `phases`: the life of this incarnation; `liveness`: which brokers live;
 //!
 //! what others did:
 //!
-//! * `reads`: what a look at the store says; `rounds`: what is held is looked at again; `reconcile`: what it means to the
-//!   claims of this broker; `damage`: records that cannot be understood;
+//! * `sweep`: the walk that clears up; `rounds`: what is held is looked at again;
+//! * `replacing`: an administrator has a damaged record replaced; `refusals`: commands that never reach the store;
+//! * `reconcile`: what a record says of claims of this broker; `damage`: records that cannot be understood; `reads`: what a
+//!   look at the store says; `settling`: whether somebody may believe in what the store does not know of;
 //!
-//! life and death:
+//! what is asked, and what comes of it:
 //!
-//! * `marks`: what is written into sessions' marks, and the one decision where something else stands there;
-//! * `moves`: sessions that move here; `ending`: how sessions end;
-//! * `phases`: the life of this incarnation; `liveness`: which brokers live;
-//! * `settling`: whether somebody may believe in what the store does not know of;
-//! * `strangers`: sessions of other brokers, burial; `sweep`: the walk that clears up;
-//! * `admin`, `views`: what administrators do, what people see.
+//! * `sessions`: sessions open, are kept alive, and have a connection; `moves`: sessions that move here;
+//! * `requests`: what clients ask becomes commands; `admin`, `views`: what administrators do, what people see;
+//! * `deliver`: what a committed write means to whoever asked; `lanes`: what the outcomes of a batch mean for its lane;
+//! * `marks::outcome`, `outcomes`: what they mean for marks and for records; `commit`: commands become a batch;
+//! * `dispatch`: which part an input, a request or a timer concerns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 mod admin;
+mod answers;
 pub mod api;
+mod claims;
 mod commit;
 mod damage;
 mod deliver;
+mod dispatch;
 mod ending;
 mod entries;
+mod gatherings;
 mod lanes;
 mod liveness;
+mod lookup;
 mod marks;
 mod moves;
+mod outcomes;
 mod phases;
+mod queue;
 mod reads;
 mod reconcile;
 mod refusals;
+mod replacing;
 mod requests;
+mod resumes;
 mod rounds;
 mod secret;
 mod sessions;
@@ -164,19 +186,21 @@ mod shares;
 mod strangers;
 mod sweep;
 mod table;
+mod takings;
 mod timers;
 mod views;
+mod vouching;
 mod waits;
 
 pub use marks::mark;
 
-use api::{BrokerConfig, ConnectionId, Effect, Input, LockspaceConfig, LogLevel, LogLine, Now, ReplyTo, StatusView};
+use api::{BrokerConfig, ConnectionId, Effect, Input, Now, ReplyTo, StatusView};
 use phases::Phase;
 use shard::Shard;
 use timers::{Timer, Timers};
 
-use crate::backend::{Generation, Key, Lane};
-use crate::name::{ClaimId, Lockspace, ResourceId, SessionId};
+use crate::backend::{Generation, Lane};
+use crate::name::{ClaimId, SessionId};
 use crate::planted::Planted;
 
 /// Strangers, dead marks and idle entries are looked after this often.
@@ -185,13 +209,6 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const ENTRY_IDLE: Duration = Duration::from_secs(10);
 /// Evictions and clearing up are compare-and-swaps on versions that never come back, so their lane needs no doubt.
 const CONTROL_GENERATION: Generation = Generation(1);
-
-/// What a connection is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attached {
-    /// A stream that carries a session.
-    Session(SessionId),
-}
 
 /// One broker on one store.
 #[derive(Debug)]
@@ -202,13 +219,12 @@ pub struct Broker {
     shards: Vec<Shard>,
     sessions: BTreeMap<SessionId, table::Session>,
     shares: shares::Shares,
-    connections: BTreeMap<ConnectionId, Attached>,
+    /// Streams that carry a session.
+    connections: BTreeMap<ConnectionId, SessionId>,
     /// Unary calls that wait, and for which claim.
     calls: BTreeMap<ConnectionId, ClaimId>,
-    gatherings: BTreeMap<u64, requests::Gathering>,
-    forcing: Vec<admin::Forcing>,
-    marking: Vec<admin::Marking>,
-    expiring: BTreeMap<SessionId, Vec<ReplyTo>>,
+    gatherings: gatherings::Gatherings,
+    takings: takings::Takings,
     drainers: Vec<ReplyTo>,
     /// Sessions that were told to move when the drain began.
     told: u32,
@@ -222,7 +238,6 @@ pub struct Broker {
     timers: Timers,
     counters: StatusView,
     next_serial: u32,
-    next_part: u64,
     /// Commands of clients that wait for the store.
     queued: usize,
     /// Answers are withheld: this broker may have been declared dead.
@@ -245,10 +260,8 @@ impl Broker {
             shares: shares::Shares::default(),
             connections: BTreeMap::new(),
             calls: BTreeMap::new(),
-            gatherings: BTreeMap::new(),
-            forcing: Vec::new(),
-            marking: Vec::new(),
-            expiring: BTreeMap::new(),
+            gatherings: gatherings::Gatherings::default(),
+            takings: takings::Takings::default(),
             drainers: Vec::new(),
             told: 0,
             void_sessions: BTreeSet::new(),
@@ -264,7 +277,6 @@ impl Broker {
             },
             counters: StatusView::default(),
             next_serial: 0,
-            next_part: 0,
             queued: 0,
             muted: false,
             planted: Planted::default(),
@@ -287,21 +299,7 @@ impl Broker {
         }
         // What is said goes straight into the caller's list.
         std::mem::swap(&mut self.out, effects);
-        match input {
-            Input::Request { from, session, request } => self.request(from, session, request),
-            Input::Admin { from, request } => self.admin(from, request),
-            Input::Query { from, query } => self.query(from, query),
-            Input::Disconnected { connection } => self.disconnected(connection),
-            Input::Committed { .. } | Input::Advanced { .. } | Input::Slots { .. } => self.lane_input(input),
-            Input::Changed { key } => self.changed(&key),
-            Input::Listed { result, .. } => self.listed(result),
-            Input::Beaten { number, result } => self.beaten(number, result),
-            Input::Left { .. } => self.left(),
-            Input::EvictDone { target, outcome } => self.evict_done(target, &outcome),
-            Input::ClearDone { target, outcome } => self.clear_done(target, &outcome),
-            Input::Pulses { result } => self.pulses(result),
-            Input::History(history) => self.history(history),
-        }
+        self.input(input);
         std::mem::swap(&mut self.out, effects);
     }
 
@@ -334,58 +332,5 @@ impl Broker {
     /// The monotonic time at which [`Broker::tick`] wants to be called next.
     pub fn deadline(&self) -> Option<Duration> {
         if self.is_over() { None } else { self.timers.next() }
-    }
-
-    fn timer(&mut self, timer: Timer) {
-        match timer {
-            Timer::Wait(claim, operation) => self.wait_ended(claim, operation),
-            Timer::Session(id) => self.session_timer(id),
-            Timer::Resource(id) => self.resource_timer(&id),
-            Timer::Forced(claim) => self.forced_timer(claim),
-            Timer::Expired(id) => self.expired_timer(id),
-            Timer::Delayed(session, resource) => self.bury_now(session, &resource),
-            Timer::Lane(lane) => self.wake_lane(usize::from(lane)),
-            Timer::Liveness => self.liveness_timer(),
-            Timer::Strangers => self.look_after_strangers(),
-            Timer::Housekeeping => self.housekeeping(),
-            Timer::Round => self.go_round(),
-            Timer::Settling => self.look_whether_settled(),
-            Timer::Drain => self.drain_on(true),
-        }
-    }
-
-    fn lane(&self, key: &Key) -> usize {
-        shard::lane_of(key, self.config.lanes)
-    }
-
-    fn lane_of(&self, id: &ResourceId) -> usize {
-        shard::lane_of_resource(id, self.config.lanes)
-    }
-
-    fn lockspace(&self, lockspace: &Lockspace) -> LockspaceConfig {
-        self.config.lockspaces.get(lockspace).cloned().unwrap_or_default()
-    }
-
-    /// May anything be written now?
-    fn may_send(&self) -> bool {
-        if matches!(self.phase, Phase::Starting | Phase::Over) || !self.trusts_store() {
-            return false;
-        }
-        self.config.profile.checks_registration || self.is_valid()
-    }
-
-    /// Entries that nobody needs go: what they knew can be read again.
-    fn forget_idle_entries(&mut self) {
-        let now = self.now.mono;
-        for shard in &mut self.shards {
-            shard.entries.retain(|entry| {
-                let fresh = now.saturating_sub(entry.touched) < ENTRY_IDLE || entry.damage.is_remembered(now);
-                !entry.is_forgettable() || fresh
-            });
-        }
-    }
-
-    fn log(&mut self, level: LogLevel, step: &'static str, subject: String, detail: String) {
-        self.out.push(Effect::Log(LogLine { level, step, subject, detail }));
     }
 }

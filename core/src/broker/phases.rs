@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::api::{Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo, RequestError};
+use super::Broker;
+use super::api::{ConnectionId, Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo};
 use super::shard::LaneState;
 use super::timers::Timer;
-use super::{Attached, Broker};
 use crate::name::ClaimId;
 
 /// Clients get this long to move before a draining broker leaves, unless all are gone earlier.
@@ -30,41 +30,17 @@ pub(super) enum Phase {
 }
 
 impl Broker {
-    pub(super) fn start_serving(&mut self) {
-        self.phase = Phase::Serving;
-        self.log(LogLevel::Info, "broker serves", self.config.incarnation.to_string(), String::new());
-        let now = self.now.mono;
-        self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
-        self.timers.set(now + self.config.broker_ttl, Timer::Round);
-        self.ask_for_pulses();
-        self.begin_settling();
-    }
-
-    /// A broker may only vouch while its own life is proven.
-    pub(super) fn check_may_vouch(&self) -> Result<(), RequestError> {
-        match self.phase {
-            Phase::Draining { .. } | Phase::Leaving => Err(self.draining()),
-            Phase::Starting | Phase::Over => {
-                Err(RequestError::Unavailable("the broker is not ready: try again".into()))
-            }
-            Phase::Serving if self.is_valid() => Ok(()),
-            Phase::Serving => Err(RequestError::Unavailable(
-                "the broker cannot reach its store and vouches for nobody: try another".into(),
-            )),
-        }
-    }
-
     pub(super) fn drain(&mut self, from: ReplyTo, timeout: Duration) {
         self.drainers.push(from);
         if !matches!(self.phase, Phase::Serving | Phase::Starting) {
             return;
         }
-        let shared = self.config.profile.shared;
+        let shared = self.config.profile.contract.is_shared();
         self.phase = Phase::Draining { told: self.sessions.len() as u32 };
         self.log(LogLevel::Info, "broker drains", self.config.incarnation.to_string(), format!("within {timeout:?}"));
         let patience = if shared { timeout.min(MOVE_PATIENCE) } else { timeout };
         self.timers.set(self.now.mono + patience, Timer::Drain);
-        let addresses = self.other_addresses();
+        let addresses = self.liveness.addresses(self.now.mono);
         // Without another broker on this store there is nowhere to go: holders finish, and nothing new is granted.
         if shared {
             for connection in self.connections.keys().copied().collect::<Vec<_>>() {
@@ -95,7 +71,7 @@ impl Broker {
         if !matches!(self.phase, Phase::Draining { .. }) {
             return;
         }
-        let shared = self.config.profile.shared;
+        let shared = self.config.profile.contract.is_shared();
         let busy = self.shards.iter().any(|shard| matches!(shard.state, LaneState::InFlight(_)));
         let held = self.sessions.values().any(|session| !session.claims.is_empty());
         let attached = !self.connections.is_empty();
@@ -122,10 +98,6 @@ impl Broker {
         self.end(Ending::Left);
     }
 
-    pub(super) fn draining(&self) -> RequestError {
-        RequestError::Draining { address: self.other_addresses().into_iter().next().unwrap_or_default() }
-    }
-
     /// This incarnation is over.
     pub(super) fn end(&mut self, ending: Ending) {
         if self.phase == Phase::Over {
@@ -148,7 +120,7 @@ impl Broker {
         }
         match ending {
             Ending::Amnesia { .. } => self.lose_all(LostReason::Amnesia),
-            Ending::Left | Ending::Evicted if self.config.profile.shared => self.disconnect_all(),
+            Ending::Left | Ending::Evicted if self.config.profile.contract.is_shared() => self.disconnect_all(),
             Ending::Left | Ending::Evicted => self.lose_all(LostReason::Amnesia),
         }
         self.phase = Phase::Over;
@@ -175,17 +147,12 @@ impl Broker {
 
     /// Ends all streams: clients resume elsewhere, or here with the next incarnation.
     pub(super) fn disconnect_all(&mut self) {
-        let addresses = self.other_addresses();
-        let connections: Vec<_> =
-            self.connections.iter().map(|(connection, Attached::Session(_))| *connection).collect();
+        let addresses = self.liveness.addresses(self.now.mono);
+        let connections: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for connection in connections {
             self.out.push(Effect::Event { connection, event: Event::Move { addresses: addresses.clone() } });
             self.out.push(Effect::Disconnect { connection });
             self.disconnected(connection);
         }
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Over
     }
 }

@@ -45,11 +45,9 @@ impl Broker {
             }
         };
         for (key, slot) in keys.into_iter().zip(slots) {
+            self.sweep_saw(&key, slot.as_ref());
             match key {
-                Key::Resource(id) => {
-                    self.sweep_saw(&Key::Resource(id.clone()), slot.as_ref());
-                    self.resource_slot(&id, slot);
-                }
+                Key::Resource(id) => self.resource_slot(&id, slot),
                 Key::Session(session) => self.mark_slot(session, slot),
             }
         }
@@ -126,7 +124,7 @@ impl Broker {
 
     /// Watches and polls a resource on which claims of this broker wait or want to be told.
     pub(super) fn follow(&mut self, at: usize, id: &ResourceId) {
-        if !self.config.profile.shared {
+        if !self.config.profile.contract.is_shared() {
             return;
         }
         let now = self.now.mono;

@@ -11,12 +11,9 @@
 use std::collections::BTreeSet;
 
 use super::Broker;
-use super::api::{DoneStatus, Event, LogLevel, LostReason};
 use super::shard::{Entry, Pending};
 use super::table::{Claim, Operation};
-use super::timers::Timer;
 use crate::command::{Completion, Outcome};
-use crate::limits::with_tolerance;
 use crate::mode::Mode;
 use crate::name::{ClaimId, OperationNumber, ResourceId, Version};
 use crate::resource::{ClaimView, Queue};
@@ -75,7 +72,7 @@ impl Broker {
                 let news =
                     matches!(&blocking, Outcome::Blocking { wanted, .. } if told.is_none_or(|told| *wanted > told));
                 if news {
-                    self.tell_one(id, blocking, version);
+                    self.tell_one(blocking, version);
                 }
             }
         }
@@ -88,22 +85,6 @@ impl Broker {
         if waits_for_this || completion.grant_seq > claim.grant_seq {
             self.complete(completion, version);
         }
-    }
-
-    /// The store does not have any more what it acknowledged of a claim. The holder gets its time, as with everything that is
-    /// taken away, and what is left of the claim is withheld for the lock-delay, as if its session had died; what others do
-    /// meanwhile, only fences tell it.
-    pub(super) fn lost_by_store(&mut self, id: ClaimId) {
-        let Some(claim) = self.claim_mut(id) else { return };
-        claim.forced = true;
-        let resource = claim.resource.clone();
-        let subject = format!("claim {id} on {resource}");
-        let detail =
-            "its record does not say any more what was granted: it was deleted or damaged, or the store lost it";
-        self.log(LogLevel::Warn, "lock lost", subject, detail.into());
-        let free_in = with_tolerance(id.session.ttl()) + self.config.lock_delay(&resource.lockspace);
-        self.timers.set(self.now.mono + free_in, Timer::Forced(id));
-        self.tell(id, Event::Lost { reason: LostReason::Amnesia, claims: vec![id.number] });
     }
 
     /// A claim waits although this broker did not ask for it: its session moved here meanwhile.
@@ -123,22 +104,6 @@ impl Broker {
                 queued: None,
                 given_up: false,
             });
-        }
-    }
-
-    /// A claim that should be there is not. One that its client gave up when it moved, or that was never granted, was not
-    /// taken from anybody: its wait ended, or it was cancelled, through the broker where its session was before. One that came with a move may have been released or taken
-    /// there. Any other that was granted was taken by nobody whom this broker knows of.
-    fn vanished(&mut self, id: ClaimId) {
-        let Some(session) = self.sessions.get(&id.session) else { return };
-        let (taken, void) = (session.taken.contains(&id.number), session.void.contains(&id.number));
-        let Some(claim) = session.claims.get(&id.number) else { return };
-        if void || (claim.granted.is_none() && !taken) {
-            self.end_claim(id, DoneStatus::Gone, None);
-        } else if taken || claim.unread {
-            self.lose_claim(id, Some(LostReason::Forced));
-        } else {
-            self.lost_by_store(id);
         }
     }
 
@@ -164,7 +129,7 @@ impl Broker {
         }
         // It may stand there with an earlier operation that is over long since.
         let place_lost = claim.waits_for_more(view.operation);
-        claim.was_granted_after(view.grant_seq) || (self.loses_writes() && place_lost)
+        claim.was_granted_after(view.grant_seq) || (self.settling.loses_writes() && place_lost)
     }
 
     /// A claim with commands on their way is not compared with its record: the answers to these say how it stands. Nor is
@@ -173,7 +138,8 @@ impl Broker {
     pub(super) fn is_left_alone(&self, id: ClaimId) -> bool {
         let Some(session) = self.sessions.get(&id.session) else { return false };
         let Some(claim) = session.claims.get(&id.number) else { return false };
-        let on_its_way = claim.commands > 0 && (!claim.unread || self.may_grant() || self.is_in_doubt(id, claim));
+        let on_its_way =
+            claim.commands > 0 && (!claim.unread || self.settling.may_grant() || self.is_in_doubt(id, claim));
         on_its_way || !session.life.is_vouched_for()
     }
 

@@ -4,11 +4,9 @@
 //! is forgotten with its number.
 
 use super::Broker;
-use super::api::RequestError;
+use super::api::{Reply, RequestError};
 use super::shard::{Pending, Purpose};
-use crate::command::Refusal;
-use crate::name::{ClaimId, OperationNumber, ResourceId};
-use crate::planted::Bug;
+use crate::name::ResourceId;
 
 impl Broker {
     /// Commands that waited too long for a store that is away, or that refuses them, are refused, if nothing can have
@@ -64,25 +62,19 @@ impl Broker {
     pub(super) fn refuse(&mut self, id: &ResourceId, pending: Pending, error: &RequestError) {
         let error = error.clone();
         self.queued = self.queued.saturating_sub(usize::from(pending.purpose.is_for_a_client()));
+        if let Some(claim) = pending.purpose.claim() {
+            self.command_done(claim);
+        }
         match pending.purpose {
-            Purpose::Operation(claim, operation) => {
-                self.command_done(claim);
-                self.fail_operation(claim, operation, error);
+            Purpose::Operation(claim, operation) => self.fail_operation(claim, operation, error),
+            Purpose::Unlock(_, _, reply) => self.reply_all(reply.map(|to| (to, Reply::Error(error)))),
+            Purpose::Cancel(_, to) => self.reply_error(to, error),
+            Purpose::Withdraw(_) => {}
+            Purpose::Part(part) => {
+                let told = self.gatherings.part_failed(part, error);
+                self.reply_all(told);
             }
-            Purpose::Unlock(claim, _, reply) => {
-                self.command_done(claim);
-                if let Some(to) = reply {
-                    self.reply_error(to, error);
-                }
-            }
-            Purpose::Cancel(claim, to) => {
-                self.command_done(claim);
-                self.reply_error(to, error);
-            }
-            Purpose::Withdraw(claim) => self.command_done(claim),
-            Purpose::Part(part) => self.part_failed(part, error),
-            Purpose::Purge(Some(to)) => self.reply_error(to, error),
-            Purpose::Purge(None) => {}
+            Purpose::Purge(reply) => self.reply_all(reply.map(|to| (to, Reply::Error(error)))),
             // Of a record that cannot be understood nothing is left to take.
             Purpose::Remove(claims) => {
                 for claim in claims {
@@ -91,47 +83,6 @@ impl Broker {
             }
             Purpose::Bury(session) => self.claims_buried(session, id),
             Purpose::Replace(replacing) => self.end_replacing(&replacing, error),
-        }
-    }
-
-    pub(super) fn refuse_operation(
-        &mut self,
-        id: &ResourceId,
-        claim: ClaimId,
-        operation: OperationNumber,
-        refusal: Refusal,
-    ) {
-        let error = RequestError::from_refusal(refusal, claim.number, id);
-        self.fail_operation(claim, operation, error);
-    }
-
-    /// An operation was refused; nothing changed. A claim that it would have created is forgotten with its number, unless its
-    /// client has let go of it meanwhile.
-    pub(super) fn fail_operation(&mut self, id: ClaimId, number: OperationNumber, error: RequestError) {
-        let Some(session) = self.sessions.get_mut(&id.session) else { return };
-        let Some(claim) = session.claims.get_mut(&id.number) else { return };
-        let Some(operation) = claim.pending.take_if(|operation| operation.number == number) else { return };
-        let resource = claim.resource.clone();
-        let created = claim.granted.is_some() || session.numbers.is_used(id.number);
-        session.waiting -= 1;
-        if claim.let_go && !self.planted.has(Bug::RefusedCopyCreates) {
-            session.never_create(id.number);
-        }
-        if !created {
-            self.unqueue_withdrawals(&resource, id);
-            self.drop_claim(id, None);
-        }
-        if let Some(to) = operation.reply {
-            self.reply_error(to, error);
-        }
-    }
-
-    /// Takes out of the queue what would withdraw a claim that never came to be: it would be counted as a command of the next
-    /// claim of that number.
-    fn unqueue_withdrawals(&mut self, resource: &ResourceId, claim: ClaimId) {
-        let at = self.lane_of(resource);
-        if let Some(entry) = self.shards[at].entries.get_mut(resource) {
-            entry.pending.retain(|pending| pending.purpose != Purpose::Withdraw(claim));
         }
     }
 }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    CancelResult, ConvertRequest, Done, DoneStatus, LockRequest, Reply, ReplyTo, Request, RequestError, SessionRef,
-    UnlockRequest,
+    CancelResult, ConvertRequest, Done, DoneStatus, LockRequest, Reply, ReplyTo, RequestError, UnlockRequest,
 };
 use super::shard::{Pending, Purpose};
 use super::table::{Claim, Life, Operation};
@@ -19,53 +18,8 @@ use crate::limits::WAIT_MAX;
 use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
 use crate::planted::Bug;
 
-/// A request over several resources that is answered when all parts are done.
-#[derive(Debug)]
-pub(super) struct Gathering {
-    to: ReplyTo,
-    parts: usize,
-    released: u32,
-    failed: Option<RequestError>,
-}
-
 impl Broker {
-    pub(super) fn request(&mut self, from: ReplyTo, session: SessionRef, request: Request) {
-        let result = match request {
-            Request::Open(open) => self.open(from, open),
-            Request::Resume(resume) => self.resume(from, resume),
-            other => self.session_of(from.connection, session).and_then(|id| self.session_request(from, id, other)),
-        };
-        if let Err(error) = result {
-            self.reply_error(from, error);
-        }
-    }
-
-    fn session_request(&mut self, from: ReplyTo, id: SessionId, request: Request) -> Result<(), RequestError> {
-        let now = self.now.mono;
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.heard = now;
-            session.came_back = true;
-        }
-        match request {
-            Request::KeepAlive { move_number } => self.keep_alive(from, id, move_number),
-            Request::Lock { lock, until_done } => self.lock(from, id, lock, until_done),
-            Request::Convert { convert, until_done } => self.convert(from, id, convert, until_done),
-            Request::Unlock(unlock) => self.unlock(from, id, unlock),
-            Request::UnlockAll { owner } => self.unlock_all(from, id, owner),
-            Request::Cancel { claim, operation } => {
-                self.cancel(from, id, claim, operation);
-                Ok(())
-            }
-            Request::ConfirmLost { claims } => {
-                self.confirm_lost(from, id, &claims);
-                Ok(())
-            }
-            Request::Close => self.close(from, id),
-            Request::Open(_) | Request::Resume(_) => Ok(()),
-        }
-    }
-
-    fn lock(
+    pub(super) fn lock(
         &mut self,
         from: ReplyTo,
         id: SessionId,
@@ -101,7 +55,7 @@ impl Broker {
         self.begin(claim, operation, &resource, command, copy)
     }
 
-    fn convert(
+    pub(super) fn convert(
         &mut self,
         from: ReplyTo,
         id: SessionId,
@@ -199,35 +153,6 @@ impl Broker {
         Ok(())
     }
 
-    fn pending(&self, command: Command, purpose: Purpose) -> Pending {
-        Pending::new(command, purpose, self.now.mono)
-    }
-
-    /// Queues a command; one that belongs to a claim of this broker is counted there.
-    pub(super) fn push_command(
-        &mut self,
-        resource: &ResourceId,
-        command: Command,
-        purpose: Purpose,
-        claim: Option<ClaimId>,
-    ) {
-        self.push(resource, self.pending(command, purpose), claim);
-    }
-
-    fn push(&mut self, resource: &ResourceId, pending: Pending, claim: Option<ClaimId>) {
-        let at = self.lane_of(resource);
-        self.queued += usize::from(pending.purpose.is_for_a_client());
-        let own = claim.filter(|claim| match self.claim_mut(*claim) {
-            Some(claim) => {
-                claim.commands += 1;
-                true
-            }
-            None => false,
-        });
-        let entry = self.shards[at].push(resource, pending);
-        entry.locals.extend(own);
-    }
-
     /// Answers a repeat for a claim that ended. False if the claim was never seen.
     fn repeat_of_finished(&mut self, from: ReplyTo, claim: ClaimId, operation: OperationNumber) -> bool {
         let Some(session) = self.sessions.get(&claim.session) else { return false };
@@ -246,7 +171,7 @@ impl Broker {
     fn check_new_claim(&self, id: SessionId, number: ClaimNumber) -> Result<(), RequestError> {
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get(&id) else { return Err(self.not_here(id)) };
-        if matches!(self.phase, Phase::Draining { .. }) && !self.config.profile.shared {
+        if matches!(self.phase, Phase::Draining { .. }) && !self.config.profile.contract.is_shared() {
             return Err(self.draining());
         }
         if session.life == Life::Ending {
@@ -273,7 +198,7 @@ impl Broker {
         Ok(())
     }
 
-    fn unlock(&mut self, from: ReplyTo, id: SessionId, unlock: UnlockRequest) -> Result<(), RequestError> {
+    pub(super) fn unlock(&mut self, from: ReplyTo, id: SessionId, unlock: UnlockRequest) -> Result<(), RequestError> {
         check_numbers(unlock.claim, unlock.operation)?;
         let claim = ClaimId { session: id, number: unlock.claim };
         let Some(known) = self.claim_mut(claim) else {
@@ -313,17 +238,19 @@ impl Broker {
         Ok(())
     }
 
-    fn unlock_all(&mut self, from: ReplyTo, id: SessionId, owner: Option<Label>) -> Result<(), RequestError> {
+    pub(super) fn unlock_all(
+        &mut self,
+        from: ReplyTo,
+        id: SessionId,
+        owner: Option<Label>,
+    ) -> Result<(), RequestError> {
         let Some(session) = self.sessions.get(&id) else { return Err(self.not_here(id)) };
         let resources = session.resources();
         if resources.is_empty() {
             self.reply(from, Reply::UnlockedAll { released: 0 });
             return Ok(());
         }
-        self.next_part += 1;
-        let part = self.next_part;
-        let gathering = Gathering { to: from, parts: resources.len(), released: 0, failed: None };
-        self.gatherings.insert(part, gathering);
+        let part = self.gatherings.begin(from, resources.len());
         for resource in resources {
             let command = Command::UnlockAll { session: id, owner: owner.clone() };
             self.push_command(&resource, command, Purpose::Part(part), None);
@@ -331,30 +258,13 @@ impl Broker {
         Ok(())
     }
 
-    pub(super) fn part_done(&mut self, part: u64, released: u32) {
-        self.part_ended(part, released, None);
-    }
-
-    pub(super) fn part_failed(&mut self, part: u64, error: RequestError) {
-        self.part_ended(part, 0, Some(error));
-    }
-
-    fn part_ended(&mut self, part: u64, released: u32, failed: Option<RequestError>) {
-        let Some(gathering) = self.gatherings.get_mut(&part) else { return };
-        gathering.parts -= 1;
-        gathering.released += released;
-        gathering.failed = failed.or(gathering.failed.take());
-        if gathering.parts > 0 {
-            return;
-        }
-        let Some(gathering) = self.gatherings.remove(&part) else { return };
-        match gathering.failed {
-            Some(error) => self.reply_error(gathering.to, error),
-            None => self.reply(gathering.to, Reply::UnlockedAll { released: gathering.released }),
-        }
-    }
-
-    fn cancel(&mut self, from: ReplyTo, id: SessionId, number: ClaimNumber, operation: Option<OperationNumber>) {
+    pub(super) fn cancel(
+        &mut self,
+        from: ReplyTo,
+        id: SessionId,
+        number: ClaimNumber,
+        operation: Option<OperationNumber>,
+    ) {
         let claim = ClaimId { session: id, number };
         let Some(known) = self.claim_mut(claim) else {
             if let Some(session) = self.sessions.get_mut(&id) {

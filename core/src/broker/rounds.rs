@@ -51,7 +51,10 @@ impl Broker {
     /// Reads some of what is held, and sets the time for more.
     pub(super) fn go_round(&mut self) {
         let now = self.now.mono;
-        if matches!(self.phase, Phase::Leaving | Phase::Over) || !self.config.profile.shared || now < self.rounds.next {
+        if matches!(self.phase, Phase::Leaving | Phase::Over)
+            || !self.config.profile.contract.is_shared()
+            || now < self.rounds.next
+        {
             return;
         }
         if self.rounds.left.is_empty() {
@@ -59,7 +62,7 @@ impl Broker {
             let held = self.shards.iter().flat_map(|shard| shard.entries.ids_of(Entry::is_only_held));
             self.rounds.left = held.collect();
         }
-        let may_look = self.may_grant() && self.may_send() && self.is_valid() && !self.is_reading_still();
+        let may_look = self.settling.may_grant() && self.may_send() && self.is_valid() && !self.is_reading_still();
         if may_look && !self.planted.has(Bug::HeldRecordNotLookedAt) {
             self.look_at_some();
         }

@@ -6,7 +6,7 @@
 use super::api::{ConnectionId, Effect, OpenRequest, Reply, ReplyTo, RequestError, SessionRef};
 use super::secret::{is_secret_of, secret_of};
 use super::table::{Life, Session};
-use super::{Attached, Broker, Phase};
+use super::{Broker, Phase};
 use crate::limits::SESSION_TTL_MIN;
 use crate::name::SessionId;
 use crate::planted::Bug;
@@ -16,8 +16,8 @@ impl Broker {
     pub(super) fn session_of(&self, connection: ConnectionId, session: SessionRef) -> Result<SessionId, RequestError> {
         let id = match session {
             SessionRef::Attached => match self.connections.get(&connection) {
-                Some(Attached::Session(id)) => *id,
-                _ => return Err(RequestError::Invalid("no session is open on this stream".into())),
+                Some(id) => *id,
+                None => return Err(RequestError::Invalid("no session is open on this stream".into())),
             },
             SessionRef::Named(id, secret) => {
                 if !is_secret_of(&self.config.root, id, &secret) {
@@ -36,14 +36,6 @@ impl Broker {
             Some(Life::Closing) => Err(RequestError::SessionGone(id)),
             None => Err(self.not_here(id)),
         }
-    }
-
-    /// A session that is not in the table: over, if this broker opened it; elsewhere, as far as is known.
-    pub(super) fn not_here(&self, id: SessionId) -> RequestError {
-        if self.buried_here(id) {
-            return RequestError::SessionGone(id);
-        }
-        RequestError::NotHere { session: id, address: self.address_of_voucher(id) }
     }
 
     pub(super) fn open(&mut self, from: ReplyTo, open: OpenRequest) -> Result<(), RequestError> {
@@ -91,7 +83,7 @@ impl Broker {
             self.connections.remove(&old);
             self.out.push(Effect::Disconnect { connection: old });
         }
-        self.connections.insert(connection, Attached::Session(id));
+        self.connections.insert(connection, id);
     }
 
     pub(super) fn keep_alive(&mut self, from: ReplyTo, id: SessionId, move_number: u32) -> Result<(), RequestError> {
@@ -107,7 +99,7 @@ impl Broker {
         if session.life == Life::Ending {
             return Err(RequestError::SessionGone(id));
         }
-        let lost = self.forced_claims(id);
+        let lost = session.taken_away();
         self.reply(from, Reply::KeptAlive { move_number, ttl: id.ttl(), lost });
         Ok(())
     }

@@ -16,11 +16,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::api::{Effect, LogLevel};
-use super::shard::LaneState;
 use super::timers::Timer;
 use super::{Broker, Phase};
 use crate::limits::with_tolerance;
-use crate::name::{Incarnation, SessionId};
+use crate::name::Incarnation;
 use crate::planted::Bug;
 use crate::standing::{History, Standing};
 
@@ -73,6 +72,36 @@ impl Settling {
         self.ttl_taken = self.ttl_taken.max(ttl);
     }
 
+    /// May anything be granted now?
+    pub(super) fn may_grant(&self) -> bool {
+        self.is_settled() && self.introduced
+    }
+
+    /// May the store lose what it acknowledged while its root record stays?
+    pub(super) fn loses_writes(&self) -> bool {
+        self.history != History::LASTING
+    }
+
+    /// May anything at all be written in this history?
+    pub(super) fn trusts_store(&self) -> bool {
+        self.trusted == Some(self.history)
+    }
+
+    /// The longest TTL that a session of this broker may have, where those that were opened here have at most this one.
+    pub(super) fn longest_ttl(&self, opened: Duration) -> Duration {
+        opened.max(self.ttl_taken)
+    }
+
+    /// What the next beat says. `idle`: no write is on its way.
+    pub(super) fn standing(&self, opened: Duration, idle: bool, known: impl Iterator<Item = Incarnation>) -> Standing {
+        Standing {
+            session_ttl_max: self.longest_ttl(opened),
+            checked: Some(self.history).filter(|_| idle || self.is_checked()),
+            settled: self.settled.filter(|_| self.is_settled()),
+            known: known.take(KNOWN_MAX).collect(),
+        }
+    }
+
     fn is_checked(&self) -> bool {
         self.checked == Some(self.history)
     }
@@ -83,53 +112,12 @@ impl Settling {
 }
 
 impl Broker {
-    /// May anything be granted now?
-    pub(super) fn may_grant(&self) -> bool {
-        self.settling.is_settled() && self.settling.introduced
-    }
-
-    /// May the store lose what it acknowledged while its root record stays?
-    pub(super) fn loses_writes(&self) -> bool {
-        self.settling.history != History::LASTING
-    }
-
-    /// May anything at all be written in this history?
-    pub(super) fn trusts_store(&self) -> bool {
-        self.settling.trusted == Some(self.settling.history)
-    }
-
-    /// What the next beat says.
-    pub(super) fn standing(&self) -> Standing {
-        let idle = self.shards.iter().all(|shard| !matches!(shard.state, LaneState::InFlight(_)));
-        let known = self.liveness.others.iter().filter(|(_, known)| known.gone_since.is_none());
-        Standing {
-            session_ttl_max: self.config.session_ttl_max.max(self.settling.ttl_taken),
-            // A write on its way may still be acknowledged as one of the history before.
-            checked: Some(self.settling.history).filter(|_| idle || self.settling.is_checked()),
-            settled: self.settling.settled.filter(|_| self.settling.is_settled()),
-            known: known.map(|(broker, _)| *broker).take(KNOWN_MAX).collect(),
-        }
-    }
-
-    /// For how long somebody may believe in a lock: its broker vouches as long as its last beat counts, and the client
-    /// believes what it heard last.
-    pub(super) fn longest_belief(&self) -> Duration {
-        let others = || self.liveness.others.values().map(|known| &known.pulse);
-        if self.planted.has(Bug::GraceOfOwnSessions) {
-            return with_tolerance(self.sessions.keys().map(SessionId::ttl).max().unwrap_or_default());
-        }
-        let own = self.config.session_ttl_max.max(self.settling.ttl_taken);
-        let ttl = others().map(|pulse| pulse.standing.session_ttl_max).fold(own, Duration::max);
-        let broker_ttl = others().map(|pulse| pulse.broker_ttl).fold(self.config.broker_ttl, Duration::max);
-        with_tolerance(broker_ttl) + with_tolerance(ttl)
-    }
-
     /// The broker is registered: it begins to count.
     pub(super) fn begin_settling(&mut self) {
         let now = self.now.mono;
         self.settling.since = now;
         self.settling.hold_back_until = now + self.config.hold_back;
-        if !self.config.profile.shared {
+        if !self.config.profile.contract.is_shared() {
             // What a process before this one kept is gone with it, and nobody else can say anything of it.
             self.settling.grace = Some(self.config.first_start_grace.unwrap_or_default());
             self.settling.looked = true;
@@ -177,7 +165,7 @@ impl Broker {
             return;
         }
         let now = self.now.mono;
-        let ready = self.may_grant();
+        let ready = self.settling.may_grant();
         self.trust_when_checked();
         if !self.settling.is_settled() && self.nobody_believes() {
             self.settling.settled = Some(self.settling.history);
@@ -188,7 +176,7 @@ impl Broker {
             self.log(LogLevel::Info, "store settled", self.config.incarnation.to_string(), String::new());
         }
         self.settling.introduced |= self.is_known_to_others();
-        if !self.may_grant() {
+        if !self.settling.may_grant() {
             self.wait_on(now);
         } else if !ready {
             for shard in &mut self.shards {
@@ -250,7 +238,7 @@ impl Broker {
     /// Where nothing that was acknowledged is lost nobody needs to be known. A broker at the same address cannot be alive
     /// any more.
     fn is_known_to_others(&self) -> bool {
-        if self.settling.history == History::LASTING || !self.config.profile.shared {
+        if !self.settling.loses_writes() || !self.config.profile.contract.is_shared() {
             return true;
         }
         let (own, address) = (self.config.incarnation, &self.config.info.address);
@@ -292,7 +280,7 @@ impl Broker {
             }
         }
         (self.settling.since, self.settling.grace) = (now, None);
-        self.settling.looked = !self.config.profile.shared;
+        self.settling.looked = !self.config.profile.contract.is_shared();
         self.forget_what_was_read();
         self.beat_soon();
         self.ask_for_pulses();
@@ -314,7 +302,7 @@ impl Broker {
 
     /// Whoever comes waits until it is known.
     pub(super) fn greet_newcomers(&mut self) {
-        if self.settling.history != History::LASTING {
+        if self.settling.loses_writes() {
             self.beat_soon();
         }
     }

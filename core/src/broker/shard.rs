@@ -8,9 +8,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::api::ReplyTo;
-use super::damage::{Damage, Replacing};
+use super::damage::Damage;
 use super::entries::Entries;
-use super::marks::MarkJob;
+use super::marks::{MarkJob, MarkJobs};
+use super::replacing::Replacing;
 use crate::backend::{Generation, Key, Lane, Slot, WriteOutcome};
 use crate::command::{Command, Outcome, Status};
 use crate::name::{ClaimId, OperationNumber, ResourceId, SessionId, Version};
@@ -325,7 +326,7 @@ pub(super) struct Shard {
     pub(super) state: LaneState,
     pub(super) entries: Entries,
     pub(super) ready: VecDeque<ResourceId>,
-    pub(super) marks: VecDeque<MarkJob>,
+    pub(super) marks: MarkJobs,
     /// Failures in a row, for the pause before the next try.
     pub(super) failures: u32,
 }
@@ -338,7 +339,7 @@ impl Shard {
             state: LaneState::Idle,
             entries: Entries::default(),
             ready: VecDeque::new(),
-            marks: VecDeque::new(),
+            marks: MarkJobs::default(),
             failures: 0,
         }
     }

@@ -13,7 +13,7 @@ use super::mark::Mark;
 use super::marks::{MarkJob, MarkPurpose};
 use super::shard::{Entry, Pending, Purpose};
 use super::timers::Timer;
-use super::{Broker, HOUSEKEEPING, Phase};
+use super::{Broker, Phase};
 use crate::backend::{Key, Slot};
 use crate::command::Command;
 use crate::limits::with_tolerance;
@@ -138,7 +138,7 @@ impl Strangers {
         self.dead.contains_key(&id)
     }
 
-    fn has_moved_away(&self, id: SessionId) -> bool {
+    pub(super) fn has_moved_away(&self, id: SessionId) -> bool {
         self.moved_away.contains_key(&id)
     }
 
@@ -182,14 +182,9 @@ impl Broker {
         }
     }
 
-    /// A session that this broker opened and that is not in its table any more, nor known to have moved.
-    pub(super) fn buried_here(&self, id: SessionId) -> bool {
-        self.strangers.is_dead(id) || (id.opener == self.config.incarnation && !self.strangers.has_moved_away(id))
-    }
-
     /// Notes the sessions of others on a resource that somebody here waits for.
     pub(super) fn meet_strangers(&mut self, at: usize, id: &ResourceId) {
-        if !self.config.profile.shared {
+        if !self.config.profile.contract.is_shared() {
             return;
         }
         let Some(entry) = self.shards[at].entries.get(id) else { return };
@@ -238,24 +233,17 @@ impl Broker {
         }
     }
 
-    pub(super) fn remove_claims(&mut self, id: &ResourceId, claims: Vec<ClaimId>) {
-        let command = Command::Remove { claims: claims.clone() };
-        self.push_command(id, command, Purpose::Remove(claims), None);
-    }
-
     /// What a read or a conflict says of a session's mark.
     pub(super) fn mark_slot(&mut self, id: SessionId, slot: Option<Slot>) {
         let now = self.now.mono;
-        self.sweep_saw(&Key::Session(id), slot.as_ref());
         let Some(stranger) = self.strangers.known.get_mut(&id) else { return };
         stranger.reading = false;
         stranger.burying = false;
         let Some(slot) = slot else { return };
-        let mark = self.decode_mark(id, &slot);
-        let Some(stranger) = self.strangers.known.get_mut(&id) else { return };
-        if mark.is_none() && slot.bytes.is_some() {
-            return;
-        }
+        let mark = match Mark::at(&slot) {
+            Ok(mark) => mark,
+            Err(error) => return self.mark_unreadable(id, &error),
+        };
         let seen = stranger.mark.as_ref().map(|(version, _)| *version);
         if seen != Some(slot.version) {
             stranger.first_seen = now;
@@ -279,22 +267,6 @@ impl Broker {
         for resource in stranger.resources {
             self.bury_on(id, &resource, true);
         }
-    }
-
-    /// Looks after strangers, dead marks and the sweep.
-    pub(super) fn housekeeping(&mut self) {
-        if matches!(self.phase, Phase::Over | Phase::Leaving) {
-            return;
-        }
-        let now = self.now.mono;
-        self.timers.set(now + HOUSEKEEPING, Timer::Housekeeping);
-        self.refuse_what_cannot_be_sent();
-        self.forget_idle_entries();
-        if self.config.profile.shared {
-            self.look_after_strangers();
-            self.clear_dead_marks();
-        }
-        self.begin_sweep();
     }
 
     /// Buries the sessions of brokers that are gone whose time has come, and sets a timer for the others.
@@ -335,7 +307,9 @@ impl Broker {
             match self.liveness.others.get(&voucher) {
                 Some(known) => known.gone_since,
                 None => {
-                    self.evict_unseen(voucher);
+                    if !self.was_cut_off() {
+                        self.liveness.count_unseen(voucher, self.config.broker_ttl, now);
+                    }
                     None
                 }
             }
@@ -361,7 +335,7 @@ impl Broker {
         false
     }
 
-    fn clear_dead_marks(&mut self) {
+    pub(super) fn clear_dead_marks(&mut self) {
         let now = self.now.mono;
         let due: Vec<(SessionId, Version)> = self
             .strangers

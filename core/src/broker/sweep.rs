@@ -218,27 +218,25 @@ impl Broker {
     }
 
     fn sweep_mark(&mut self, id: SessionId, slot: &Slot) {
-        if slot.bytes.is_none() {
-            return;
-        }
-        let mark = self.decode_mark(id, slot);
         let own = self.config.incarnation;
-        match mark {
-            Some(Mark::Dead) => {
+        match Mark::at(slot) {
+            Ok(Some(Mark::Dead)) => {
                 if !self.sessions.contains_key(&id) {
                     self.note_dead(id, slot.version, false);
                 }
             }
-            Some(Mark::Moved { to, .. }) => {
+            Ok(Some(mark @ Mark::Moved { to, .. })) => {
                 if let Some(sweep) = &mut self.sweeps.current {
                     sweep.needed.insert(to);
                     sweep.needed.insert(id.opener);
                 }
                 if to != own || !self.sessions.contains_key(&id) {
-                    self.meet_mark(id, slot.version, mark);
+                    self.meet_mark(id, slot.version, Some(mark));
                 }
             }
-            None => {
+            Ok(None) => {}
+            Err(error) => {
+                self.mark_unreadable(id, &error);
                 if let Some(sweep) = &mut self.sweeps.current {
                     sweep.failed = true;
                 }

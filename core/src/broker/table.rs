@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, ReplyTo};
+use super::mark::Mark;
 use crate::limits::{CLAIM_NUMBER_GAP_MAX, VOID_CLAIMS_MAX};
 use crate::mode::Mode;
-use crate::name::{ClaimNumber, Fence, OperationNumber, ResourceId, Version};
+use crate::name::{ClaimNumber, Fence, Incarnation, OperationNumber, ResourceId, Version};
 
 /// Void claims that a session remembers: those of its last sixteen moves at least.
 const VOID_KEPT: usize = 16 * VOID_CLAIMS_MAX;
@@ -147,6 +148,19 @@ impl Session {
         Some(*claim)
     }
 
+    /// The mark that its broker writes while the session lives there. The newest void numbers matter, because older ones
+    /// were removed by sweeps that a move begins.
+    pub(super) fn own_mark(&self, own: Incarnation) -> Mark {
+        let newest = |numbers: &BTreeSet<ClaimNumber>| numbers.iter().rev().take(VOID_CLAIMS_MAX).copied().collect();
+        Mark::Moved {
+            to: own,
+            number: self.move_number,
+            void: newest(&self.void),
+            taken: newest(&self.taken),
+            ending: self.life == Life::Ending || self.life.is_burying(),
+        }
+    }
+
     /// Notes what people are told of the client that resumes. What it does not name stays as it was.
     pub(super) fn meet(&mut self, client: &ClientInfo) {
         self.client.address = client.address.clone();
@@ -178,9 +192,20 @@ impl Session {
         }
     }
 
+    /// Claims that were taken away and not confirmed yet. They are told again with every keepalive, because a client without a
+    /// stream hears of it in no other way.
+    pub(super) fn taken_away(&self) -> Vec<ClaimNumber> {
+        self.claims.iter().filter(|(_, claim)| claim.forced).map(|(number, _)| *number).collect()
+    }
+
     /// Every resource on which the session has a claim.
     pub(super) fn resources(&self) -> BTreeSet<ResourceId> {
         self.claims.values().map(|claim| claim.resource.clone()).collect()
+    }
+
+    /// Counts what people want to see.
+    pub(super) fn held(&self) -> usize {
+        self.claims.values().filter(|claim| claim.granted.is_some()).count()
     }
 
     /// The last answer of a finished claim.

@@ -73,7 +73,7 @@ impl Broker {
                 gone: false,
                 beat: 0,
                 broker_ttl: self.config.broker_ttl,
-                round_trip: self.longest_round_trip(),
+                round_trip: self.liveness.longest_round_trip(),
                 standing: self.standing(),
                 info: self.config.info.clone(),
             },
@@ -117,7 +117,7 @@ impl Broker {
         let state = match self.phase {
             Phase::Starting => StoreState::Starting,
             Phase::Serving if !self.is_valid() => StoreState::Silent,
-            Phase::Serving if self.may_grant() => StoreState::Serving,
+            Phase::Serving if self.settling.may_grant() => StoreState::Serving,
             Phase::Serving => StoreState::Settling,
             Phase::Draining { .. } | Phase::Leaving => StoreState::Draining,
             Phase::Over => StoreState::Over,

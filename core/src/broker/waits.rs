@@ -3,14 +3,13 @@
 //! Invariants: a wait ends no earlier than its deadline; where a copy of the request may have been written, the store decides
 //! whether the grant or the end came first; a grant that was told stays, whether or not the message arrived.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::api::{ConnectionId, Done, DoneStatus, LostReason, Reply};
-use super::shard::{Pending, Purpose};
+use super::Broker;
+use super::api::{ConnectionId, LostReason};
+use super::shard::Pending;
 use super::timers::{Timer, Timers};
-use super::{Attached, Broker};
-use crate::command::{CancelReason, Command, Status};
+use crate::command::CancelReason;
 use crate::name::{ClaimId, ClaimNumber, OperationNumber, ResourceId, SessionId};
 use crate::planted::Bug;
 
@@ -59,36 +58,10 @@ impl Broker {
         taken > 0
     }
 
-    fn time_out(&mut self, claim: ClaimId, number: OperationNumber) {
-        let Some(session) = self.sessions.get_mut(&claim.session) else { return };
-        let Some(known) = session.claims.get_mut(&claim.number) else { return };
-        let Some(operation) = known.pending.take_if(|pending| pending.number == number) else { return };
-        session.waiting -= 1;
-        let (granted, grant_seq) = (known.granted, known.grant_seq);
-        let mut done = Done::empty(claim.number, number, DoneStatus::Is(Status::TimedOut));
-        (done.mode, done.grant_seq) = (granted, grant_seq);
-        let done = Arc::new(done);
-        if granted.is_none() {
-            self.drop_claim(claim, Some(done.clone()));
-        }
-        match operation.reply {
-            Some(to) => self.reply(to, Reply::Done(done)),
-            None => self.tell(claim, super::api::Event::Done(done)),
-        }
-    }
-
-    /// Queues a cancel of the broker's own.
-    pub(super) fn withdraw(&mut self, claim: ClaimId, operation: Option<OperationNumber>, reason: CancelReason) {
-        let Some(known) = self.claim_mut(claim) else { return };
-        let resource = known.resource.clone();
-        let command = Command::Cancel { claim, operation, reason };
-        self.push_command(&resource, command, Purpose::Withdraw(claim), Some(claim));
-    }
-
     /// A stream or call ended. A session lives on without its stream, unless it is bound to it: then what was not granted
     /// yet is given up, as a unary call that waits is.
     pub(super) fn disconnected(&mut self, connection: ConnectionId) {
-        if let Some(Attached::Session(id)) = self.connections.remove(&connection)
+        if let Some(id) = self.connections.remove(&connection)
             && let Some(session) = self.sessions.get_mut(&id)
             && session.connection == Some(connection)
         {

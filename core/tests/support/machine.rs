@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sixpin_core::backend::{BrokerInfo, Change, Durability, Key, Profile, Root, Slot, StoreError, Write, WriteOutcome};
+use sixpin_core::backend::{
+    BrokerInfo, Change, Contract, Durability, Key, Profile, Root, Slot, StoreError, Write, WriteOutcome,
+};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
     AdminRequest, BrokerConfig, ConnectionId, DoneStatus, Effect, Event, Input, LockRequest, LogLevel, Now,
@@ -310,11 +312,7 @@ pub fn config() -> BrokerConfig {
             record_bytes_max: limits::RECORD_BYTES_MAX,
             batch_writes_max: 1_024,
             batch_bytes_max: 64 * 1024 * 1024,
-            shared: true,
-            compares: true,
-            markers: false,
-            checks_registration: true,
-            checks_generation: true,
+            contract: Contract::Checking,
             commit_timeout: Duration::from_secs(5),
         },
         root: Root { secret_key: [1; 32], identity: 1 },

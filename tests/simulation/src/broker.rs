@@ -175,9 +175,6 @@ impl World {
         let profile = sixpin_core::backend::Profile {
             commit_timeout: Duration::from_micros(CALL_TIMEOUT),
             batch_writes_max: 8,
-            // What the store promises, whether or not it keeps it.
-            checks_registration: self.plan.kind.checks_registration,
-            checks_generation: self.plan.kind.checks_generation,
             ..self.store.profile(true)
         };
         let config = BrokerConfig {

@@ -77,7 +77,7 @@ impl World {
         self.trace(|| "FAULT the store is wiped".into());
         let identity = self.rng.u64(2..u64::MAX);
         let root = Root { secret_key: identity.to_be_bytes().repeat(4).try_into().unwrap_or([9; 32]), identity };
-        self.store = Store::new(self.store.kind(), root);
+        self.store = self.store.wiped(root);
         self.lost();
     }
 
@@ -116,7 +116,7 @@ impl World {
             if nobody { WriteOutcome::Evicted } else { WriteOutcome::Unavailable("the root record changed".into()) }
         };
         match body {
-            Call::Commit(guard, writes) if self.plan.kind.checks_registration => {
+            Call::Commit(guard, writes) if self.plan.contract.checks_registration() => {
                 Input::Committed { lane: guard.lane, outcomes: vec![outcome(); writes.len()] }
             }
             Call::Commit(guard, writes) => {

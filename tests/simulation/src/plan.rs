@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use sixpin_core::backend::Contract;
 use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::limits::Limits;
 use sixpin_core::name::{Lockspace, ResourceId, ResourceName};
-use sixpin_memory::StoreKind;
 
 /// Microseconds of real (simulated) time.
 pub type Time = u64;
@@ -150,8 +150,8 @@ pub struct Plan {
     pub resources: usize,
     /// The lock-delay of that lockspace.
     pub lock_delay: Duration,
-    /// The store's contract.
-    pub kind: StoreKind,
+    /// What the store promises.
+    pub contract: Contract,
     /// Session TTL.
     pub ttl: Duration,
     /// Broker TTL.
@@ -217,16 +217,6 @@ impl fmt::Display for Changes {
     }
 }
 
-/// As Redis and etcd: absent can become true twice; registration and generation are checked inside the commit.
-const ABSENT_CHECKED: StoreKind = StoreKind::CHECKING;
-/// As JetStream: a delete leaves a marker, and nothing but the version is checked.
-const MARKED_BY_TIME: StoreKind = StoreKind::MARKING;
-/// A marker, and everything is checked.
-const MARKED_CHECKED: StoreKind = StoreKind { markers: true, ..StoreKind::CHECKING };
-/// Absent can become true twice, and a broker must know by time whether it may still write.
-const ABSENT_BY_TIME: StoreKind =
-    StoreKind { checks_registration: false, keeps_generations: true, ..StoreKind::CHECKING };
-
 impl Plan {
     /// With something taken away.
     #[must_use]
@@ -274,11 +264,11 @@ impl Plan {
             };
             if rng.u32(..100) < *percent { faults.with(*fault) } else { faults }
         });
-        let kind = match rng.u32(..100) {
-            0..45 => ABSENT_CHECKED,
-            45..75 => MARKED_BY_TIME,
-            75..88 => MARKED_CHECKED,
-            _ => ABSENT_BY_TIME,
+        let contract = match rng.u32(..100) {
+            0..45 => Contract::Checking,
+            45..75 => Contract::Marking,
+            75..88 => Contract::MarkingAndChecking,
+            _ => Contract::KeepingGenerations,
         };
         let (clients, heal_ms, pause_max_ms) = match rng.u32(..100) {
             0..80 => (2..=4, 1_200..=3_000, 60..=300),
@@ -299,7 +289,7 @@ impl Plan {
             bound,
             resources: rng.usize(1..=4),
             lock_delay,
-            kind,
+            contract,
             ttl: Duration::from_secs(1),
             broker_ttl: Duration::from_millis(rng.u64(400..=900)),
             lanes: rng.u16(1..=3),

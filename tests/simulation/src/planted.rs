@@ -5,7 +5,7 @@ use std::fmt;
 
 use sixpin_client::logic::planted::Bug as ClientBug;
 use sixpin_core::planted::Bug as BrokerBug;
-use sixpin_memory::StoreKind;
+use sixpin_memory::{Promise, Store};
 
 use crate::world::World;
 
@@ -85,11 +85,11 @@ impl fmt::Display for Planted {
 }
 
 /// The store of a schedule, with its promise broken if that is what is planted.
-pub(crate) fn kind(kind: StoreKind, planted: Option<Planted>) -> StoreKind {
+pub(crate) fn store(store: Store, planted: Option<Planted>) -> Store {
     match planted {
-        Some(Planted::World(WorldBug::GenerationUnchecked)) => StoreKind { checks_generation: false, ..kind },
-        Some(Planted::World(WorldBug::RegistrationUnchecked)) => StoreKind { checks_registration: false, ..kind },
-        _ => kind,
+        Some(Planted::World(WorldBug::GenerationUnchecked)) => store.breaking(Promise::ChecksGeneration),
+        Some(Planted::World(WorldBug::RegistrationUnchecked)) => store.breaking(Promise::ChecksRegistration),
+        _ => store,
     }
 }
 

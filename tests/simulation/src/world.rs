@@ -130,7 +130,7 @@ impl World {
     pub fn new(plan: Plan, planted: Option<Planted>, traced: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x0dd5_eed5);
         let root = sixpin_core::backend::Root { secret_key: [7; 32], identity: 1 };
-        let store = Store::new(planted::kind(plan.kind, planted), root);
+        let store = planted::store(Store::new(plan.contract, root), planted);
         let brokers = (0..plan.brokers).map(|slot| BrokerNode::new(slot, &mut rng)).collect();
         let clients = (0..plan.clients).map(|client| ClientNode::new(client, &mut rng)).collect();
         let mut call_rng = fastrand::Rng::with_seed(plan.seed ^ 0x0ca1_15ee);

@@ -12,12 +12,11 @@ pub async fn the_profile_makes_sense(fixture: &dyn Fixture) {
     let profile = one.profile();
     assert_eq!(profile, two.profile(), "the facts are the same for everybody");
     assert_eq!(one.root(), two.root(), "the root is the same for everybody");
-    assert!(profile.shared, "the suite opens the store more than once");
+    assert!(profile.contract.is_shared(), "the suite opens the store more than once");
     assert!(profile.record_bytes_max >= 16 * 1024, "a record has room for a few hundred waiters");
     assert!(profile.batch_bytes_max >= profile.record_bytes_max, "the largest record fits a batch");
     assert!(profile.batch_writes_max >= 1);
     assert!(!profile.commit_timeout.is_zero());
-    assert!(profile.checks_generation || profile.markers, "something must shut late creates out");
     let everything_zero = one.root().secret_key.iter().all(|&byte| byte == 0);
     assert!(!everything_zero, "the key is random");
 }
@@ -62,12 +61,12 @@ pub async fn a_batch_may_mix_everything(fixture: &dyn Fixture) {
         put(&fresh, Version::ABSENT, "1"),
         put(&mark, Version::ABSENT, "dead"),
     ];
-    if broker.profile().compares {
+    if broker.contract().compares() {
         writes.push(compare(&still, still_version));
     }
     let outcomes = broker.commit(writes).await;
     broker.sees(&old, committed(&outcomes[0]), Some(b"2")).await;
-    let left = if broker.profile().markers { committed(&outcomes[1]) } else { Version::ABSENT };
+    let left = if broker.contract().leaves_markers() { committed(&outcomes[1]) } else { Version::ABSENT };
     broker.sees(&doomed, left, None).await;
     conflicts_with(&outcomes[2], Version::ABSENT, None);
     broker.sees(&fresh, committed(&outcomes[3]), Some(b"1")).await;
@@ -91,7 +90,7 @@ pub async fn a_batch_may_have_as_many_writes_as_the_profile_says(fixture: &dyn F
         let outcomes = broker.commit(writes.collect()).await;
         versions = outcomes.iter().map(committed).collect();
         let expect_bytes = (round < 2).then(|| format!("{round}"));
-        let last = if round < 2 || broker.profile().markers { versions[count - 1] } else { Version::ABSENT };
+        let last = if round < 2 || broker.contract().leaves_markers() { versions[count - 1] } else { Version::ABSENT };
         broker.sees(&keys[count - 1], last, expect_bytes.as_deref().map(str::as_bytes)).await;
     }
 }

@@ -28,7 +28,7 @@ pub async fn who_was_evicted_writes_no_more(fixture: &dyn Fixture) {
     assert!(gone > evicted.registration);
 
     assert_eq!(evicted.backend.beat(evicted.next_beat()).await, Err(StoreError::Evicted));
-    if evicted.profile().checks_registration {
+    if evicted.contract().checks_registration() {
         let writes = vec![put(&key, version, "two"), put(&resource("new"), Version::ABSENT, "x")];
         assert_eq!(evicted.commit(writes).await, vec![WriteOutcome::Evicted; 2]);
         let guard = Guard { generation: Generation(2), ..evicted.guard() };
@@ -62,7 +62,7 @@ pub async fn an_eviction_of_an_absent_broker_keeps_it_out(fixture: &dyn Fixture)
     committed(&evict(&broker, &late, Version::ABSENT).await);
     broker.sees_pulse(late.incarnation, |pulse| pulse.is_some_and(|pulse| pulse.gone)).await;
     assert_eq!(late.backend.beat(late.next_beat()).await, Err(StoreError::Evicted));
-    if late.profile().checks_registration {
+    if late.contract().checks_registration() {
         assert_eq!(late.write(put(&resource("r"), Version::ABSENT, "x")).await, WriteOutcome::Evicted);
     }
     broker.sees_pulse(late.incarnation, |pulse| pulse.is_some_and(|pulse| pulse.gone)).await;
@@ -108,7 +108,7 @@ pub async fn who_is_forgotten_stays_out(fixture: &dyn Fixture) {
     broker.sees_pulse(target.incarnation, |pulse| pulse.is_none()).await;
 
     assert_eq!(target.backend.beat(target.next_beat()).await, Err(StoreError::Evicted));
-    if target.profile().checks_registration {
+    if target.contract().checks_registration() {
         for generation in [1, 3, 9] {
             let guard = Guard { generation: Generation(generation), ..target.guard() };
             let writes = vec![put(&resource("r"), Version::ABSENT, "x")];
@@ -132,7 +132,7 @@ pub async fn the_living_are_not_forgotten(fixture: &dyn Fixture) {
 /// The guard of an eviction is checked as in a commit: one that was sent before a doubt cannot strike after it.
 pub async fn a_stale_eviction_is_stale(fixture: &dyn Fixture) {
     let (broker, target) = (Broker::join(fixture).await, Broker::join(fixture).await);
-    if !broker.profile().checks_generation {
+    if !broker.contract().checks_generation() {
         return;
     }
     let moved = Guard { generation: Generation(2), ..broker.guard() };

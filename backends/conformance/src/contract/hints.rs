@@ -67,7 +67,7 @@ pub async fn creates_and_deletes_are_hinted(fixture: &dyn Fixture) {
                 let remove = Write { notify: with == "delete", ..delete(&key, version) };
                 assert_eq!(remove.change, Change::Delete);
                 match writer.write(remove).await {
-                    WriteOutcome::Committed(version) if writer.profile().markers => expected = version,
+                    WriteOutcome::Committed(version) if writer.contract().leaves_markers() => expected = version,
                     WriteOutcome::Committed(_) => expected = Version::ABSENT,
                     outcome => panic!("{outcome:?}"),
                 }

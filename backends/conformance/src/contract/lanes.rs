@@ -20,13 +20,13 @@ pub async fn an_older_generation_is_stale(fixture: &dyn Fixture) {
     let broker = Broker::join(fixture).await;
     committed(&send(&broker, 0, 1, "first").await);
     assert_eq!(advance(&broker, 0, 2).await, Ok(()));
-    if broker.profile().checks_generation {
+    if broker.contract().checks_generation() {
         assert_eq!(send(&broker, 0, 1, "stale").await, WriteOutcome::Stale);
         broker.sees(&resource("stale"), Version::ABSENT, None).await;
     }
     committed(&send(&broker, 0, 2, "second").await);
     assert_eq!(advance(&broker, 0, 7).await, Ok(()));
-    if broker.profile().checks_generation {
+    if broker.contract().checks_generation() {
         for old in [1, 2, 6] {
             assert_eq!(send(&broker, 0, old, "stale").await, WriteOutcome::Stale);
         }
@@ -38,7 +38,7 @@ pub async fn an_older_generation_is_stale(fixture: &dyn Fixture) {
 /// All writes of a stale batch are stale.
 pub async fn a_stale_batch_is_stale_as_a_whole(fixture: &dyn Fixture) {
     let broker = Broker::join(fixture).await;
-    if !broker.profile().checks_generation {
+    if !broker.contract().checks_generation() {
         return;
     }
     assert_eq!(advance(&broker, 0, 2).await, Ok(()));
@@ -59,7 +59,7 @@ pub async fn moving_a_lane_twice_is_moving_it_once(fixture: &dyn Fixture) {
     // A late copy of an earlier move: whatever it is answered, the lane stays where it is.
     let _ = advance(&broker, 0, 3).await;
     committed(&send(&broker, 0, 5, "fifth").await);
-    if broker.profile().checks_generation {
+    if broker.contract().checks_generation() {
         assert_eq!(send(&broker, 0, 3, "stale").await, WriteOutcome::Stale);
         assert_eq!(send(&broker, 0, 4, "stale").await, WriteOutcome::Stale);
     }
@@ -82,7 +82,7 @@ pub async fn a_beat_leaves_the_lanes_alone(fixture: &dyn Fixture) {
     assert_eq!(advance(&broker, 0, 2).await, Ok(()));
     broker.renew().await;
     committed(&send(&broker, 0, 2, "r").await);
-    if broker.profile().checks_generation {
+    if broker.contract().checks_generation() {
         assert_eq!(send(&broker, 0, 1, "stale").await, WriteOutcome::Stale);
     }
     committed(&send(&broker, 1, 1, "other lane").await);
@@ -93,11 +93,11 @@ pub async fn moving_a_lane_registers_nobody(fixture: &dyn Fixture) {
     let other = Broker::join(fixture).await;
     let stranger = Broker::with(fixture.open().await);
     let moved = advance(&stranger, 0, 2).await;
-    if stranger.profile().checks_generation {
+    if stranger.contract().checks_generation() {
         assert_eq!(moved, Err(StoreError::Evicted));
     }
     assert_eq!(other.pulse_of(stranger.incarnation).await, None);
-    if stranger.profile().checks_registration {
+    if stranger.contract().checks_registration() {
         assert_eq!(send(&stranger, 0, 2, "r").await, WriteOutcome::Evicted);
     }
 }

@@ -105,7 +105,7 @@ pub async fn who_left_is_gone(fixture: &dyn Fixture) {
     let pulse = observer.sees_pulse(broker.incarnation, |pulse| pulse.is_some_and(|pulse| pulse.gone)).await;
     assert!(pulse.is_some_and(|pulse| pulse.version > broker.registration));
     assert_eq!(broker.backend.beat(broker.next_beat()).await, Err(StoreError::Evicted));
-    if broker.profile().checks_registration {
+    if broker.contract().checks_registration() {
         assert_eq!(broker.write(put(&key, version, "two")).await, WriteOutcome::Evicted);
         assert_eq!(broker.backend.advance(broker.guard()).await, Err(StoreError::Evicted));
         observer.sees(&key, version, Some(b"one")).await;
@@ -125,7 +125,7 @@ pub async fn leaving_needs_no_version(fixture: &dyn Fixture) {
 /// Who never registered cannot write. Only for stores that check the registration.
 pub async fn a_stranger_cannot_write(fixture: &dyn Fixture) {
     let stranger = Broker::with(fixture.open().await);
-    if !stranger.profile().checks_registration {
+    if !stranger.contract().checks_registration() {
         return;
     }
     let keys = ["r1", "r2"].map(resource);

@@ -96,11 +96,11 @@ pub async fn a_delete_leaves_what_the_profile_says(fixture: &dyn Fixture) {
     let key = resource("r");
     let first = broker.put(&key, Version::ABSENT, "one").await;
     let left = broker.delete(&key, first).await;
-    assert!(!broker.profile().markers || left > first, "a marker has a version of its own");
+    assert!(!broker.contract().leaves_markers() || left > first, "a marker has a version of its own");
     for wrong in [first, Version(first.0 + 1_000_000)] {
         conflicts_with(&other.write(put(&key, wrong, "wrong")).await, left, None);
     }
-    if broker.profile().markers {
+    if broker.contract().leaves_markers() {
         conflicts_with(&other.write(put(&key, Version::ABSENT, "wrong")).await, left, None);
     }
     let again = other.put(&key, left, "again").await;
@@ -111,7 +111,7 @@ pub async fn a_delete_leaves_what_the_profile_says(fixture: &dyn Fixture) {
 /// A compare is true or a conflict, and never a change. Only for stores that say they compare.
 pub async fn a_compare_confirms_and_changes_nothing(fixture: &dyn Fixture) {
     let broker = Broker::join(fixture).await;
-    if !broker.profile().compares {
+    if !broker.contract().compares() {
         return;
     }
     let key = resource("r");

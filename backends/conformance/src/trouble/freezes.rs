@@ -30,7 +30,7 @@ pub async fn a_frozen_server_is_no_answer_within_bounded_time(fixture: &dyn Fixt
 
     broker.settle().await;
     let settled = broker.read_patiently(&key).await;
-    if !broker.profile().checks_generation {
+    if !broker.contract().checks_generation() {
         // Without generations only the next write of the key shuts the late one out; the links group shows that.
         return;
     }

@@ -78,7 +78,7 @@ pub async fn a_late_create_never_strikes_once_the_lane_moved(fixture: &dyn Fixtu
     let link = link(fixture);
     let mut broker = Broker::join_through(link).await;
     let other = Broker::join(fixture).await;
-    if !broker.profile().checks_generation {
+    if !broker.contract().checks_generation() {
         return;
     }
     let mut struck = 0;
@@ -188,7 +188,7 @@ pub async fn a_dropped_commit_is_settled_by_moving_the_lane(fixture: &dyn Fixtur
         }
         broker.settle().await;
         let slot = other.read(&key).await;
-        if broker.profile().checks_generation {
+        if broker.contract().checks_generation() {
             other.sees(&key, slot.version, slot.bytes.as_deref()).await;
         }
         let version = broker.overwrite(&key, "after").await;

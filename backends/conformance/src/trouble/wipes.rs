@@ -29,7 +29,7 @@ pub async fn a_store_that_lost_its_memory_is_noticed(fixture: &dyn Fixture) {
 /// Nobody who was registered before can write afterwards. Only for stores that check the registration.
 pub async fn nobody_writes_into_a_store_that_forgot_him(fixture: &dyn Fixture) {
     let before = Broker::join(fixture).await;
-    if !before.profile().checks_registration {
+    if !before.contract().checks_registration() {
         return;
     }
     let key = resource("r");

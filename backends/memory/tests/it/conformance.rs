@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use sixpin_conformance::{
     Fixture, FixtureFuture, Freezes, Group, Hints, Link, Network, Refusals, Restarts, Wipes, conformance_tests,
 };
-use sixpin_core::backend::Backend;
-use sixpin_memory::{Fault, Faulty, MemoryBackend, MemoryStore, Operation, StoreKind};
+use sixpin_core::backend::{Backend, Contract};
+use sixpin_memory::{Fault, Faulty, MemoryBackend, MemoryStore, Operation};
 
 struct MemoryFixture {
     store: MemoryStore,
@@ -31,8 +31,8 @@ struct Trouble {
 }
 
 impl MemoryFixture {
-    fn new(kind: StoreKind) -> Self {
-        Self { store: MemoryStore::with_kind(kind), trouble: Arc::default(), linked: Mutex::default() }
+    fn new(contract: Contract) -> Self {
+        Self { store: MemoryStore::with_contract(contract), trouble: Arc::default(), linked: Mutex::default() }
     }
 
     fn backend(&self) -> Linked {
@@ -172,7 +172,7 @@ mod checking {
     use super::*;
 
     async fn fixture(_: Group) -> MemoryFixture {
-        MemoryFixture::new(StoreKind::CHECKING)
+        MemoryFixture::new(Contract::Checking)
     }
 
     conformance_tests!(fixture: contract, links, refusals, hints, wipes);
@@ -183,7 +183,7 @@ mod marking {
     use super::*;
 
     async fn fixture(_: Group) -> MemoryFixture {
-        MemoryFixture::new(StoreKind::MARKING)
+        MemoryFixture::new(Contract::Marking)
     }
 
     conformance_tests!(fixture: contract, links, refusals, hints, wipes);

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use sixpin_core::backend::{
-    Beat, BrokerInfo, Change, Family, Generation, Guard, Key, Lane, Root, StoreError, Write, WriteOutcome,
+    Beat, BrokerInfo, Change, Contract, Family, Generation, Guard, Key, Lane, Root, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, Version};
 use sixpin_core::standing::Standing;
-use sixpin_memory::{Store, StoreKind};
+use sixpin_memory::Store;
 
 /// Some moment, in units of 10 µs.
 const NOW: u64 = 179_000_000_000_000;
@@ -14,8 +14,8 @@ const DAY: u64 = 24 * 3600 * 100_000;
 const BROKER: Incarnation = Incarnation(7);
 const GUARD: Guard = Guard { broker: BROKER, lane: Lane(0), generation: Generation(1) };
 
-fn store(kind: StoreKind) -> Store {
-    let mut store = Store::new(kind, Root { secret_key: [1; 32], identity: 1 });
+fn store(contract: Contract) -> Store {
+    let mut store = Store::new(contract, Root { secret_key: [1; 32], identity: 1 });
     store.beat(NOW, beat(0, Version::ABSENT)).unwrap();
     store
 }
@@ -54,7 +54,7 @@ fn delete(store: &mut Store, now: u64, name: &str, expected: Version) -> Version
 
 #[test]
 fn a_version_is_the_time_unless_the_key_is_ahead_of_it() {
-    let mut store = store(StoreKind::CHECKING);
+    let mut store = store(Contract::Checking);
     assert_eq!(put(&mut store, NOW, "a", Version::ABSENT), Version(NOW));
     // Another key in the same moment is not ahead.
     assert_eq!(put(&mut store, NOW, "b", Version::ABSENT), Version(NOW));
@@ -64,7 +64,7 @@ fn a_version_is_the_time_unless_the_key_is_ahead_of_it() {
 
 #[test]
 fn versions_rise_while_the_clock_falls() {
-    let mut store = store(StoreKind::CHECKING);
+    let mut store = store(Contract::Checking);
     let first = put(&mut store, NOW, "a", Version::ABSENT);
     let second = put(&mut store, NOW - DAY, "a", first);
     assert!(second > first);
@@ -76,7 +76,7 @@ fn versions_rise_while_the_clock_falls() {
 
 #[test]
 fn one_busy_key_does_not_carry_the_others_away_from_the_clock() {
-    let mut store = store(StoreKind::CHECKING);
+    let mut store = store(Contract::Checking);
     let mut version = put(&mut store, NOW, "busy", Version::ABSENT);
     for _ in 0..1_000 {
         version = put(&mut store, NOW, "busy", version);
@@ -87,7 +87,7 @@ fn one_busy_key_does_not_carry_the_others_away_from_the_clock() {
 
 #[test]
 fn a_marker_lives_a_day() {
-    let mut store = store(StoreKind::MARKING);
+    let mut store = store(Contract::Marking);
     let first = put(&mut store, NOW, "a", Version::ABSENT);
     let marker = delete(&mut store, NOW, "a", first);
     assert_eq!(store.read(&[key("a")])[0].version, marker);
@@ -103,7 +103,7 @@ fn a_marker_lives_a_day() {
 
 #[test]
 fn a_record_over_a_marker_outlives_it() {
-    let mut store = store(StoreKind::MARKING);
+    let mut store = store(Contract::Marking);
     let first = put(&mut store, NOW, "a", Version::ABSENT);
     let marker = delete(&mut store, NOW, "a", first);
     let again = put(&mut store, NOW, "a", marker);
@@ -114,7 +114,7 @@ fn a_record_over_a_marker_outlives_it() {
 
 #[test]
 fn markers_of_a_busy_key_do_not_pile_up() {
-    let mut store = store(StoreKind::MARKING);
+    let mut store = store(Contract::Marking);
     let mut expected = Version::ABSENT;
     for _ in 0..1_000 {
         let version = put(&mut store, NOW, "a", expected);
@@ -128,7 +128,7 @@ fn markers_of_a_busy_key_do_not_pile_up() {
 
 #[test]
 fn without_markers_nothing_stays_of_what_was_deleted() {
-    let mut store = store(StoreKind::CHECKING);
+    let mut store = store(Contract::Checking);
     for number in 0..100 {
         let version = put(&mut store, NOW, &format!("r{number}"), Version::ABSENT);
         delete(&mut store, NOW, &format!("r{number}"), version);
@@ -139,7 +139,7 @@ fn without_markers_nothing_stays_of_what_was_deleted() {
 
 #[test]
 fn a_list_goes_on_from_a_key_that_was_deleted_meanwhile() {
-    let mut store = store(StoreKind::CHECKING);
+    let mut store = store(Contract::Checking);
     for name in ["a", "b", "c", "d"] {
         put(&mut store, NOW, name, Version::ABSENT);
     }
@@ -153,7 +153,7 @@ fn a_list_goes_on_from_a_key_that_was_deleted_meanwhile() {
 
 #[test]
 fn a_cursor_that_is_none_is_refused() {
-    let store = store(StoreKind::CHECKING);
+    let store = store(Contract::Checking);
     for cursor in ["", "no slash", "BAD/name", "default/", "default/\n"] {
         let page = store.list(&Family::AllResources, Some(cursor), 10);
         assert!(matches!(page, Err(StoreError::NoSuchPlace)), "{cursor:?}: {page:?}");
@@ -164,7 +164,7 @@ fn a_cursor_that_is_none_is_refused() {
 
 #[test]
 fn a_late_copy_from_a_broker_that_left_creates_nothing_again() {
-    let mut store = store(StoreKind { checks_registration: false, keeps_generations: true, ..StoreKind::CHECKING });
+    let mut store = store(Contract::KeepingGenerations);
     let late = vec![Write { key: key("a"), expected: Version::ABSENT, change: Change::Delete, notify: false }];
     store.advance(Guard { generation: Generation(2), ..GUARD }).unwrap();
     store.leave(NOW, BROKER);
@@ -174,7 +174,7 @@ fn a_late_copy_from_a_broker_that_left_creates_nothing_again() {
 #[test]
 fn the_same_inputs_give_the_same_store() {
     let run = || {
-        let mut store = store(StoreKind::CHECKING);
+        let mut store = store(Contract::Checking);
         for number in 0..500_u64 {
             let name = format!("r{}", number * 7 % 31);
             let expected = store.version(&key(&name));

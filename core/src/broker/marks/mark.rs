@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::backend::Slot;
 use crate::limits::VOID_CLAIMS_MAX;
 use crate::name::{ClaimNumber, Incarnation};
 
@@ -38,6 +39,11 @@ pub enum Mark {
 pub struct MarkError;
 
 impl Mark {
+    /// What stands at a mark's key; absent if nothing does.
+    pub fn at(slot: &Slot) -> Result<Option<Self>, MarkError> {
+        slot.bytes.as_ref().map(|bytes| Self::decode(bytes)).transpose()
+    }
+
     /// As bytes: format, kind, fields, checksum.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(32);

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sixpin_core::backend::{
-    Beat, BrokerInfo, Change, Durability, Family, Generation, Guard, Key, Lane, Page, Profile, Pulse, Root, Slot,
-    StoreError, Write, WriteOutcome,
+    Beat, BrokerInfo, Change, Contract, Durability, Family, Generation, Guard, Key, Lane, Page, Profile, Pulse, Root,
+    Slot, StoreError, Write, WriteOutcome,
 };
 use sixpin_core::limits;
 use sixpin_core::name::{Incarnation, Version};
@@ -25,6 +25,16 @@ pub enum Like {
     Memory,
     /// As etcd, but a replica takes over that may lack the last writes.
     Redis,
+}
+
+impl Like {
+    fn contract(self) -> Contract {
+        match self {
+            Self::Etcd | Self::Redis => Contract::Checking,
+            Self::Nats => Contract::Marking,
+            Self::Memory => Contract::Alone,
+        }
+    }
 }
 
 /// Everything that is stored.
@@ -96,18 +106,13 @@ impl Store {
     }
 
     pub fn profile(&self) -> Profile {
-        let checks = self.like != Like::Nats;
         Profile {
             name: "transcript",
             durability: Durability::Volatile,
             record_bytes_max: limits::RECORD_BYTES_MAX,
             batch_writes_max: 1_000,
             batch_bytes_max: 1 << 20,
-            shared: self.like != Like::Memory,
-            compares: checks,
-            markers: !checks,
-            checks_registration: checks,
-            checks_generation: checks,
+            contract: self.like.contract(),
             commit_timeout: Duration::from_secs(5),
         }
     }

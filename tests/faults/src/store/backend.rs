@@ -71,7 +71,7 @@ impl NetBackend {
         let root = wire::root_to(root);
         // What an unoptimized build on a busy machine moves long before its patience ends.
         let batch_bytes_max = 4 * 1024 * 1024;
-        let profile = Store::new(kind.to_store(), root.clone()).profile(true);
+        let profile = Store::new(kind.contract(), root.clone()).profile(true);
         let durability = Durability::CrashSafe;
         let profile = Profile { name: "net", durability, batch_bytes_max, commit_timeout: PATIENCE, ..profile };
         let connection = tokio::sync::Mutex::new(Some(connection));

@@ -29,7 +29,7 @@ impl Journal {
         let mut rest = bytes.as_slice();
         let store = match next::<wire::Root>(&mut rest) {
             Some(root) => {
-                let mut store = Store::new(kind.to_store(), wire::root_to(root));
+                let mut store = Store::new(kind.contract(), wire::root_to(root));
                 while let Some((now, request)) = next::<(u64, Request)>(&mut rest) {
                     apply(&mut store, now, request);
                 }
@@ -45,7 +45,7 @@ impl Journal {
                 frame::put(&mut first, &wire::root_from(&root))?;
                 file.set_len(0)?;
                 file.write_all(&first)?;
-                Store::new(kind.to_store(), root)
+                Store::new(kind.contract(), root)
             }
         };
         Ok((store, Self { file, buffer: Vec::new() }))

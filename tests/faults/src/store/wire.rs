@@ -7,7 +7,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sixpin_core::backend as core;
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, SessionId, Version};
-use sixpin_memory::StoreKind;
 
 /// See [`core::Key`]. A name that breaks the rules of names is read as none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -348,13 +347,13 @@ pub fn root_to((secret_key, identity): Root) -> core::Root {
 /// Which kind of store is played: whether it leaves markers as JetStream does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kind {
-    /// See [`StoreKind::MARKING`].
+    /// See [`core::Contract::Marking`].
     pub marking: bool,
 }
 
 impl Kind {
-    /// The state machine's kind.
-    pub fn to_store(self) -> StoreKind {
-        if self.marking { StoreKind::MARKING } else { StoreKind::CHECKING }
+    /// The contract that it keeps.
+    pub fn contract(self) -> core::Contract {
+        if self.marking { core::Contract::Marking } else { core::Contract::Checking }
     }
 }

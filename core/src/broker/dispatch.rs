@@ -1,0 +1,165 @@
+//! Which part an input, a request or a timer concerns. Nothing is decided here.
+
+use super::api::{AdminRequest, Input, LogLevel, ReplyTo, Request, RequestError, SessionRef};
+use super::phases::Phase;
+use super::shard::Purpose;
+use super::timers::Timer;
+use super::{Broker, ENTRY_IDLE, HOUSEKEEPING};
+use crate::backend::{Pulse, StoreError};
+use crate::command::Command;
+use crate::name::{SessionId, Version};
+
+impl Broker {
+    pub(super) fn input(&mut self, input: Input) {
+        match input {
+            Input::Request { from, session, request } => self.request(from, session, request),
+            Input::Admin { from, request } => self.admin(from, request),
+            Input::Query { from, query } => self.query(from, query),
+            Input::Disconnected { connection } => self.disconnected(connection),
+            Input::Committed { lane, outcomes } => self.take_outcomes(lane, outcomes),
+            Input::Advanced { guard, result } => self.advanced(guard, result),
+            Input::Slots { keys, result } => self.take_slots(keys, result),
+            Input::Changed { key } => self.changed(&key),
+            Input::Listed { result, .. } => self.listed(result),
+            Input::Beaten { number, result } => self.beat_answered(number, result),
+            Input::Left { .. } => self.left(),
+            Input::EvictDone { target, outcome } => self.evict_done(target, &outcome),
+            Input::ClearDone { target, outcome } => self.clear_done(target, &outcome),
+            Input::Pulses { result } => self.pulses_answered(result),
+            Input::History(history) => self.history(history),
+        }
+    }
+
+    fn beat_answered(&mut self, number: u64, result: Result<Version, StoreError>) {
+        if !self.beaten(number, result) {
+            return;
+        }
+        if self.phase == Phase::Starting {
+            self.start_serving();
+        }
+        self.say_what_is_checked();
+        self.look_whether_settled();
+    }
+
+    fn pulses_answered(&mut self, result: Result<Vec<Pulse>, StoreError>) {
+        let Some(newcomers) = self.pulses(result) else { return };
+        if newcomers > 0 {
+            self.greet_newcomers();
+        }
+        self.others_read();
+    }
+
+    fn start_serving(&mut self) {
+        self.phase = Phase::Serving;
+        self.log(LogLevel::Info, "broker serves", self.config.incarnation.to_string(), String::new());
+        let now = self.now.mono;
+        self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
+        self.timers.set(now + self.config.broker_ttl, Timer::Round);
+        self.ask_for_pulses();
+        self.begin_settling();
+    }
+
+    pub(super) fn timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Wait(claim, operation) => self.wait_ended(claim, operation),
+            Timer::Session(id) => self.session_timer(id),
+            Timer::Resource(id) => self.resource_timer(&id),
+            Timer::Forced(claim) => self.forced_timer(claim),
+            Timer::Expired(id) => self.expired_timer(id),
+            Timer::Delayed(session, resource) => self.bury_now(session, &resource),
+            Timer::Lane(lane) => self.wake_lane(usize::from(lane)),
+            Timer::Liveness => self.liveness_timer(),
+            Timer::Strangers => self.look_after_strangers(),
+            Timer::Housekeeping => self.housekeeping(),
+            Timer::Round => self.go_round(),
+            Timer::Settling => self.look_whether_settled(),
+            Timer::Drain => self.drain_on(true),
+        }
+    }
+
+    /// Looks after strangers, dead marks and the sweep.
+    fn housekeeping(&mut self) {
+        if matches!(self.phase, Phase::Over | Phase::Leaving) {
+            return;
+        }
+        let now = self.now.mono;
+        self.timers.set(now + HOUSEKEEPING, Timer::Housekeeping);
+        self.refuse_what_cannot_be_sent();
+        self.forget_idle_entries();
+        if self.config.profile.contract.is_shared() {
+            self.look_after_strangers();
+            self.clear_dead_marks();
+        }
+        self.begin_sweep();
+    }
+
+    /// Entries that nobody needs go: what they knew can be read again.
+    fn forget_idle_entries(&mut self) {
+        let now = self.now.mono;
+        for shard in &mut self.shards {
+            shard.entries.retain(|entry| {
+                let fresh = now.saturating_sub(entry.touched) < ENTRY_IDLE || entry.damage.is_remembered(now);
+                !entry.is_forgettable() || fresh
+            });
+        }
+    }
+
+    fn request(&mut self, from: ReplyTo, session: SessionRef, request: Request) {
+        let result = match request {
+            Request::Open(open) => self.open(from, open),
+            Request::Resume(resume) => self.resume(from, resume),
+            other => self.session_of(from.connection, session).and_then(|id| self.session_request(from, id, other)),
+        };
+        if let Err(error) = result {
+            self.reply_error(from, error);
+        }
+    }
+
+    fn session_request(&mut self, from: ReplyTo, id: SessionId, request: Request) -> Result<(), RequestError> {
+        let now = self.now.mono;
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.heard = now;
+            session.came_back = true;
+        }
+        match request {
+            Request::KeepAlive { move_number } => self.keep_alive(from, id, move_number),
+            Request::Lock { lock, until_done } => self.lock(from, id, lock, until_done),
+            Request::Convert { convert, until_done } => self.convert(from, id, convert, until_done),
+            Request::Unlock(unlock) => self.unlock(from, id, unlock),
+            Request::UnlockAll { owner } => self.unlock_all(from, id, owner),
+            Request::Cancel { claim, operation } => {
+                self.cancel(from, id, claim, operation);
+                Ok(())
+            }
+            Request::ConfirmLost { claims } => {
+                self.confirm_lost(from, id, &claims);
+                Ok(())
+            }
+            Request::Close => self.close(from, id),
+            Request::Open(_) | Request::Resume(_) => Ok(()),
+        }
+    }
+
+    fn admin(&mut self, from: ReplyTo, request: AdminRequest) {
+        let result = match request {
+            AdminRequest::ForceUnlock { resource, session, claim, now, no_wait } => {
+                self.force_unlock(from, &resource, session, claim, now, no_wait)
+            }
+            AdminRequest::ExpireSession { session, now, no_wait } => self.force_expire(from, session, now, no_wait),
+            AdminRequest::Purge { resource, scope } => {
+                self.push_command(&resource, Command::Purge { scope }, Purpose::Purge(Some(from)), None);
+                Ok(())
+            }
+            AdminRequest::RemoveDamaged { resource, version, now } => {
+                self.remove_damaged(from, &resource, version, now)
+            }
+            AdminRequest::Drain { timeout } => {
+                self.drain(from, timeout);
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            self.reply_error(from, error);
+        }
+    }
+}
