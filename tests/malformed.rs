@@ -163,7 +163,7 @@ async fn wrong_sessions() {
     wrong.extend([with(0, "sxs9"), with(1, "No"), with(3, ""), with(3, &"0".repeat(31)), with(3, &"0".repeat(60_000))]);
     wrong.extend([String::new(), "~~~".into(), format!("{good}~"), good.to_uppercase()]);
     for token in wrong {
-        let what = format!("token {:.60}", token);
+        let what = format!("token {token:.60}");
         let call = v1::KeepAliveRequest { token: token.clone(), move_number: 0 };
         check(&what, &locks.keep_alive(call).await.unwrap_err(), Code::InvalidArgument, v1::Reason::Invalid);
         let call = v1::CloseSessionRequest { token };

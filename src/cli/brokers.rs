@@ -34,7 +34,6 @@ struct Entry {
     round_trip_us: u64,
     sessions_to_bury: u32,
     asked: bool,
-    format: u32,
 }
 
 /// Lists brokers.
@@ -104,7 +103,6 @@ impl From<v1::BrokerEntry> for Entry {
             round_trip_us: entry.round_trip_us,
             sessions_to_bury: entry.burying,
             asked: entry.own,
-            format: entry.format,
         }
     }
 }

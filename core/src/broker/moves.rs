@@ -312,6 +312,7 @@ impl Broker {
             && claim.grant_seq >= live.grant_seq
         {
             let (unread, resource) = (claim.unread, claim.resource.clone());
+            self.give_time_if_taken(claim_id);
             if unread {
                 self.look_up(&resource);
             }
@@ -321,11 +322,6 @@ impl Broker {
         let claim = session.claims.entry(live.claim).or_insert_with(new);
         claim.unread = true;
         claim.believed_seq = if self.planted.has(Bug::LostGrantBelieved) { 0 } else { live.grant_seq };
-        // Taken away while another broker vouched: the client hears of it with the answer, and gets its time.
-        if session.taken.contains(&live.claim) && !claim.forced {
-            claim.forced = true;
-            self.timers.set(now + with_tolerance(id.ttl()), Timer::Forced(claim_id));
-        }
         if let Some((number, wait)) = asked_elsewhere {
             let deadline = wait.map(|wait| now + wait);
             let operation =
@@ -336,6 +332,7 @@ impl Broker {
                 wait_timer(&mut self.timers, now, deadline, claim_id, number);
             }
         }
+        self.give_time_if_taken(claim_id);
         let at = self.lane_of(&live.resource);
         let entry = self.shards[at].entries.get_or_make(&live.resource);
         entry.locals.insert(claim_id);
@@ -344,6 +341,18 @@ impl Broker {
         }
         self.look_up(&live.resource);
         true
+    }
+
+    /// A claim that was taken away while another broker vouched: the client hears of it with the answer, and gets its time.
+    fn give_time_if_taken(&mut self, id: ClaimId) {
+        let Some(session) = self.sessions.get_mut(&id.session).filter(|session| session.taken.contains(&id.number))
+        else {
+            return;
+        };
+        if let Some(claim) = session.claims.get_mut(&id.number).filter(|claim| !claim.forced) {
+            claim.forced = true;
+            self.timers.set(self.now.mono + with_tolerance(id.session.ttl()), Timer::Forced(id));
+        }
     }
 
     /// Finds out how a claim stands that a client resumes with: what is known is compared with the store, and told then.

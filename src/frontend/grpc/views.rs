@@ -165,7 +165,6 @@ pub(super) fn broker((backend, view): (String, BrokerView)) -> v1::BrokerEntry {
         own: view.own,
         burying: view.burying as u32,
         backend,
-        format: 1,
     }
 }
 

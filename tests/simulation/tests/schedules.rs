@@ -85,6 +85,10 @@ const FOUND_WITH_CALLERS: &[(u64, &str)] = &[
         648_793,
         "a session moved and lost a claim to a damaged record that an administrator had removed before it was granted",
     ),
+    (
+        909_038,
+        "a session came back to a broker that knew its claim, and did not hear that an administrator had taken it at another one",
+    ),
 ];
 
 /// For each planted bug, the first schedule that finds it, as the hunt said.
