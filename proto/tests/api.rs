@@ -132,7 +132,7 @@ fn everything_has_a_comment() {
         let said = file.source_code_info.as_ref().expect("comments are compiled in");
         for location in &said.location {
             let is_thing =
-                matches!(location.path.as_slice(), [4 | 5 | 6, _] | [4, _, 2 | 8, _] | [5, _, 2, _] | [6, _, 2, _]);
+                matches!(location.path.as_slice(), [4..=6, _] | [4, _, 2 | 8, _] | [5, _, 2, _] | [6, _, 2, _]);
             let comment = location.leading_comments.as_deref().unwrap_or_default();
             if is_thing && comment.trim().is_empty() {
                 bare.push(format!("{} line {}", file.name(), location.span[0] + 1));

@@ -136,7 +136,7 @@ impl Run {
     }
 
     fn any_mode(&mut self) -> v1::Mode {
-        v1::Mode::try_from(1 + self.random.below(6) as i32).unwrap()
+        v1::Mode::try_from(1 + self.random.below(6) as i32).unwrap_or_default()
     }
 
     fn granted_mode(&self, claim: u64) -> v1::Mode {
