@@ -243,6 +243,7 @@ fn start_engine(
         lockspaces,
         store_patience: config.store_patience,
         first_start_grace: config.first_start_grace,
+        format_max: config.stored_format_max,
         drain_timeout: config.drain_timeout,
         reopen,
     };

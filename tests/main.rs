@@ -19,6 +19,7 @@ mod drain;
 mod trouble;
 mod forgetful_stores;
 mod same_store;
+mod upgrade;
 mod many_brokers;
 mod by_hand;
 mod process;

@@ -7,6 +7,8 @@
 /// A rule of the broker machine that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
+    /// A broker writes the newest format that it knows at once, whatever the others read.
+    NewFormatAtOnce,
     /// A session of a broker that is gone is buried at once, not when its TTL has passed (rule 2).
     BurialWithoutWaiting,
     /// A session is dead because its mark was read, without a compare-and-swap (rule 1).
@@ -86,6 +88,7 @@ pub enum Bug {
 impl Bug {
     /// All of them.
     pub const ALL: &[Self] = &[
+        Self::NewFormatAtOnce,
         Self::BurialWithoutWaiting,
         Self::BurialByRead,
         Self::EvictionByRead,

@@ -1,12 +1,13 @@
 //! What a broker tells the others about the store's memory, with each beat.
 //!
 //! It stands in the registration as text, which stores keep and give back as it is: the longest TTL in milliseconds, two
-//! histories, and the brokers known, in hexadecimal, with blanks between them.
+//! histories, the formats read and written, and the brokers known, in hexadecimal, with blanks between them.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::format::Formats;
 use crate::name::Incarnation;
 
 /// Which history of the store answers. Another process that answers, or another copy of the data, may lack what was
@@ -38,6 +39,8 @@ pub struct Standing {
     pub checked: Option<History>,
     /// The history of which the broker knows that nobody believes in a lock that is not stored there.
     pub settled: Option<History>,
+    /// The stored formats that it reads and writes.
+    pub formats: Formats,
     /// The other brokers that it knows to be there.
     pub known: Vec<Incarnation>,
 }
@@ -56,6 +59,7 @@ impl fmt::Display for Standing {
                 None => f.write_str(" -")?,
             }
         }
+        write!(f, " {} {}", self.formats.reads, self.formats.writes)?;
         for broker in &self.known {
             f.write_char(' ')?;
             broker.fmt(f)?;
@@ -80,8 +84,10 @@ impl FromStr for Standing {
             None => Err(StandingError),
         };
         let (checked, settled) = (history()?, history()?);
+        let mut format = || words.next().and_then(|word| word.parse().ok()).ok_or(StandingError);
+        let formats = Formats { reads: format()?, writes: format()? };
         let known = words.map(str::parse).collect::<Result<_, _>>().map_err(|_| StandingError)?;
-        Ok(Self { session_ttl_max: Duration::from_millis(ttl_ms), checked, settled, known })
+        Ok(Self { session_ttl_max: Duration::from_millis(ttl_ms), checked, settled, formats, known })
     }
 }
 
@@ -95,14 +101,27 @@ mod tests {
             session_ttl_max: Duration::from_secs(60),
             checked: Some(History(u64::MAX)),
             settled: None,
+            formats: Formats { reads: 7, writes: 3 },
             known: vec![Incarnation(1), Incarnation(u64::MAX)],
         };
-        assert_eq!(standing.to_string(), "60000 ffffffffffffffff - 0000000000000001 ffffffffffffffff");
+        assert_eq!(standing.to_string(), "60000 ffffffffffffffff - 7 3 0000000000000001 ffffffffffffffff");
         for standing in [standing, Standing { settled: Some(History::LASTING), ..Standing::default() }] {
             assert_eq!(standing.to_string().parse(), Ok(standing));
         }
         assert_eq!("".parse(), Ok(Standing::default()));
-        for text in ["x - -", "1", "1 -", "1 - x", "1 - - 7", "1 - - ", " ", "-1 - -"] {
+        for text in [
+            "x - - 1 1",
+            "1",
+            "1 -",
+            "1 - x",
+            "1 - -",
+            "1 - - 1",
+            "1 - - 1 x",
+            "1 - - 1 1 7",
+            "1 - - 1 1 ",
+            " ",
+            "-1 - - 1 1",
+        ] {
             assert_eq!(text.parse::<Standing>(), Err(StandingError), "{text}");
         }
     }

@@ -24,6 +24,7 @@ const PARTS: &[&str] = &[
     "waits",
     "phases",
     "liveness",
+    "formats",
     "sweep",
     "rounds",
     "replacing",

@@ -7,9 +7,11 @@ mod support;
 
 use bytes::Bytes;
 use sixpin_core::command::{Command, ConvertCommand, LockCommand, Options, Outcome, Refusal};
+use sixpin_core::format::{NEWEST, OLDEST};
 use sixpin_core::limits::{LABEL_BYTES_MAX, VALUE_BLOCK_BYTES_MAX};
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimId, Label, OperationNumber, Version};
+use sixpin_core::record::RecordError;
 use sixpin_core::resource::{Context, Resource};
 
 fn lock(claim: ClaimId, mode: Mode) -> Command {
@@ -122,9 +124,16 @@ fn a_record_of_another_format_or_a_damaged_one_is_not_read() {
     apply(&mut resource, &lock(support::claim(1, 1), Mode::EX), &support::context(0));
     let record = resource.encode().to_vec();
     let mut newer = record.clone();
-    newer[0] = 2;
-    let error = Resource::decode(&newer, Version(1)).unwrap_err().to_string();
-    assert_eq!(error, "the record has format 2, which this program does not know (it knows 1)");
+    newer[0] = NEWEST + 1;
+    assert_eq!(Resource::decode(&newer, Version(1)).unwrap_err(), RecordError::Checksum, "that is damage");
+    let checksum = newer.len() - 4;
+    let sum = crc32c::crc32c(&newer[..checksum]);
+    newer[checksum..].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(Resource::decode(&newer, Version(1)).unwrap_err(), RecordError::Format(NEWEST + 1));
+    assert_eq!(Resource::decode_up_to(OLDEST, &record, Version(1)).unwrap_err(), RecordError::Format(NEWEST));
+    let older = resource.encode_as(OLDEST);
+    assert_eq!(Resource::decode_up_to(OLDEST, &older, Version(1)).unwrap().encode_as(OLDEST), older);
+    assert_eq!(older.len() + 1, record.len());
     let mut damaged = record.clone();
     damaged[5] ^= 1;
     let error = Resource::decode(&damaged, Version(1)).unwrap_err().to_string();

@@ -34,6 +34,8 @@ struct Entry {
     round_trip_us: u64,
     sessions_to_bury: u32,
     asked: bool,
+    format_read: u32,
+    format_written: u32,
 }
 
 /// Lists brokers.
@@ -63,6 +65,8 @@ fn render(listing: &Listing) -> String {
         let asked = broker.asked.then(|| "asked".to_owned());
         let burying = (broker.sessions_to_bury > 0)
             .then(|| format!("{} to bury", view::count(broker.sessions_to_bury.into(), "session")));
+        let held_back = (broker.format_written < broker.format_read)
+            .then(|| format!("writes format {} for others", broker.format_written));
         table.row([
             broker.name.clone(),
             broker.state.clone(),
@@ -73,7 +77,7 @@ fn render(listing: &Listing) -> String {
             microseconds(broker.round_trip_us),
             broker.incarnation.clone(),
             broker.program.clone(),
-            asked.into_iter().chain(burying).collect::<Vec<_>>().join(", "),
+            asked.into_iter().chain(burying).chain(held_back).collect::<Vec<_>>().join(", "),
         ]);
     }
     table.render()
@@ -103,6 +107,8 @@ impl From<v1::BrokerEntry> for Entry {
             round_trip_us: entry.round_trip_us,
             sessions_to_bury: entry.burying,
             asked: entry.own,
+            format_read: entry.format_read,
+            format_written: entry.format_written,
         }
     }
 }

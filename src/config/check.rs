@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sixpin_core::backend::Durability;
 use sixpin_core::broker::api::LockspaceConfig;
+use sixpin_core::format;
 use sixpin_core::limits::{self, Limits};
 use sixpin_core::name::{Lockspace, NameError};
 
@@ -84,6 +85,12 @@ pub(super) fn check(file: File) -> Checked<Config> {
             .map(|grace| duration(Key::of(&["first_start_grace"]), Some(grace), grace, Duration::ZERO..=HOUR * 2))
             .transpose()?,
         lanes: number(Key::of(&["lanes"]), file.lanes.map(usize::from), 4, 1..=64)? as u16,
+        stored_format_max: number(
+            Key::of(&["stored_format_max"]),
+            file.stored_format_max.map(usize::from),
+            usize::from(format::NEWEST),
+            usize::from(format::OLDEST)..=usize::from(format::NEWEST),
+        )? as u8,
         limits: lowered(&file.limits)?,
         connections: ConnectionLimits {
             total: number(Key::of(&["connections", "total"]), file.connections.total, 10_000, 1..=1_000_000)?,

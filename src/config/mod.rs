@@ -58,6 +58,8 @@ pub struct Config {
     pub broker_ttl: Duration,
     /// How long a drain waits for holders.
     pub drain_timeout: Duration,
+    /// The highest stored format that the broker reads and writes.
+    pub stored_format_max: u8,
     /// How long a request waits for a store that is away.
     pub store_patience: Duration,
     /// How long nothing is granted after a start on a new store; absent: as long as it may have forgotten something.

@@ -40,6 +40,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("store_patience", "5s", "how long a request waits for a store that is away, 100ms to 1m"),
     setting("first_start_grace", "auto", "how long nothing is granted after a start on a new store, at most 2h"),
     setting("lanes", "4", "batches in flight at once per backend, 1 to 64"),
+    setting("stored_format_max", "2", "highest stored format that is read and written, 1 to 2"),
     setting("log.format", "text", "log lines as text or json"),
     setting("log.level", "info", "error, warn, info, debug or trace, or directives such as `info,sixpin=debug`"),
     setting("limits.claims_per_session", "10000", "claims of one session"),

@@ -39,6 +39,8 @@ const OUTCOMES_PER_ROUND: usize = 256;
 const ECHOES_PER_ROUND: usize = 64;
 /// The shortest life of an incarnation, so that a store that evicts at once is not hammered.
 const LIFE_MIN: Duration = Duration::from_secs(1);
+/// A broker that is too old for its store tries again after this: the others may have gone.
+const OUTDATED_PAUSE: Duration = Duration::from_secs(10);
 /// Where the timer stands when nothing is due: one case less than switching it off.
 const FAR_AWAY: Duration = Duration::from_secs(3600);
 
@@ -280,6 +282,15 @@ impl Engine {
                 self.router.end_all("the broker was declared dead by others: resume here or at another one");
                 let until = Instant::now() + LIFE_MIN.saturating_sub(self.born.elapsed());
                 Phase::Pausing { until, hold_back: None }
+            }
+            Ending::Outdated { format } => {
+                tracing::error!(
+                    backend,
+                    format,
+                    "other brokers write records that this program cannot read: run the version that they have; trying again"
+                );
+                self.router.end_all("the broker is older than the records of its store: resume at another one");
+                Phase::Pausing { until: Instant::now() + OUTDATED_PAUSE, hold_back: None }
             }
             Ending::Amnesia { text, hold_back } => {
                 tracing::error!(

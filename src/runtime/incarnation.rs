@@ -39,6 +39,8 @@ pub struct EngineConfig {
     pub store_patience: Duration,
     /// See [`BrokerConfig::first_start_grace`]. Only for the first incarnation: whoever was here before knows more.
     pub first_start_grace: Option<Duration>,
+    /// See [`BrokerConfig::format_max`].
+    pub format_max: u8,
     /// See [`BrokerConfig::drain_timeout`].
     pub drain_timeout: Duration,
     /// Opens the store again.
@@ -75,6 +77,7 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) 
         root: backend.root(),
         store_patience: config.store_patience,
         history: backend.history(),
+        format_max: config.format_max,
         first_start_grace,
         hold_back,
         drain_timeout: config.drain_timeout,

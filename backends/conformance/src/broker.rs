@@ -10,6 +10,7 @@ use sixpin_core::backend::{
     Backend, Beat, BrokerInfo, Change, Contract, Generation, Guard, Key, Lane, Profile, Pulse, Slot, StoreError, Write,
     WriteOutcome,
 };
+use sixpin_core::format::Formats;
 use sixpin_core::name::{Incarnation, Lockspace, ResourceId, ResourceName, SessionId, Version};
 use sixpin_core::standing::{History, Standing};
 use sixpin_testkit::until;
@@ -264,6 +265,7 @@ pub fn clock_10us() -> u64 {
 /// What a broker says of the store's memory, and all that can be said.
 pub fn standing() -> Standing {
     Standing {
+        formats: Formats { reads: 2, writes: 1 },
         session_ttl_max: Duration::from_secs(3600),
         checked: None,
         settled: Some(History(u64::MAX)),

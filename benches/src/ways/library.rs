@@ -35,6 +35,7 @@ impl Library {
         let store = backends::open(&backend, Durability::Volatile).await.unwrap();
         let again = store.clone();
         let config = EngineConfig {
+            format_max: sixpin_core::format::NEWEST,
             name: "default".into(),
             info: BrokerInfo {
                 name: "library".into(),

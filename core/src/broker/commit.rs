@@ -104,7 +104,7 @@ impl Broker {
             return;
         }
         let Some(expected) = entry.stored.version() else { return };
-        let change = change_of(entry, does, contract);
+        let change = change_of(entry, does, contract, self.writing.now);
         entry.in_flight = true;
         let notify = contract.is_shared() && self.concerns_others(&applied);
         draft.record(Write { key: Key::Resource(id.clone()), expected, change, notify }, id, applied, does);
@@ -154,13 +154,13 @@ impl Broker {
 }
 
 /// What the store is asked to do with a record.
-fn change_of(entry: &Entry, does: Does, contract: Contract) -> Change {
+fn change_of(entry: &Entry, does: Does, contract: Contract, format: u8) -> Change {
     match does {
         Does::Delete => Change::Delete,
-        Does::Store => Change::Put(entry.resource.encode()),
+        Does::Store => Change::Put(entry.resource.encode_as(format)),
         Does::Confirm if contract.compares() => Change::Compare,
         // Where the store knows no compare, what stands there is written again.
-        Does::Confirm if entry.stored.is_record() => Change::Put(entry.resource.encode()),
+        Does::Confirm if entry.stored.is_record() => Change::Put(entry.resource.encode_as(format)),
         Does::Confirm => Change::Delete,
     }
 }

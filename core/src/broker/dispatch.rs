@@ -46,6 +46,7 @@ impl Broker {
         if newcomers > 0 {
             self.greet_newcomers();
         }
+        self.consider_formats();
         self.others_read();
     }
 
@@ -55,6 +56,9 @@ impl Broker {
         let now = self.now.mono;
         self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
         self.timers.set(now + self.config.broker_ttl, Timer::Round);
+        if !self.config.profile.contract.is_shared() {
+            self.write_newest();
+        }
         self.ask_for_pulses();
         self.begin_settling();
     }

@@ -245,6 +245,7 @@ impl Broker {
                 liveness.acknowledged = Some(sent.first_copy);
                 liveness.round_trip = now.mono.saturating_sub(sent.newest_copy);
                 self.settling.told(sent.standing.checked);
+                self.writing.told(sent.standing.formats);
                 return true;
             }
             Err(StoreError::Evicted) => self.end(Ending::Evicted),

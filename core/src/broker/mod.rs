@@ -139,7 +139,7 @@
 //! * `sweep`: the walk that clears up; `rounds`: what is held is looked at again;
 //! * `replacing`: an administrator has a damaged record replaced; `refusals`: commands that never reach the store;
 //! * `reconcile`: what a record says of claims of this broker; `damage`: records that cannot be understood; `reads`: what a
-//!   look at the store says; `settling`: whether somebody may believe in what the store does not know of;
+//!   look at the store says; `settling`: whether somebody may believe in what the store does not know of; `formats`: which stored format is written;
 //!
 //! what is asked, and what comes of it:
 //!
@@ -161,6 +161,7 @@ mod damage;
 mod deliver;
 mod dispatch;
 mod ending;
+mod formats;
 mod entries;
 mod gatherings;
 mod lanes;
@@ -232,6 +233,7 @@ pub struct Broker {
     void_sessions: BTreeSet<SessionId>,
     liveness: liveness::Liveness,
     settling: settling::Settling,
+    writing: formats::Writing,
     strangers: strangers::Strangers,
     sweeps: sweep::Sweeps,
     rounds: rounds::Rounds,
@@ -267,6 +269,7 @@ impl Broker {
             void_sessions: BTreeSet::new(),
             liveness: liveness::Liveness::default(),
             settling,
+            writing: formats::Writing::default(),
             strangers: strangers::Strangers::default(),
             sweeps: sweep::Sweeps::default(),
             rounds: rounds::Rounds::default(),

@@ -113,6 +113,13 @@ impl Broker {
                     "clients move".into(),
                 );
             }
+            Ending::Outdated { format } => {
+                let text = format!(
+                    "records are written in format {format}, and this program reads {} at most",
+                    self.config.format_max
+                );
+                self.log(LogLevel::Error, "broker is too old", self.config.incarnation.to_string(), text);
+            }
             Ending::Amnesia { text, .. } => {
                 let text = text.clone();
                 self.log(LogLevel::Error, "the store lost its memory", self.config.incarnation.to_string(), text);
@@ -120,11 +127,18 @@ impl Broker {
         }
         match ending {
             Ending::Amnesia { .. } => self.lose_all(LostReason::Amnesia),
-            Ending::Left | Ending::Evicted if self.config.profile.contract.is_shared() => self.disconnect_all(),
-            Ending::Left | Ending::Evicted => self.lose_all(LostReason::Amnesia),
+            Ending::Left | Ending::Evicted | Ending::Outdated { .. } if self.config.profile.contract.is_shared() => {
+                self.disconnect_all();
+            }
+            Ending::Left | Ending::Evicted | Ending::Outdated { .. } => self.lose_all(LostReason::Amnesia),
         }
         self.phase = Phase::Over;
         self.out.push(Effect::Over(ending));
+    }
+
+    /// Others write what this program cannot read: it leaves the store to them.
+    pub(super) fn outdated(&mut self, format: u8) {
+        self.end(Ending::Outdated { format });
     }
 
     /// The store lost its memory: nothing that was granted is honoured.

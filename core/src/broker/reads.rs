@@ -18,6 +18,7 @@ use super::timers::Timer;
 use crate::backend::{Key, Slot, StoreError};
 use crate::name::{ClaimId, ResourceId, Version};
 use crate::planted::Bug;
+use crate::record::RecordError;
 use crate::resource::Resource;
 
 /// A resource on which somebody waits is read again after this, in case every hint was lost.
@@ -84,7 +85,7 @@ impl Broker {
         entry.streak = 0;
         let resource = match &slot.bytes {
             None => Ok(Resource::new()),
-            Some(bytes) => Resource::decode(bytes, slot.version),
+            Some(bytes) => Resource::decode_up_to(self.config.format_max, bytes, slot.version),
         };
         match resource {
             Ok(resource) => {
@@ -96,6 +97,7 @@ impl Broker {
                 self.meet_strangers(at, id);
                 self.confirm_news(at, id);
             }
+            Err(RecordError::Format(format)) => self.outdated(format),
             Err(error) if compared => self.damaged(at, id, slot.version, &error),
             Err(_) => self.read_damaged(at, id, slot.version),
         }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::api::{Effect, LogLevel};
 use super::timers::Timer;
 use super::{Broker, Phase};
+use crate::format::Formats;
 use crate::limits::with_tolerance;
 use crate::name::Incarnation;
 use crate::planted::Bug;
@@ -93,8 +94,15 @@ impl Settling {
     }
 
     /// What the next beat says. `idle`: no write is on its way.
-    pub(super) fn standing(&self, opened: Duration, idle: bool, known: impl Iterator<Item = Incarnation>) -> Standing {
+    pub(super) fn standing(
+        &self,
+        opened: Duration,
+        idle: bool,
+        formats: Formats,
+        known: impl Iterator<Item = Incarnation>,
+    ) -> Standing {
         Standing {
+            formats,
             session_ttl_max: self.longest_ttl(opened),
             checked: Some(self.history).filter(|_| idle || self.is_checked()),
             settled: self.settled.filter(|_| self.is_settled()),

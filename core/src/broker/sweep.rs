@@ -15,6 +15,7 @@ use crate::command::{Command, PurgeScope};
 use crate::limits::PAGE_MAX;
 use crate::name::{ClaimId, Incarnation, ResourceId, SessionId, Version};
 use crate::planted::Bug;
+use crate::record::RecordError;
 use crate::resource::Resource;
 
 /// A sweep begins at most this often.
@@ -162,7 +163,12 @@ impl Broker {
 
     fn sweep_resource(&mut self, id: &ResourceId, slot: &Slot) {
         let Some(bytes) = &slot.bytes else { return };
-        let Ok(resource) = Resource::decode(bytes, slot.version) else {
+        let resource = Resource::decode_up_to(self.config.format_max, bytes, slot.version);
+        if let Err(RecordError::Format(format)) = resource {
+            self.outdated(format);
+            return;
+        }
+        let Ok(resource) = resource else {
             // Not ours to interpret: nothing may be cleared on its account.
             self.sweeps.rests_until = self.now.mono + DAMAGE_PAUSE;
             if let Some(sweep) = &mut self.sweeps.current {

@@ -8,6 +8,7 @@ use super::table::{Life, Session};
 use crate::backend::Pulse;
 use crate::limits::PAGE_MAX;
 use crate::name::{ClaimNumber, SessionId, Version};
+use crate::standing::Standing;
 
 impl Broker {
     pub(super) fn query(&mut self, from: ReplyTo, query: Query) {
@@ -74,7 +75,8 @@ impl Broker {
                 beat: 0,
                 broker_ttl: self.config.broker_ttl,
                 round_trip: self.liveness.longest_round_trip(),
-                standing: self.standing(),
+                // What it announces, others see; here it says what it does.
+                standing: Standing { formats: self.writing.done(self.config.format_max), ..self.standing() },
                 info: self.config.info.clone(),
             },
             state: match self.phase {

@@ -9,7 +9,8 @@ use crate::name::{
 };
 use crate::resource::{Alternate, Claim, Ended, Grant, OperationKind, Queue, Resource, Table, ValueBlock};
 
-use super::{FORMAT, RecordError, THIS_WRITE, VERSION_MAX, bits};
+use super::{KIND_MODES, RecordError, THIS_WRITE, VERSION_MAX, WITH_KIND, bits};
+use crate::format::OLDEST;
 
 const CHECKSUM: usize = 4;
 
@@ -17,12 +18,8 @@ const CHECKSUM: usize = 4;
 const CLAIM_MIN: usize = 1 + 1 + 1 + 4 + 6 + 8;
 
 /// The resource that was stored with this version.
-pub(crate) fn decode(bytes: &[u8], version: Version) -> Result<Resource, RecordError> {
-    match bytes.first() {
-        None => return Err(malformed("it is empty")),
-        Some(&FORMAT) => {}
-        Some(&other) => return Err(RecordError::Format(other)),
-    }
+pub(crate) fn decode(bytes: &[u8], version: Version, format_max: u8) -> Result<Resource, RecordError> {
+    let Some(format) = bytes.first().copied() else { return Err(malformed("it is empty")) };
     if version > VERSION_MAX {
         return Err(malformed("its version is too large for fences"));
     }
@@ -32,7 +29,14 @@ pub(crate) fn decode(bytes: &[u8], version: Version) -> Result<Resource, RecordE
     if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
         return Err(RecordError::Checksum);
     }
+    // With a right checksum it is no damage: it was written by a later program.
+    if !(OLDEST..=format_max).contains(&format) {
+        return Err(RecordError::Format(format));
+    }
     let mut reader = Reader { rest: body.get(1..).unwrap_or_default(), version };
+    if format >= WITH_KIND && reader.byte()? != KIND_MODES {
+        return Err(malformed("it is of a kind that this program does not know"));
+    }
     let resource = resource(&mut reader)?;
     if !reader.rest.is_empty() {
         return Err(malformed("it has bytes behind its end"));
@@ -339,7 +343,6 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::encode;
 
     /// A claim that could be one: granted, converting or waiting.
     fn plain(queue: Queue, number: u64, granted: Option<Mode>, requested: Option<Mode>) -> Claim {
@@ -375,7 +378,7 @@ mod tests {
     fn read(claims: Vec<Claim>) -> Result<Resource, RecordError> {
         let session = claims[0].id.session;
         let table = Table::restore(claims, vec![(session, Label::default())]).unwrap();
-        decode(&encode(&Resource { table, value: ValueBlock::zero(8) }), Version(3))
+        Resource::decode(&Resource { table, value: ValueBlock::zero(8) }.encode(), Version(3))
     }
 
     #[test]

@@ -6,12 +6,12 @@ use crate::mode::Mode;
 use crate::name::{ClaimId, SessionId, Stamp};
 use crate::resource::{Alternate, Claim, Ended, OperationKind, Queue, Resource, Table};
 
-use super::{FORMAT, SINCE_MAX, THIS_WRITE, bits};
+use super::{KIND_MODES, SINCE_MAX, THIS_WRITE, WITH_KIND, bits};
 
 /// The resource as bytes, in one buffer that is never grown, and cut to what was used: stores keep it.
-pub(crate) fn encode(resource: &Resource) -> Bytes {
+pub(crate) fn encode(resource: &Resource, format: u8) -> Bytes {
     let mut out = Vec::with_capacity(resource.encoded_len_max());
-    head(resource, &mut out);
+    head(resource, format, &mut out);
     let table = &resource.table;
     let mut parties = Parties { numbers: vec![u32::MAX; table.party_slots()], next: 0 };
     for queue in [Queue::Granted, Queue::Converting, Queue::Waiting] {
@@ -25,8 +25,11 @@ pub(crate) fn encode(resource: &Resource) -> Bytes {
 }
 
 /// Everything before the claims.
-fn head(resource: &Resource, out: &mut Vec<u8>) {
-    out.push(FORMAT);
+fn head(resource: &Resource, format: u8, out: &mut Vec<u8>) {
+    out.push(format);
+    if format >= WITH_KIND {
+        out.push(KIND_MODES);
+    }
     out.push(u8::from(resource.value.invalid));
     let value = &resource.value.bytes;
     let used = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);

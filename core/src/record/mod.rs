@@ -7,7 +7,8 @@
 //!
 //! | part | as |
 //! |---|---|
-//! | format | one byte, 1 |
+//! | format | one byte: see [`crate::format`] |
+//! | kind | one byte, 0, since format 2: what claims hold. Only modes so far |
 //! | flags | one byte: 1 = the value block is invalid |
 //! | value block | number: its length; number: how many bytes follow; these bytes. The rest is zero |
 //! | value sequence | number |
@@ -46,8 +47,10 @@ use crate::name::Version;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 
-/// The format that this program writes, and the only one that it reads.
-pub const FORMAT: u8 = 1;
+/// The first format that says what kind of resource it is.
+const WITH_KIND: u8 = 2;
+/// Its claims hold modes.
+const KIND_MODES: u8 = 0;
 
 /// The largest version whose fences keep the highest bit free.
 pub const VERSION_MAX: Version = Version((1 << 53) - 1);
@@ -61,8 +64,8 @@ pub(crate) const SINCE_MAX: u64 = (1 << 48) - 1;
 /// Why bytes are not a resource.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// Written by another program, or by a newer one.
-    #[error("the record has format {0}, which this program does not know (it knows {FORMAT})")]
+    /// Written by a later program.
+    #[error("the record has format {0}, which this broker does not read: it was written by a later version")]
     Format(u8),
     /// Damaged.
     #[error("the record's checksum does not match: it is damaged")]

@@ -60,6 +60,7 @@ mod cost;
 use bytes::Bytes;
 
 use crate::command::{Command, Outcome, Refusal};
+use crate::format;
 use crate::name::{ClaimId, FENCE_PLACES, Fence, SessionId, Stamp, Version};
 use crate::record::{self, RecordError};
 
@@ -161,12 +162,22 @@ impl Resource {
 impl Resource {
     /// The resource as bytes. Stamps of the write that is under way are stored as "this version".
     pub fn encode(&self) -> Bytes {
-        record::encode(self)
+        self.encode_as(format::NEWEST)
+    }
+
+    /// The same in an earlier format, for brokers that read no later one.
+    pub fn encode_as(&self, format: u8) -> Bytes {
+        record::encode(self, format)
     }
 
     /// The resource that was stored with this version. Checks everything; never guesses.
     pub fn decode(bytes: &[u8], version: Version) -> Result<Self, RecordError> {
-        record::decode(bytes, version)
+        Self::decode_up_to(format::NEWEST, bytes, version)
+    }
+
+    /// The same for a broker that reads no format beyond this one.
+    pub fn decode_up_to(format_max: u8, bytes: &[u8], version: Version) -> Result<Self, RecordError> {
+        record::decode(bytes, version, format_max)
     }
 
     /// The write got this version: every stamp that it gave is known now. Costs what the write stamped.

@@ -318,6 +318,7 @@ pub fn config() -> BrokerConfig {
         root: Root { secret_key: [1; 32], identity: 1 },
         store_patience: Duration::from_secs(1),
         history: History::LASTING,
+        format_max: sixpin_core::format::NEWEST,
         first_start_grace: Some(Duration::ZERO),
         hold_back: Duration::ZERO,
         drain_timeout: Duration::from_secs(1),

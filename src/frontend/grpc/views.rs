@@ -165,6 +165,8 @@ pub(super) fn broker((backend, view): (String, BrokerView)) -> v1::BrokerEntry {
         own: view.own,
         burying: view.burying as u32,
         backend,
+        format_read: pulse.standing.formats.reads.into(),
+        format_written: pulse.standing.formats.writes.into(),
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sixpin_core::backend::{BrokerInfo, Guard, Key, Slot, StoreError, WriteOutcome};
+use sixpin_core::backend::{BrokerInfo, Change, Guard, Key, Slot, StoreError, Write, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
     BrokerConfig, Effect, Ending, Input, Now, Reply, ReplyTo, Request, RequestError, SessionRef,
 };
+use sixpin_core::format;
 use sixpin_core::limits::Limits;
 use sixpin_core::name::{Incarnation, Version};
 use sixpin_core::standing::History;
@@ -99,6 +100,10 @@ pub(crate) struct BrokerNode {
     /// The tick to come.
     tick: Option<Place>,
     flushing: bool,
+    /// Incarnations, with this one.
+    lives: u64,
+    /// When this one first found the store settled.
+    settled_from: Option<Time>,
     watches: BTreeMap<Key, Version>,
 }
 
@@ -123,6 +128,8 @@ impl BrokerNode {
             next_call: 1,
             tick: None,
             flushing: false,
+            lives: 0,
+            settled_from: None,
             watches: BTreeMap::new(),
         }
     }
@@ -190,6 +197,7 @@ impl World {
             root: self.store.root().clone(),
             store_patience: Duration::from_secs(2),
             history: self.history(),
+            format_max: self.format_of(slot),
             // Whoever starts is told the truth: this is the first time, or it is not.
             first_start_grace: (!self.has_lost()).then_some(Duration::ZERO),
             hold_back: std::mem::take(&mut self.brokers[slot].hold_back),
@@ -208,6 +216,8 @@ impl World {
         node.calls.clear();
         node.watches.clear();
         node.flushing = false;
+        node.lives += 1;
+        node.settled_from = None;
         self.trace(|| format!("b{slot} starts as {incarnation:016x}"));
         self.broker_tick(slot);
     }
@@ -339,7 +349,12 @@ impl World {
             }
             Effect::Event { connection, event } => self.send_down(connection.0, 0, wire::event(event)),
             Effect::Disconnect { connection } => self.broker_closes(connection.0),
-            Effect::Commit { guard, writes } => self.call(slot, Call::Commit(guard, writes)),
+            Effect::Commit { guard, writes } => {
+                if self.newest_written.is_none() && writes.iter().any(is_of_newest_format) {
+                    self.newest_written = Some(self.now);
+                }
+                self.call(slot, Call::Commit(guard, writes));
+            }
             Effect::Advance { guard } => self.call(slot, Call::Advance(guard)),
             Effect::Read { keys } => self.call(slot, Call::Read(keys)),
             Effect::List { family, after, limit } => self.call(slot, Call::List(family, after, limit)),
@@ -358,13 +373,43 @@ impl World {
             Effect::Unwatch { key } => {
                 self.brokers[slot].watches.remove(&key);
             }
-            Effect::Log(line) => self.trace(|| format!("b{slot} log: {} {} {}", line.step, line.subject, line.detail)),
+            Effect::Log(line) => {
+                // From now on it has looked who else is there.
+                if line.step == "store settled" {
+                    self.brokers[slot].settled_from.get_or_insert(self.now);
+                }
+                self.trace(|| format!("b{slot} log: {} {} {}", line.step, line.subject, line.detail));
+            }
             Effect::Over(ending) => self.over(slot, &ending),
+        }
+    }
+
+    /// In every fourth schedule half of the lives of brokers are those of a program that knows only the oldest format.
+    fn format_of(&self, slot: usize) -> u8 {
+        let is_old = self.plan.seed % 4 == 1 && (self.brokers[slot].lives + slot as u64).is_multiple_of(2);
+        if is_old { format::OLDEST } else { format::NEWEST }
+    }
+
+    /// A broker that serves is not put out of service by one that writes a later format. One that others declared dead may
+    /// find out so.
+    fn check_outdated(&mut self, slot: usize) {
+        let incarnation = Incarnation(self.brokers[slot].incarnation);
+        let is_there = self.store.pulses().iter().any(|pulse| pulse.broker == incarnation && !pulse.gone);
+        let was_there =
+            self.brokers[slot].settled_from.is_some_and(|from| self.newest_written.is_some_and(|at| from < at));
+        // What is read of registrations may be old there, or a late copy brings back that of a broker that was declared dead.
+        let late = [Fault::StaleReads, Fault::LateCopies, Fault::LateRegistrations];
+        let is_excused = self.has_lost() || late.into_iter().any(|fault| self.plan.faults.has(fault));
+        if is_there && was_there && !is_excused {
+            self.check.fail(format!("b{slot} was there before a record was written that it cannot read"));
         }
     }
 
     fn over(&mut self, slot: usize, ending: &Ending) {
         self.trace(|| format!("b{slot} over: {ending:?}"));
+        if let Ending::Outdated { .. } = ending {
+            self.check_outdated(slot);
+        }
         if let Ending::Amnesia { text, hold_back } = ending {
             self.brokers[slot].hold_back = *hold_back;
             if !self.has_lost() {
@@ -591,4 +636,12 @@ impl World {
         let from = ReplyTo { connection: network::connection(stream), request };
         self.broker_input(slot, Input::Request { from, session: SessionRef::Attached, request: body });
     }
+}
+
+fn is_of_newest_format(write: &Write) -> bool {
+    let bytes = match (&write.key, &write.change) {
+        (Key::Resource(_), Change::Put(bytes)) => bytes.first(),
+        _ => None,
+    };
+    bytes == Some(&format::NEWEST)
 }

@@ -117,6 +117,8 @@ pub struct World {
     pub(crate) healed: bool,
     /// When the last fault is over: a pause may last longer than the time in which faults begin.
     pub(crate) well_from: Time,
+    /// When the newest stored format was first written.
+    pub(crate) newest_written: Option<Time>,
     pub(crate) leaving: bool,
     pub(crate) check: Check,
     /// Value blocks that clients made up.
@@ -158,6 +160,7 @@ impl World {
             cuts: BTreeMap::new(),
             healed: false,
             well_from: Time::MAX,
+            newest_written: None,
             leaving: false,
             check,
             values: 0,

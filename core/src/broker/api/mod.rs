@@ -64,6 +64,8 @@ pub struct BrokerConfig {
     pub store_patience: Duration,
     /// The history of the store that answered when it was opened.
     pub history: History,
+    /// The highest stored format that it reads and writes.
+    pub format_max: u8,
     /// How long nothing is granted after the start on a store that no broker has called settled; absent: until nobody
     /// can believe in a lock that such a store may have forgotten.
     pub first_start_grace: Option<Duration>,
@@ -315,6 +317,11 @@ pub enum Ending {
     Left,
     /// Others declared it dead, or may have while its registration was in doubt. The shell starts a new incarnation.
     Evicted,
+    /// Others write records in a later format than it reads.
+    Outdated {
+        /// Which one.
+        format: u8,
+    },
     /// The store lost its memory; the text says how it showed. A new incarnation must hold back grants for `hold_back`.
     Amnesia {
         /// What was seen.

@@ -8,7 +8,7 @@ use super::words::{self, Names};
 use super::world::{ADMIN, Batch, RESUME, World};
 
 /// Logged again and again while the store is away.
-const QUIET_STEPS: [&str; 2] = ["beat failed", "store unavailable"];
+const QUIET_STEPS: [&str; 3] = ["beat failed", "store unavailable", "stored format"];
 
 impl World {
     pub fn carry_out(&mut self, name: &str, effects: Vec<Effect>) {

@@ -43,6 +43,7 @@ use std::time::Duration;
 use sixpin_core::backend::Key;
 use sixpin_core::broker::api::{AdminRequest, ConvertRequest, LockRequest, Request, UnlockRequest};
 use sixpin_core::command::Options;
+use sixpin_core::format;
 use sixpin_core::name::{ClaimNumber, Lockspace, ResourceId, ResourceName};
 
 use super::store::{Like, Store};
@@ -80,7 +81,8 @@ impl World {
                 let lanes = arguments.number("lanes")?.unwrap_or(1) as u16;
                 let hold_back = time_of(arguments, "hold_back")?.unwrap_or_default();
                 let lock_delay = time_of(arguments, "lock_delay")?.unwrap_or_default();
-                self.start(name, lanes, hold_back, lock_delay);
+                let format_max = arguments.number("reads")?.map_or(format::NEWEST, |format| format as u8);
+                self.start(name, lanes, hold_back, lock_delay, format_max);
             }
             "stops" => self.stop(name),
             "is" if arguments.word("suspended") => self.suspend(name),

@@ -243,6 +243,7 @@ pub fn ending(ending: &Ending) -> String {
     match ending {
         Ending::Left => "it left".into(),
         Ending::Evicted => "others declared it dead".into(),
+        Ending::Outdated { format } => format!("others write records in format {format}, which it cannot read"),
         Ending::Amnesia { text, hold_back } => {
             format!("the store lost its memory ({text}); its successor grants nothing for {}", seconds(*hold_back))
         }

@@ -102,7 +102,7 @@ impl Default for World {
 
 /// Brokers.
 impl World {
-    pub fn start(&mut self, name: &str, lanes: u16, hold_back: Duration, lock_delay: Duration) {
+    pub fn start(&mut self, name: &str, lanes: u16, hold_back: Duration, lock_delay: Duration, format_max: u8) {
         let incarnation = Incarnation(0xb0_0000 + self.names.brokers.len() as u64);
         self.names.brokers.insert(incarnation, name.into());
         let info = BrokerInfo { address: name.into(), admin_address: name.into(), ..BrokerInfo::default() };
@@ -119,6 +119,7 @@ impl World {
             root: self.store.root(),
             store_patience: Duration::from_secs(1),
             history: self.store.history(),
+            format_max,
             first_start_grace: Some(Duration::ZERO),
             hold_back,
             drain_timeout: Duration::from_secs(30),
