@@ -7,7 +7,7 @@ use super::claim::Claim;
 use crate::name::Label;
 
 /// Format, flags, value lengths, value sequence number, three counts, checksum.
-pub(crate) const HEADER: usize = 1 + 1 + 2 + 2 + 10 + 3 * 5 + 4;
+pub(crate) const HEADER: usize = 1 + 1 + 1 + 2 + 2 + 10 + 3 * 5 + 4;
 
 /// Party index, claim number, operation number, state bits, time, grant sequence number, fence, ticket, label length.
 const CLAIM: usize = 4 + 10 + 5 + 4 + 6 + 5 + 8 + 8 + 1;
