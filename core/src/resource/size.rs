@@ -6,7 +6,7 @@
 use super::claim::Claim;
 use crate::name::Label;
 
-/// Format, flags, value lengths, value sequence number, three counts, checksum.
+/// Format, kind, flags, value lengths, value sequence number, three counts, checksum.
 pub(crate) const HEADER: usize = 1 + 1 + 1 + 2 + 2 + 10 + 3 * 5 + 4;
 
 /// Party index, claim number, operation number, state bits, time, grant sequence number, fence, ticket, label length.
