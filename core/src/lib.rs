@@ -12,7 +12,7 @@
 //! * [`command`]: what can be asked of one resource, and what it answers;
 //! * [`resource`]: one resource: three queues, one grant test, one regrant pass;
 //! * [`record`]: a resource as bytes;
-//! * [`format`]: stored formats, and how brokers of several versions share a store;
+//! * [`mod@format`]: stored formats, and how brokers of several versions share a store;
 //! * [`standing`]: what brokers tell each other about the store's memory;
 //! * [`backend`]: the contract of a store; [`root`], [`registration`]: what stores keep besides records, as bytes;
 //! * [`token`]: what a client shows to say which session is its own;
