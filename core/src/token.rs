@@ -34,8 +34,8 @@ pub struct BadToken;
 impl fmt::Display for SessionToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { session, lockspace, secret } = self;
-        write!(f, "{PREFIX}{SEPARATOR}{lockspace}{SEPARATOR}{session}{SEPARATOR}")?;
-        secret.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let secret = u128::from_be_bytes(*secret);
+        write!(f, "{PREFIX}{SEPARATOR}{lockspace}{SEPARATOR}{session}{SEPARATOR}{secret:032x}")
     }
 }
 
@@ -63,16 +63,11 @@ impl FromStr for SessionToken {
     }
 }
 
+/// One secret, one spelling: all its digits, in lower case.
 fn secret_of_hex(hex: &str) -> Option<Secret> {
-    let mut secret = Secret::default();
-    if hex.len() != 2 * secret.len() {
-        return None;
-    }
-    for (byte, digits) in secret.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        let digit = |digit: u8| char::from(digit).to_digit(16).filter(|_| !digit.is_ascii_uppercase());
-        *byte = u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?).ok()?;
-    }
-    Some(secret)
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let is_spelled_so = hex.len() == 2 * size_of::<Secret>() && hex.bytes().all(is_digit);
+    u128::from_str_radix(hex, 16).ok().filter(|_| is_spelled_so).map(u128::to_be_bytes)
 }
 
 #[cfg(test)]

@@ -98,9 +98,6 @@ impl Error {
     /// What a broker's refusal means to the caller.
     pub(crate) fn from_proto(error: v1::Error) -> Self {
         let reason = error.reason();
-        if reason == v1::Reason::Unsupported {
-            return Self::Unsupported;
-        }
         let refused = Refused::from_proto(error);
         match reason {
             v1::Reason::NotFound => Self::NotFound(refused),
@@ -110,8 +107,8 @@ impl Error {
             v1::Reason::SessionGone => Self::Lost(Loss::Expired),
             v1::Reason::Unavailable | v1::Reason::NotHere | v1::Reason::Draining => Self::Unavailable(refused),
             v1::Reason::Unknown => Self::Unknown(refused),
+            v1::Reason::Unsupported => Self::Unsupported,
             v1::Reason::Unspecified
-            | v1::Reason::Unsupported
             | v1::Reason::Invalid
             | v1::Reason::StaleOperation
             | v1::Reason::StaleMove

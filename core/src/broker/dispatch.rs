@@ -57,7 +57,7 @@ impl Broker {
         self.timers.set(now + super::HOUSEKEEPING, Timer::Housekeeping);
         self.timers.set(now + self.config.broker_ttl, Timer::Round);
         if !self.config.profile.contract.is_shared() {
-            self.write_newest();
+            self.writing.write_newest();
         }
         self.ask_for_pulses();
         self.begin_settling();

@@ -182,7 +182,6 @@ impl Broker {
                 self.out.push(Effect::Disconnect { connection });
             }
         }
-        self.void_sessions.remove(&id);
     }
 
     /// A compare-and-swap showed the session at another broker: it is not this one's any more.

@@ -16,6 +16,8 @@ const ANSWERS: u8 = 2;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Writing {
+    /// The highest that this broker reads, and ever writes.
+    reads: u8,
     /// What is written now.
     pub(super) now: u8,
     /// What the next beat announces.
@@ -26,21 +28,24 @@ pub(super) struct Writing {
     answers: u8,
 }
 
-impl Default for Writing {
-    fn default() -> Self {
-        Self { now: OLDEST, wanted: OLDEST, announced: OLDEST, answers: 0 }
-    }
-}
-
 impl Writing {
-    /// What a broker says that reads up to this format.
-    pub(super) fn said(&self, reads: u8) -> Formats {
-        Formats { reads, writes: self.wanted.max(self.now) }
+    pub(super) fn up_to(reads: u8) -> Self {
+        Self { reads, now: OLDEST, wanted: OLDEST, announced: OLDEST, answers: 0 }
     }
 
-    /// What it does now.
-    pub(super) fn done(&self, reads: u8) -> Formats {
-        Formats { reads, writes: self.now }
+    /// What the next beat says.
+    pub(super) fn said(&self) -> Formats {
+        Formats { reads: self.reads, writes: self.wanted.max(self.now) }
+    }
+
+    /// What the broker does now.
+    pub(super) fn done(&self) -> Formats {
+        Formats { reads: self.reads, writes: self.now }
+    }
+
+    /// Nobody else writes there.
+    pub(super) fn write_newest(&mut self) {
+        (self.now, self.wanted) = (self.reads, self.reads);
     }
 
     /// A beat was acknowledged that said so. Registrations are read all the time: what follows waits for that.
@@ -61,11 +66,6 @@ impl Writing {
 }
 
 impl Broker {
-    /// Nobody else writes there.
-    pub(super) fn write_newest(&mut self) {
-        self.writing = Writing { now: self.config.format_max, wanted: self.config.format_max, ..Writing::default() };
-    }
-
     /// The registrations of others were read.
     pub(super) fn consider_formats(&mut self) {
         let own = self.config.format_max;

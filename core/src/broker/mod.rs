@@ -149,7 +149,7 @@
 //! * `marks::outcome`, `outcomes`: what they mean for marks and for records; `commit`: commands become a batch;
 //! * `dispatch`: which part an input, a request or a timer concerns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 mod admin;
@@ -229,8 +229,6 @@ pub struct Broker {
     drainers: Vec<ReplyTo>,
     /// Sessions that were told to move when the drain began.
     told: u32,
-    /// Sessions with void claims.
-    void_sessions: BTreeSet<SessionId>,
     liveness: liveness::Liveness,
     settling: settling::Settling,
     writing: formats::Writing,
@@ -266,10 +264,9 @@ impl Broker {
             takings: takings::Takings::default(),
             drainers: Vec::new(),
             told: 0,
-            void_sessions: BTreeSet::new(),
             liveness: liveness::Liveness::default(),
             settling,
-            writing: formats::Writing::default(),
+            writing: formats::Writing::up_to(config.format_max),
             strangers: strangers::Strangers::default(),
             sweeps: sweep::Sweeps::default(),
             rounds: rounds::Rounds::default(),

@@ -73,10 +73,6 @@ impl Broker {
         session.came_back = true;
         session.move_number = resume.move_number;
         session.numbers.use_all_below(resume.next_claim);
-        if !void.is_empty() {
-            session.note_void(void);
-            self.void_sessions.insert(id);
-        }
         if let Some(old) = session.resuming.take() {
             self.reply_error(old.to, RequestError::StaleMove(id));
         }
@@ -110,9 +106,6 @@ impl Broker {
         self.settling.vouches_for(id.ttl());
         session.numbers = Numbers::starting_at(resume.next_claim);
         session.void = resume.void.iter().copied().collect();
-        if !session.void.is_empty() {
-            self.void_sessions.insert(id);
-        }
         self.insert_session(id, session);
         self.arm_session(id);
         self.expect_answer(from, &resume);
@@ -192,7 +185,6 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.note_void(void);
         session.taken.extend(taken);
-        self.void_sessions.insert(id);
         if from != self.config.incarnation {
             self.lived_elsewhere(id);
         }
@@ -224,7 +216,6 @@ impl Broker {
             self.drop_claim(ClaimId { session: id, number }, None);
         }
         self.remove_session(id);
-        self.void_sessions.remove(&id);
         if let Some(connection) = connection {
             self.connections.remove(&connection);
         }
@@ -234,22 +225,17 @@ impl Broker {
         self.taken_from_moved(id);
     }
 
-    /// Lock requests that the client gave up: it will never ask for them again under these numbers.
-    fn give_up(&mut self, id: SessionId, void: &BTreeSet<ClaimNumber>) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let known: Vec<ClaimNumber> =
-            void.iter().filter(|number| session.claims.contains_key(number)).copied().collect();
-        for number in known {
-            let claim = ClaimId { session: id, number };
-            if let Some(known) = self.claim_mut(claim) {
-                let resource = known.resource.clone();
-                self.remove_claims(&resource, vec![claim]);
-            }
+    /// Claims that the client gave up count as dead from now on: it will never ask for them again under these numbers.
+    fn give_up(&mut self, id: SessionId, given_up: &BTreeSet<ClaimNumber>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.note_void(given_up.iter().copied());
+        for number in given_up {
+            session.numbers.mark_once(*number);
         }
-        if let Some(session) = self.sessions.get_mut(&id) {
-            for number in void {
-                session.numbers.mark_once(*number);
-            }
+        let resource_of = |number: &ClaimNumber| Some((*number, session.claims.get(number)?.resource.clone()));
+        let known: Vec<(ClaimNumber, ResourceId)> = given_up.iter().filter_map(resource_of).collect();
+        for (number, resource) in known {
+            self.remove_claims(&resource, vec![ClaimId { session: id, number }]);
         }
     }
 
@@ -281,8 +267,6 @@ impl Broker {
         if given_up.is_empty() {
             return;
         }
-        session.note_void(given_up.iter().copied());
-        self.void_sessions.insert(id);
         self.sweeps.want();
         self.give_up(id, &given_up);
     }

@@ -76,7 +76,7 @@ impl Broker {
                 broker_ttl: self.config.broker_ttl,
                 round_trip: self.liveness.longest_round_trip(),
                 // What it announces, others see; here it says what it does.
-                standing: Standing { formats: self.writing.done(self.config.format_max), ..self.standing() },
+                standing: Standing { formats: self.writing.done(), ..self.standing() },
                 info: self.config.info.clone(),
             },
             state: match self.phase {

@@ -89,11 +89,6 @@ impl Broker {
         // A write on its way may still be acknowledged as one of the history before.
         let idle = self.shards.iter().all(|shard| !matches!(shard.state, LaneState::InFlight(_)));
         let known = self.liveness.others.iter().filter(|(_, known)| known.gone_since.is_none());
-        self.settling.standing(
-            self.config.session_ttl_max,
-            idle,
-            self.writing.said(self.config.format_max),
-            known.map(|(broker, _)| *broker),
-        )
+        self.settling.standing(self.config.session_ttl_max, idle, self.writing.said(), known.map(|(broker, _)| *broker))
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn event(event: Event) -> Body {
     match event {
         Event::Done(done) => Body::Completion(completion(&done)),
         Event::Blocking { claim, grant_seq, wanted, own } => {
-            Body::Blocking(v1::Blocking { claim: claim.0, grant_seq, wanted: mode(Some(wanted)), own })
+            Body::Blocking(v1::Blocking { claim: claim.0, grant_seq, wanted: mode(Some(wanted)).into(), own })
         }
         Event::Lost { reason, claims } => Body::Lost(lost(reason, &claims)),
         Event::Move { addresses } => Body::Move(v1::Move { addresses }),
@@ -98,7 +98,7 @@ pub(super) fn completion(done: &Done) -> v1::Completion {
         claim: done.claim.0,
         operation: done.operation.0,
         status: status(done.status).into(),
-        held: done.mode.map(|held| v1::completion::Held::Mode(mode(Some(held)))),
+        held: mode(done.mode).held(),
         fence: done.fence.map_or(0, |fence| fence.0),
         grant_seq: done.grant_seq,
         immediate: done.immediate,
@@ -138,8 +138,8 @@ pub(super) fn lost(reason: LostReason, claims: &[ClaimNumber]) -> v1::Lost {
 }
 
 /// A mode, or none.
-pub(super) fn mode(mode: Option<Mode>) -> i32 {
-    let mode = match mode {
+pub(super) fn mode(mode: Option<Mode>) -> v1::Mode {
+    match mode {
         None => v1::Mode::Unspecified,
         Some(Mode::NL) => v1::Mode::Nl,
         Some(Mode::CR) => v1::Mode::Cr,
@@ -147,8 +147,7 @@ pub(super) fn mode(mode: Option<Mode>) -> i32 {
         Some(Mode::PR) => v1::Mode::Pr,
         Some(Mode::PW) => v1::Mode::Pw,
         Some(Mode::EX) => v1::Mode::Ex,
-    };
-    mode.into()
+    }
 }
 
 fn numbers(claims: &[ClaimNumber]) -> Vec<u64> {
@@ -158,7 +157,7 @@ fn numbers(claims: &[ClaimNumber]) -> Vec<u64> {
 fn claim_state(state: ClaimState) -> v1::ClaimState {
     v1::ClaimState {
         claim: state.claim.0,
-        held: state.mode.map(|held| v1::claim_state::Held::Mode(mode(Some(held)))),
+        held: mode(state.mode).held(),
         waiting: state.waiting,
         completion: state.done.as_deref().map(completion),
     }
@@ -185,8 +184,8 @@ fn blocker(blocker: &Blocker) -> v1::Blocker {
     v1::Blocker {
         session: blocker.claim.session.to_string(),
         claim: blocker.claim.number.0,
-        granted: mode(blocker.granted),
-        requested: mode(blocker.requested),
+        granted: mode(blocker.granted).into(),
+        requested: mode(blocker.requested).into(),
         owner: blocker.owner.as_str().into(),
         label: blocker.label.as_str().into(),
     }

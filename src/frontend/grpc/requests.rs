@@ -72,12 +72,16 @@ pub(super) fn resume(
 /// the resource says it.
 fn live_claim(live: v1::LiveClaim, names: &mut Names) -> Checked<LiveClaim> {
     match live.held {
-        Some(v1::live_claim::Held::Mode(held)) => drop(mode(held)?),
+        Some(v1::live_claim::Held::Mode(held)) => {
+            mode(held)?;
+        }
         Some(v1::live_claim::Held::Permits(_)) => return Err(unsupported("permits")),
         None => {}
     }
     match live.wanted {
-        Some(v1::live_claim::Wanted::WantedMode(wanted)) => drop(mode(wanted)?),
+        Some(v1::live_claim::Wanted::WantedMode(wanted)) => {
+            mode(wanted)?;
+        }
         Some(v1::live_claim::Wanted::WantedPermits(_)) => return Err(unsupported("permits")),
         None => {}
     }

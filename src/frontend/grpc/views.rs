@@ -66,7 +66,7 @@ pub(super) fn summary(id: &ResourceId, version: Version, stored: &Stored) -> v1:
         granted: resource.granted().count() as u32,
         converting: resource.converting().count() as u32,
         waiting: resource.waiting().count() as u32,
-        modes: modes.into_iter().map(|held| mode(Some(held))).collect(),
+        modes: modes.into_iter().map(|held| mode(Some(held)).into()).collect(),
         held_ms: oldest(resource.granted()),
         waiting_ms: oldest(resource.converting().chain(resource.waiting())),
         ..empty
@@ -98,8 +98,8 @@ fn claim(view: &ClaimView<'_>) -> v1::ClaimInfo {
         session: view.id.session.to_string(),
         claim: view.id.number.0,
         queue: queue.into(),
-        granted: mode(view.granted),
-        requested: mode(view.requested),
+        granted: mode(view.granted).into(),
+        requested: mode(view.requested).into(),
         fence: stamp(view.fence),
         ticket: stamp(view.ticket),
         grant_seq: view.grant_seq,
@@ -110,7 +110,7 @@ fn claim(view: &ClaimView<'_>) -> v1::ClaimInfo {
         orphan: view.orphan,
         demoted: view.demoted,
         blocking: view.blocking,
-        told: mode(view.blocking_level),
+        told: mode(view.blocking_level).into(),
         resource: None,
     }
 }
