@@ -42,7 +42,7 @@ pub const PAGE_MAX: usize = 1_000;
 /// Longest wait that a request may ask for. Longer is refused; absent means for ever.
 pub const WAIT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-// What connections may have at once. A client is an address (an IPv6 /64), as `src/frontend/client.rs` says.
+// What connections may have at once. A client is an address (an IPv6 /64), as `server/src/frontend/client.rs` says.
 
 /// Streams of one connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;

@@ -15,7 +15,7 @@ use crate::limits::with_tolerance;
 use crate::name::{ClaimId, ClaimNumber, Fence, OperationNumber, ResourceId, Version};
 use crate::planted::Bug;
 
-/// How it shows that a claim is no more.
+/// How the broker found out that a claim is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missed {
     /// A command took it out of its record.
@@ -97,7 +97,10 @@ impl Broker {
         if done.grant_seq > claim.grant_seq {
             claim.blocking_told = None;
         }
-        let is_new = claim.granted.is_none() || claim.untold == Some(done.operation);
+        // A client that came here with a grant knows of it: then it is for the client to release, whatever late copy of its
+        // request was cut.
+        let known_to_client = claim.believed_seq > 0;
+        let is_new = !known_to_client && (claim.granted.is_none() || claim.untold == Some(done.operation));
         claim.granted = done.mode;
         claim.done = Some(done.clone());
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);

@@ -6,6 +6,7 @@
 //! that the client never used.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Broker;
 use super::api::{LiveClaim, LogLevel, ReplyTo, RequestError, ResumeRequest};
@@ -16,7 +17,7 @@ use super::table::{Claim, Life, Numbers, Operation, Resuming, Session};
 use super::timers::Timer;
 use super::waits::wait_timer;
 use crate::limits::{VOID_CLAIMS_MAX, with_tolerance};
-use crate::name::{ClaimId, ClaimNumber, Incarnation, ResourceId, SessionId, Version};
+use crate::name::{ClaimId, ClaimNumber, Incarnation, OperationNumber, ResourceId, SessionId, Version};
 use crate::planted::Bug;
 
 impl Broker {
@@ -273,58 +274,82 @@ impl Broker {
 
     /// Notes a live claim. True if its resource must be read before the client can be told how it stands.
     fn take_over(&mut self, id: SessionId, live: &LiveClaim) -> bool {
-        let now = self.now.mono;
-        let claim_id = ClaimId { session: id, number: live.claim };
-        let Some(session) = self.sessions.get_mut(&id) else { return false };
-        if session.void.contains(&live.claim) {
+        let claim = ClaimId { session: id, number: live.claim };
+        if !self.is_to_be_taken_over(id, live) {
             return false;
         }
-        session.numbers.mark_once(live.claim);
-        if !session.claims.contains_key(&live.claim) && session.finished(live.claim).is_some() {
-            // It ended here, and its client has not heard of it.
-            return false;
-        }
+        self.end_overtaken(claim, live.last_operation);
         if live.waiting.is_some() && self.planted.has(Bug::WaiterDroppedOnMove) {
-            self.remove_claims(&live.resource, vec![claim_id]);
+            self.remove_claims(&live.resource, vec![claim]);
             return false;
         }
-        let asked_elsewhere = live
-            .waiting
-            .filter(|(number, _)| session.claims.get(&live.claim).is_none_or(|known| known.operation < *number));
-        if let Some(claim) = session.claims.get(&live.claim)
+        let Some(session) = self.sessions.get(&id) else { return false };
+        let known = session.claims.get(&live.claim);
+        let asked_elsewhere = live.waiting.filter(|(number, _)| known.is_none_or(|known| known.operation < *number));
+        if let Some(known) = known
             && asked_elsewhere.is_none()
-            && claim.grant_seq >= live.grant_seq
+            && known.grant_seq >= live.grant_seq
         {
-            let (unread, resource) = (claim.unread, claim.resource.clone());
-            self.give_time_if_taken(claim_id);
+            let (unread, resource) = (known.unread, known.resource.clone());
+            self.give_time_if_taken(claim);
             if unread {
                 self.look_up(&resource);
             }
             return unread;
         }
+        self.note_live(claim, live, asked_elsewhere);
+        self.give_time_if_taken(claim);
+        let at = self.lane_of(&live.resource);
+        let entry = self.shards[at].entries.get_or_make(&live.resource);
+        entry.locals.insert(claim);
+        if !entry.in_flight {
+            entry.stored = Stored::Unread;
+        }
+        self.look_up(&live.resource);
+        true
+    }
+
+    /// Whether a claim that the client names may be one. Its number is used from now on.
+    fn is_to_be_taken_over(&mut self, id: SessionId, live: &LiveClaim) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if session.void.contains(&live.claim) {
+            return false;
+        }
+        session.numbers.mark_once(live.claim);
+        // One that ended here, and its client has not heard of it, is not.
+        session.claims.contains_key(&live.claim) || session.finished(live.claim).is_none()
+    }
+
+    /// An operation that waits here, and that the client has gone beyond, ended at another broker. Unless a command of it is on its
+    /// way nobody would end it any more, and it would keep every later one out.
+    fn end_overtaken(&mut self, id: ClaimId, last: OperationNumber) {
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        let Some(claim) = session.claims.get_mut(&id.number).filter(|claim| claim.commands == 0) else { return };
+        let Some(overtaken) = claim.pending.take_if(|operation| operation.number < last) else { return };
+        session.waiting -= 1;
+        if let Some(to) = overtaken.reply {
+            self.reply_error(to, RequestError::StaleOperation(id.number));
+        }
+    }
+
+    /// Notes what the client says of a claim: what it was told, and what it asked for at another broker and still waits for.
+    fn note_live(&mut self, id: ClaimId, live: &LiveClaim, asked: Option<(OperationNumber, Option<Duration>)>) {
+        let now = self.now.mono;
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let new = || Box::new(Claim::new(live.resource.clone(), live.last_operation));
         let claim = session.claims.entry(live.claim).or_insert_with(new);
         claim.unread = true;
         claim.believed_seq = if self.planted.has(Bug::LostGrantBelieved) { 0 } else { live.grant_seq };
-        if let Some((number, wait)) = asked_elsewhere {
+        if let Some((number, wait)) = asked {
             let deadline = wait.map(|wait| now + wait);
             let operation =
                 Operation { number, reply: None, until_done: false, deadline, queued: None, given_up: false };
             session.waiting += usize::from(claim.pending.replace(operation).is_none());
             claim.operation = claim.operation.max(number);
             if let Some(deadline) = deadline {
-                wait_timer(&mut self.timers, now, deadline, claim_id, number);
+                wait_timer(&mut self.timers, now, deadline, id, number);
             }
         }
-        self.give_time_if_taken(claim_id);
-        let at = self.lane_of(&live.resource);
-        let entry = self.shards[at].entries.get_or_make(&live.resource);
-        entry.locals.insert(claim_id);
-        if !entry.in_flight {
-            entry.stored = Stored::Unread;
-        }
-        self.look_up(&live.resource);
-        true
     }
 
     /// A claim that was taken away while another broker vouched: the client hears of it with the answer, and gets its time.

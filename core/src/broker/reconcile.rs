@@ -51,7 +51,7 @@ impl Broker {
                         Waiting { operation: view.operation, granted: view.granted, grant_seq: view.grant_seq }
                     }),
                     vanished: entry.resource.claim(*claim).is_none(),
-                    lost: entry.resource.claim(*claim).is_some_and(|view| self.was_lost(*claim, &view)),
+                    lost: entry.resource.claim(*claim).is_some_and(|view| self.was_lost(entry, *claim, &view)),
                     completion: entry.resource.completion(*claim),
                     blocking: blocking_of(entry, *claim),
                 })
@@ -112,7 +112,7 @@ impl Broker {
         let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
             return false;
         };
-        let differs = |view: ClaimView<'_>| differs_from(claim, &view) || self.was_lost(id, &view);
+        let differs = |view: ClaimView<'_>| differs_from(claim, &view) || self.was_lost(entry, id, &view);
         // What was taken away has been told, and goes when its holder had its time.
         let vanished = !claim.forced;
         !self.is_left_alone(id) && entry.resource.claim(id).map_or(vanished, differs)
@@ -120,15 +120,17 @@ impl Broker {
 
     /// True if the store lost what it had acknowledged of a claim: a grant that the client was told, or its place in the
     /// queue. What the record says besides is older than what the client knows, so the claim can only be taken away.
-    fn was_lost(&self, id: ClaimId, view: &ClaimView<'_>) -> bool {
+    fn was_lost(&self, entry: &Entry, id: ClaimId, view: &ClaimView<'_>) -> bool {
         let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
             return false;
         };
         if claim.forced {
             return false;
         }
-        // It may stand there with an earlier operation that is over long since.
-        let place_lost = claim.waits_for_more(view.operation);
+        // It may stand there with an earlier operation that is over long since. One whose command still waits here, until the
+        // store is settled, had no place yet.
+        let waits_here = |operation: &Operation| entry.pending.iter().any(|it| it.is_copy_of(id, operation.number));
+        let place_lost = claim.waits_for_more(view.operation) && !claim.pending.as_ref().is_some_and(waits_here);
         claim.was_granted_after(view.grant_seq) || (self.settling.loses_writes() && place_lost)
     }
 

@@ -18,6 +18,17 @@ use crate::limits::WAIT_MAX;
 use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
 use crate::planted::Bug;
 
+/// What noting an operation came to.
+enum Noted {
+    /// Its claim ended meanwhile: nothing is pending.
+    ClaimGone,
+    /// It is pending.
+    Pending {
+        /// The caller of an earlier copy, who is answered no more.
+        replaced: Option<ReplyTo>,
+    },
+}
+
 impl Broker {
     pub(super) fn lock(
         &mut self,
@@ -96,17 +107,31 @@ impl Broker {
     fn begin(
         &mut self,
         claim: ClaimId,
-        mut operation: Operation,
+        operation: Operation,
         resource: &ResourceId,
         command: Command,
         looks: bool,
     ) -> Result<(), RequestError> {
+        let looks = looks && !self.planted.has(Bug::CopyCreatesAgain);
+        let (number, caller) = (operation.number, operation.reply.filter(|_| operation.until_done));
+        let Noted::Pending { replaced } = self.note_operation(claim, operation)? else { return Ok(()) };
+        if let Some(to) = caller {
+            self.calls.insert(to.connection, claim);
+        }
+        if let Some(old) = replaced {
+            let text = format!("a newer copy of this request of claim {} is answered instead", claim.number);
+            self.reply_error(old, RequestError::Busy(text));
+        }
+        self.push(resource, Pending { looks, ..self.pending(command, Purpose::Operation(claim, number)) }, Some(claim));
+        Ok(())
+    }
+
+    /// Notes what is pending on a claim, and begins its wait.
+    fn note_operation(&mut self, claim: ClaimId, mut operation: Operation) -> Result<Noted, RequestError> {
         let number = operation.number;
         let waiting_max = self.config.limits.waiting_per_session;
-        let looks = looks && !self.planted.has(Bug::CopyCreatesAgain);
-        let mut replaced = None;
         let Some(session) = self.sessions.get_mut(&claim.session) else { return Err(self.not_here(claim.session)) };
-        let Some(known) = session.claims.get_mut(&claim.number) else { return Ok(()) };
+        let Some(known) = session.claims.get_mut(&claim.number) else { return Ok(Noted::ClaimGone) };
         match &mut known.pending {
             Some(pending) if pending.number == number => {
                 // A repeat takes the place of the first copy as the one that is answered; its wait is not begun anew,
@@ -116,20 +141,20 @@ impl Broker {
                     (known, _) => operation.deadline = known,
                 }
                 operation.queued = pending.queued;
-                replaced = pending.reply;
-                *pending = operation;
+                Ok(Noted::Pending { replaced: std::mem::replace(pending, operation).reply })
             }
-            Some(pending) if pending.number > number => return Err(RequestError::StaleOperation(claim.number)),
+            Some(pending) if pending.number > number => Err(RequestError::StaleOperation(claim.number)),
             Some(_) => {
                 let text =
                     format!("claim {} has an operation pending: cancel it first, or release with force", claim.number);
-                return Err(RequestError::Busy(text));
+                Err(RequestError::Busy(text))
             }
             None if session.waiting >= waiting_max => {
-                if known.granted.is_none() && known.commands == 0 {
+                // One that came with a move is not this request's.
+                if known.granted.is_none() && known.commands == 0 && !known.unread {
                     session.claims.remove(&claim.number);
                 }
-                return Err(RequestError::Limit(format!("{waiting_max} waiting claims of one session")));
+                Err(RequestError::Limit(format!("{waiting_max} waiting claims of one session")))
             }
             None => {
                 session.waiting += 1;
@@ -138,19 +163,9 @@ impl Broker {
                     wait_timer(&mut self.timers, self.now.mono, deadline, claim, number);
                 }
                 known.pending = Some(operation);
+                Ok(Noted::Pending { replaced: None })
             }
         }
-        if let Some(to) = known.pending.as_ref().and_then(|pending| pending.reply)
-            && known.pending.as_ref().is_some_and(|pending| pending.until_done)
-        {
-            self.calls.insert(to.connection, claim);
-        }
-        if let Some(old) = replaced {
-            let text = format!("a newer copy of this request of claim {} is answered instead", claim.number);
-            self.reply_error(old, RequestError::Busy(text));
-        }
-        self.push(resource, Pending { looks, ..self.pending(command, Purpose::Operation(claim, number)) }, Some(claim));
-        Ok(())
     }
 
     /// Answers a repeat for a claim that ended. False if the claim was never seen.

@@ -244,17 +244,18 @@ impl Broker {
     }
 
     /// Where nothing that was acknowledged is lost nobody needs to be known. A broker at the same address cannot be alive
-    /// any more.
+    /// any more; those inside programs have none.
     fn is_known_to_others(&self) -> bool {
         if !self.settling.loses_writes() || !self.config.profile.contract.is_shared() {
             return true;
         }
         let (own, address) = (self.config.incarnation, &self.config.info.address);
+        let at_the_same = |other: &str| !address.is_empty() && other == address;
         self.settling.looked
             && self.liveness.others.values().all(|known| {
                 known.gone_since.is_some()
                     || known.pulse.version.is_absent()
-                    || known.pulse.info.address == *address
+                    || at_the_same(&known.pulse.info.address)
                     || known.pulse.standing.known.contains(&own)
             })
     }

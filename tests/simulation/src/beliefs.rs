@@ -12,6 +12,7 @@ use v1::session_request::Body as Up;
 use v1::session_response::Body as Down;
 
 use crate::check::{core, mode};
+use crate::network::Stream;
 use crate::plan::{MS, SECOND};
 use crate::world::World;
 
@@ -50,11 +51,13 @@ impl World {
     }
 
     /// A session that is bound to a connection which ended, and by which its client holds nothing: nobody hears of it any
-    /// more, whatever time it has (rule 12).
+    /// more, whatever time it has (rule 12). The streams that its client tried before, or side by side, carry no session:
+    /// they are over for the client, also where a broker never accepted them or has not heard of their end. The one that
+    /// carries the session is not, while the client counts the session valid.
     fn is_abandoned(&self, client: usize) -> bool {
         let node = &self.clients[client];
-        let connected =
-            self.streams.values().any(|it| it.client == client && it.life == node.life && !it.broker_closed);
+        let own = |it: &Stream| it.client == client && it.life == node.life && !it.client_closed;
+        let connected = self.streams.values().any(|it| own(it) && !it.broker_closed);
         let holds = node.held.keys().any(|claim| node.valid_mode(*claim, self.now).is_some());
         client < self.plan.bound && !connected && !holds
     }

@@ -58,6 +58,10 @@ const FOUND: &[(u64, &str)] = &[
     (233_978, "the same, after which a conversion was waited for, for ever"),
     (37_614, "what the store had lost of a session that then died was free before the lock-delay had passed"),
     (64_467, "the same, where the session died just after its time to stop had passed"),
+    (
+        143_466,
+        "a session came back to a broker where an operation waited that had ended elsewhere: every later one was refused",
+    ),
 ];
 
 /// The same, found since there are callers.
@@ -89,6 +93,11 @@ const FOUND_WITH_CALLERS: &[(u64, &str)] = &[
         909_038,
         "a session came back to a broker that knew its claim, and did not hear that an administrator had taken it at another one",
     ),
+    (469_825, "a late copy of a lock request was cut while the session moved, and took the lock that its client held"),
+    (730_597, "a conversion that still waited for the store to be settled was taken for one that the store had lost"),
+    (1_200_767, "a stream that its client had closed was taken for one that a bound session still had"),
+    (1_655_231, "a lock that had come with a move was taken back, because a late copy of its request was cut"),
+    (1_668_420, "a conversion was taken for lost when its session came back before the store was settled"),
 ];
 
 /// For each planted bug, the first schedule that finds it, as the hunt said.
@@ -96,7 +105,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("AnsweredDuringBurial", 36_021),
     ("AnsweredFromMemory", 8),
     ("BeatAgedWithoutSuspend", 8386),
-    ("BoundReleasedOnCut", 16),
+    ("BoundReleasedOnCut", 434),
     ("BurialByRead", 43),
     ("BurialGivenUpInDoubt", 3),
     ("BurialWithoutWaiting", 36),

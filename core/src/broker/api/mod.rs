@@ -230,7 +230,7 @@ pub enum Effect {
     },
     /// Tell a connection.
     Event {
-        /// That of the session concerned.
+        /// The connection of the session that the event is about.
         connection: ConnectionId,
         /// Not asked for, and told once.
         event: Event,

@@ -33,15 +33,15 @@ pub struct LockRequest {
     pub mode: Mode,
     /// Options. `TRY` is set by a wait of zero.
     pub options: Options,
-    /// Given, although a new request cannot have it (A1).
+    /// Refused if it is set: only conversions may have it (A1).
     pub conversion_deadlock: Option<ConversionDeadlock>,
     /// Absent: wait for ever; zero: try.
     pub wait: Option<Duration>,
     /// Wants blocking notifications.
     pub blocking: bool,
-    /// Owner.
+    /// A task inside the session, by which `unlock_all` selects.
     pub owner: Label,
-    /// Label.
+    /// Text for people.
     pub label: Label,
     /// Adopt an orphan instead (F7).
     pub orphan: bool,
@@ -79,7 +79,7 @@ pub struct UnlockRequest {
     pub options: Options,
     /// Bytes to write.
     pub value: Option<Bytes>,
-    /// From any queue.
+    /// Releases the claim also while it waits or converts.
     pub force: bool,
 }
 

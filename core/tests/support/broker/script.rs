@@ -7,7 +7,7 @@
 //!
 //! | line | |
 //! |---|---|
-//! | `A starts [lanes=N] [hold_back=T] [lock_delay=T]`, `A stops` | a broker starts; one is killed |
+//! | `A starts [inside] [lanes=N] [hold_back=T] [lock_delay=T]`, `A stops` | a broker starts, inside a program that nobody else reaches; one is killed |
 //! | `A is suspended`, `A wakes` | its machine stands still, and goes on |
 //! | `a opens A [bound] [calls]` | a client opens a session at a broker; it may be bound to its stream, or have none and ask by calls |
 //! | `a locks r EX [options] [wait=T]` | a new claim |
@@ -78,11 +78,12 @@ impl World {
     fn broker(&mut self, name: &str, arguments: &mut Arguments) -> Result<(), Failure> {
         match arguments.next()?.as_str() {
             "starts" => {
+                let address = if arguments.word("inside") { "" } else { name };
                 let lanes = arguments.number("lanes")?.unwrap_or(1) as u16;
                 let hold_back = time_of(arguments, "hold_back")?.unwrap_or_default();
                 let lock_delay = time_of(arguments, "lock_delay")?.unwrap_or_default();
                 let format_max = arguments.number("reads")?.map_or(format::NEWEST, |format| format as u8);
-                self.start(name, lanes, hold_back, lock_delay, format_max);
+                self.start(name, address, lanes, hold_back, lock_delay, format_max);
             }
             "stops" => self.stop(name),
             "is" if arguments.word("suspended") => self.suspend(name),

@@ -102,10 +102,18 @@ impl Default for World {
 
 /// Brokers.
 impl World {
-    pub fn start(&mut self, name: &str, lanes: u16, hold_back: Duration, lock_delay: Duration, format_max: u8) {
+    pub fn start(
+        &mut self,
+        name: &str,
+        address: &str,
+        lanes: u16,
+        hold_back: Duration,
+        lock_delay: Duration,
+        format_max: u8,
+    ) {
         let incarnation = Incarnation(0xb0_0000 + self.names.brokers.len() as u64);
         self.names.brokers.insert(incarnation, name.into());
-        let info = BrokerInfo { address: name.into(), admin_address: name.into(), ..BrokerInfo::default() };
+        let info = BrokerInfo { address: address.into(), admin_address: address.into(), ..BrokerInfo::default() };
         let config = BrokerConfig {
             incarnation,
             info,
