@@ -67,14 +67,13 @@ impl Store {
         let long = writes.iter().any(|write| bytes_in(write) > LONG_RECORD);
         call.argument(if long { "long" } else { "" });
         for write in writes {
-            let (verb, bytes) = match &write.change {
-                Change::Put(bytes) => ("P", bytes.clone()),
-                Change::Delete => ("D", Bytes::new()),
-                Change::Compare => ("C", Bytes::new()),
-            };
-            let bell = if write.notify { Keys::bell_of(&write.key).to_string() } else { String::new() };
             call.key(self.keys.record(&write.key));
-            call.argument(verb).argument(version_text(write.expected)).argument(bell).argument(bytes);
+        }
+        call.argument(bells_of(writes)).argument(spec_of(writes));
+        for write in writes {
+            if let Change::Put(bytes) = &write.change {
+                call.argument(bytes.clone());
+            }
         }
         let all = |outcome: WriteOutcome| vec![outcome; writes.len()];
         match self.commit_call(tag, &call).await {
@@ -91,12 +90,12 @@ impl Store {
         let [version, high, noted, Value::Array(results)] = <[Value; 4]>::try_from(parts).ok()? else { return None };
         let version = version_of(bytes_of(&version)?)?;
         let high = version_of(bytes_of(&high)?)?;
-        if results.len() != writes.len() {
-            return None;
+        let mut outcomes: Vec<_> = writes.iter().map(|write| done(write, version)).collect();
+        let mut results = results.into_iter();
+        while let (Some(place), Some(result)) = (results.next(), results.next()) {
+            let Value::Int(place) = place else { return None };
+            *usize::try_from(place - 1).ok().and_then(|place| outcomes.get_mut(place))? = not_simply_done(result)?;
         }
-        let outcomes: Option<Vec<_>> =
-            writes.iter().zip(results).map(|(write, result)| outcome_of(write, version, result)).collect();
-        let outcomes = outcomes?;
         let committed = |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::Committed(_));
         if noted == Value::Int(1) && outcomes.iter().any(committed) {
             self.witness.acknowledge(guard, tag, version);
@@ -139,10 +138,39 @@ impl Store {
     }
 }
 
-fn outcome_of(write: &Write, version: Version, result: Value) -> Option<WriteOutcome> {
+/// The bells of a batch's hints. One that rings for a write in conflict wakes somebody in vain.
+fn bells_of(writes: &[&Write]) -> String {
+    let mut bells = String::new();
+    for write in writes.iter().filter(|write| write.notify && write.change != Change::Compare) {
+        if !bells.is_empty() {
+            bells.push(' ');
+        }
+        let _ = std::fmt::Write::write_fmt(&mut bells, format_args!("{}", Keys::bell_of(&write.key)));
+    }
+    bells
+}
+
+/// What a batch is to do: a letter and the expected version for each write.
+fn spec_of(writes: &[&Write]) -> String {
+    let mut spec = String::with_capacity(writes.len() * (1 + VERSION_DIGITS));
+    for write in writes {
+        spec.push(match write.change {
+            Change::Put(_) => 'P',
+            Change::Delete => 'D',
+            Change::Compare => 'C',
+        });
+        spec.push_str(&version_text(write.expected));
+    }
+    spec
+}
+
+/// A write of which the script says nothing.
+fn done(write: &Write, version: Version) -> WriteOutcome {
+    WriteOutcome::Committed(if write.change == Change::Compare { write.expected } else { version })
+}
+
+fn not_simply_done(result: Value) -> Option<WriteOutcome> {
     Some(match result {
-        Value::Int(1) if write.change == Change::Compare => WriteOutcome::Committed(write.expected),
-        Value::Int(1) => WriteOutcome::Committed(version),
         Value::Int(2) => WriteOutcome::Committed(Version::ABSENT),
         Value::Int(3) => WriteOutcome::Unavailable(FULL.into()),
         Value::Int(0) => WriteOutcome::ConflictUnread,

@@ -6,13 +6,11 @@
 //! are, the registration is `gone` and shows as such. Whoever dies in between leaves one that is silent, and the next
 //! observer ends it in the same way.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 use redis::Value;
-use serde::{Deserialize, Serialize};
-use sixpin_core::backend::{Beat, BrokerInfo, Generation, Guard, Pulse, StoreError, WriteOutcome};
+use sixpin_core::backend::{Beat, Generation, Guard, Pulse, StoreError, WriteOutcome};
 use sixpin_core::name::{Incarnation, Version};
+use sixpin_core::registration::Registration;
 
 use crate::backend::{Store, lane_name};
 use crate::keys::{Tag, version_of, version_text};
@@ -20,18 +18,6 @@ use crate::scripts::{ADVANCE, BEAT, ENLIST, EVICT, FORGET, LEAVE, Reply, STRIKE,
 
 /// How long what is left of a registration refuses a late one: longer than any request can be on its way.
 const REMAINS_MS: u64 = 24 * 3600 * 1000;
-
-/// What others should know about a broker, as it is stored.
-#[derive(Debug, Serialize, Deserialize)]
-struct Notice {
-    ttl_ms: u64,
-    round_trip_us: u64,
-    standing: String,
-    name: String,
-    address: String,
-    admin_address: String,
-    program: String,
-}
 
 impl Store {
     fn other_tags(&self) -> impl Iterator<Item = Tag> + use<> {
@@ -41,20 +27,11 @@ impl Store {
     /// See the trait.
     pub(crate) async fn beat(&self, beat: Beat) -> Result<Version, StoreError> {
         self.witness.remembers()?;
-        let notice = Notice {
-            ttl_ms: u64::try_from(beat.broker_ttl.as_millis()).unwrap_or(u64::MAX),
-            round_trip_us: u64::try_from(beat.round_trip.as_micros()).unwrap_or(u64::MAX),
-            standing: beat.standing.to_string(),
-            name: beat.info.name,
-            address: beat.info.address,
-            admin_address: beat.info.admin_address,
-            program: beat.info.program,
-        };
-        let notice = serde_json::to_string(&notice).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let registration = Registration::of(&beat).encode();
         let mut call = self.call(Tag::FIRST);
         call.key(self.keys.broker(Tag::FIRST, beat.broker)).key(self.keys.brokers());
         call.argument(beat.broker.to_string()).argument(beat.number.to_string());
-        call.argument(version_text(beat.expected)).argument(notice);
+        call.argument(version_text(beat.expected)).argument(registration);
         for (lane, version) in self.witness.acknowledged_by(beat.broker, Tag::FIRST) {
             call.argument(lane_name(lane)).argument(version_text(version));
         }
@@ -144,29 +121,21 @@ impl Store {
         let mut command = redis::cmd("HMGET");
         command.arg(self.keys.broker(Tag::FIRST, broker)).arg(&["s", "v", "n", "i"]);
         let values = self.values(Tag::FIRST, &command).await?;
-        let [state, version, number, notice] = values.as_slice() else { return Err(corrupt()) };
-        let state = match bytes_of(state) {
+        let [state, version, number, told] = values.as_slice() else { return Err(corrupt()) };
+        let gone = match bytes_of(state) {
             // Forgotten between the two commands.
             None | Some(b"past") => return Ok(None),
-            Some(state) => state,
+            Some(state) => state == b"gone",
         };
         let version = bytes_of(version).and_then(version_of).ok_or_else(corrupt)?;
         let text = |value| bytes_of(value).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let told = bytes_of(told).map(Registration::decode).transpose().map_err(|_| corrupt())?;
         // One that was evicted before it registered has told nothing.
-        let beat = text(number).map_or(Some(0), |number| number.parse().ok()).ok_or_else(corrupt)?;
-        let notice: Option<Notice> = text(notice).map(serde_json::from_str).transpose().map_err(|_| corrupt())?;
-        let (broker_ttl, round_trip, standing, info) = notice.map_or_else(Default::default, |notice| {
-            let info = BrokerInfo {
-                name: notice.name,
-                address: notice.address,
-                admin_address: notice.admin_address,
-                program: notice.program,
-            };
-            // Whatever cannot be read says nothing.
-            let standing = notice.standing.parse().unwrap_or_default();
-            (Duration::from_millis(notice.ttl_ms), Duration::from_micros(notice.round_trip_us), standing, info)
-        });
-        Ok(Some(Pulse { broker, version, gone: state == b"gone", beat, broker_ttl, round_trip, standing, info }))
+        let mut registration = told.unwrap_or_default();
+        // What the scripts keep in fields of their own counts.
+        registration.beat = text(number).map_or(Some(0), |number| number.parse().ok()).ok_or_else(corrupt)?;
+        registration.gone = gone;
+        Ok(Some(registration.pulse(broker, version)))
     }
 
     /// Looks under the other tags whether everything is there that was acknowledged to a broker.

@@ -2,22 +2,24 @@
 --
 -- KEYS: root, highest version, the sender's registration, index of resources, index of sessions; then one per write.
 -- ARGV: identity, highest version seen, lane, generation, last acknowledged version of the lane, channel of hints,
---       bytes of a record's key before its name, whether records are likely to be long; then per write: what to do
---       (P put, D delete, C compare), the expected version, the bell of its hint or nothing, its bytes or nothing.
+--       bytes of a record's key before its name, whether records are likely to be long, the bells of the hints, and what
+--       to do: for each write one letter (P put, D delete, C compare) and the expected version; then the bytes of each put.
 -- Reply: ok, the version of this batch (or the highest one, if it changed nothing), the highest version, whether the
---       lane notes that version; then per write: 1 done, 2 nothing was there to delete, 3 no room for it, 0 conflict too
---       large to tell, or what stands there as text.
+--       lane notes that version; then the place and the result of each write that was not simply done: 2 nothing was there to
+--       delete, 3 no room for it, 0 conflict too large to tell, or what stands there as text.
 --
--- A command costs more than what it does to one key, so each is called once for all keys where that is possible.
+-- A command costs more than what it does to one key, so each is called once for all keys where that is possible. An argument
+-- and a part of the answer cost as much as the work on one key, so there is one of each where that is possible.
 local CONFLICT_BYTES_MAX = 4 * 1024 * 1024
-local SESSION = string.byte('s')
-local FIRST_KEY, FIRST_ARGUMENT, ARGUMENTS = 6, 9, 4
+local SESSION, PUT, DELETE = string.byte('s'), string.byte('P'), string.byte('D')
+local FIRST_KEY, FIRST_BYTES, SPEC = 6, 11, 17
+local sub, byte = string.sub, string.byte
 
 local high, refusal = remember(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 if refusal then return refusal end
 local lane, refused = admit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])
 if refused then return refused end
-local base, long = tonumber(ARGV[7]), ARGV[8] == 'long'
+local base, long, bells, spec = tonumber(ARGV[7]), ARGV[8] == 'long', ARGV[9], ARGV[10]
 local count = #KEYS - FIRST_KEY + 1
 
 -- What stands there, or false. Long records are not read before one has to be told.
@@ -33,28 +35,39 @@ else
 end
 if failure then return failed() end
 
-local results, puts, deletes, creates = {}, {}, {}, {}
-local told = 0
+-- Whether a version is expected that was made up for what somebody else put there.
+local function as_foreign(expected, stands)
+  return expected == FOREIGN and stands and (#stands < 16 or string.find(sub(stands, 1, 16), '%D'))
+end
+
+-- Places of puts, and which argument has the bytes of each; keys of deletes and creates. Results that are not 1, each after
+-- its place.
+local results, puts, bytes, deletes, creates = {}, {}, {}, {}, {}
+local told, next_bytes = 0, FIRST_BYTES
+local function note(i, result)
+  results[#results + 1] = i
+  results[#results + 1] = result
+end
 for i = 1, count do
-  local stands, at = standing[i], FIRST_ARGUMENT + (i - 1) * ARGUMENTS
-  local version = stands and string.sub(stands, 1, 16) or NOTHING
-  if #version < 16 or string.find(version, '%D') then version = FOREIGN end
-  local result = 1
-  if version ~= ARGV[at + 1] then
+  local stands, at = standing[i], (i - 1) * SPEC
+  local verb, expected = byte(spec, at + 1), sub(spec, at + 2, at + SPEC)
+  local version = stands and sub(stands, 1, 16) or NOTHING
+  if version ~= expected and not as_foreign(expected, stands) then
     if stands and long then
       stands = read('GET', KEYS[FIRST_KEY + i - 1])
       if failure then return failed() end
     end
-    result = stands or ''
-    told = told + #result
-    if told > CONFLICT_BYTES_MAX then result = 0 end
-  elseif ARGV[at] == 'P' then
+    stands = stands or ''
+    told = told + #stands
+    note(i, told > CONFLICT_BYTES_MAX and 0 or stands)
+  elseif verb == PUT then
     puts[#puts + 1] = i
+    bytes[i] = next_bytes
     if not stands then creates[#creates + 1] = KEYS[FIRST_KEY + i - 1] end
-  elseif ARGV[at] == 'D' then
-    if stands then deletes[#deletes + 1] = KEYS[FIRST_KEY + i - 1] else result = 2 end
+  elseif verb == DELETE then
+    if stands then deletes[#deletes + 1] = KEYS[FIRST_KEY + i - 1] else note(i, 2) end
   end
-  results[i] = result
+  if verb == PUT then next_bytes = next_bytes + 1 end
 end
 
 local version = high
@@ -74,8 +87,8 @@ if #puts + #deletes > 0 then
   if type(first) == 'table' and first.err then
     if not string.find(first.err, 'OOM', 1, true) then return {'refused', first.err} end
     local function grows(i)
-      local key, length = KEYS[FIRST_KEY + i - 1], 16 + #ARGV[FIRST_ARGUMENT + (i - 1) * ARGUMENTS + 3]
-      if string.byte(key, base - 1) == SESSION then return false end
+      local key, length = KEYS[FIRST_KEY + i - 1], 16 + #ARGV[bytes[i]]
+      if byte(key, base - 1) == SESSION then return false end
       if not standing[i] then return true end
       if not long then return length > #standing[i] end
       return read('GETRANGE', key, length - 1, length - 1) == ''
@@ -84,7 +97,7 @@ if #puts + #deletes > 0 then
     creates = {}
     for _, i in ipairs(puts) do
       if grows(i) then
-        results[i] = 3
+        note(i, 3)
       else
         fit[#fit + 1] = i
         if not standing[i] then creates[#creates + 1] = KEYS[FIRST_KEY + i - 1] end
@@ -102,9 +115,9 @@ if #puts + #deletes > 0 then
   local function indexed(keys, score)
     local resources, sessions = {}, {}
     for _, key in ipairs(keys) do
-      local names = string.byte(key, base - 1) == SESSION and sessions or resources
+      local names = byte(key, base - 1) == SESSION and sessions or resources
       if score then names[#names + 1] = score end
-      names[#names + 1] = string.sub(key, base + 1)
+      names[#names + 1] = sub(key, base + 1)
     end
     return resources, sessions
   end
@@ -118,30 +131,24 @@ if #puts + #deletes > 0 then
     write('DEL', unpack(deletes))
     write_index('ZREM', deletes)
   end
-  write('HSET', KEYS[3], ARGV[3], string.sub(lane, 1, 21) .. version)
+  write('HSET', KEYS[3], ARGV[3], sub(lane, 1, 21) .. version)
   if #creates > 0 then write_index('ZADD', creates, '0') end
   if #puts > 0 then
     local records = {}
     for _, i in ipairs(puts) do
       records[#records + 1] = KEYS[FIRST_KEY + i - 1]
-      records[#records + 1] = version .. ARGV[FIRST_ARGUMENT + (i - 1) * ARGUMENTS + 3]
+      records[#records + 1] = version .. ARGV[bytes[i]]
     end
     write('MSET', unpack(records))
   end
 
-  local bells = {}
-  for i = 1, count do
-    local at = FIRST_ARGUMENT + (i - 1) * ARGUMENTS
-    local wrote = results[i] == 1 and ARGV[at] ~= 'C'
-    if wrote and ARGV[at + 2] ~= '' then bells[#bells + 1] = ARGV[at + 2] end
-  end
-  if #bells > 0 then write('PUBLISH', ARGV[6], table.concat(bells, ' ')) end
+  if bells ~= '' then write('PUBLISH', ARGV[6], bells) end
   if failure then return failed() end
   high = version
-elseif string.sub(lane, 22) < high then
+elseif sub(lane, 22) < high then
   -- What was found true is told to clients: should it be lost, the lane's note of it is lost with it.
   insist(KEYS[1])
-  write('HSET', KEYS[3], ARGV[3], string.sub(lane, 1, 21) .. high)
+  write('HSET', KEYS[3], ARGV[3], sub(lane, 1, 21) .. high)
   if failure then return failed() end
 end
 return {'ok', version, high, 1, results}
