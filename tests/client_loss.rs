@@ -15,7 +15,7 @@ const TTL: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_broker_costs_the_lock_at_the_deadline() {
-    let broker = Broker::start().await;
+    let broker = Broker::as_processes().await;
     let session = broker.client().session().ttl(TTL).open().await.unwrap();
     let guard = session.lock("r", Mode::EX).await.unwrap();
     let waiting = session.lock("r", Mode::EX).into_future();
@@ -41,7 +41,7 @@ async fn a_frozen_broker_costs_the_lock_at_the_deadline() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_freeze_of_the_broker_costs_nothing() {
-    let broker = Broker::start().await;
+    let broker = Broker::as_processes().await;
     let session = broker.client().session().ttl(Duration::from_secs(5)).open().await.unwrap();
     let guard = session.lock("r", Mode::EX).await.unwrap();
     broker.freeze();
@@ -64,7 +64,7 @@ async fn a_client_cut_off_knows_before_anybody_else_is_granted() {
 
 /// How long after the cut the holder was told, and how long after it the next one had the lock.
 async fn cut_off_by(trouble: Network) -> (Duration, Duration) {
-    let broker = Broker::start().await;
+    let broker = Broker::as_processes().await;
     let network = Proxy::start(broker.address.parse().unwrap()).await.unwrap();
     let client = Client::new([network.address().to_string()]).unwrap();
     // Half a second lies between the client's deadline and the broker's.
@@ -160,7 +160,7 @@ async fn a_program_whose_session_has_finished_can_end_at_once() {
 
 #[tokio::test]
 async fn after_its_own_freeze_a_process_finds_the_lock_lost_at_the_first_look() {
-    let broker = Broker::start().await;
+    let broker = Broker::as_processes().await;
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "--nocapture", "client_loss::holder_that_is_frozen"])
         .env("SIXPIN_ENDPOINTS", &broker.address)

@@ -26,7 +26,7 @@ async fn resumed_within(patience: Duration, events: &mut SessionEvents) -> (Stri
 
 #[tokio::test]
 async fn a_cut_connection_costs_nothing() {
-    let broker = Broker::start().await;
+    let broker = Broker::as_processes().await;
     let network = Network::to(&broker.address).await;
     let session = Client::new([network.address.to_string()]).unwrap().session().open().await.unwrap();
     let mut events = session.events();
@@ -52,7 +52,7 @@ async fn a_cut_connection_costs_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_goes_on_while_the_connection_is_cut_again_and_again() {
-    let broker = Broker::start().await;
+    let broker = Broker::as_processes().await;
     let network = Network::to(&broker.address).await;
     let client = Client::new([network.address.to_string()]).unwrap();
     let session = client.session().open().await.unwrap();
@@ -90,7 +90,7 @@ async fn work_goes_on_while_the_connection_is_cut_again_and_again() {
 
 #[tokio::test]
 async fn without_any_network_the_session_is_lost_at_its_deadline() {
-    let broker = Broker::start().await;
+    let broker = Broker::as_processes().await;
     let network = Network::to(&broker.address).await;
     let client = Client::new([network.address.to_string()]).unwrap();
     let session = client.session().ttl(Duration::from_secs(1)).open().await.unwrap();
@@ -111,7 +111,7 @@ async fn without_any_network_the_session_is_lost_at_its_deadline() {
 
 #[tokio::test]
 async fn a_session_bound_to_its_connection_is_lost_with_it() {
-    let broker = Broker::start().await;
+    let broker = Broker::as_processes().await;
     let network = Network::to(&broker.address).await;
     let client = Client::new([network.address.to_string()]).unwrap();
     let session = client.session().ttl(Duration::from_secs(1)).connection_bound().open().await.unwrap();

@@ -10,7 +10,7 @@ use crate::support::endpoints::{Hung, limited, pinged};
 
 #[tokio::test]
 async fn an_address_that_hangs_or_is_full_holds_up_nobody() {
-    let (broker, hung) = (Broker::start().await, Hung::start());
+    let (broker, hung) = (Broker::as_processes().await, Hung::start());
     for bad in [hung.address(), limited(0), limited(1)] {
         let client = Client::new([bad.to_string(), broker.address.clone()]).unwrap();
         let started = Instant::now();
@@ -41,7 +41,7 @@ async fn opening_ends_in_time_and_says_what_it_met() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_ends_at_a_broker_that_is_frozen() {
-    let broker = Broker::start().await;
+    let broker = Broker::as_processes().await;
     let client = broker.client();
     let session = client.session().ttl(Duration::from_secs(60)).open().await.unwrap();
     broker.freeze();

@@ -13,18 +13,25 @@ use sixpin_client::{Client, proto};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::support::store::{self, Place};
+use crate::support::store::{self, Place, Reason};
+use crate::support::{self, door};
 
 /// How long a test waits for something that should happen at once.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// A broker process on a store of its own: one, or several on one store that together do what one does.
+/// A broker on a store of its own: one, or several on one store that together do what one does. A process, or in this one
+/// if the run says so.
 pub(crate) struct Broker {
-    processes: Vec<BrokerProcess>,
+    at_work: AtWork,
     clients: AtomicU32,
     /// Those of the first.
     pub(crate) address: String,
     pub(crate) admin_address: String,
+}
+
+enum AtWork {
+    Processes(Vec<BrokerProcess>),
+    Inside(support::Broker),
 }
 
 struct BrokerProcess {
@@ -39,27 +46,58 @@ static FOLDERS: AtomicU32 = AtomicU32::new(0);
 impl Broker {
     /// As many as the run says, on the store that it says.
     pub(crate) async fn start() -> Self {
+        if !door::inside() {
+            return Self::processes().await;
+        }
+        let broker = support::Broker::start().await;
+        let admin_address = broker.server.admin_address.unwrap();
+        Self::of(broker.server.address.to_string(), admin_address.to_string(), AtWork::Inside(broker))
+    }
+
+    /// As processes, which can be frozen and have a network before them.
+    pub(crate) async fn as_processes() -> Self {
+        if door::inside() {
+            Reason::Process.tell("processes");
+        }
+        Self::processes().await
+    }
+
+    async fn processes() -> Self {
         let place = Place::new();
         let mut processes = Vec::new();
         for _ in 0..store::processes() {
             processes.push(BrokerProcess::start(&place).await);
         }
         let (address, admin_address) = (processes[0].address.clone(), processes[0].admin_address.clone());
-        Self { processes, clients: AtomicU32::new(0), address, admin_address }
+        Self::of(address, admin_address, AtWork::Processes(processes))
+    }
+
+    fn of(address: String, admin_address: String, at_work: AtWork) -> Self {
+        Self { at_work, clients: AtomicU32::new(0), address, admin_address }
     }
 
     /// A client of the next of them; that of the first call is a client of the first.
     pub(crate) fn client(&self) -> Client {
         let number = self.clients.fetch_add(1, Ordering::Relaxed) as usize;
-        Client::new([&self.processes[number % self.processes.len()].address]).unwrap()
+        match &self.at_work {
+            AtWork::Processes(processes) => Client::new([&processes[number % processes.len()].address]).unwrap(),
+            AtWork::Inside(broker) => Client::of_broker(broker.nth(number).broker()),
+        }
     }
 
     pub(crate) fn freeze(&self) {
-        self.processes.iter().for_each(|process| signal(&process.child, Signal::STOP));
+        self.signal(Signal::STOP);
     }
 
     pub(crate) fn thaw(&self) {
-        self.processes.iter().for_each(|process| signal(&process.child, Signal::CONT));
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, with: Signal) {
+        let AtWork::Processes(processes) = &self.at_work else { panic!("only processes are signalled") };
+        for process in processes {
+            signal(&process.child, with);
+        }
     }
 }
 

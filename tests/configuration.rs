@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sixpin::cli::serve::Args;
-use sixpin::config::settings::SETTINGS;
-use sixpin::config::{self, Config};
 use sixpin_core::backend::Durability;
 use sixpin_core::name::Lockspace;
+use sixpin_server::config::settings::SETTINGS;
+use sixpin_server::config::{self, Config};
 
 const EXAMPLE: &str = include_str!("../compose/sixpin.example.toml");
 const DOCUMENT: &str = include_str!("../docs/configuration.md");

@@ -7,9 +7,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sixpin::config;
-use sixpin::serve::Server;
 use sixpin_client::{Client, Guard, Mode, Session};
+use sixpin_server::config;
+use sixpin_server::server::Server;
 use sixpin_testkit::proxy::{Mode as Network, Proxy};
 use sixpin_testkit::{ServerPlan, ServerProcess, copy_folder, etcd, nats, redis};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

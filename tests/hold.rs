@@ -31,6 +31,8 @@ fn granted(body: Option<Body>) -> v1::HoldGranted {
 #[tokio::test]
 async fn an_open_stream_counts_as_being_heard() {
     let broker = Broker::start().await;
+    // Inside a program a stream goes on only while it is looked at.
+    broker.use_sockets();
     let mut stream = broker.locks().await.hold(hold("r")).await.unwrap().into_inner();
     let held = granted(next(&mut stream).await);
     assert_eq!(held.completion.unwrap().status(), v1::Status::Granted);

@@ -223,6 +223,9 @@ async fn named(broker: &Broker, sessions: Vec<String>) -> Vec<v1::SessionInfo> {
 async fn a_session_shows_who_its_client_is_and_where() {
     let place = Place::new();
     let (first, second) = (Broker::on(&place, "").await, Broker::on(&place, "").await);
+    for broker in [&first, &second] {
+        broker.use_sockets();
+    }
     let label = "alice@web1:1";
     let open = v1::Open { label: label.into(), ..Default::default() };
     let mut session = crate::support::stream::Session::open(&first, open).await;

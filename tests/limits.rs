@@ -123,6 +123,7 @@ async fn requests_that_wait_for_the_store() {
 #[tokio::test]
 async fn connections_in_all() {
     let broker = Broker::alone(Reason::OwnLimits, "[connections]\ntotal = 2").await;
+    broker.use_sockets();
     let first = broker.session().await;
     let _second = broker.session().await;
     // The third is closed at once, so that its client can try elsewhere.
@@ -187,6 +188,7 @@ async fn sessions_of_a_client() {
 async fn sessions_of_a_stranger() {
     let settings = "[limits]\nsessions_per_client = 1\n[connections]\ntrusted = []";
     let broker = Broker::alone(Reason::OwnLimits, settings).await;
+    broker.use_sockets();
     let _first = broker.session().await;
     let status = broker.locks().await.open_session(open_request(v1::Open::default())).await.unwrap_err();
     assert!(status.message().contains("limits.sessions_per_client"), "{}", status.message());
@@ -235,6 +237,7 @@ async fn streams_without_a_session_wait_for_each_other_and_are_refused_in_the_en
 #[tokio::test]
 async fn streams_that_watch() {
     let broker = Broker::start().await;
+    broker.use_sockets();
     let mut inspect = broker.inspect().await;
     let watch = || v1::WatchResourceRequest { resource: Some(resource("watched")) };
     let mut watches = Vec::new();

@@ -26,6 +26,7 @@ mod process;
 mod log;
 
 mod client_world;
+mod embedded;
 mod client_basics;
 mod client_cancel;
 mod client_loss;

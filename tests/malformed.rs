@@ -355,13 +355,14 @@ async fn inspection_and_administration_check_what_they_are_asked() {
 #[tokio::test]
 async fn administration_is_not_on_the_clients_address() {
     let scene = Scene::new().await;
+    scene.broker.use_sockets();
     let channel = scene.broker.channel().await;
     for method in ["ForceUnlock", "ExpireSession", "PurgeOrphans", "RemoveDamaged", "DrainBroker"] {
         let path = format!("/sixpin.v1.AdminService/{method}");
         let status = raw::call(&channel, &path, Vec::new()).await.unwrap_err();
         assert_eq!(status.code(), Code::Unimplemented, "{path}");
     }
-    let admin = crate::support::connect(scene.broker.server.admin_address.unwrap()).await;
+    let admin = scene.broker.admin_channel().await;
     let call = v1::OpenSessionRequest::default().encode_to_vec();
     let status = raw::call(&admin, "/sixpin.v1.LockService/OpenSession", call).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);

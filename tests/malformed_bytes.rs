@@ -5,11 +5,11 @@ use prost::Message as _;
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use sixpin_proto::v1;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::malformed::{Scene, check};
-use crate::support::{connect, raw};
+use crate::support::door::Way;
+use crate::support::raw;
 
 /// Services of the program; the floor of `bench` is another program's.
 const SERVICES: [&str; 3] = ["LockService", "InspectService", "AdminService"];
@@ -89,19 +89,22 @@ fn delimited(field: &FieldDescriptorProto, content: &[u8]) -> Vec<u8> {
 
 struct World {
     scene: Scene,
-    clients: Channel,
-    admins: Channel,
+    clients: Way,
+    admins: Way,
 }
 
 impl World {
     async fn new() -> Self {
-        let scene = Scene::new().await;
+        Self::of(Scene::new().await).await
+    }
+
+    async fn of(scene: Scene) -> Self {
         let clients = scene.broker.channel().await;
-        let admins = connect(scene.broker.server.admin_address.unwrap()).await;
+        let admins = scene.broker.admin_channel().await;
         Self { scene, clients, admins }
     }
 
-    fn channel(&self, method: &Method) -> &Channel {
+    fn channel(&self, method: &Method) -> &Way {
         if method.service == "AdminService" { &self.admins } else { &self.clients }
     }
 
@@ -174,7 +177,9 @@ async fn empty_messages() {
 
 #[tokio::test]
 async fn a_request_of_which_only_the_beginning_comes_is_ended() {
-    let (world, api) = (World::new().await, Api::read());
+    let (scene, api) = (Scene::new().await, Api::read());
+    scene.broker.use_sockets();
+    let world = World::of(scene).await;
     // The first bytes of a message of a hundred.
     let half = || vec![0, 0, 0, 0, 100, 1, 2, 3];
     let calls = api.methods.iter().map(|method| raw::unfinished(world.channel(method), &method.path, half()));

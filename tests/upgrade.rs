@@ -38,8 +38,10 @@ async fn a_store_is_upgraded_one_broker_at_a_time() {
 
     // The old one leaves, and what was held there goes on at the new one.
     old.server.stop().await;
+    let opened = here.opened.clone();
+    drop(here);
     let mut moved = Session::silent(&new).await;
-    match moved.ask(Ask::Resume(resume_request(&here.opened, 1, vec![live_claim(1, "r")]))).await {
+    match moved.ask(Ask::Resume(resume_request(&opened, 1, vec![live_claim(1, "r")]))).await {
         Body::Resumed(resumed) => assert_eq!(resumed.claims[0].mode(), v1::Mode::Pr),
         other => panic!("{other:?}"),
     }

@@ -1,12 +1,13 @@
 //! `sixpin serve --check`: whether the configuration is good, and what a broker would do with it.
 
 use sixpin_core::backend::OpenError;
+use sixpin_server::backends;
+use sixpin_server::config::check::Key;
+use sixpin_server::config::sources::Sources;
+use sixpin_server::config::{Config, ConfigError, DEFAULT_BACKEND};
 
 use super::output::Table;
-use crate::config::check::Key;
-use crate::config::sources::Sources;
-use crate::config::{Config, ConfigError, DEFAULT_BACKEND};
-use crate::{backends, log};
+use crate::log;
 
 /// Checks everything that can be checked without starting, and says what a start would do.
 pub fn check(sources: &Sources) -> Result<String, ConfigError> {

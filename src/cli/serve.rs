@@ -1,17 +1,22 @@
 //! `sixpin serve`: runs a broker until it is told to stop.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sixpin_core::backend::OpenError;
+use sixpin_server::backends::{self, Opener};
+use sixpin_server::broker::StartError;
+use sixpin_server::config::sources::Sources;
+use sixpin_server::config::{self, Config, ConfigError};
+use sixpin_server::server::Server;
+
+use super::exit;
 use super::failure::Failure;
 use super::stop::Stop;
 use super::{check, output};
-use crate::backends::{self, Opener};
-use crate::config::sources::Sources;
-use crate::config::{self, Config, ConfigError};
 use crate::log::{Log, panics};
-use crate::serve::Server;
 
 /// What `sixpin serve` takes. Flags override environment variables, which override the file.
 #[derive(Debug, Default, clap::Args)]
@@ -106,21 +111,21 @@ pub fn run_with(args: &Args, opener: Opener) -> ExitCode {
     let environment = config::settings::variables(std::env::vars_os());
     let sources = match environment.and_then(|environment| args.read(environment)) {
         Ok(sources) => sources,
-        Err(error) => return refuse(&error, super::exit::CONFIG),
+        Err(error) => return refuse(&error, exit::CONFIG),
     };
     if args.check {
         return match check::check(&sources) {
             Ok(text) => output::text(&text).map_or_else(Failure::report, |()| ExitCode::SUCCESS),
-            Err(error) => refuse(&error, super::exit::CONFIG),
+            Err(error) => refuse(&error, exit::CONFIG),
         };
     }
     let config = match sources.config() {
         Ok(config) => config,
-        Err(error) => return refuse(&error, super::exit::CONFIG),
+        Err(error) => return refuse(&error, exit::CONFIG),
     };
     let log = match Log::start(&config.log) {
         Ok(log) => log,
-        Err(error) => return refuse(&error, super::exit::CONFIG),
+        Err(error) => return refuse(&error, exit::CONFIG),
     };
     panics::end_the_process(&log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -143,20 +148,14 @@ async fn serve(args: &Args, config: Config, opener: Opener) -> ExitCode {
     let server = tokio::select! {
         started = Server::start_with(config, opener) => match started {
             Ok(server) => server,
-            Err(error) => {
-                let failure = Failure::new(error.exit_code(), &error);
-                return match error.hint() {
-                    Some(hint) => failure.hint(hint).report(),
-                    None => failure.report(),
-                };
-            }
+            Err(error) => return not_started(&error),
         },
         () = stop.told() => return ExitCode::SUCCESS,
     };
     if let Some(path) = &args.ready_file
         && let Err(error) = server.write_ready_file(path)
     {
-        return refuse(&error, error.exit_code());
+        return not_started(&error);
     }
     tokio::select! {
         () = stop.told() => {
@@ -177,4 +176,24 @@ async fn serve(args: &Args, config: Config, opener: Opener) -> ExitCode {
 /// Says why, on standard error whatever the log looks like, and with which status.
 fn refuse(error: &dyn std::error::Error, status: u8) -> ExitCode {
     Failure::new(status, error).report()
+}
+
+/// Why the broker did not start, and what the user can do where that is not plain from the error.
+fn not_started(error: &StartError) -> ExitCode {
+    let status = match error {
+        StartError::Open(_, OpenError::BadUrl(_)) => exit::CONFIG,
+        StartError::Open(_, OpenError::Unreachable(_)) => exit::UNREACHABLE,
+        StartError::Open(_, OpenError::Login(_)) => exit::LOGIN,
+        StartError::Open(_, OpenError::Unsafe(_)) => exit::UNSAFE,
+        _ => exit::FAILURE,
+    };
+    let failure = Failure::new(status, error);
+    match error {
+        StartError::Listen(_, cause) if cause.kind() == io::ErrorKind::AddrInUse => failure.hint(
+            "a broker may run there already: ask it with `sixpin status`, or name other addresses with `--listen` and \
+             `--admin-listen`",
+        ),
+        _ => failure,
+    }
+    .report()
 }

@@ -26,8 +26,10 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Listing {
     sessions: Vec<Entry>,
-    /// Brokers that are alive but could not be asked.
+    /// Brokers that are alive and did not answer.
     unanswered: Vec<String>,
+    /// Brokers inside programs, which nobody else can ask.
+    inside: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,7 +53,7 @@ struct Entry {
 /// Lists sessions.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let neighbours = vouchers::neighbours(&args.client.inspection()).await?;
-    let mut listing = Listing { sessions: Vec::new(), unanswered: Vec::new() };
+    let mut listing = Listing { sessions: Vec::new(), unanswered: Vec::new(), inside: Vec::new() };
     let mut trouble = None;
     for answer in neighbours.sessions(asked(&args, &neighbours)?, None).await {
         let broker = answer.broker.name;
@@ -63,6 +65,10 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             }
         }
     }
+    if args.broker.is_none() {
+        listing.inside =
+            neighbours.inside().iter().map(|broker| format!("{} ({})", broker.name, broker.program)).collect();
+    }
     if args.waiting {
         listing.sessions.retain(|session| session.waiting > 0);
     }
@@ -70,6 +76,10 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Format::Json => output::json(&listing)?,
         Format::Text if listing.sessions.is_empty() => note("there are no such sessions"),
         Format::Text => output::text(&render(&listing))?,
+    }
+    if !listing.inside.is_empty() {
+        let inside = listing.inside.join(", ");
+        warn(format_args!("sessions of programs that have their broker inside are not shown: {inside}"));
     }
     match trouble {
         None => Ok(()),

@@ -45,7 +45,16 @@ impl Neighbours {
     pub fn vouching(&self) -> Vec<v1::BrokerEntry> {
         let mut addresses = BTreeSet::new();
         let living = self.entries.iter().filter(|entry| entry.state() != v1::BrokerState::Gone);
-        living.filter(|entry| addresses.insert(entry.address.clone())).cloned().collect()
+        living
+            .filter(|entry| asked_at(entry).map_or(entry.own, |address| addresses.insert(address.to_owned())))
+            .cloned()
+            .collect()
+    }
+
+    /// Those that may vouch for sessions and cannot be asked: they are inside programs.
+    pub fn inside(&self) -> Vec<&v1::BrokerEntry> {
+        let living = self.entries.iter().filter(|entry| entry.state() != v1::BrokerState::Gone);
+        living.filter(|entry| asked_at(entry).is_none() && !entry.own).collect()
     }
 
     /// The sessions of these brokers: all, or those that are named.
@@ -91,7 +100,7 @@ impl Neighbours {
             if broker.own {
                 return self.asked.list_sessions(request).await.map_err(Failure::inspecting);
             }
-            let address: Address = broker.address.parse().map_err(|_| {
+            let address: Address = asked_at(broker).and_then(|address| address.parse().ok()).ok_or_else(|| {
                 Failure::new(exit::UNREACHABLE, format_args!("broker {} told no address of its own", broker.name))
                     .hint("start it with an address that others can reach")
             })?;
@@ -99,11 +108,17 @@ impl Neighbours {
         };
         let late = || {
             let patience = humantime::format_duration(PATIENCE);
-            let text = format!("broker {} at {} did not answer within {patience}", broker.name, broker.address);
+            let address = asked_at(broker).unwrap_or_default();
+            let text = format!("broker {} at {address} did not answer within {patience}", broker.name);
             Failure::new(exit::UNREACHABLE, text).hint("see how brokers are with `sixpin brokers`")
         };
         tokio::time::timeout(PATIENCE, page).await.unwrap_or_else(|_| Err(late()))
     }
+}
+
+/// Where a broker can be asked about its sessions: both of its listeners know. One inside a program may have neither.
+fn asked_at(broker: &v1::BrokerEntry) -> Option<&str> {
+    [broker.address.as_str(), broker.admin_address.as_str()].into_iter().find(|address| !address.is_empty())
 }
 
 /// What is known of the sessions that have claims.
@@ -178,7 +193,8 @@ fn opener(session: &str, entries: &[v1::BrokerEntry], unanswered: &[v1::BrokerEn
     let broker = entries.iter().find(|entry| entry.incarnation == incarnation)?;
     let silent = match broker.state() {
         v1::BrokerState::Gone => "gone",
-        _ if unanswered.iter().any(|other| other.address == broker.address) => "no answer",
+        _ if asked_at(broker).is_none() && !broker.own => "inside a program",
+        _ if unanswered.iter().any(|other| asked_at(other) == asked_at(broker)) => "no answer",
         _ => return None,
     };
     Some(Voucher { broker: broker.name.clone(), silent: Some(silent), session: v1::SessionInfo::default() })
@@ -201,6 +217,7 @@ mod tests {
             entry("0a", v1::BrokerState::Alive, "a:1"),
             entry("0b", v1::BrokerState::Silent, "b:1"),
             entry("0c", v1::BrokerState::Gone, "c:1"),
+            entry("0e", v1::BrokerState::Alive, ""),
         ];
         let shown = |session: &str| opener(session, &entries, &entries[1..2]).map(|voucher| voucher.shown());
         // It answered and does not know the session, which moved or ended a moment ago.
@@ -208,5 +225,6 @@ mod tests {
         assert_eq!(shown("0b-1-10000").as_deref(), Some("broker at b:1 (no answer)"));
         assert_eq!(shown("0c-1-10000").as_deref(), Some("broker at c:1 (gone)"));
         assert_eq!(shown("0d-1-10000"), None);
+        assert_eq!(shown("0e-1-10000").as_deref(), Some("broker at  (inside a program)"));
     }
 }

@@ -17,12 +17,12 @@ pub mod panics;
 use std::io;
 use std::time::Duration;
 
+use sixpin_server::config::file::LogFormat;
+use sixpin_server::config::{ConfigError, LogConfig};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::config::file::LogFormat;
-use crate::config::{ConfigError, LogConfig};
 use folding::Folding;
 use lines::Lines;
 

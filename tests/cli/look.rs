@@ -152,6 +152,7 @@ async fn a_broker_that_does_not_answer_is_named_and_the_rest_is_shown() {
     let place = Place::new();
     let near = support::Broker::on(&place, "").await;
     let far = support::Broker::on(&place, &advertised).await;
+    near.use_sockets();
     let (mut one, mut other) = (near.session().await, far.session().await);
     one.lock(support::wait_lock(1, "r", v1::Mode::Pr)).await;
     other.lock(support::wait_lock(1, "r", v1::Mode::Pr)).await;

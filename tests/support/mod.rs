@@ -1,5 +1,6 @@
 //! Brokers in this process, and a client that speaks the proto files and nothing else.
 
+pub mod door;
 pub mod endpoints;
 pub mod hints;
 pub mod raw;
@@ -7,21 +8,23 @@ pub mod store;
 pub mod stream;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sixpin::config::{self, Config};
-use sixpin::serve::Server;
 use sixpin_core::backend::Backend;
 use sixpin_proto::v1;
-use store::{Kind, Place, Reason};
-use tonic::transport::{Channel, Endpoint};
+use sixpin_server::config::{self, Config};
+use sixpin_server::server::Server;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use v1::admin_service_client::AdminServiceClient;
 use v1::inspect_service_client::InspectServiceClient;
 use v1::lock_service_client::LockServiceClient;
+
+use door::Way;
+use store::{Kind, Place, Reason};
 
 /// Longer than anything that a test waits for, shorter than anybody's patience.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,6 +42,8 @@ pub struct Broker {
     others: Vec<Server>,
     locking: AtomicUsize,
     looking: AtomicUsize,
+    /// It is reached by sockets, whatever the run says.
+    by_sockets: AtomicBool,
 }
 
 impl Broker {
@@ -103,7 +108,36 @@ impl Broker {
 
     fn of(mut servers: Vec<Server>) -> Self {
         let others = servers.split_off(1);
-        Self { server: servers.remove(0), others, locking: AtomicUsize::new(0), looking: AtomicUsize::new(0) }
+        Self {
+            server: servers.remove(0),
+            others,
+            locking: AtomicUsize::new(0),
+            looking: AtomicUsize::new(0),
+            by_sockets: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on it is reached by sockets, because that is what the test is about.
+    pub fn use_sockets(&self) {
+        if door::inside() {
+            Reason::Sockets.tell("sockets");
+        }
+        self.by_sockets.store(true, Ordering::Relaxed);
+    }
+
+    async fn way(&self, server: &Server) -> Way {
+        self.way_to(server, server.address).await
+    }
+
+    async fn admin_way(&self, server: &Server) -> Way {
+        self.way_to(server, server.admin_address.unwrap()).await
+    }
+
+    async fn way_to(&self, server: &Server, address: SocketAddr) -> Way {
+        if self.by_sockets.load(Ordering::Relaxed) {
+            return connect(address).await;
+        }
+        Way::to(server.broker(), address).await
     }
 
     fn servers(&self) -> Vec<&Server> {
@@ -111,37 +145,47 @@ impl Broker {
     }
 
     fn next(&self, counter: &AtomicUsize) -> &Server {
+        self.nth(counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The one whose turn it is.
+    pub fn nth(&self, number: usize) -> &Server {
         let servers = self.servers();
-        servers[counter.fetch_add(1, Ordering::Relaxed) % servers.len()]
+        servers[number % servers.len()]
     }
 
     /// A new connection for clients.
-    pub async fn channel(&self) -> Channel {
-        connect(self.next(&self.locking).address).await
+    pub async fn channel(&self) -> Way {
+        self.way(self.next(&self.locking)).await
     }
 
-    pub async fn locks(&self) -> LockServiceClient<Channel> {
+    /// A new connection for administrators of the first.
+    pub async fn admin_channel(&self) -> Way {
+        self.admin_way(&self.server).await
+    }
+
+    pub async fn locks(&self) -> LockServiceClient<Way> {
         LockServiceClient::new(self.channel().await)
     }
 
     /// To the first broker, where the first session of a test lives.
-    pub async fn locks_of_first(&self) -> LockServiceClient<Channel> {
-        LockServiceClient::new(connect(self.server.address).await)
+    pub async fn locks_of_first(&self) -> LockServiceClient<Way> {
+        LockServiceClient::new(self.way(&self.server).await)
     }
 
-    pub async fn inspect(&self) -> InspectServiceClient<Channel> {
-        InspectServiceClient::new(connect(self.next(&self.looking).address).await)
+    pub async fn inspect(&self) -> InspectServiceClient<Way> {
+        InspectServiceClient::new(self.way(self.next(&self.looking)).await)
     }
 
-    pub async fn admin(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(connect(self.next(&self.looking).admin_address.unwrap()).await)
+    pub async fn admin(&self) -> AdminServiceClient<Way> {
+        AdminServiceClient::new(self.admin_way(self.next(&self.looking)).await)
     }
 
     /// How many sessions there are.
     pub async fn sessions(&self) -> u64 {
         let mut total = 0;
         for server in self.servers() {
-            let mut inspect = InspectServiceClient::new(connect(server.address).await);
+            let mut inspect = InspectServiceClient::new(self.way(server).await);
             let reply = inspect.list_sessions(v1::ListSessionsRequest::default()).await.unwrap();
             total += reply.into_inner().total;
         }
@@ -171,7 +215,7 @@ async fn serve(place: &Place, settings: &str) -> Server {
     for (name, backend) in &config.backends {
         let store = match name.as_str() {
             config::DEFAULT_BACKEND => Arc::new(memory.backend(true)),
-            _ => sixpin::backends::open(backend, config.require).await.unwrap(),
+            _ => sixpin_server::backends::open(backend, config.require).await.unwrap(),
         };
         stores.insert(name.clone(), store);
     }
@@ -179,13 +223,13 @@ async fn serve(place: &Place, settings: &str) -> Server {
 }
 
 /// Opens a session that lives at the broker of this connection.
-pub async fn open(locks: &mut LockServiceClient<Channel>) -> v1::Opened {
+pub async fn open(locks: &mut LockServiceClient<Way>) -> v1::Opened {
     locks.open_session(open_request(v1::Open::default())).await.unwrap().into_inner().opened.unwrap()
 }
 
 /// Connects, without sharing the connection with anybody.
-pub async fn connect(address: std::net::SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+pub async fn connect(address: SocketAddr) -> Way {
+    Way::by_network(address).await
 }
 
 fn config(settings: &str) -> Config {

@@ -8,9 +8,10 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use http::uri::PathAndQuery;
 use hyper::body::{Body as _, Frame};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use tower_service::Service as _;
+
+use super::door::Way;
 
 /// Sends and receives bytes as they are.
 #[derive(Default)]
@@ -51,14 +52,14 @@ impl Decoder for RawCodec {
 }
 
 /// Calls a method with one message and reads one answer.
-pub async fn call(channel: &Channel, path: &str, message: Vec<u8>) -> Result<Response<Bytes>, Status> {
+pub async fn call(channel: &Way, path: &str, message: Vec<u8>) -> Result<Response<Bytes>, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
     client.unary(Request::new(message.into()), PathAndQuery::try_from(path).unwrap(), RawCodec).await
 }
 
 /// As [`call`], for methods that answer with a stream; says how it ends.
-pub async fn stream(channel: &Channel, path: &str, messages: Vec<Vec<u8>>) -> Result<(), Status> {
+pub async fn stream(channel: &Way, path: &str, messages: Vec<Vec<u8>>) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
     let messages = futures::stream::iter(messages.into_iter().map(Bytes::from));
@@ -81,7 +82,7 @@ impl hyper::body::Body for Unfinished {
 }
 
 /// Calls a method, sends `bytes`, and then nothing more; says how the broker ends it.
-pub async fn unfinished(channel: &Channel, path: &str, bytes: Vec<u8>) -> Status {
+pub async fn unfinished(channel: &Way, path: &str, bytes: Vec<u8>) -> Status {
     let request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
     let request = request.body(tonic::body::Body::new(Unfinished(Some(bytes.into())))).unwrap();
     let mut channel = channel.clone();

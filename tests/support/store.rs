@@ -11,9 +11,9 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use sixpin::config::BackendConfig;
 use sixpin_core::backend::{Backend, Durability};
 use sixpin_memory::MemoryStore;
+use sixpin_server::config::BackendConfig;
 use sixpin_testkit::{ServerPlan, ServerProcess, etcd, nats, redis};
 
 /// A kind of store.
@@ -36,6 +36,10 @@ pub enum Reason {
     OwnEnd,
     /// Brokers as processes do not share memory.
     MemoryIsNotShared,
+    /// Addresses of clients, limits of connections, and what the listener sees to.
+    Sockets,
+    /// Brokers that are frozen or killed are processes.
+    Process,
     /// A store that misbehaves on command wraps memory; real stores misbehave in tests of their own.
     Misbehaving,
 }
@@ -115,7 +119,7 @@ impl Place {
                 let value = toml::Value::String(value.clone());
                 let settings = std::iter::once(((*setting).to_owned(), value)).collect();
                 let config = BackendConfig { url: url.clone(), settings };
-                sixpin::backends::open(&config, Durability::CrashSafe).await.unwrap()
+                sixpin_server::backends::open(&config, Durability::CrashSafe).await.unwrap()
             }
         }
     }

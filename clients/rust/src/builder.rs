@@ -122,7 +122,8 @@ impl SessionBuilder {
     /// [`Error::Unreachable`] if none opens it in time, with what was met at each address; [`Error::Limit`] if the
     /// brokers that answered are full; [`Error::Invalid`] for a TTL or a name outside the limits.
     pub async fn open(self) -> Result<Session, Error> {
-        let sessions = Succession::open(self.config(), self.reopen_within, self.wake).await?;
+        let sessions =
+            Succession::open(self.config(), self.settings.connector.clone(), self.reopen_within, self.wake).await?;
         Ok(Session::new(sessions, self.lockspace.into()))
     }
 
@@ -136,7 +137,7 @@ impl SessionBuilder {
             connection_bound: self.connection_bound,
             queued_max: self.settings.queued_max,
             open_timeout: self.timeout,
-            attempt_timeout: self.settings.connect_timeout,
+            attempt_timeout: self.settings.connector.timeout,
             ..Config::default()
         }
     }

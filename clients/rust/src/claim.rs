@@ -17,7 +17,8 @@ pub(crate) struct Claim {
     pub(crate) changed: Notify,
 }
 
-/// Events kept for a guard that nobody listens to. Levels only rise between two grants, so few can be news.
+/// Events kept for a guard that nobody listens to. A blocking event is kept only if its mode is stronger than that of the last
+/// one, so few can come between two grants.
 const CLAIM_EVENTS_KEPT: usize = 16;
 
 impl Claim {

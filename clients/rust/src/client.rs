@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
+use crate::address::address;
 use crate::builder::SessionBuilder;
+use crate::connect::Connector;
 use crate::error::Error;
-use crate::settings::{LIBRARY, Settings, address};
+use crate::settings::{LIBRARY, Settings};
 use crate::wake::Wake;
 
 /// The environment variable that names the brokers: `host:port,host:port`.
@@ -18,6 +20,8 @@ pub const ENDPOINTS_DEFAULT: &str = "127.0.0.1:6616";
 
 /// How long closing a client may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// How long the broker inside this program may take to leave its store.
+const END_WITHIN: Duration = Duration::from_secs(6);
 
 /// Knows the brokers of one store. Cheap to clone; opens any number of sessions.
 #[derive(Debug, Clone)]
@@ -51,7 +55,7 @@ impl Client {
         ClientBuilder {
             settings: Settings {
                 endpoints: endpoints.into_iter().map(Into::into).collect(),
-                connect_timeout: Duration::from_secs(3),
+                connector: Connector::new(Duration::from_secs(3)),
                 open_timeout: Duration::from_secs(10),
                 queued_max: 100_000,
                 program: LIBRARY.to_owned(),
@@ -93,8 +97,11 @@ impl Client {
     /// those that were dropped before and are not closed yet: guards that were dropped are released, and brokers hear of
     /// it. A session that was to [`reopen`](SessionBuilder::reopen) does so no more. Takes at most 3 s; what no broker has
     /// acknowledged by then is free when its TTL has passed.
+    ///
+    /// A broker inside this program (`Client::embedded`) leaves its store then, for which it has 6 s more.
     pub async fn close(&self) {
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.wake.close()).await;
+        let _ = tokio::time::timeout(END_WITHIN, self.settings.connector.end()).await;
     }
 
     /// Prepares a session. Each session has a connection of its own: for more throughput than one gives, open several.
@@ -114,7 +121,7 @@ impl ClientBuilder {
     /// Default 3 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.connect_timeout = timeout;
+        self.settings.connector.timeout = timeout;
         self
     }
 
@@ -132,7 +139,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Name and version of the program, such as `orders/4.2`: `sixpin sessions --json` shows it to people who look for whoever
+    /// Name and version of the program, such as `orders/4.2`: `sixpin sessions --output json` shows it to people who look for whoever
     /// has a lock, together with the version of this library.
     #[must_use]
     pub fn program(mut self, program: &str) -> Self {
@@ -154,7 +161,30 @@ impl ClientBuilder {
             return Err(Error::Setting("no broker address is given: name at least one `host:port`".to_owned()));
         }
         self.settings.check_program()?;
-        Ok(Client { settings: Arc::new(self.settings), wake: Arc::default() })
+        Ok(self.finish())
+    }
+
+    fn finish(self) -> Client {
+        Client { settings: Arc::new(self.settings), wake: Arc::default() }
+    }
+
+    /// A client of the broker inside this program. The settings were checked.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn inside(mut self, inside: crate::inside::Inside) -> Client {
+        self.settings.connector.inside = Some(inside);
+        self.finish()
+    }
+
+    /// What is checked of a client of the broker inside this program.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.settings.check_program()
+    }
+
+    /// The program, as brokers are told.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn program_name(&self) -> &str {
+        &self.settings.program
     }
 }
 

@@ -52,6 +52,10 @@ pub enum Error {
     /// This program closed the session before. Open a new one.
     #[error("the session was closed by this program: open a new one")]
     Closed,
+    /// The broker inside this program could not start: its store is out of reach, refuses the login, or is not durable
+    /// enough. Nothing is held. Look at the store, or try again.
+    #[error("{0}")]
+    Store(String),
     /// An address or a setting of this client is wrong. Correct it.
     #[error("{0}")]
     Setting(String),

@@ -62,10 +62,11 @@
 //! * [`Client::lock`]: one lock, in a session of its own;
 //! * [`Session`]: one life with a TTL, on one connection; what locks are asked of;
 //! * [`Guard`]: one claim that is held; released when it is dropped;
+//! * `Client::embedded` (feature `embedded`): a broker inside this program, so that it needs its store and nothing else;
 //! * [`Inspection`] and [`Administration`]: calls outside sessions, for tools.
 
 // Four layers, lowest first. `logic` decides everything about a session, without IO; the rest carries it out.
-// A file uses files of the layers above it here, and of its own layer; never in a circle.
+// A file uses only files that stand before it here or in its own group, and never in a circle.
 
 // Words.
 mod clock;
@@ -76,11 +77,14 @@ pub mod logic;
 #[cfg(not(feature = "logic"))]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "some of it is for those who turn on `logic` alone")]
 mod logic;
+mod address;
 mod mode;
-mod settings;
 
 // Brokers outside sessions, and streams to them.
 mod connect;
+mod settings;
+#[cfg(feature = "embedded")]
+mod inside;
 mod link;
 mod reach;
 mod status;
@@ -102,6 +106,8 @@ mod wake;
 mod builder;
 mod client;
 mod convert;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod guard;
 mod lock;
 mod release;
@@ -116,6 +122,8 @@ struct Readme;
 pub use builder::SessionBuilder;
 pub use client::{Client, ClientBuilder, ENDPOINTS_DEFAULT, ENDPOINTS_VARIABLE};
 pub use convert::{Convert, Converting};
+#[cfg(feature = "embedded")]
+pub use embedded::EmbeddedBuilder;
 pub use error::{Blocker, Error, Loss, NotGranted, Refusal, Refused, Tried};
 pub use events::{SessionEvent, SessionEvents, StateWatch};
 pub use guard::Guard;
@@ -127,4 +135,7 @@ pub use session::Session;
 pub use single::SingleLock;
 /// The messages of the API, which inspection and administration speak.
 pub use sixpin_proto::v1 as proto;
+#[cfg(feature = "embedded")]
+/// The broker as a library. No part of this crate's API: it may change in any release.
+pub use sixpin_server as server;
 pub use tools::{Administration, Inspection, Watch};

@@ -9,10 +9,9 @@ use sixpin_proto::v1;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
-use crate::connect::connect;
+use crate::connect::{Connection, Connector};
 use crate::logic::LinkId;
 use crate::status::describe;
 
@@ -27,12 +26,14 @@ pub(crate) struct Link {
     stage: Stage,
     /// Bounded by the logic, which keeps no more on its way than the broker takes.
     sender: mpsc::UnboundedSender<v1::SessionRequest>,
+    /// Kept, because a broker inside this program ends when the last connector is dropped.
+    connector: Connector,
 }
 
 type Calling = BoxFuture<'static, Result<Response<Streaming<v1::SessionResponse>>, Status>>;
 
 enum Stage {
-    Connecting(BoxFuture<'static, Result<Channel, String>>, Option<mpsc::UnboundedReceiver<v1::SessionRequest>>),
+    Connecting(BoxFuture<'static, Result<Connection, String>>, Option<mpsc::UnboundedReceiver<v1::SessionRequest>>),
     /// The call is made; the broker has not answered it yet.
     Calling(Calling),
     Open(Box<Streaming<v1::SessionResponse>>),
@@ -50,10 +51,11 @@ pub(crate) enum Happened {
 
 impl Link {
     /// Starts to connect.
-    pub(crate) fn new(id: LinkId, address: String, timeout: Duration) -> Self {
+    pub(crate) fn new(id: LinkId, address: String, connector: Connector) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let connecting = Box::pin(async move { connect(&address, timeout).await });
-        Self { id, stage: Stage::Connecting(connecting, Some(receiver)), sender }
+        let dialling = connector.clone();
+        let connecting = Box::pin(async move { dialling.connect(&address).await });
+        Self { id, stage: Stage::Connecting(connecting, Some(receiver)), sender, connector }
     }
 
     pub(crate) fn send(&self, message: v1::SessionRequest) {
@@ -99,7 +101,7 @@ impl Link {
     /// Lets go of the link once everything that was sent on it has left: a farewell that is cut off would make others
     /// wait for the TTL.
     pub(crate) fn finish(self, at_work: watch::Sender<()>) {
-        let Self { stage, sender, .. } = self;
+        let Self { stage, sender, connector, .. } = self;
         drop(sender);
         let rest = async move {
             let mut stream = match stage {
@@ -112,12 +114,12 @@ impl Link {
         };
         tokio::spawn(async move {
             let _ = tokio::time::timeout(LINGER, rest).await;
-            drop(at_work);
+            drop((at_work, connector));
         });
     }
 }
 
-fn call(channel: Channel, receiver: mpsc::UnboundedReceiver<v1::SessionRequest>) -> Calling {
+fn call(channel: Connection, receiver: mpsc::UnboundedReceiver<v1::SessionRequest>) -> Calling {
     let mut client = LockServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Box::pin(async move { client.session(UnboundedReceiverStream::new(receiver)).await })
 }

@@ -30,7 +30,7 @@ pub(crate) struct News {
 struct Shown {
     /// The session that is heard. It may not be open yet.
     newest: u64,
-    /// That of the session which is described here.
+    /// The number of the session that `opened` describes: smaller than `newest` while the next one is being opened.
     number: u64,
     /// Its broker and address are those that vouch for it now.
     opened: Option<Opened>,
@@ -115,7 +115,7 @@ impl News {
             return;
         }
         match state {
-            // Told together with which session it is.
+            // `opened` tells it, because observers must learn in the same step which session it is.
             State::Safe if shown.number != number => {}
             State::Lost(loss) if self.is_followed(&shown, number) => self.set(State::Reopening(loss)),
             state => self.set(state),

@@ -11,11 +11,10 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tonic::client::Grpc;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::connect::connect;
+use crate::connect::{Connection, Connector};
 use crate::error::Tried;
 use crate::status::{describe, innermost};
 
@@ -25,30 +24,30 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Looks for brokers that answer. Sessions look for theirs themselves.
 pub(crate) struct Reach {
     waiting: VecDeque<String>,
-    under_way: FuturesUnordered<BoxFuture<'static, (String, Result<Channel, String>)>>,
-    timeout: Duration,
+    under_way: FuturesUnordered<BoxFuture<'static, (String, Result<Connection, String>)>>,
+    connector: Connector,
     tried: Vec<Tried>,
 }
 
 impl Reach {
-    /// Looks at these addresses, `host:port`, best first. Each may take `timeout` to answer.
-    pub(crate) fn new<I>(addresses: I, timeout: Duration) -> Self
+    /// Looks at these addresses, `host:port`, best first. Each may take the connector's time to answer.
+    pub(crate) fn new<I>(addresses: I, connector: Connector) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
     {
         let waiting = addresses.into_iter().map(Into::into).collect();
-        Self { waiting, under_way: FuturesUnordered::new(), timeout, tried: Vec::new() }
+        Self { waiting, under_way: FuturesUnordered::new(), connector, tried: Vec::new() }
     }
 
     /// The next broker that answers: its address and a connection to it. `None` when there is no other; [`Self::tried`]
     /// then says why.
-    pub(crate) async fn next(&mut self) -> Option<(String, Channel)> {
+    pub(crate) async fn next(&mut self) -> Option<(String, Connection)> {
         loop {
             if self.under_way.is_empty() && !self.start_one() {
                 return None;
             }
-            let stagger = if self.waiting.is_empty() { self.timeout } else { STAGGER };
+            let stagger = if self.waiting.is_empty() { self.connector.timeout } else { STAGGER };
             match tokio::time::timeout(stagger, self.under_way.next()).await {
                 Ok(Some((address, Ok(channel)))) => return Some((address, channel)),
                 Ok(Some((address, Err(what)))) => {
@@ -76,30 +75,30 @@ impl Reach {
     /// Starts with the next address, if there is one.
     fn start_one(&mut self) -> bool {
         let Some(address) = self.waiting.pop_front() else { return false };
-        let timeout = self.timeout;
-        self.under_way.push(async move { (address.clone(), alive(&address, timeout).await) }.boxed());
+        let connector = self.connector.clone();
+        self.under_way.push(async move { (address.clone(), alive(&address, &connector).await) }.boxed());
         true
     }
 }
 
 /// Connects to an address, and sees that something answers there.
-async fn alive(address: &str, timeout: Duration) -> Result<Channel, String> {
+async fn alive(address: &str, connector: &Connector) -> Result<Connection, String> {
     let attempt = async {
-        let channel = connect(address, timeout).await?;
+        let channel = connector.connect(address).await?;
         match ask_for_health(channel.clone()).await {
             Ok(()) => Ok(channel),
             Err(status) if is_an_answer(&status) => Ok(channel),
             Err(status) => Err(describe(&status)),
         }
     };
-    match tokio::time::timeout(timeout, attempt).await {
+    match tokio::time::timeout(connector.timeout, attempt).await {
         Ok(result) => result,
         Err(_) => Err("no answer in time".to_owned()),
     }
 }
 
 /// Only whether there is an answer matters, so nothing of it is read.
-async fn ask_for_health(channel: Channel) -> Result<(), Status> {
+async fn ask_for_health(channel: Connection) -> Result<(), Status> {
     let mut client = Grpc::new(channel);
     client.ready().await.map_err(|error| Status::unavailable(innermost(&error)))?;
     let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use crate::connect::Connector;
 use crate::error::Error;
 
 /// What all sessions of a client share.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) endpoints: Vec<String>,
-    pub(crate) connect_timeout: Duration,
+    pub(crate) connector: Connector,
     pub(crate) open_timeout: Duration,
     pub(crate) queued_max: usize,
     /// The program and this library, as brokers are told.
@@ -30,16 +31,5 @@ impl Settings {
         Err(Error::Setting(format!(
             "the program's name `{name}` is longer than {room} bytes or has control characters: give a short one"
         )))
-    }
-}
-
-/// `text` as `host:port`, without spaces around it.
-pub(crate) fn address(text: &str) -> Result<String, Error> {
-    let trimmed = text.trim();
-    let port = trimmed.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-    if port.is_some_and(|port| port.parse::<u16>().is_ok()) && !trimmed.contains('/') {
-        Ok(trimmed.to_owned())
-    } else {
-        Err(Error::Setting(format!("`{trimmed}` is not the address of a broker: write `host:port`")))
     }
 }

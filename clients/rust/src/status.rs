@@ -6,8 +6,8 @@ use sixpin_proto::{ERROR_DOMAIN, v1};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::address::address;
 use crate::error::{Error, Refused};
-use crate::settings::address;
 
 /// What a broker said machine-readably; absent if the way to it failed.
 fn own_error(status: &Status) -> Option<v1::Error> {

@@ -20,19 +20,21 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::connect::Connector;
 use crate::error::{Error, Loss};
 use crate::handle::Handle;
 use crate::logic::{Config, State};
 use crate::news::News;
 use crate::reopen::Pace;
 use crate::shared::Shared;
-use crate::task::Task;
+use crate::task::{Ends, Task};
 use crate::wake::Wake;
 
 /// What a session handle has.
 pub(crate) struct Succession {
     /// Of the first session.
     config: Config,
+    connector: Connector,
     /// How long opening a session that follows may take; absent: none follows.
     reopen_within: Option<Duration>,
     wake: Arc<Wake>,
@@ -61,14 +63,16 @@ impl Succession {
     /// Opens the first session. A caller that gives up waiting ends it.
     pub(crate) async fn open(
         config: Config,
+        connector: Connector,
         reopen_within: Option<Duration>,
         wake: Arc<Wake>,
     ) -> Result<Arc<Self>, Error> {
         let news = Arc::new(News::new(reopen_within.is_some()));
-        let Started { handle, finished, opened } = start(config.clone(), 1, None, &news, &wake);
+        let Started { handle, finished, opened } = start(config.clone(), connector.clone(), 1, None, &news, &wake);
         let current = Current { number: 1, handle, finished: vec![finished], pace: Pace::default() };
         let runtime = tokio::runtime::Handle::current();
-        let succession = Arc::new(Self { config, reopen_within, wake, runtime, news, current: Mutex::new(current) });
+        let succession =
+            Arc::new(Self { config, connector, reopen_within, wake, runtime, news, current: Mutex::new(current) });
         succession.follow();
         opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(succession)
@@ -134,7 +138,9 @@ impl Succession {
         let config = Config { open_pause: pause, open_timeout: pause.saturating_add(within), ..self.config.clone() };
         // Who asks for a lock may do so outside the runtime.
         let _runtime = self.runtime.enter();
-        let Started { handle, finished, opened: _ } = start(config, number + 1, Some(loss), &self.news, &self.wake);
+        let connector = self.connector.clone();
+        let Started { handle, finished, opened: _ } =
+            start(config, connector, number + 1, Some(loss), &self.news, &self.wake);
         if self.news.is_closed() {
             // By the client, which may have looked for its sessions before there was this one.
             drop(handle.close());
@@ -178,7 +184,14 @@ impl Drop for Succession {
 }
 
 /// Starts a session. `former` is why the one before it was lost. The handle is what keeps its task alive.
-fn start(config: Config, number: u64, former: Option<Loss>, news: &Arc<News>, wake: &Arc<Wake>) -> Started {
+fn start(
+    config: Config,
+    connector: Connector,
+    number: u64,
+    former: Option<Loss>,
+    news: &Arc<News>,
+    wake: &Arc<Wake>,
+) -> Started {
     let shared = Arc::new(Shared::new(config.queued_max, former));
     let (sender, commands) = mpsc::unbounded_channel();
     let (opening, opened) = oneshot::channel();
@@ -186,7 +199,7 @@ fn start(config: Config, number: u64, former: Option<Loss>, news: &Arc<News>, wa
     let handle = Arc::new(Handle::new(Arc::clone(&shared), Arc::clone(news), sender));
     wake.register(&handle, finished.clone());
     let config = Config { seed: random(), ..config };
-    let task = Task::new(config, number, shared, Arc::clone(news), commands, opening, at_work);
+    let task = Task::new(config, connector, number, shared, Arc::clone(news), Ends { commands, opening, at_work });
     tokio::spawn(task.run());
     Started { handle, finished, opened }
 }

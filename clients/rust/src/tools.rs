@@ -39,7 +39,11 @@ pub struct Administration {
 
 /// A resource, each time something about it changed.
 #[derive(Debug)]
-pub struct Watch(Streaming<v1::WatchResourceResponse>);
+pub struct Watch {
+    states: Streaming<v1::WatchResourceResponse>,
+    /// Kept, because a broker inside this program ends when the last way to it is dropped.
+    _way: Way,
+}
 
 impl Client {
     /// Looks at what brokers know.
@@ -107,7 +111,8 @@ impl Inspection {
 
     /// A resource as it is, and again each time it changed.
     pub async fn watch_resource(&self, request: v1::WatchResourceRequest) -> Result<Watch, Error> {
-        call!(self.way, ANSWER_WITHIN, InspectServiceClient.watch_resource(request)).map(Watch)
+        let states = call!(self.way, ANSWER_WITHIN, InspectServiceClient.watch_resource(request))?;
+        Ok(Watch { states, _way: self.way.clone() })
     }
 
     /// Sessions that the broker vouches for, one page.
@@ -166,7 +171,7 @@ impl Watch {
     ///
     /// What the broker said, or what happened to the way to it.
     pub async fn next(&mut self) -> Result<Option<v1::ResourceState>, Error> {
-        let message = self.0.message().await.map_err(|status| refusal(&status))?;
+        let message = self.states.message().await.map_err(|status| refusal(&status))?;
         Ok(message.map(|message| message.state.unwrap_or_default()))
     }
 }

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use crate::connect::Connection;
 use crate::error::Error;
 use crate::reach::Reach;
 use crate::settings::Settings;
@@ -22,8 +22,8 @@ const DIRECTIONS_MAX: usize = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Way {
     settings: Arc<Settings>,
-    /// Always this one.
-    one: Option<Channel>,
+    /// If set, all calls go over this connection, and no address is tried.
+    one: Option<Connection>,
 }
 
 impl Way {
@@ -32,7 +32,7 @@ impl Way {
     }
 
     /// The first broker that answers: its address, and the way to it.
-    pub(crate) async fn first(&self) -> Result<(String, Channel), Error> {
+    pub(crate) async fn first(&self) -> Result<(String, Connection), Error> {
         let mut reach = self.reach();
         match reach.next().await {
             Some(first) => Ok(first),
@@ -41,20 +41,20 @@ impl Way {
     }
 
     /// The same, to this broker and no other.
-    pub(crate) fn at(&self, channel: Channel) -> Self {
+    pub(crate) fn at(&self, channel: Connection) -> Self {
         Self { one: Some(channel), ..self.clone() }
     }
 
     fn reach(&self) -> Reach {
-        Reach::new(self.settings.endpoints.iter().cloned(), self.settings.connect_timeout)
+        Reach::new(self.settings.endpoints.iter().cloned(), self.settings.connector.clone())
     }
 
     /// The answer, and the way to the broker that gave it.
     pub(crate) async fn ask<T, R>(
         &self,
         within: Option<Duration>,
-        call: impl Fn(Channel) -> R,
-    ) -> Result<(T, Channel), Error>
+        call: impl Fn(Connection) -> R,
+    ) -> Result<(T, Connection), Error>
     where
         R: Future<Output = Result<Response<T>, Status>>,
     {
@@ -77,10 +77,10 @@ impl Way {
     async fn follow<T, R>(
         &self,
         address: String,
-        channel: Channel,
+        channel: Connection,
         within: Option<Duration>,
-        call: &impl Fn(Channel) -> R,
-    ) -> Result<(T, Channel), (String, Status)>
+        call: &impl Fn(Connection) -> R,
+    ) -> Result<(T, Connection), (String, Status)>
     where
         R: Future<Output = Result<Response<T>, Status>>,
     {
@@ -94,7 +94,7 @@ impl Way {
             let there = directions(&status).filter(|_| directions_left > 0);
             let Some(there) = there else { return Err((address, status)) };
             directions_left -= 1;
-            let mut reach = Reach::new([there.clone()], self.settings.connect_timeout);
+            let mut reach = Reach::new([there.clone()], self.settings.connector.clone());
             let Some(found) = reach.next().await else {
                 let what = reach.tried().pop().map(|tried| tried.what).unwrap_or_default();
                 return Err((there, Status::unavailable(what)));

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sixpin_server::frontend::grpc;
+use sixpin_server::frontend::listener::{self, gate::ConnectionLimits, gate::Gate, share::Lane};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::frontend::grpc;
-use crate::frontend::listener::{self, gate::ConnectionLimits, gate::Gate, share::Lane};
 
 /// Its subcommand, which nobody types.
 pub(super) const NAME: &str = "bench-floor";

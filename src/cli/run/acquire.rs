@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sixpin_client::{Client, Error, Guard, NotGranted, Refusal, Session};
 use sixpin_core::name::{Lockspace, ResourceName};
+use sixpin_server::runtime::clock;
 
 use super::messages::Order;
 use super::voice::Voice;
@@ -14,7 +15,6 @@ use super::waiting;
 use crate::cli::connect::Space;
 use crate::cli::exit;
 use crate::cli::failure::{Failure, LOOK_AT_BROKERS, NAME_ANOTHER};
-use crate::runtime::clock;
 
 /// How long a broker may take to answer those who do not want to wait.
 const NO_WAIT_WITHIN: Duration = Duration::from_secs(3);

@@ -17,6 +17,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::unistd::Pid;
 use rustix::process::{WaitOptions, wait};
+use sixpin_server::runtime::clock;
 
 use super::Task;
 use super::cgroup::Cgroup;
@@ -28,7 +29,6 @@ use super::terminal::{Terminal, stop_job};
 use super::voice::Voice;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::runtime::clock;
 
 /// How long the keeper may take to release the lock when nothing needs it any more.
 const RELEASE_WITHIN: Duration = Duration::from_secs(8);

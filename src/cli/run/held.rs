@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use sixpin_client::{Guard, Loss, Session, State};
+use sixpin_server::runtime::clock;
 
 use super::cgroup::Cgroup;
 use super::command::{Command, Happened};
@@ -13,7 +14,6 @@ use super::family::Standing;
 use super::front_pipe::Front;
 use super::messages::{FromKeeper, Order, ToKeeper};
 use super::voice::Voice;
-use crate::runtime::clock;
 
 /// How long a release may take.
 const RELEASE_WITHIN: Duration = Duration::from_secs(3);

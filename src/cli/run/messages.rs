@@ -7,9 +7,9 @@ use std::time::Duration;
 use nix::unistd::{User, gethostname, getpgrp, getuid};
 use serde::{Deserialize, Serialize};
 use sixpin_core::limits;
+use sixpin_server::runtime::clock;
 
 use super::Task;
-use crate::runtime::clock;
 
 /// The first line to the keeper: what is to be locked and run, and how.
 #[derive(Debug, Default, Serialize, Deserialize)]

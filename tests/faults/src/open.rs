@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use sixpin::backends::{self, OpenResult, Opener};
 use sixpin_core::backend::OpenError;
+use sixpin_server::backends::{self, OpenResult, Opener};
 
 use crate::store::SCHEME;
 use crate::store::backend::NetBackend;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use sixpin::config::BackendConfig;
 use sixpin_client::Client;
 use sixpin_core::backend::{Backend, Durability, Family};
+use sixpin_server::config::BackendConfig;
 use sixpin_testkit::members::{Kind, Members};
 use sixpin_testkit::proxy::Mode;
 use sixpin_testkit::server::Probe;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use crate::claim::Claim;
 use crate::clock;
 use crate::command::Command;
+use crate::connect::Connector;
 use crate::error::Error;
 use crate::link::{Happened, Link};
 use crate::logic::{Config, Done, Grant, Input, Machine, OperationId, Output};
@@ -49,6 +50,15 @@ enum Step {
     Unheld,
 }
 
+/// The task's ends of what connects it with the session's handles.
+pub(crate) struct Ends {
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    /// Tells how the opening ended.
+    pub(crate) opening: oneshot::Sender<Result<(), Error>>,
+    /// Dropped when nothing goes on any more.
+    pub(crate) at_work: watch::Sender<()>,
+}
+
 /// One session at work.
 pub(crate) struct Task {
     machine: Machine,
@@ -66,7 +76,7 @@ pub(crate) struct Task {
     waiters: HashMap<OperationId, Waiter>,
     claims: HashMap<u64, Arc<Claim>>,
     links: Vec<Link>,
-    connect_timeout: Duration,
+    connector: Connector,
     /// The end of validity that the handles see.
     valid_until: Option<Duration>,
     sleep: Pin<Box<Sleep>>,
@@ -84,16 +94,16 @@ impl Task {
     /// The task's own handles are weak or none, so that it ends with the program's.
     pub(crate) fn new(
         config: Config,
+        connector: Connector,
         number: u64,
         shared: Arc<Shared>,
         news: Arc<News>,
-        commands: mpsc::UnboundedReceiver<Command>,
-        opening: oneshot::Sender<Result<(), Error>>,
-        at_work: watch::Sender<()>,
+        ends: Ends,
     ) -> Self {
+        let Ends { commands, opening, at_work } = ends;
         Self {
-            connect_timeout: config.attempt_timeout,
             machine: Machine::new(config),
+            connector,
             number,
             shared,
             news,

@@ -18,7 +18,7 @@ impl Task {
         for output in out.drain(..) {
             match output {
                 Output::Connect { link, address } => {
-                    self.links.push(Link::new(link, address, self.connect_timeout));
+                    self.links.push(Link::new(link, address, self.connector.clone()));
                 }
                 Output::Send { link, message } => {
                     if let Some(link) = self.links.iter().find(|other| other.id == link) {

@@ -20,6 +20,8 @@ pub struct Sources {
     file: toml::Table,
     environment: toml::Table,
     flags: toml::Table,
+    /// What a flag is called where it was given.
+    flag: Option<fn(&Key) -> String>,
 }
 
 impl Sources {
@@ -49,7 +51,14 @@ impl Sources {
             file: understood(text, name)?,
             environment: environment(variables)?,
             flags,
+            flag: None,
         })
+    }
+
+    /// The same, where what comes as flags was given in another way and is called so.
+    #[must_use]
+    pub fn with_flags_called(self, flag: fn(&Key) -> String) -> Self {
+        Self { flag: Some(flag), ..self }
     }
 
     /// All of it together, checked.
@@ -77,7 +86,8 @@ impl Sources {
     /// Where the setting stands that counts: `sixpin.toml:12`, a variable or a flag. None if it was not set.
     fn place(&self, key: &Key) -> Option<String> {
         if find(&self.flags, key).is_some() {
-            return Some(format!("`--{}`", key.to_string().replace(['.', '_'], "-")));
+            let flag = self.flag.unwrap_or(|key| format!("--{}", key.to_string().replace(['.', '_'], "-")));
+            return Some(format!("`{}`", flag(key)));
         }
         if find(&self.environment, key).is_some() {
             return Some(format!("environment variable {}", variable(&key.to_string())));

@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::clock;
 use super::handle::{EngineHandle, INBOX_MAX, Message, Shared};
-use super::incarnation::{Before, EngineConfig, incarnate, log};
+use super::incarnation::{Before, EngineConfig, Host, incarnate, log};
 use super::outbox::End;
 use super::router::{Router, Sink};
 use super::store::StoreCalls;
@@ -41,7 +41,7 @@ const ECHOES_PER_ROUND: usize = 64;
 const LIFE_MIN: Duration = Duration::from_secs(1);
 /// A broker that is too old for its store tries again after this: the others may have gone.
 const OUTDATED_PAUSE: Duration = Duration::from_secs(10);
-/// Where the timer stands when nothing is due: one case less than switching it off.
+/// The timer is set this far ahead when nothing is due, so that the loop always has one to wait for.
 const FAR_AWAY: Duration = Duration::from_secs(3600);
 
 /// Starts an engine. Its task ends when the last handle is dropped.
@@ -49,12 +49,18 @@ pub fn start(config: EngineConfig, backend: Arc<dyn Backend>) -> EngineHandle {
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let shared = Arc::new(Shared::new(config.name.clone(), backend));
     let handle = EngineHandle::new(shared.clone(), sender);
-    let name = config.name.clone();
+    let (name, host) = (config.name.clone(), config.host);
     let mut engine = Engine::new(config, shared, inbox);
     tokio::spawn(async move {
         if std::panic::AssertUnwindSafe(engine.run()).catch_unwind().await.is_err() {
-            tracing::error!(backend = name, "the broker machine failed; aborting: half a broker is worse than none");
-            std::process::abort();
+            tracing::error!(
+                backend = name,
+                ?host,
+                "the broker machine failed and ends: half a broker is worse than none"
+            );
+            if host == Host::Broker {
+                std::process::abort();
+            }
         }
     });
     handle

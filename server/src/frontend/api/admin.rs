@@ -16,7 +16,8 @@ use crate::drain::Drain;
 #[derive(Clone)]
 pub struct Administration {
     api: Api,
-    drain: Arc<Drain>,
+    /// Absent where the broker ends with the program that it is inside of.
+    drain: Option<Arc<Drain>>,
 }
 
 /// How urgent it is to take something away.
@@ -38,8 +39,8 @@ pub struct Taken {
 }
 
 impl Administration {
-    /// For the engines behind `api`; `drain` ends the process.
-    pub fn new(api: Api, drain: Arc<Drain>) -> Self {
+    /// For the engines behind `api`; `drain` ends the broker.
+    pub fn new(api: Api, drain: Option<Arc<Drain>>) -> Self {
         Self { api, drain }
     }
 
@@ -98,7 +99,12 @@ impl Administration {
         if timeout.is_some_and(|timeout| timeout > SESSION_TTL_MAX) {
             return Err(invalid("`timeout_ms` is more than an hour"));
         }
-        Ok(self.drain.begin(timeout).await)
+        let Some(drain) = &self.drain else {
+            return Err(invalid(
+                "this broker is inside a program and ends with it: end the program, or take its locks away",
+            ));
+        };
+        Ok(drain.begin(timeout).await)
     }
 
     async fn ask(&self, lockspace: &Lockspace, request: AdminRequest) -> Result<Reply, RequestError> {

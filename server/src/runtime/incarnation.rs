@@ -45,6 +45,18 @@ pub struct EngineConfig {
     pub drain_timeout: Duration,
     /// Opens the store again.
     pub reopen: Reopen,
+    /// Whose process it is.
+    pub host: Host,
+}
+
+/// Whose process a broker runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// Its own. Administrators may end it, and a bug in the machine ends it at once.
+    Broker,
+    /// That of a program, with which it ends. A bug in the machine ends the broker alone: the program's sessions are lost at
+    /// their deadlines, as with any broker that falls silent.
+    Program,
 }
 
 /// Whom an incarnation comes after.

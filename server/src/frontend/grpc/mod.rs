@@ -10,6 +10,7 @@
 //! * [`inspect`], [`views`]: who holds and who waits;
 //! * [`admin`]: the admin service;
 //! * [`health`]: whether the engines serve;
+//! * [`inside`]: the services for the program that the broker is inside of;
 //! * [`echo`]: the floor that locks are measured against.
 
 pub mod admin;
@@ -18,6 +19,7 @@ pub mod errors;
 pub mod health;
 pub mod hold;
 pub mod inspect;
+pub mod inside;
 mod parts;
 mod protocol;
 mod replies;
@@ -40,6 +42,7 @@ use super::api::Api;
 use super::api::admin::Administration;
 use super::listener::Protocol;
 use health::Health;
+use inside::Services;
 
 /// Longest answer: to the resume of a session that has as many claims as it may, each with a value block. Listings are
 /// cut well before.
@@ -47,25 +50,32 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What clients reach: locks, inspection, health, reflection.
 pub fn for_clients(api: &Api, health: &Health) -> Protocol {
-    protocol::of(
-        common_routes(api, health).add_service(
-            LockServiceServer::new(unary::Locks::new(api.clone()))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(ANSWER_BYTES_MAX),
-        ),
-    )
+    protocol::of(common_routes(api, health).add_service(locks(api)))
 }
 
 /// What administrators reach: administration, inspection, health, reflection.
 pub fn for_administrators(api: &Api, health: &Health, administration: Administration) -> Protocol {
-    protocol::of(common_routes(api, health).add_service(
-        AdminServiceServer::new(admin::Admin::new(administration)).max_decoding_message_size(MESSAGE_BYTES_MAX),
-    ))
+    protocol::of(common_routes(api, health).add_service(admin(administration)))
 }
 
-/// The floor, for benchmarks.
+/// What the program reaches that the broker is inside of: everything.
+pub fn for_this_program(api: &Api, health: &Health, administration: Administration) -> Services {
+    Services::new(common_routes(api, health).add_service(locks(api)).add_service(admin(administration)))
+}
+
+/// A service that only answers: benchmarks measure with it what the transport costs by itself.
 pub fn for_benchmarks() -> Protocol {
     protocol::of(Routes::new(EchoServiceServer::new(echo::Echo).max_decoding_message_size(MESSAGE_BYTES_MAX)))
+}
+
+fn locks(api: &Api) -> LockServiceServer<unary::Locks> {
+    LockServiceServer::new(unary::Locks::new(api.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX)
+}
+
+fn admin(administration: Administration) -> AdminServiceServer<admin::Admin> {
+    AdminServiceServer::new(admin::Admin::new(administration)).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 fn common_routes(api: &Api, health: &Health) -> Routes {

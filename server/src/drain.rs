@@ -23,12 +23,15 @@ pub struct Drain {
     begun: AtomicBool,
     /// How many sessions were told to move, once it is over.
     over: watch::Sender<Option<u32>>,
+    /// Where it goes on: whoever begins it may be in the runtime of another program.
+    here: tokio::runtime::Handle,
 }
 
 impl Drain {
     /// `timeout` is how long holders may take unless an administrator says otherwise.
     pub fn new(runtime: Runtime, health: Health, timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { runtime, health, timeout, begun: AtomicBool::new(false), over: watch::Sender::new(None) })
+        let (begun, over) = (AtomicBool::new(false), watch::Sender::new(None));
+        Arc::new(Self { runtime, health, timeout, begun, over, here: tokio::runtime::Handle::current() })
     }
 
     /// Begins, unless it has begun, and waits until it is over. Says how many sessions were told to move. It goes on
@@ -36,7 +39,7 @@ impl Drain {
     pub async fn begin(self: &Arc<Self>, timeout: Option<Duration>) -> u32 {
         if !self.begun.swap(true, Ordering::Relaxed) {
             let (drain, timeout) = (self.clone(), timeout.unwrap_or(self.timeout));
-            tokio::spawn(async move {
+            self.here.spawn(async move {
                 let sessions = drain.run(timeout).await;
                 drain.over.send_replace(Some(sessions));
             });

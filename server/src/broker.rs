@@ -1,0 +1,149 @@
+//! A broker at work: its engines, its health and its end. What reaches it is up to whoever starts it: listeners, or a
+//! program that has it inside itself.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sixpin_core::backend::{BrokerInfo, OpenError};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::backends::Opener;
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::engines::{self, Stores};
+use crate::frontend::api::Api;
+use crate::frontend::api::admin::Administration;
+use crate::frontend::grpc::{self, health::Health, inside::Services};
+use crate::frontend::listener::gate::{ConnectionLimits, Gate};
+use crate::frontend::listener::share::{Lane, UnreadTotal};
+use crate::frontend::listener::{self, Protocol};
+use crate::runtime::incarnation::Host;
+
+/// How long the start waits for the engines to serve before it says so; it goes on all the same.
+const SERVING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A store could not be opened.
+    #[error("backend `{0}`: {1}")]
+    Open(String, #[source] OpenError),
+    /// An address could not be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The ready file could not be written.
+    #[error("cannot write the ready file `{0}`: {1}")]
+    ReadyFile(String, #[source] io::Error),
+}
+
+/// A broker that runs.
+pub struct Broker {
+    api: Api,
+    health: Health,
+    drain: Arc<Drain>,
+    host: Host,
+    /// What all listeners share; the first one starts it.
+    lane: Option<Lane>,
+    unread: Arc<UnreadTotal>,
+    stop: watch::Sender<bool>,
+    listeners: JoinSet<()>,
+    /// Reports health until it is dropped.
+    reporters: JoinSet<()>,
+}
+
+impl Broker {
+    /// Starts the engines, one on each of these stores. `info` is what other brokers are told.
+    pub fn start(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Opener, host: Host) -> Self {
+        let runtime = engines::start_all(config, stores, info, opener, host);
+        let health = Health::default();
+        let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
+        Self {
+            api: Api::new(runtime),
+            health,
+            drain,
+            host,
+            lane: None,
+            unread: Arc::default(),
+            stop: watch::Sender::new(false),
+            listeners: JoinSet::new(),
+            reporters: JoinSet::new(),
+        }
+    }
+
+    /// Serves clients on this socket.
+    pub fn listen_for_clients(&mut self, socket: TcpListener, limits: ConnectionLimits) -> Result<(), StartError> {
+        self.listen(socket, limits, grpc::for_clients(&self.api, &self.health))
+    }
+
+    /// Serves administrators on this socket.
+    pub fn listen_for_administrators(
+        &mut self,
+        socket: TcpListener,
+        limits: ConnectionLimits,
+    ) -> Result<(), StartError> {
+        self.listen(socket, limits, grpc::for_administrators(&self.api, &self.health, self.administration()))
+    }
+
+    fn listen(&mut self, socket: TcpListener, limits: ConnectionLimits, protocol: Protocol) -> Result<(), StartError> {
+        let lane = match self.lane.take() {
+            Some(lane) => lane,
+            None => Lane::start().map_err(StartError::Thread)?,
+        };
+        let gate = Gate::new(limits, self.lane.insert(lane).clone(), Arc::clone(&self.unread));
+        self.listeners.spawn(listener::serve(socket, protocol, gate, self.stop.subscribe()));
+        Ok(())
+    }
+
+    /// All services, for the program that this broker is inside of. No listener stands before them, so nothing counts
+    /// connections and nobody has a share: the program can only crowd out itself.
+    pub fn services(&self) -> Services {
+        grpc::for_this_program(&self.api, &self.health, self.administration())
+    }
+
+    fn administration(&self) -> Administration {
+        let drain = (self.host == Host::Broker).then(|| self.drain.clone());
+        Administration::new(self.api.clone(), drain)
+    }
+
+    /// Waits until every engine serves, and reports health from then on. A broker that is reached before would only send
+    /// its first clients away.
+    pub async fn begin(&mut self) {
+        self.health.report(false).await;
+        let serving = async {
+            while !self.api.serves().await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(SERVING_PATIENCE, serving).await.is_err() {
+            tracing::warn!("not serving yet: the store does not take this broker's registration");
+        }
+        self.health.report(self.api.serves().await).await;
+        self.reporters.spawn(self.health.clone().follow(self.api.clone()));
+    }
+
+    /// Drains: clients move, waiters keep their places elsewhere, the broker leaves its stores. Absent: as long as
+    /// configured.
+    pub async fn drain(&self, timeout: Option<Duration>) {
+        self.drain.begin(timeout).await;
+    }
+
+    /// Waits until an administrator has drained the broker.
+    pub async fn drained(&self) {
+        self.drain.over().await;
+    }
+
+    /// Closes everything. Call [`Broker::drain`] before, or others must find out.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        self.reporters.abort_all();
+        while self.listeners.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,30 @@
+//! The sixpin broker: configuration, the runtime that feeds the broker machine, and the front ends.
+//!
+//! What decides is in `sixpin-core`; this crate only carries: requests in, store calls out, answers back. The program
+//! `sixpin serve` runs it behind listeners; a program that has its broker inside itself runs it without any.
+//!
+//! # Layout, in reading order
+//!
+//! * [`config`]: what an operator can set;
+//! * [`backends`]: the one file that names all backends;
+//! * [`runtime`]: the thin shell around the broker machine;
+//! * [`frontend`]: how clients reach it;
+//! * [`drain`]: how a broker ends;
+//! * [`engines`]: the stores and engines that a configuration asks for;
+//! * [`broker`]: all of that together;
+//! * [`server`]: a broker that listens; [`embedded`]: one inside another program.
+
+pub mod config;
+pub mod backends;
+pub mod runtime;
+pub mod frontend;
+pub mod drain;
+pub mod engines;
+pub mod broker;
+pub mod server;
+pub mod embedded;
+
+pub use sixpin_core::backend::OpenError;
+
+/// What other brokers and people are told about this program.
+pub const PROGRAM: &str = concat!("sixpin ", env!("CARGO_PKG_VERSION"));
