@@ -22,6 +22,11 @@ impl Window {
         Self { from, until: from + slice }
     }
 
+    /// How long until it closes.
+    pub(crate) fn left(self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
     /// No new pair is begun.
     pub(crate) fn is_over(self, now: Instant) -> bool {
         now >= self.until

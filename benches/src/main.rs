@@ -5,6 +5,7 @@
 //! ```
 //!
 //! A *way* is one way to take and release a lock: the store's own, sixpin's broker as a library, and sixpin over gRPC.
+//! With `--contenders 2,64,1000` one lock is handed over among so many; clients of Redis and NATS poll for it, etcd has a queue.
 //! All ways keep so many pairs of lock and unlock in flight, on resources that nobody else wants, against one server
 //! that is started for it. They take turns in short slices, so that whatever else the machine does meets all of them,
 //! and each round gives one ratio to the store's own way. Client, broker and store share the machine.
@@ -13,11 +14,13 @@
 //!
 //! * [`ways`]: the ways;
 //! * [`load`]: pairs in flight, and how long each took;
+//! * [`handover`]: one lock that many want, and how long it takes to go to the next;
 //! * [`report`]: medians, ratios and the table.
 
 // A program of measurements talks, and a measurement that fails is over.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::cast_precision_loss)]
 
+mod handover;
 mod load;
 mod report;
 mod ways;
@@ -28,7 +31,7 @@ use clap::Parser;
 use sixpin_testkit::stores;
 
 use report::Report;
-use ways::{Slices, Ways, etcd, nats, redis};
+use ways::{Queue, Ways, Work, etcd, nats, redis};
 
 /// The stores that have locks of their own.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -49,6 +52,9 @@ struct Args {
     /// Pairs in flight, one measurement each.
     #[arg(long, value_delimiter = ',', default_value = "1,64,512", value_parser = clap::value_parser!(u16).range(1..=4096))]
     in_flight: Vec<u16>,
+    /// How many want one lock, one measurement of its hand-over each.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(2..=4096))]
+    contenders: Vec<u16>,
     /// How long each way works before the next one has its turn.
     #[arg(long, value_parser = humantime::parse_duration, default_value = "1s")]
     slice: Duration,
@@ -78,7 +84,7 @@ async fn main() {
     }
 }
 
-async fn measure(args: &Args, url: String, own: impl Slices) {
+async fn measure(args: &Args, url: String, own: impl Work + Queue) {
     let ways = Ways::open(url, own).await;
     for &in_flight in &args.in_flight {
         let mut report = Report::default();
@@ -89,7 +95,19 @@ async fn measure(args: &Args, url: String, own: impl Slices) {
             }
         }
         println!("\n{in_flight} in flight, {} turns of {}\n", args.rounds, humantime::format_duration(args.slice));
-        print!("{report}");
+        print!("{}", report.pairs());
+    }
+    for &contenders in &args.contenders {
+        let mut report = Report::default();
+        for round in 0..=args.rounds {
+            let tallies = ways.hand_over(contenders.into(), args.slice).await;
+            if round > 0 {
+                report.add(tallies);
+            }
+        }
+        let slice = humantime::format_duration(args.slice);
+        println!("\n{contenders} want one lock, {} turns of {slice}\n", args.rounds);
+        print!("{}", report.hand_overs());
     }
     ways.close().await;
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
-use super::Slices;
+use super::{Queue, Work};
+use crate::handover::{Contender, hand_over};
 use crate::load::{Tally, closed_loop};
 use lease::lease_client::LeaseClient;
 use lock::lock_client::LockClient;
@@ -25,19 +26,20 @@ const LEASE_SECONDS: i64 = 24 * 3600;
 /// One connection and one lease, shared by all places.
 pub(crate) struct Own {
     client: LockClient<Channel>,
+    leases: LeaseClient<Channel>,
     lease: i64,
 }
 
 impl Own {
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        let request = lease::LeaseGrantRequest { ttl: LEASE_SECONDS, id: 0 };
-        let lease = LeaseClient::new(channel.clone()).lease_grant(request).await.unwrap().into_inner().id;
-        Self { client: LockClient::new(channel), lease }
+        let mut leases = LeaseClient::new(channel.clone());
+        let lease = grant(&mut leases).await;
+        Self { client: LockClient::new(channel), leases, lease }
     }
 }
 
-impl Slices for Own {
+impl Work for Own {
     async fn slice(&self, in_flight: usize, slice: Duration) -> Tally {
         closed_loop(in_flight, slice, |place| {
             let (client, lease) = (self.client.clone(), self.lease);
@@ -46,6 +48,41 @@ impl Slices for Own {
         })
         .await
     }
+}
+
+impl Queue for Own {
+    /// Each has a lease of its own: to the service, whoever has the same lease is the same holder.
+    async fn hand_over(&self, contenders: usize, slice: Duration) -> Tally {
+        let mut queue = Vec::new();
+        for _ in 0..contenders {
+            queue.push(Queued { client: self.client.clone(), lease: grant(&mut self.leases.clone()).await });
+        }
+        hand_over(queue, slice).await
+    }
+}
+
+/// A client in etcd's queue.
+struct Queued {
+    client: LockClient<Channel>,
+    lease: i64,
+}
+
+impl Contender for Queued {
+    type Held = Vec<u8>;
+
+    async fn lock(&mut self) -> Vec<u8> {
+        let request = lock::LockRequest { name: b"own/contended".to_vec(), lease: self.lease };
+        self.client.lock(request).await.unwrap().into_inner().key
+    }
+
+    async fn release(&mut self, key: Vec<u8>) {
+        self.client.unlock(lock::UnlockRequest { key }).await.unwrap();
+    }
+}
+
+async fn grant(leases: &mut LeaseClient<Channel>) -> i64 {
+    let request = lease::LeaseGrantRequest { ttl: LEASE_SECONDS, id: 0 };
+    leases.lease_grant(request).await.unwrap().into_inner().id
 }
 
 async fn pair(mut client: LockClient<Channel>, lease: i64, name: Vec<u8>) {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use sixpin::config;
-use sixpin::serve::Server;
-use sixpin_client::{Client, Mode, Session};
+use sixpin_client::{Client, Guard, Mode, Session};
+use sixpin_server::config;
+use sixpin_server::server::Server;
 
-use super::Slices;
+use super::{Queue, Work};
+use crate::handover::{Contender, hand_over};
 use crate::load::{Tally, closed_loop};
 
 /// Sessions over which the places are spread.
@@ -21,7 +22,7 @@ pub(crate) struct Grpc {
 impl Grpc {
     pub(crate) async fn open(url: &str) -> Self {
         let settings = format!(
-            "listen = \"127.0.0.1:0\"\nadmin_listen = \"off\"\nname = \"bench\"\nrequire = \"volatile\"\n\
+            "listen = \"127.0.0.1:0\"\nadmin_listen = \"off\"\nname = \"bench\"\nrequire = \"volatile\"\nfirst_start_grace = \"0s\"\n\
              [backends.default]\nurl = \"{url}\"\n"
         );
         let config = config::parse(&settings, "", [], toml::Table::new()).unwrap();
@@ -44,7 +45,7 @@ impl Grpc {
     }
 }
 
-impl Slices for Grpc {
+impl Work for Grpc {
     async fn slice(&self, in_flight: usize, slice: Duration) -> Tally {
         closed_loop(in_flight, slice, |place| {
             let session = self.sessions[place % self.sessions.len()].clone();
@@ -52,6 +53,28 @@ impl Slices for Grpc {
             move || pair(session.clone(), name.clone())
         })
         .await
+    }
+}
+
+impl Queue for Grpc {
+    async fn hand_over(&self, contenders: usize, slice: Duration) -> Tally {
+        let waiting = |place: usize| Waiting(self.sessions[place % self.sessions.len()].clone());
+        hand_over((0..contenders).map(waiting).collect(), slice).await
+    }
+}
+
+/// A claim in the queue.
+struct Waiting(Session);
+
+impl Contender for Waiting {
+    type Held = Guard;
+
+    async fn lock(&mut self) -> Guard {
+        self.0.lock("contended", Mode::EX).await.unwrap()
+    }
+
+    async fn release(&mut self, guard: Guard) {
+        guard.release().await.unwrap();
     }
 }
 

@@ -7,20 +7,20 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use sixpin::backends;
-use sixpin::config::BackendConfig;
-use sixpin::runtime::incarnation::EngineConfig;
-use sixpin::runtime::outbox::Outgoing;
-use sixpin::runtime::{Connection, EngineHandle, engine};
 use sixpin_core::backend::{BrokerInfo, Durability};
 use sixpin_core::broker::api::{DoneStatus, Input, LockRequest, OpenRequest, Reply, Request, UnlockRequest};
 use sixpin_core::command::{Options, Status};
 use sixpin_core::limits;
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId, ResourceName};
+use sixpin_server::backends;
+use sixpin_server::config::BackendConfig;
+use sixpin_server::runtime::incarnation::{EngineConfig, Host};
+use sixpin_server::runtime::outbox::Outgoing;
+use sixpin_server::runtime::{Connection, EngineHandle, engine};
 use tokio::task::JoinSet;
 
-use super::Slices;
+use super::Work;
 use crate::load::{Tally, Window};
 
 /// Sessions over which the places are spread.
@@ -56,12 +56,13 @@ impl Library {
                 let again = again.clone();
                 async move { Ok(again) }.boxed()
             }),
+            host: Host::Program,
         };
         Self(engine::start(config, store))
     }
 }
 
-impl Slices for Library {
+impl Work for Library {
     async fn slice(&self, in_flight: usize, slice: Duration) -> Tally {
         let mut streams = Vec::new();
         for number in 0..SESSIONS.min(in_flight) {

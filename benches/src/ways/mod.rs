@@ -32,10 +32,16 @@ impl fmt::Display for Name {
     }
 }
 
-/// A way that keeps pairs in flight for a slice of time.
-pub(crate) trait Slices {
+/// A way that is at work for a slice of time.
+pub(crate) trait Work {
     /// Keeps this many pairs in flight.
     async fn slice(&self, in_flight: usize, slice: Duration) -> Tally;
+}
+
+/// A way that lets many wait for one lock.
+pub(crate) trait Queue {
+    /// Hands it over among this many for a slice of time.
+    async fn hand_over(&self, contenders: usize, slice: Duration) -> Tally;
 }
 
 /// All ways on one server.
@@ -45,7 +51,7 @@ pub(crate) struct Ways<O> {
     grpc: grpc::Grpc,
 }
 
-impl<O: Slices> Ways<O> {
+impl<O: Work + Queue> Ways<O> {
     /// Opens sixpin on the store at this URL, beside the store's own way.
     pub(crate) async fn open(url: String, own: O) -> Self {
         Self { own, library: library::Library::open(&url).await, grpc: grpc::Grpc::open(&url).await }
@@ -57,6 +63,14 @@ impl<O: Slices> Ways<O> {
             (Name::Own, self.own.slice(in_flight, slice).await),
             (Name::Library, self.library.slice(in_flight, slice).await),
             (Name::Grpc, self.grpc.slice(in_flight, slice).await),
+        ]
+    }
+
+    /// One turn for each, on a lock that so many want. The library has no client that waits.
+    pub(crate) async fn hand_over(&self, contenders: usize, slice: Duration) -> Vec<(Name, Tally)> {
+        vec![
+            (Name::Own, self.own.hand_over(contenders, slice).await),
+            (Name::Grpc, self.grpc.hand_over(contenders, slice).await),
         ]
     }
 

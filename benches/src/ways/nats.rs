@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv::{Config, Store};
 
-use super::Slices;
+use super::{Queue, Work};
+use crate::handover::{Contender, POLL, hand_over};
 use crate::load::{Tally, closed_loop};
 
 /// One connection, shared by all places.
@@ -19,7 +20,7 @@ impl Own {
     }
 }
 
-impl Slices for Own {
+impl Work for Own {
     async fn slice(&self, in_flight: usize, slice: Duration) -> Tally {
         closed_loop(in_flight, slice, |place| {
             let bucket = self.0.clone();
@@ -27,6 +28,29 @@ impl Slices for Own {
             move || pair(bucket.clone(), key.clone())
         })
         .await
+    }
+}
+
+impl Queue for Own {
+    async fn hand_over(&self, contenders: usize, slice: Duration) -> Tally {
+        hand_over((0..contenders).map(|_| Polling(self.0.clone())).collect(), slice).await
+    }
+}
+
+/// A client that looks again and again.
+struct Polling(Store);
+
+impl Contender for Polling {
+    type Held = ();
+
+    async fn lock(&mut self) {
+        while self.0.create("contended", "held".into()).await.is_err() {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn release(&mut self, (): ()) {
+        self.0.delete("contended").await.unwrap();
     }
 }
 

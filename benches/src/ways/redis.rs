@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 
-use super::Slices;
+use super::{Queue, Work};
+use crate::handover::{Contender, POLL, hand_over};
 use crate::load::{Tally, closed_loop};
 
 const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
@@ -21,7 +22,7 @@ impl Own {
     }
 }
 
-impl Slices for Own {
+impl Work for Own {
     async fn slice(&self, in_flight: usize, slice: Duration) -> Tally {
         closed_loop(in_flight, slice, |place| {
             let connection = self.0.clone();
@@ -32,13 +33,45 @@ impl Slices for Own {
     }
 }
 
+impl Queue for Own {
+    async fn hand_over(&self, contenders: usize, slice: Duration) -> Tally {
+        hand_over((0..contenders).map(|_| Polling(self.0.clone())).collect(), slice).await
+    }
+}
+
+/// A client that looks again and again.
+struct Polling(MultiplexedConnection);
+
+impl Contender for Polling {
+    type Held = u64;
+
+    async fn lock(&mut self) -> u64 {
+        let token = rand::random::<u64>();
+        while !try_lock(&mut self.0, "own/contended", token).await {
+            tokio::time::sleep(POLL).await;
+        }
+        token
+    }
+
+    async fn release(&mut self, token: u64) {
+        release(&mut self.0, "own/contended", token).await;
+    }
+}
+
+async fn try_lock(connection: &mut MultiplexedConnection, key: &str, token: u64) -> bool {
+    let mut lock = redis::cmd("SET");
+    lock.arg(key).arg(token).arg("NX").arg("PX").arg(10_000);
+    let locked: Option<String> = lock.query_async(connection).await.unwrap();
+    locked.is_some()
+}
+
+async fn release(connection: &mut MultiplexedConnection, key: &str, token: u64) {
+    let released: u32 = redis::Script::new(RELEASE).key(key).arg(token).invoke_async(connection).await.unwrap();
+    assert_eq!(released, 1, "{key} was ours");
+}
+
 async fn pair(mut connection: MultiplexedConnection, key: String) {
     let token = rand::random::<u64>();
-    let mut lock = redis::cmd("SET");
-    lock.arg(&key).arg(token).arg("NX").arg("PX").arg(10_000);
-    let locked: Option<String> = lock.query_async(&mut connection).await.unwrap();
-    assert_eq!(locked.as_deref(), Some("OK"), "nobody else wants {key}");
-    let script = redis::Script::new(RELEASE);
-    let released: u32 = script.key(&key).arg(token).invoke_async(&mut connection).await.unwrap();
-    assert_eq!(released, 1, "{key} was ours");
+    assert!(try_lock(&mut connection, &key, token).await, "nobody else wants {key}");
+    release(&mut connection, &key, token).await;
 }
