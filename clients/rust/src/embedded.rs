@@ -19,7 +19,8 @@ use crate::inside::Inside;
 
 impl Client {
     /// A client with a broker of its own, inside this program, on the store at this URL: `redis://host:port/db`,
-    /// `etcd://host:port,host:port`, `nats://host:port`, or `memory:` for locks among the tasks of this program.
+    /// `etcd://host:port,host:port`, `nats://host:port`, or `memory:` for locks among the tasks of this program. What is in
+    /// memory belongs to this client: another one starts another broker with a memory of its own.
     ///
     /// ```no_run
     /// # use sixpin_client::{Client, Error, Mode};
