@@ -31,7 +31,7 @@ pub(crate) struct Broker {
 
 enum AtWork {
     Processes(Vec<BrokerProcess>),
-    Inside(support::Broker),
+    Inside(Box<support::Broker>),
 }
 
 struct BrokerProcess {
@@ -51,7 +51,7 @@ impl Broker {
         }
         let broker = support::Broker::start().await;
         let admin_address = broker.server.admin_address.unwrap();
-        Self::of(broker.server.address.to_string(), admin_address.to_string(), AtWork::Inside(broker))
+        Self::of(broker.server.address.to_string(), admin_address.to_string(), AtWork::Inside(Box::new(broker)))
     }
 
     /// As processes, which can be frozen and have a network before them.

@@ -1,12 +1,11 @@
 //! A broker at work: its engines, its health and its end. What reaches it is up to whoever starts it: listeners, or a
 //! program that has it inside itself.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sixpin_core::backend::{BrokerInfo, OpenError};
+use futures::FutureExt as _;
+use sixpin_core::backend::BrokerInfo;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,41 +14,26 @@ use crate::backends::Opener;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::engines::{self, Stores};
+use crate::error::StartError;
 use crate::frontend::api::Api;
 use crate::frontend::api::admin::Administration;
 use crate::frontend::grpc::{self, health::Health, inside::Services};
 use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::frontend::listener::share::{Lane, UnreadTotal};
 use crate::frontend::listener::{self, Protocol};
-use crate::runtime::incarnation::Host;
+use crate::runtime::EngineHandle;
+use crate::runtime::incarnation::Process;
 
 /// How long the start waits for the engines to serve before it says so; it goes on all the same.
 const SERVING_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why a broker did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A store could not be opened.
-    #[error("backend `{0}`: {1}")]
-    Open(String, #[source] OpenError),
-    /// An address could not be listened on.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, #[source] io::Error),
-    /// A thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[source] io::Error),
-    /// The ready file could not be written.
-    #[error("cannot write the ready file `{0}`: {1}")]
-    ReadyFile(String, #[source] io::Error),
-}
-
 /// A broker that runs.
 pub struct Broker {
     api: Api,
+    engines: Vec<EngineHandle>,
     health: Health,
     drain: Arc<Drain>,
-    host: Host,
+    process: Process,
     /// What all listeners share; the first one starts it.
     lane: Option<Lane>,
     unread: Arc<UnreadTotal>,
@@ -61,15 +45,16 @@ pub struct Broker {
 
 impl Broker {
     /// Starts the engines, one on each of these stores. `info` is what other brokers are told.
-    pub fn start(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Opener, host: Host) -> Self {
-        let runtime = engines::start_all(config, stores, info, opener, host);
+    pub fn start(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Opener, process: Process) -> Self {
+        let runtime = engines::start_all(config, stores, info, opener, process);
         let health = Health::default();
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         Self {
+            engines: runtime.engines().to_vec(),
             api: Api::new(runtime),
             health,
             drain,
-            host,
+            process,
             lane: None,
             unread: Arc::default(),
             stop: watch::Sender::new(false),
@@ -103,13 +88,13 @@ impl Broker {
     }
 
     /// All services, for the program that this broker is inside of. No listener stands before them, so nothing counts
-    /// connections and nobody has a share: the program can only crowd out itself.
+    /// connections and calls: the program can only crowd out itself.
     pub fn services(&self) -> Services {
         grpc::for_this_program(&self.api, &self.health, self.administration())
     }
 
     fn administration(&self) -> Administration {
-        let drain = (self.host == Host::Broker).then(|| self.drain.clone());
+        let drain = (self.process == Process::Own).then(|| self.drain.clone());
         Administration::new(self.api.clone(), drain)
     }
 
@@ -138,6 +123,12 @@ impl Broker {
     /// Waits until an administrator has drained the broker.
     pub async fn drained(&self) {
         self.drain.over().await;
+    }
+
+    /// Waits until an engine has ended by itself, which only a bug in the machine makes it do.
+    pub async fn failed(&self) {
+        let ends = self.engines.iter().map(|engine| engine.ended().boxed());
+        futures::future::select_all(ends).await;
     }
 
     /// Closes everything. Call [`Broker::drain`] before, or others must find out.

@@ -14,13 +14,14 @@ use std::time::Duration;
 use sixpin_core::backend::BrokerInfo;
 use tokio::sync::{oneshot, watch};
 
-use crate::broker::{Broker, StartError};
+use crate::broker::Broker;
 use crate::config::sources::Sources;
 use crate::config::{Config, ConfigError};
 use crate::engines::open_all;
+use crate::error::StartError;
 use crate::frontend::grpc::inside::Services;
-use crate::runtime::incarnation::Host;
-use crate::{backends, server};
+use crate::runtime::incarnation::Process;
+use crate::{backends, listening};
 
 /// How long its end may take once the program has let go of it, if its store does not answer.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -60,8 +61,9 @@ impl Embedded {
             drop(at_work);
         };
         std::thread::Builder::new().name("sixpin-broker".into()).spawn(run).map_err(StartError::Thread)?;
-        let services =
-            start.await.unwrap_or_else(|_| Err(StartError::Thread(std::io::Error::other("it failed at once"))))?;
+        let services = start.await.unwrap_or_else(|_| {
+            Err(StartError::Thread(std::io::Error::other("the thread of the broker panicked while it started")))
+        })?;
         Ok(Self { services, keep: Mutex::new(Some(keep)), ended })
     }
 
@@ -109,8 +111,12 @@ fn run(
             }
         };
         if started.send(Ok(broker.services())).is_ok() {
-            // It fails when the program lets go: nothing is ever sent.
-            let _ = kept.await;
+            tokio::select! {
+                // It fails when the program lets go: nothing is ever sent.
+                _ = kept => {}
+                // Then there is nothing left to serve.
+                () = broker.failed() => {}
+            }
         }
         // It waits for no holder: the program has dropped every handle, or has closed the client.
         let end = async {
@@ -125,10 +131,10 @@ fn run(
 async fn start(config: Config, program: String) -> Result<Broker, StartError> {
     let opener = backends::opener();
     let admin = match config.admin_listen {
-        Some(address) => Some(server::bind(address).await?),
+        Some(address) => Some(listening::bind(address).await?),
         None => None,
     };
-    let admin_address = admin.as_ref().map(|(_, address): &(_, SocketAddr)| server::reachable(*address));
+    let admin_address = admin.as_ref().map(|(_, address): &(_, SocketAddr)| listening::reachable(*address));
     let info = BrokerInfo {
         name: config.name.clone(),
         // Nobody else can come here.
@@ -137,9 +143,9 @@ async fn start(config: Config, program: String) -> Result<Broker, StartError> {
         program,
     };
     let stores = open_all(&config, &opener).await?;
-    let mut broker = Broker::start(&config, stores, &info, &opener, Host::Program);
+    let mut broker = Broker::start(&config, stores, &info, &opener, Process::Program);
     if let Some((socket, _)) = admin {
-        broker.listen_for_administrators(socket, server::for_administrators(&config.connections))?;
+        broker.listen_for_administrators(socket, listening::for_administrators(&config.connections))?;
     }
     broker.begin().await;
     Ok(broker)

@@ -9,9 +9,9 @@ use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::name::Lockspace;
 
 use crate::backends::{self, Opener};
-use crate::broker::StartError;
 use crate::config::{Config, DEFAULT_BACKEND};
-use crate::runtime::incarnation::{EngineConfig, Host};
+use crate::error::StartError;
+use crate::runtime::incarnation::{EngineConfig, Process};
 use crate::runtime::{EngineHandle, Runtime, engine};
 
 /// Stores that are open, by the name of their backend.
@@ -30,7 +30,7 @@ pub async fn open_all(config: &Config, opener: &Opener) -> Result<Stores, StartE
 }
 
 /// Starts an engine on each store. `opener` opens a store again that was lost.
-pub fn start_all(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Opener, host: Host) -> Runtime {
+pub fn start_all(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Opener, process: Process) -> Runtime {
     let names: Vec<String> = stores.keys().cloned().collect();
     let place = |name: &str| names.iter().position(|known| known == name).unwrap_or_default();
     let lockspaces: BTreeMap<Lockspace, (usize, LockspaceConfig)> = config
@@ -38,7 +38,7 @@ pub fn start_all(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Op
         .iter()
         .map(|(name, settings)| (name.clone(), (place(&settings.backend), settings.config.clone())))
         .collect();
-    let start = |(name, store)| start_engine(config, name, store, info, opener.clone(), host);
+    let start = |(name, store)| start_engine(config, name, store, info, opener.clone(), process);
     let engines = stores.into_iter().map(start).collect();
     Runtime::new(config.name.clone(), engines, place(DEFAULT_BACKEND), lockspaces, config.limits.clone())
 }
@@ -49,7 +49,7 @@ fn start_engine(
     store: Arc<dyn Backend>,
     info: &BrokerInfo,
     opener: Opener,
-    host: Host,
+    process: Process,
 ) -> EngineHandle {
     let lockspaces = config.lockspaces.iter().filter(|(_, settings)| settings.backend == name);
     let lockspaces = lockspaces.map(|(lockspace, settings)| (lockspace.clone(), settings.config.clone())).collect();
@@ -76,7 +76,7 @@ fn start_engine(
         format_max: config.stored_format_max,
         drain_timeout: config.drain_timeout,
         reopen,
-        host,
+        process,
     };
     engine::start(config, store)
 }

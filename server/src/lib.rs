@@ -9,7 +9,7 @@
 //! * [`backends`]: the one file that names all backends;
 //! * [`runtime`]: the thin shell around the broker machine;
 //! * [`frontend`]: how clients reach it;
-//! * [`drain`]: how a broker ends;
+//! * [`drain`]: how a broker ends; [`error`]: why it does not start; `listening`: where it listens;
 //! * [`engines`]: the stores and engines that a configuration asks for;
 //! * [`broker`]: all of that together;
 //! * [`server`]: a broker that listens; [`embedded`]: one inside another program.
@@ -19,6 +19,8 @@ pub mod backends;
 pub mod runtime;
 pub mod frontend;
 pub mod drain;
+pub mod error;
+mod listening;
 pub mod engines;
 pub mod broker;
 pub mod server;

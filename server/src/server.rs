@@ -4,19 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use sixpin_core::backend::BrokerInfo;
-use tokio::net::TcpListener;
 
 use crate::backends::{self, Opener};
-use crate::broker::{Broker, StartError};
+use crate::broker::Broker;
 use crate::config::Config;
-use crate::config::check::host_name;
 use crate::engines::{Stores, open_all};
-use crate::frontend::listener::descriptors;
-use crate::frontend::listener::gate::ConnectionLimits;
-use crate::runtime::incarnation::Host;
-
-/// Connections of administrators: few, and never crowded out by clients.
-const ADMIN_CONNECTIONS: usize = 100;
+use crate::error::StartError;
+use crate::listening::{bind, connection_limits, for_administrators, reachable};
+use crate::runtime::incarnation::Process;
 
 /// A broker that listens.
 pub struct Server {
@@ -57,7 +52,7 @@ impl Server {
             admin_address: admin_address.map(reachable).unwrap_or_default(),
             program: crate::PROGRAM.into(),
         };
-        let mut broker = Broker::start(&config, stores, &info, &opener, Host::Broker);
+        let mut broker = Broker::start(&config, stores, &info, &opener, Process::Own);
         let limits = connection_limits(config.connections);
         if let Some((socket, _)) = admin {
             broker.listen_for_administrators(socket, for_administrators(&limits))?;
@@ -98,49 +93,5 @@ impl Server {
     /// Closes everything. Call [`Server::drain`] before, or others must find out.
     pub async fn stop(self) {
         self.broker.stop().await;
-    }
-}
-
-/// An address of all interfaces is none that a client could connect to: the host's name stands for it.
-pub(crate) fn reachable(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() { format!("{}:{}", host_name(), address.port()) } else { address.to_string() }
-}
-
-/// A socket that listens, and its address.
-pub(crate) async fn bind(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |error| StartError::Listen(asked, error);
-    let socket = TcpListener::bind(asked).await.map_err(failed)?;
-    let address = socket.local_addr().map_err(failed)?;
-    warn_of_exposure(address);
-    Ok((socket, address))
-}
-
-/// There is no authentication yet: whoever reaches the port may lock and, worse, administer.
-fn warn_of_exposure(address: SocketAddr) {
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening beyond this host without authentication: let only trusted hosts reach this port");
-    }
-}
-
-/// As many connections as the process can have.
-fn connection_limits(configured: ConnectionLimits) -> ConnectionLimits {
-    let allowed = descriptors::connections_allowed();
-    if allowed < configured.total {
-        tracing::warn!(
-            allowed,
-            configured = configured.total,
-            "fewer connections than configured: raise the limit of open files"
-        );
-    }
-    ConnectionLimits { total: configured.total.min(allowed), ..configured }
-}
-
-/// Connections of administrators, where clients may have these.
-pub(crate) fn for_administrators(limits: &ConnectionLimits) -> ConnectionLimits {
-    ConnectionLimits {
-        total: ADMIN_CONNECTIONS,
-        per_address: ADMIN_CONNECTIONS,
-        per_trusted: ADMIN_CONNECTIONS,
-        ..limits.clone()
     }
 }

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use sixpin_core::backend::OpenError;
 use sixpin_server::backends::{self, Opener};
-use sixpin_server::broker::StartError;
 use sixpin_server::config::sources::Sources;
 use sixpin_server::config::{self, Config, ConfigError};
+use sixpin_server::error::StartError;
 use sixpin_server::server::Server;
 
 use super::exit;

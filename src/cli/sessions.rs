@@ -29,7 +29,13 @@ struct Listing {
     /// Brokers that are alive and did not answer.
     unanswered: Vec<String>,
     /// Brokers inside programs, which nobody else can ask.
-    inside: Vec<String>,
+    inside: Vec<Inside>,
+}
+
+#[derive(Debug, Serialize)]
+struct Inside {
+    broker: String,
+    program: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,8 +72,11 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         }
     }
     if args.broker.is_none() {
-        listing.inside =
-            neighbours.inside().iter().map(|broker| format!("{} ({})", broker.name, broker.program)).collect();
+        listing.inside = neighbours
+            .inside()
+            .iter()
+            .map(|entry| Inside { broker: entry.name.clone(), program: entry.program.clone() })
+            .collect();
     }
     if args.waiting {
         listing.sessions.retain(|session| session.waiting > 0);
@@ -78,7 +87,9 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Format::Text => output::text(&render(&listing))?,
     }
     if !listing.inside.is_empty() {
-        let inside = listing.inside.join(", ");
+        let inside: Vec<String> =
+            listing.inside.iter().map(|inside| format!("{} ({})", inside.broker, inside.program)).collect();
+        let inside = inside.join(", ");
         warn(format_args!("sessions of programs that have their broker inside are not shown: {inside}"));
     }
     match trouble {
@@ -95,7 +106,12 @@ fn asked(args: &Args, neighbours: &Neighbours) -> Result<Vec<v1::BrokerEntry>, F
     let vouching = neighbours.vouching();
     let Some(name) = &args.broker else { return Ok(vouching) };
     let named = |broker: &v1::BrokerEntry| [&broker.name, &broker.incarnation, &broker.address].contains(&name);
-    let asked: Vec<v1::BrokerEntry> = vouching.into_iter().filter(named).collect();
+    let asked: Vec<v1::BrokerEntry> = vouching.into_iter().filter(|broker| named(broker)).collect();
+    if let Some(broker) = neighbours.inside().into_iter().find(|broker| named(broker)) {
+        let text = format!("broker {} is inside a program ({}), and only that can ask it", broker.name, broker.program);
+        return Err(Failure::new(exit::FAILURE, text)
+            .hint("the program may let administrators in: `admin_listen` of its embedded client"));
+    }
     if asked.is_empty() {
         return Err(Failure::new(exit::FAILURE, format_args!("there is no broker `{name}`"))
             .hint("see their names with `sixpin brokers`"));

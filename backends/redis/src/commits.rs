@@ -90,12 +90,7 @@ impl Store {
         let [version, high, noted, Value::Array(results)] = <[Value; 4]>::try_from(parts).ok()? else { return None };
         let version = version_of(bytes_of(&version)?)?;
         let high = version_of(bytes_of(&high)?)?;
-        let mut outcomes: Vec<_> = writes.iter().map(|write| done(write, version)).collect();
-        let mut results = results.into_iter();
-        while let (Some(place), Some(result)) = (results.next(), results.next()) {
-            let Value::Int(place) = place else { return None };
-            *usize::try_from(place - 1).ok().and_then(|place| outcomes.get_mut(place))? = not_simply_done(result)?;
-        }
+        let outcomes = outcomes_of(writes, version, &results)?;
         let committed = |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::Committed(_));
         if noted == Value::Int(1) && outcomes.iter().any(committed) {
             self.witness.acknowledge(guard, tag, version);
@@ -138,7 +133,7 @@ impl Store {
     }
 }
 
-/// The bells of a batch's hints. One that rings for a write in conflict wakes somebody in vain.
+/// The bells of a batch's hints. One that rings for a write that changed nothing wakes somebody in vain.
 fn bells_of(writes: &[&Write]) -> String {
     let mut bells = String::new();
     for write in writes.iter().filter(|write| write.notify && write.change != Change::Compare) {
@@ -164,17 +159,35 @@ fn spec_of(writes: &[&Write]) -> String {
     spec
 }
 
+/// What each write came to: done, unless the script says of its place, once, what became of it instead. None if it says anything
+/// else.
+fn outcomes_of(writes: &[&Write], version: Version, results: &[Value]) -> Option<Vec<WriteOutcome>> {
+    let mut outcomes: Vec<Option<WriteOutcome>> = vec![None; writes.len()];
+    let (pairs, rest) = results.as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    for [place, result] in pairs {
+        let Value::Int(place) = place else { return None };
+        let outcome = usize::try_from(place - 1).ok().and_then(|place| outcomes.get_mut(place))?;
+        if outcome.replace(not_simply_done(result)?).is_some() {
+            return None;
+        }
+    }
+    Some(writes.iter().zip(outcomes).map(|(write, outcome)| outcome.unwrap_or_else(|| done(write, version))).collect())
+}
+
 /// A write of which the script says nothing.
 fn done(write: &Write, version: Version) -> WriteOutcome {
     WriteOutcome::Committed(if write.change == Change::Compare { write.expected } else { version })
 }
 
-fn not_simply_done(result: Value) -> Option<WriteOutcome> {
+fn not_simply_done(result: &Value) -> Option<WriteOutcome> {
     Some(match result {
         Value::Int(2) => WriteOutcome::Committed(Version::ABSENT),
         Value::Int(3) => WriteOutcome::Unavailable(FULL.into()),
         Value::Int(0) => WriteOutcome::ConflictUnread,
-        Value::BulkString(stored) => WriteOutcome::Conflict(slot_of(stored)),
+        Value::BulkString(stored) => WriteOutcome::Conflict(slot_of(stored.clone())),
         _ => return None,
     })
 }
@@ -193,9 +206,39 @@ pub(crate) fn slot_of(stored: Vec<u8>) -> Slot {
 
 #[cfg(test)]
 mod tests {
+    use sixpin_core::backend::Key;
+    use sixpin_core::name::{Lockspace, ResourceId, ResourceName};
     use sixpin_core::resource::Resource;
 
     use super::*;
+
+    #[test]
+    fn what_the_script_says_of_each_write_is_taken_as_it_is_or_not_at_all() {
+        let key = |name: &str| {
+            Key::Resource(ResourceId { lockspace: Lockspace::default(), name: ResourceName::new(name).unwrap() })
+        };
+        let write = |name, change| Write { key: key(name), expected: Version(3), change, notify: false };
+        let writes = [write("a", Change::Put(Bytes::new())), write("b", Change::Compare), write("c", Change::Delete)];
+        let writes: Vec<&Write> = writes.iter().collect();
+        let outcomes = |results: &[Value]| outcomes_of(&writes, Version(7), results);
+        let done = vec![WriteOutcome::Committed(Version(7)), WriteOutcome::Committed(Version(3))];
+        let all = |last: WriteOutcome| Some([done.clone(), vec![last]].concat());
+        assert_eq!(outcomes(&[]), all(WriteOutcome::Committed(Version(7))));
+        assert_eq!(outcomes(&[Value::Int(3), Value::Int(2)]), all(WriteOutcome::Committed(Version::ABSENT)));
+        let stands = Value::BulkString(b"0000000000000009x".to_vec());
+        let slot = Slot { version: Version(9), bytes: Some(Bytes::from_static(b"x")) };
+        assert_eq!(outcomes(&[Value::Int(3), stands]), all(WriteOutcome::Conflict(slot)));
+        for strange in [
+            &[Value::Int(3)][..],
+            &[Value::Int(0), Value::Int(2)],
+            &[Value::Int(4), Value::Int(2)],
+            &[Value::Int(3), Value::Int(9)],
+            &[Value::Nil, Value::Int(2)],
+            &[Value::Int(3), Value::Int(2), Value::Int(3), Value::Int(2)],
+        ] {
+            assert_eq!(outcomes(strange), None, "{strange:?}");
+        }
+    }
 
     #[test]
     fn a_record_is_its_version_and_its_bytes() {

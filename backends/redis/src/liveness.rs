@@ -129,7 +129,11 @@ impl Store {
         };
         let version = bytes_of(version).and_then(version_of).ok_or_else(corrupt)?;
         let text = |value| bytes_of(value).and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let told = bytes_of(told).map(Registration::decode).transpose().map_err(|_| corrupt())?;
+        let told = match bytes_of(told).map(Registration::decode) {
+            // What it once told does not matter any more.
+            Some(Err(_)) if gone => None,
+            told => told.transpose().map_err(|_| corrupt())?,
+        };
         // One that was evicted before it registered has told nothing.
         let mut registration = told.unwrap_or_default();
         // What the scripts keep in fields of their own counts.

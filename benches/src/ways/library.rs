@@ -15,7 +15,7 @@ use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId, ResourceName};
 use sixpin_server::backends;
 use sixpin_server::config::BackendConfig;
-use sixpin_server::runtime::incarnation::{EngineConfig, Host};
+use sixpin_server::runtime::incarnation::{EngineConfig, Process};
 use sixpin_server::runtime::outbox::Outgoing;
 use sixpin_server::runtime::{Connection, EngineHandle, engine};
 use tokio::task::JoinSet;
@@ -56,7 +56,7 @@ impl Library {
                 let again = again.clone();
                 async move { Ok(again) }.boxed()
             }),
-            host: Host::Program,
+            process: Process::Program,
         };
         Self(engine::start(config, store))
     }

@@ -8,9 +8,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use sixpin_server::PROGRAM;
 use sixpin_server::backends::redacted;
-use sixpin_server::broker::{Broker, StartError};
+use sixpin_server::broker::Broker;
 use sixpin_server::config::Config;
 use sixpin_server::embedded::{Embedded, configuration};
+use sixpin_server::error::StartError;
 
 use crate::client::{Client, ClientBuilder};
 use crate::connect::INSIDE;

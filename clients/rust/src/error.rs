@@ -53,7 +53,7 @@ pub enum Error {
     #[error("the session was closed by this program: open a new one")]
     Closed,
     /// The broker inside this program could not start: its store is out of reach, refuses the login, or is not durable
-    /// enough. Nothing is held. Look at the store, or try again.
+    /// enough; or the process got no thread for it. Nothing is held. Look at the store, or try again.
     #[error("{0}")]
     Store(String),
     /// An address or a setting of this client is wrong. Correct it.

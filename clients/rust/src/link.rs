@@ -68,9 +68,9 @@ impl Link {
         loop {
             match &mut self.stage {
                 Stage::Connecting(connecting, receiver) => match ready!(connecting.as_mut().poll(context)) {
-                    Ok(channel) => {
+                    Ok(connection) => {
                         let Some(receiver) = receiver.take() else { return Poll::Pending };
-                        self.stage = Stage::Calling(call(channel, receiver));
+                        self.stage = Stage::Calling(call(connection, receiver));
                     }
                     Err(detail) => return self.ended(detail),
                 },
@@ -119,7 +119,7 @@ impl Link {
     }
 }
 
-fn call(channel: Connection, receiver: mpsc::UnboundedReceiver<v1::SessionRequest>) -> Calling {
-    let mut client = LockServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+fn call(connection: Connection, receiver: mpsc::UnboundedReceiver<v1::SessionRequest>) -> Calling {
+    let mut client = LockServiceClient::new(connection).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Box::pin(async move { client.session(UnboundedReceiverStream::new(receiver)).await })
 }

@@ -49,7 +49,7 @@ impl Reach {
             }
             let stagger = if self.waiting.is_empty() { self.connector.timeout } else { STAGGER };
             match tokio::time::timeout(stagger, self.under_way.next()).await {
-                Ok(Some((address, Ok(channel)))) => return Some((address, channel)),
+                Ok(Some((address, Ok(connection)))) => return Some((address, connection)),
                 Ok(Some((address, Err(what)))) => {
                     self.failed(address, what);
                     self.start_one();
@@ -84,10 +84,10 @@ impl Reach {
 /// Connects to an address, and sees that something answers there.
 async fn alive(address: &str, connector: &Connector) -> Result<Connection, String> {
     let attempt = async {
-        let channel = connector.connect(address).await?;
-        match ask_for_health(channel.clone()).await {
-            Ok(()) => Ok(channel),
-            Err(status) if is_an_answer(&status) => Ok(channel),
+        let connection = connector.connect(address).await?;
+        match ask_for_health(connection.clone()).await {
+            Ok(()) => Ok(connection),
+            Err(status) if is_an_answer(&status) => Ok(connection),
             Err(status) => Err(describe(&status)),
         }
     };
@@ -98,8 +98,8 @@ async fn alive(address: &str, connector: &Connector) -> Result<Connection, Strin
 }
 
 /// Only whether there is an answer matters, so nothing of it is read.
-async fn ask_for_health(channel: Connection) -> Result<(), Status> {
-    let mut client = Grpc::new(channel);
+async fn ask_for_health(connection: Connection) -> Result<(), Status> {
+    let mut client = Grpc::new(connection);
     client.ready().await.map_err(|error| Status::unavailable(innermost(&error)))?;
     let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     client.unary::<(), (), _>(Request::new(()), path, ProstCodec::default()).await.map(drop)

@@ -41,8 +41,8 @@ impl Way {
     }
 
     /// The same, to this broker and no other.
-    pub(crate) fn at(&self, channel: Connection) -> Self {
-        Self { one: Some(channel), ..self.clone() }
+    pub(crate) fn at(&self, connection: Connection) -> Self {
+        Self { one: Some(connection), ..self.clone() }
     }
 
     fn reach(&self) -> Reach {
@@ -58,13 +58,13 @@ impl Way {
     where
         R: Future<Output = Result<Response<T>, Status>>,
     {
-        if let Some(channel) = &self.one {
-            let answer = timed(within, call(channel.clone())).await.map_err(|status| refusal(&status))?;
-            return Ok((answer, channel.clone()));
+        if let Some(connection) = &self.one {
+            let answer = timed(within, call(connection.clone())).await.map_err(|status| refusal(&status))?;
+            return Ok((answer, connection.clone()));
         }
         let mut reach = self.reach();
-        while let Some((address, channel)) = reach.next().await {
-            match self.follow(address, channel, within, &call).await {
+        while let Some((address, connection)) = reach.next().await {
+            match self.follow(address, connection, within, &call).await {
                 Ok(answer) => return Ok(answer),
                 Err((address, status)) if another_may_do_it(&status) => reach.failed(address, describe(&status)),
                 Err((_, status)) => return Err(refusal(&status)),
@@ -77,18 +77,18 @@ impl Way {
     async fn follow<T, R>(
         &self,
         address: String,
-        channel: Connection,
+        connection: Connection,
         within: Option<Duration>,
         call: &impl Fn(Connection) -> R,
     ) -> Result<(T, Connection), (String, Status)>
     where
         R: Future<Output = Result<Response<T>, Status>>,
     {
-        let (mut address, mut channel) = (address, channel);
+        let (mut address, mut connection) = (address, connection);
         let mut directions_left = DIRECTIONS_MAX;
         loop {
-            let status = match timed(within, call(channel.clone())).await {
-                Ok(answer) => return Ok((answer, channel)),
+            let status = match timed(within, call(connection.clone())).await {
+                Ok(answer) => return Ok((answer, connection)),
                 Err(status) => status,
             };
             let there = directions(&status).filter(|_| directions_left > 0);
@@ -99,7 +99,7 @@ impl Way {
                 let what = reach.tried().pop().map(|tried| tried.what).unwrap_or_default();
                 return Err((there, Status::unavailable(what)));
             };
-            (address, channel) = found;
+            (address, connection) = found;
         }
     }
 }

@@ -278,7 +278,6 @@ impl Broker {
         if !self.is_to_be_taken_over(id, live) {
             return false;
         }
-        self.end_overtaken(claim, live.last_operation);
         if live.waiting.is_some() && self.planted.has(Bug::WaiterDroppedOnMove) {
             self.remove_claims(&live.resource, vec![claim]);
             return false;
@@ -318,18 +317,6 @@ impl Broker {
         session.numbers.mark_once(live.claim);
         // One that ended here, and its client has not heard of it, is not.
         session.claims.contains_key(&live.claim) || session.finished(live.claim).is_none()
-    }
-
-    /// An operation that waits here, and that the client has gone beyond, ended at another broker. Unless a command of it is on its
-    /// way nobody would end it any more, and it would keep every later one out.
-    fn end_overtaken(&mut self, id: ClaimId, last: OperationNumber) {
-        let Some(session) = self.sessions.get_mut(&id.session) else { return };
-        let Some(claim) = session.claims.get_mut(&id.number).filter(|claim| claim.commands == 0) else { return };
-        let Some(overtaken) = claim.pending.take_if(|operation| operation.number < last) else { return };
-        session.waiting -= 1;
-        if let Some(to) = overtaken.reply {
-            self.reply_error(to, RequestError::StaleOperation(id.number));
-        }
     }
 
     /// Notes what the client says of a claim: what it was told, and what it asked for at another broker and still waits for.

@@ -81,7 +81,8 @@ impl Broker {
     fn reconcile_claim(&mut self, completion: Completion, version: Version) {
         let id = completion.claim;
         let Some(claim) = self.claim_mut(id) else { return };
-        let waits_for_this = claim.pending.as_ref().is_some_and(|operation| operation.number == completion.operation);
+        // Or for an earlier one, which is over too: it ended at another broker, before the session came back.
+        let waits_for_this = claim.pending.as_ref().is_some_and(|operation| operation.number <= completion.operation);
         if waits_for_this || completion.grant_seq > claim.grant_seq {
             self.complete(completion, version);
         }
@@ -127,9 +128,11 @@ impl Broker {
         if claim.forced {
             return false;
         }
-        // It may stand there with an earlier operation that is over long since. One whose command still waits here, until the
-        // store is settled, had no place yet.
-        let waits_here = |operation: &Operation| entry.pending.iter().any(|it| it.is_copy_of(id, operation.number));
+        // It may stand there with an earlier operation that is over long since. One that was told no place, and whose command
+        // still waits here until the store is settled, had none yet.
+        let waits_here = |operation: &Operation| {
+            operation.queued.is_none() && entry.pending.iter().any(|it| it.is_copy_of(id, operation.number))
+        };
         let place_lost = claim.waits_for_more(view.operation) && !claim.pending.as_ref().is_some_and(waits_here);
         claim.was_granted_after(view.grant_seq) || (self.settling.loses_writes() && place_lost)
     }

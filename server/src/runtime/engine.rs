@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::clock;
 use super::handle::{EngineHandle, INBOX_MAX, Message, Shared};
-use super::incarnation::{Before, EngineConfig, Host, incarnate, log};
+use super::incarnation::{Before, EngineConfig, Process, incarnate, log};
 use super::outbox::End;
 use super::router::{Router, Sink};
 use super::store::StoreCalls;
@@ -49,16 +49,16 @@ pub fn start(config: EngineConfig, backend: Arc<dyn Backend>) -> EngineHandle {
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let shared = Arc::new(Shared::new(config.name.clone(), backend));
     let handle = EngineHandle::new(shared.clone(), sender);
-    let (name, host) = (config.name.clone(), config.host);
+    let (name, process) = (config.name.clone(), config.process);
     let mut engine = Engine::new(config, shared, inbox);
     tokio::spawn(async move {
         if std::panic::AssertUnwindSafe(engine.run()).catch_unwind().await.is_err() {
             tracing::error!(
                 backend = name,
-                ?host,
+                ?process,
                 "the broker machine failed and ends: half a broker is worse than none"
             );
-            if host == Host::Broker {
+            if process == Process::Own {
                 std::process::abort();
             }
         }

@@ -56,6 +56,9 @@ impl Turns {
     }
 }
 
+/// The runtime of the engine. Whoever drops a connection may be in another one that ends, or in none.
+type Home = Option<tokio::runtime::Handle>;
+
 /// What an engine and its handles share.
 pub struct Shared {
     name: String,
@@ -96,12 +99,18 @@ impl Shared {
 pub struct EngineHandle {
     shared: Arc<Shared>,
     sender: mpsc::Sender<Message>,
+    home: Home,
 }
 
 impl EngineHandle {
     /// A handle on the engine at the other end of `sender`.
     pub fn new(shared: Arc<Shared>, sender: mpsc::Sender<Message>) -> Self {
-        Self { shared, sender }
+        Self { shared, sender, home: tokio::runtime::Handle::try_current().ok() }
+    }
+
+    /// Resolves when the engine has ended.
+    pub async fn ended(&self) {
+        self.sender.closed().await;
     }
 
     /// The backend's name in the configuration.
@@ -147,7 +156,15 @@ impl EngineHandle {
     /// Begins a stream of a client that has these turns.
     pub fn connect(&self, turns: Option<Turns>) -> Connection {
         let outbox = Arc::new(Outbox::default());
-        Connection { id: new_connection(), outbox, sender: self.sender.clone(), turns, opened: false, sending: None }
+        Connection {
+            id: new_connection(),
+            outbox,
+            sender: self.sender.clone(),
+            home: self.home.clone(),
+            turns,
+            opened: false,
+            sending: None,
+        }
     }
 
     async fn call(&self, input: impl FnOnce(ReplyTo) -> Input) -> Result<Reply, RequestError> {
@@ -155,7 +172,7 @@ impl EngineHandle {
         let (answer, answered) = oneshot::channel();
         let inputs = vec![input(ReplyTo { connection, request: 1 })];
         let message = Message::Connect { connection, sink: Sink::Call(answer), inputs, turn: None };
-        let mut guard = CallGuard { connection, sender: &self.sender, waiting: false };
+        let mut guard = CallGuard { connection, sender: &self.sender, home: &self.home, waiting: false };
         self.sender.send(message).await.map_err(|_| engine_gone())?;
         guard.waiting = true;
         let reply = answered.await;
@@ -172,13 +189,14 @@ impl EngineHandle {
 struct CallGuard<'a> {
     connection: ConnectionId,
     sender: &'a mpsc::Sender<Message>,
+    home: &'a Home,
     waiting: bool,
 }
 
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if self.waiting {
-            disconnect(self.sender, self.connection);
+            disconnect(self.sender, self.home, self.connection);
         }
     }
 }
@@ -188,6 +206,7 @@ pub struct Connection {
     id: ConnectionId,
     outbox: Arc<Outbox>,
     sender: mpsc::Sender<Message>,
+    home: Home,
     turns: Option<Turns>,
     opened: bool,
     /// Waits for its turn, and for room in the engine's inbox.
@@ -279,20 +298,20 @@ fn places(inputs: usize) -> u32 {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.opened {
-            disconnect(&self.sender, self.id);
+            disconnect(&self.sender, &self.home, self.id);
         }
     }
 }
 
 /// Tells the engine that a connection ended, also when its inbox is full just now: then a task waits for room. There
 /// are at most as many such tasks as there are connections.
-fn disconnect(sender: &mpsc::Sender<Message>, connection: ConnectionId) {
+fn disconnect(sender: &mpsc::Sender<Message>, home: &Home, connection: ConnectionId) {
     match sender.try_send(Message::Disconnected(connection)) {
         Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
         Err(mpsc::error::TrySendError::Full(message)) => {
             let sender = sender.clone();
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move {
+            if let Some(home) = home {
+                home.spawn(async move {
                     let _ = sender.send(message).await;
                 });
             }
@@ -316,7 +335,8 @@ mod tests {
 
     fn connection(sender: &mpsc::Sender<Message>, turns: &Turns) -> Connection {
         let (id, outbox) = (new_connection(), Arc::default());
-        Connection { id, outbox, sender: sender.clone(), turns: Some(turns.clone()), opened: false, sending: None }
+        let (sender, turns) = (sender.clone(), Some(turns.clone()));
+        Connection { id, outbox, sender, home: None, turns, opened: false, sending: None }
     }
 
     fn send(connection: &mut Connection, inputs: u64) -> bool {

@@ -46,14 +46,14 @@ pub struct EngineConfig {
     /// Opens the store again.
     pub reopen: Reopen,
     /// Whose process it is.
-    pub host: Host,
+    pub process: Process,
 }
 
 /// Whose process a broker runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Host {
+pub enum Process {
     /// Its own. Administrators may end it, and a bug in the machine ends it at once.
-    Broker,
+    Own,
     /// That of a program, with which it ends. A bug in the machine ends the broker alone: the program's sessions are lost at
     /// their deadlines, as with any broker that falls silent.
     Program,

@@ -21,6 +21,7 @@ local lane, refused = admit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])
 if refused then return refused end
 local base, long, bells, spec = tonumber(ARGV[7]), ARGV[8] == 'long', ARGV[9], ARGV[10]
 local count = #KEYS - FIRST_KEY + 1
+if #spec ~= count * SPEC then return {'refused', 'what to do is not told of every key'} end
 
 -- What stands there, or false. Long records are not read before one has to be told.
 local standing
@@ -69,6 +70,7 @@ for i = 1, count do
   end
   if verb == PUT then next_bytes = next_bytes + 1 end
 end
+if next_bytes ~= #ARGV + 1 then return {'refused', 'the bytes are not those of the puts'} end
 
 local version = high
 if #puts + #deletes > 0 then

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis::Value;
 use sixpin_conformance::broker::{Broker, committed, delete, notifying, put, resource};
-use sixpin_core::backend::{Backend, Family, StoreError, WriteOutcome};
+use sixpin_core::backend::{Backend, Change, Family, StoreError, Write, WriteOutcome};
 use sixpin_core::name::Version;
 use sixpin_testkit::{Proxy, ServerProcess, redis, until};
 
@@ -101,6 +102,36 @@ async fn all_writes_of_a_batch_share_a_version_and_one_that_changes_nothing_make
     let high = text(&command(server.address(), &["GET", "sixpin:{s0}:high"]).await);
     broker.commit(keys.iter().map(|key| put(key, Version::ABSENT, "x")).collect()).await;
     assert_eq!(text(&command(server.address(), &["GET", "sixpin:{s0}:high"]).await), high);
+}
+
+/// What is refused in a batch takes nothing from the others: each put has its own bytes, whether records are short or long.
+#[tokio::test]
+async fn refused_writes_leave_the_bytes_of_the_others_where_they_are() {
+    let server = server().await;
+    let broker = broker_of(&server).await;
+    for bytes in ["short".to_owned(), "long ".repeat(2_000)] {
+        let name = |part: &str| resource(&format!("{part}/{}", bytes.len()));
+        let there = broker.put(&name("there"), Version::ABSENT, "was").await;
+        let held = broker.put(&name("held"), Version::ABSENT, "is").await;
+        let with = |part: &str| Bytes::from(format!("{bytes}{part}"));
+        let compare = Write { key: name("held"), expected: held, change: Change::Compare, notify: false };
+        let outcomes = broker
+            .commit(vec![
+                put(&name("there"), Version::ABSENT, with("refused")),
+                put(&name("a"), Version::ABSENT, with("a")),
+                delete(&name("nothing"), Version::ABSENT),
+                put(&name("b"), Version(5), with("refused too")),
+                compare,
+                put(&name("c"), Version::ABSENT, with("c")),
+            ])
+            .await;
+        assert!(matches!(outcomes[0], WriteOutcome::Conflict(_)) && matches!(outcomes[3], WriteOutcome::Conflict(_)));
+        assert_eq!(outcomes[2], WriteOutcome::Committed(Version::ABSENT));
+        assert_eq!(outcomes[4], WriteOutcome::Committed(held));
+        broker.sees(&name("there"), there, Some(b"was")).await;
+        broker.sees(&name("a"), committed(&outcomes[1]), Some(&with("a"))).await;
+        broker.sees(&name("c"), committed(&outcomes[5]), Some(&with("c"))).await;
+    }
 }
 
 #[tokio::test]

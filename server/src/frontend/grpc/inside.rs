@@ -2,7 +2,8 @@
 //!
 //! A stream goes on only while the program looks at it: there is no connection that would do it meanwhile.
 //!
-//! A program is one client, and a trusted one. Nothing here counts what it asks for at once: it can only crowd out itself.
+//! A program is one client, and a trusted one. Its sessions count as those of any other; its connections and calls do not, since it
+//! can only crowd out itself.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};

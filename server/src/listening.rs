@@ -1,0 +1,57 @@
+//! Addresses that a broker listens on, and how many may connect there.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use crate::config::check::host_name;
+use crate::error::StartError;
+use crate::frontend::listener::descriptors;
+use crate::frontend::listener::gate::ConnectionLimits;
+
+/// Connections of administrators: few, and never crowded out by clients.
+const ADMIN_CONNECTIONS: usize = 100;
+
+/// An address of all interfaces is none that a client could connect to: the host's name stands for it.
+pub(crate) fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("{}:{}", host_name(), address.port()) } else { address.to_string() }
+}
+
+/// A socket that listens, and its address.
+pub(crate) async fn bind(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen(asked, error);
+    let socket = TcpListener::bind(asked).await.map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    warn_of_exposure(address);
+    Ok((socket, address))
+}
+
+/// There is no authentication yet: whoever reaches the port may lock and, worse, administer.
+fn warn_of_exposure(address: SocketAddr) {
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "listening beyond this host without authentication: let only trusted hosts reach this port");
+    }
+}
+
+/// As many connections as the process can have.
+pub(crate) fn connection_limits(configured: ConnectionLimits) -> ConnectionLimits {
+    let allowed = descriptors::connections_allowed();
+    if allowed < configured.total {
+        tracing::warn!(
+            allowed,
+            configured = configured.total,
+            "fewer connections than configured: raise the limit of open files"
+        );
+    }
+    ConnectionLimits { total: configured.total.min(allowed), ..configured }
+}
+
+/// Connections of administrators, where clients may have these.
+pub(crate) fn for_administrators(limits: &ConnectionLimits) -> ConnectionLimits {
+    ConnectionLimits {
+        total: ADMIN_CONNECTIONS,
+        per_address: ADMIN_CONNECTIONS,
+        per_trusted: ADMIN_CONNECTIONS,
+        ..limits.clone()
+    }
+}
