@@ -7,7 +7,7 @@
 //!
 //! | line | |
 //! |---|---|
-//! | `A starts [inside] [lanes=N] [hold_back=T] [lock_delay=T]`, `A stops` | a broker starts, inside a program that nobody else reaches; one is killed |
+//! | `A starts [inside] [lanes=N] [hold_back=T] [lock_delay=T] [waiting=N]`, `A stops` | a broker starts; one is killed |
 //! | `A is suspended`, `A wakes` | its machine stands still, and goes on |
 //! | `a opens A [bound] [calls]` | a client opens a session at a broker; it may be bound to its stream, or have none and ask by calls |
 //! | `a locks r EX [options] [wait=T]` | a new claim |
@@ -32,6 +32,8 @@
 //! | `wait 10s` | time passes |
 //! | `show r`, `show a` | a record as it is stored; a session's mark |
 //!
+//! A broker that starts `inside` is in a program, and tells no address; `waiting=N` is its limit of waiting claims of a session.
+//!
 //! `claim=N` names one of several claims on a resource. Options are those of the transcripts of the lock machine.
 //!
 //! All sessions have a TTL of 10 s, which makes 10.4 s with tolerance, and clients that live say so every 3 s. A broker's
@@ -47,7 +49,7 @@ use sixpin_core::format;
 use sixpin_core::name::{ClaimNumber, Lockspace, ResourceId, ResourceName};
 
 use super::store::{Like, Store};
-use super::world::{ADMIN, World};
+use super::world::{ADMIN, Start, World};
 use crate::arguments::{Arguments, Failure};
 
 impl goldenscript::Runner for World {
@@ -78,12 +80,15 @@ impl World {
     fn broker(&mut self, name: &str, arguments: &mut Arguments) -> Result<(), Failure> {
         match arguments.next()?.as_str() {
             "starts" => {
-                let address = if arguments.word("inside") { "" } else { name };
-                let lanes = arguments.number("lanes")?.unwrap_or(1) as u16;
-                let hold_back = time_of(arguments, "hold_back")?.unwrap_or_default();
-                let lock_delay = time_of(arguments, "lock_delay")?.unwrap_or_default();
-                let format_max = arguments.number("reads")?.map_or(format::NEWEST, |format| format as u8);
-                self.start(name, address, lanes, hold_back, lock_delay, format_max);
+                let start = Start {
+                    address: if arguments.word("inside") { "" } else { name },
+                    lanes: arguments.number("lanes")?.unwrap_or(1) as u16,
+                    hold_back: time_of(arguments, "hold_back")?.unwrap_or_default(),
+                    lock_delay: time_of(arguments, "lock_delay")?.unwrap_or_default(),
+                    format_max: arguments.number("reads")?.map_or(format::NEWEST, |format| format as u8),
+                    waiting_max: arguments.number("waiting")?.map(|waiting| waiting as usize),
+                };
+                self.start(name, &start);
             }
             "stops" => self.stop(name),
             "is" if arguments.word("suspended") => self.suspend(name),

@@ -100,17 +100,23 @@ impl Default for World {
     }
 }
 
+/// How a broker starts.
+pub struct Start<'a> {
+    pub address: &'a str,
+    pub lanes: u16,
+    pub hold_back: Duration,
+    pub lock_delay: Duration,
+    pub format_max: u8,
+    /// Claims of one session that may wait.
+    pub waiting_max: Option<usize>,
+}
+
 /// Brokers.
 impl World {
-    pub fn start(
-        &mut self,
-        name: &str,
-        address: &str,
-        lanes: u16,
-        hold_back: Duration,
-        lock_delay: Duration,
-        format_max: u8,
-    ) {
+    pub fn start(&mut self, name: &str, start: &Start<'_>) {
+        let Start { address, lanes, hold_back, lock_delay, format_max, waiting_max } = *start;
+        let mut limits = Limits::default();
+        limits.waiting_per_session = waiting_max.unwrap_or(limits.waiting_per_session);
         let incarnation = Incarnation(0xb0_0000 + self.names.brokers.len() as u64);
         self.names.brokers.insert(incarnation, name.into());
         let info = BrokerInfo { address: address.into(), admin_address: address.into(), ..BrokerInfo::default() };
@@ -120,7 +126,7 @@ impl World {
             broker_ttl: BROKER_TTL,
             session_ttl: limits::SESSION_TTL_DEFAULT,
             session_ttl_max: limits::SESSION_TTL_DEFAULT,
-            limits: Limits::default(),
+            limits,
             lanes,
             lockspaces: BTreeMap::from([(Lockspace::default(), LockspaceConfig { lock_delay, ..Default::default() })]),
             profile: self.store.profile(),
