@@ -83,18 +83,26 @@ async fn a_program_that_ends_leaves_nothing_behind() {
     }
 }
 
-#[tokio::test]
+/// Its broker goes on, and nobody declares it dead: it is the same incarnation all the time.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_is_busy_does_not_silence_its_broker() {
     let place = place();
-    let broker = Broker::on(&place, "").await;
-    let client = program(&place).settings(format!("broker_ttl = \"1s\"\n{}", settings(&place))).await.unwrap();
-    let guard = client.lock("r", Mode::EX).ttl(Duration::from_secs(30)).await.unwrap();
-    // The runtime of this test does nothing else meanwhile.
-    std::thread::sleep(Duration::from_secs(3));
-    guard.check().unwrap();
-    assert_eq!(alive(&broker).await, 2);
-    guard.release().await.unwrap();
-    client.close().await;
+    // Looks on meanwhile.
+    let _broker = Broker::on(&place, "broker_ttl = \"1s\"").await;
+    let busy = async move {
+        let client = program(&place).settings(format!("broker_ttl = \"1s\"\n{}", settings(&place))).await.unwrap();
+        let guard = client.lock("r", Mode::EX).ttl(Duration::from_secs(30)).await.unwrap();
+        let incarnation = async || client.inspection().get_status().await.unwrap().incarnation;
+        let before = incarnation().await;
+        // The runtime of the program does nothing else meanwhile.
+        std::thread::sleep(Duration::from_secs(3));
+        guard.check().unwrap();
+        assert_eq!(incarnation().await, before);
+        guard.release().await.unwrap();
+        client.close().await;
+    };
+    let program = move || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(busy);
+    tokio::task::spawn_blocking(program).await.unwrap();
 }
 
 #[tokio::test]
