@@ -1,7 +1,8 @@
 //! One lock that many want: how long it takes from the moment that its holder lets go until the next one knows that it has it.
 //!
 //! Whoever has let go asks again only when somebody else has it. Otherwise a client that polls would take the lock back
-//! itself, before anybody else looks, and its hand-overs would seem short.
+//! itself, before anybody else looks, and its hand-overs would seem short. And each holds it for a moment, so that the next one has
+//! looked in vain and really waits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,15 @@ use tokio::task::JoinSet;
 
 use crate::load::{Tally, Window};
 
-/// Clients that poll look this often, as the usual libraries do.
-pub(crate) const POLL: Duration = Duration::from_millis(100);
+/// Clients that poll look this often, as the usual libraries do, give or take a half so that they do not keep step.
+const POLL: Duration = Duration::from_millis(100);
+/// How long each has the lock.
+const HOLD: Duration = Duration::from_millis(5);
+
+/// The pause of a client that has looked in vain.
+pub(crate) async fn look_later() {
+    tokio::time::sleep(POLL.mul_f64(rand::random_range(0.5..1.5))).await;
+}
 
 /// Somebody who wants the lock.
 pub(crate) trait Contender: Send + 'static {
@@ -60,6 +68,7 @@ async fn contend<C: Contender>(mut contender: C, turns: Arc<Turns>) -> Tally {
             *granted += 1;
             turn = *granted;
         });
+        tokio::time::sleep(HOLD).await;
         turns.granted.send_modify(|(_, let_go)| *let_go = Some(Instant::now()));
         contender.release(held).await;
         let next = async {

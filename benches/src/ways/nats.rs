@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::kv::{Config, Store};
 
 use super::{Queue, Work};
-use crate::handover::{Contender, POLL, hand_over};
+use crate::handover::{Contender, hand_over, look_later};
 use crate::load::{Tally, closed_loop};
 
 /// One connection, shared by all places.
@@ -45,7 +45,7 @@ impl Contender for Polling {
 
     async fn lock(&mut self) {
         while self.0.create("contended", "held".into()).await.is_err() {
-            tokio::time::sleep(POLL).await;
+            look_later().await;
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 
 use super::{Queue, Work};
-use crate::handover::{Contender, POLL, hand_over};
+use crate::handover::{Contender, hand_over, look_later};
 use crate::load::{Tally, closed_loop};
 
 const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
@@ -48,7 +48,7 @@ impl Contender for Polling {
     async fn lock(&mut self) -> u64 {
         let token = rand::random::<u64>();
         while !try_lock(&mut self.0, "own/contended", token).await {
-            tokio::time::sleep(POLL).await;
+            look_later().await;
         }
         token
     }

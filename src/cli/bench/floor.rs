@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sixpin_server::frontend::grpc;
 use sixpin_server::frontend::listener::{self, gate::ConnectionLimits, gate::Gate, share::Lane};
+use sixpin_server::frontend::{client, grpc};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -41,7 +41,8 @@ async fn serve(args: &Args) -> std::io::Result<()> {
     std::fs::rename(&unfinished, &args.ready_file)?;
     let all = 10_000;
     let idle = Duration::from_secs(3600);
-    let limits = ConnectionLimits { total: all, per_address: all, per_trusted: all, trusted: Vec::new(), idle };
+    let limits =
+        ConnectionLimits { total: all, per_address: all, per_trusted: all, trusted: client::this_host(), idle };
     let gate = Gate::new(limits, Lane::start()?, Arc::default());
     let stop = watch::Sender::new(false);
     listener::serve(socket, grpc::for_benchmarks(), gate, stop.subscribe()).await;
