@@ -30,8 +30,9 @@ use std::time::Duration;
 use clap::Parser;
 use sixpin_testkit::stores;
 
+use load::Tally;
 use report::Report;
-use ways::{Queue, Ways, Work, etcd, nats, redis};
+use ways::{Name, Queue, Ways, Work, etcd, nats, redis};
 
 /// The stores that have locks of their own.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -86,28 +87,26 @@ async fn main() {
 
 async fn measure(args: &Args, url: String, own: impl Work + Queue) {
     let ways = Ways::open(url, own).await;
+    let turns = format!("{} turns of {}", args.rounds, humantime::format_duration(args.slice));
     for &in_flight in &args.in_flight {
-        let mut report = Report::default();
-        for round in 0..=args.rounds {
-            let tallies = ways.turn(in_flight.into(), args.slice).await;
-            if round > 0 {
-                report.add(tallies);
-            }
-        }
-        println!("\n{in_flight} in flight, {} turns of {}\n", args.rounds, humantime::format_duration(args.slice));
+        let report = rounds(args, async || ways.turn(in_flight.into(), args.slice).await).await;
+        println!("\n{in_flight} in flight, {turns}\n");
         print!("{}", report.pairs());
     }
     for &contenders in &args.contenders {
-        let mut report = Report::default();
-        for round in 0..=args.rounds {
-            let tallies = ways.hand_over(contenders.into(), args.slice).await;
-            if round > 0 {
-                report.add(tallies);
-            }
-        }
-        let slice = humantime::format_duration(args.slice);
-        println!("\n{contenders} want one lock, {} turns of {slice}\n", args.rounds);
+        let report = rounds(args, async || ways.hand_over(contenders.into(), args.slice).await).await;
+        println!("\n{contenders} want one lock, {turns}\n");
         print!("{}", report.hand_overs());
     }
     ways.close().await;
+}
+
+/// What comes of so many rounds, after one to warm up.
+async fn rounds(args: &Args, turn: impl AsyncFn() -> Vec<(Name, Tally)>) -> Report {
+    let mut report = Report::default();
+    turn().await;
+    for _ in 0..args.rounds {
+        report.add(turn().await);
+    }
+    report
 }

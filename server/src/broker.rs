@@ -21,7 +21,7 @@ use crate::frontend::grpc::{self, health::Health, inside::Services};
 use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::frontend::listener::share::{Lane, UnreadTotal};
 use crate::frontend::listener::{self, Protocol};
-use crate::runtime::EngineHandle;
+use crate::runtime::Runtime;
 use crate::runtime::incarnation::Process;
 
 /// How long the start waits for the engines to serve before it says so; it goes on all the same.
@@ -30,7 +30,7 @@ const SERVING_PATIENCE: Duration = Duration::from_secs(10);
 /// A broker that runs.
 pub struct Broker {
     api: Api,
-    engines: Vec<EngineHandle>,
+    runtime: Runtime,
     health: Health,
     drain: Arc<Drain>,
     process: Process,
@@ -50,8 +50,8 @@ impl Broker {
         let health = Health::default();
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         Self {
-            engines: runtime.engines().to_vec(),
-            api: Api::new(runtime),
+            api: Api::new(runtime.clone()),
+            runtime,
             health,
             drain,
             process,
@@ -127,7 +127,7 @@ impl Broker {
 
     /// Waits until an engine has ended by itself, which only a bug in the machine makes it do.
     pub async fn failed(&self) {
-        let ends = self.engines.iter().map(|engine| engine.ended().boxed());
+        let ends = self.runtime.engines().iter().map(|engine| engine.ended().boxed());
         futures::future::select_all(ends).await;
     }
 

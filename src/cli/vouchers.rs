@@ -44,8 +44,7 @@ impl Neighbours {
     /// them at once.
     pub fn vouching(&self) -> Vec<v1::BrokerEntry> {
         let mut addresses = BTreeSet::new();
-        let living = self.entries.iter().filter(|entry| entry.state() != v1::BrokerState::Gone);
-        living
+        self.living()
             .filter(|entry| asked_at(entry).map_or(entry.own, |address| addresses.insert(address.to_owned())))
             .cloned()
             .collect()
@@ -53,8 +52,11 @@ impl Neighbours {
 
     /// Those that may vouch for sessions and cannot be asked: they are inside programs.
     pub fn inside(&self) -> Vec<&v1::BrokerEntry> {
-        let living = self.entries.iter().filter(|entry| entry.state() != v1::BrokerState::Gone);
-        living.filter(|entry| asked_at(entry).is_none() && !entry.own).collect()
+        self.living().filter(|entry| is_inside(entry)).collect()
+    }
+
+    fn living(&self) -> impl Iterator<Item = &v1::BrokerEntry> {
+        self.entries.iter().filter(|entry| entry.state() != v1::BrokerState::Gone)
     }
 
     /// The sessions of these brokers: all, or those that are named.
@@ -119,6 +121,11 @@ impl Neighbours {
 /// Where a broker can be asked about its sessions: both of its listeners know. One inside a program may have neither.
 fn asked_at(broker: &v1::BrokerEntry) -> Option<&str> {
     [broker.address.as_str(), broker.admin_address.as_str()].into_iter().find(|address| !address.is_empty())
+}
+
+/// Whether a broker is inside a program that nobody else can ask.
+fn is_inside(broker: &v1::BrokerEntry) -> bool {
+    asked_at(broker).is_none() && !broker.own
 }
 
 /// What is known of the sessions that have claims.
@@ -193,7 +200,7 @@ fn opener(session: &str, entries: &[v1::BrokerEntry], unanswered: &[v1::BrokerEn
     let broker = entries.iter().find(|entry| entry.incarnation == incarnation)?;
     let silent = match broker.state() {
         v1::BrokerState::Gone => "gone",
-        _ if asked_at(broker).is_none() && !broker.own => "inside a program",
+        _ if is_inside(broker) => "inside a program",
         _ if unanswered.iter().any(|other| asked_at(other) == asked_at(broker)) => "no answer",
         _ => return None,
     };

@@ -137,7 +137,7 @@ impl Broker {
         if self.by_sockets.load(Ordering::Relaxed) {
             return connect(address).await;
         }
-        Way::to(server.broker(), address).await
+        door::to(server.broker(), address).await
     }
 
     fn servers(&self) -> Vec<&Server> {
@@ -229,7 +229,7 @@ pub async fn open(locks: &mut LockServiceClient<Way>) -> v1::Opened {
 
 /// Connects, without sharing the connection with anybody.
 pub async fn connect(address: SocketAddr) -> Way {
-    Way::by_network(address).await
+    door::by_network(address).await
 }
 
 fn config(settings: &str) -> Config {

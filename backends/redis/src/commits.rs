@@ -90,7 +90,7 @@ impl Store {
         let [version, high, noted, Value::Array(results)] = <[Value; 4]>::try_from(parts).ok()? else { return None };
         let version = version_of(bytes_of(&version)?)?;
         let high = version_of(bytes_of(&high)?)?;
-        let outcomes = outcomes_of(writes, version, &results)?;
+        let outcomes = outcomes_of(writes, version, results)?;
         let committed = |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::Committed(_));
         if noted == Value::Int(1) && outcomes.iter().any(committed) {
             self.witness.acknowledge(guard, tag, version);
@@ -135,14 +135,8 @@ impl Store {
 
 /// The bells of a batch's hints. One that rings for a write that changed nothing wakes somebody in vain.
 fn bells_of(writes: &[&Write]) -> String {
-    let mut bells = String::new();
-    for write in writes.iter().filter(|write| write.notify && write.change != Change::Compare) {
-        if !bells.is_empty() {
-            bells.push(' ');
-        }
-        let _ = std::fmt::Write::write_fmt(&mut bells, format_args!("{}", Keys::bell_of(&write.key)));
-    }
-    bells
+    let notified = writes.iter().filter(|write| write.notify && write.change != Change::Compare);
+    notified.map(|write| Keys::bell_of(&write.key).to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// What a batch is to do: a letter and the expected version for each write.
@@ -161,16 +155,13 @@ fn spec_of(writes: &[&Write]) -> String {
 
 /// What each write came to: done, unless the script says of its place, once, what became of it instead. None if it says anything
 /// else.
-fn outcomes_of(writes: &[&Write], version: Version, results: &[Value]) -> Option<Vec<WriteOutcome>> {
+fn outcomes_of(writes: &[&Write], version: Version, results: Vec<Value>) -> Option<Vec<WriteOutcome>> {
     let mut outcomes: Vec<Option<WriteOutcome>> = vec![None; writes.len()];
-    let (pairs, rest) = results.as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    for [place, result] in pairs {
+    let mut results = results.into_iter();
+    while let Some(place) = results.next() {
         let Value::Int(place) = place else { return None };
         let outcome = usize::try_from(place - 1).ok().and_then(|place| outcomes.get_mut(place))?;
-        if outcome.replace(not_simply_done(result)?).is_some() {
+        if outcome.replace(not_simply_done(results.next()?)?).is_some() {
             return None;
         }
     }
@@ -182,12 +173,12 @@ fn done(write: &Write, version: Version) -> WriteOutcome {
     WriteOutcome::Committed(if write.change == Change::Compare { write.expected } else { version })
 }
 
-fn not_simply_done(result: &Value) -> Option<WriteOutcome> {
+fn not_simply_done(result: Value) -> Option<WriteOutcome> {
     Some(match result {
         Value::Int(2) => WriteOutcome::Committed(Version::ABSENT),
         Value::Int(3) => WriteOutcome::Unavailable(FULL.into()),
         Value::Int(0) => WriteOutcome::ConflictUnread,
-        Value::BulkString(stored) => WriteOutcome::Conflict(slot_of(stored.clone())),
+        Value::BulkString(stored) => WriteOutcome::Conflict(slot_of(stored)),
         _ => return None,
     })
 }
@@ -220,7 +211,7 @@ mod tests {
         let write = |name, change| Write { key: key(name), expected: Version(3), change, notify: false };
         let writes = [write("a", Change::Put(Bytes::new())), write("b", Change::Compare), write("c", Change::Delete)];
         let writes: Vec<&Write> = writes.iter().collect();
-        let outcomes = |results: &[Value]| outcomes_of(&writes, Version(7), results);
+        let outcomes = |results: &[Value]| outcomes_of(&writes, Version(7), results.to_vec());
         let done = vec![WriteOutcome::Committed(Version(7)), WriteOutcome::Committed(Version(3))];
         let all = |last: WriteOutcome| Some([done.clone(), vec![last]].concat());
         assert_eq!(outcomes(&[]), all(WriteOutcome::Committed(Version(7))));

@@ -21,6 +21,7 @@ pub const ENDPOINTS_DEFAULT: &str = "127.0.0.1:6616";
 /// How long closing a client may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// How long the broker inside this program may take to leave its store.
+#[cfg(feature = "embedded")]
 const END_WITHIN: Duration = Duration::from_secs(6);
 
 /// Knows the brokers of one store. Cheap to clone; opens any number of sessions.
@@ -101,7 +102,10 @@ impl Client {
     /// A broker inside this program (`Client::embedded`) leaves its store then, for which it has 6 s more.
     pub async fn close(&self) {
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.wake.close()).await;
-        let _ = tokio::time::timeout(END_WITHIN, self.settings.connector.end()).await;
+        #[cfg(feature = "embedded")]
+        if let Some(inside) = &self.settings.connector.inside {
+            let _ = tokio::time::timeout(END_WITHIN, inside.end()).await;
+        }
     }
 
     /// Prepares a session. Each session has a connection of its own: for more throughput than one gives, open several.
@@ -113,7 +117,7 @@ impl Client {
 /// Settings of a [`Client`].
 #[derive(Debug, Clone)]
 pub struct ClientBuilder {
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 impl ClientBuilder {
@@ -173,18 +177,6 @@ impl ClientBuilder {
     pub(crate) fn inside(mut self, inside: crate::inside::Inside) -> Client {
         self.settings.connector.inside = Some(inside);
         self.finish()
-    }
-
-    /// What is checked of a client of the broker inside this program.
-    #[cfg(feature = "embedded")]
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        self.settings.check_program()
-    }
-
-    /// The program, as brokers are told.
-    #[cfg(feature = "embedded")]
-    pub(crate) fn program_name(&self) -> &str {
-        &self.settings.program
     }
 }
 

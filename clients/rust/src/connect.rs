@@ -1,13 +1,10 @@
 //! Ways to a broker: over the network, or to the one inside this program.
 
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use tonic::body::Body;
-use tonic::transport::{Channel, Endpoint, Error};
-use tower_service::Service;
+use tonic::transport::{Channel, Endpoint};
+#[cfg(feature = "embedded")]
+use tower::util::Either;
 
 #[cfg(feature = "embedded")]
 use crate::inside::{Inside, Services};
@@ -32,12 +29,10 @@ pub(crate) struct Connector {
 }
 
 /// A way to one broker. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) enum Connection {
-    Network(Channel),
-    #[cfg(feature = "embedded")]
-    Inside(Services),
-}
+#[cfg(feature = "embedded")]
+pub(crate) type Connection = Either<Channel, Services>;
+#[cfg(not(feature = "embedded"))]
+pub(crate) type Connection = Channel;
 
 impl Connector {
     /// To brokers of the network alone.
@@ -54,9 +49,12 @@ impl Connector {
         #[cfg(feature = "embedded")]
         if let Some(inside) = self.inside.as_ref().filter(|_| address == INSIDE) {
             let services = inside.services().ok_or("the broker inside this program has ended")?;
-            return Ok(Connection::Inside(services));
+            return Ok(Either::Right(services));
         }
-        self.dial(address).await.map(Connection::Network)
+        let channel = self.dial(address).await?;
+        #[cfg(feature = "embedded")]
+        let channel = Either::Left(channel);
+        Ok(channel)
     }
 
     async fn dial(&self, address: &str) -> Result<Channel, String> {
@@ -70,37 +68,5 @@ impl Connector {
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
         endpoint.connect().await.map_err(|error| innermost(&error))
-    }
-
-    /// Has the broker inside this program leave its store, if there is one, and waits until it has.
-    pub(crate) async fn end(&self) {
-        #[cfg(feature = "embedded")]
-        if let Some(inside) = &self.inside {
-            inside.end().await;
-        }
-    }
-}
-
-impl Service<http::Request<Body>> for Connection {
-    type Response = http::Response<Body>;
-    type Error = Error;
-    type Future = BoxFuture<'static, Result<http::Response<Body>, Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match self {
-            Self::Network(channel) => channel.poll_ready(context),
-            #[cfg(feature = "embedded")]
-            Self::Inside(services) => services.poll_ready(context).map_err(|never| match never {}),
-        }
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        match self {
-            Self::Network(channel) => channel.call(request).boxed(),
-            #[cfg(feature = "embedded")]
-            Self::Inside(services) => {
-                services.call(request).map(|answer| answer.map_err(|never| match never {})).boxed()
-            }
-        }
     }
 }

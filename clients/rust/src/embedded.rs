@@ -145,8 +145,8 @@ impl EmbeddedBuilder {
 
     async fn start(self) -> Result<Client, Error> {
         let config = self.config()?;
-        self.client.check()?;
-        let program = format!("{PROGRAM} in {}", self.client.program_name());
+        self.client.settings.check_program()?;
+        let program = format!("{PROGRAM} in {}", self.client.settings.program);
         let broker = Embedded::start(config, program).await.map_err(not_started)?;
         Ok(self.client.inside(Inside::Own(Arc::new(broker))))
     }

@@ -56,8 +56,31 @@ impl Turns {
     }
 }
 
-/// The runtime of the engine. Whoever drops a connection may be in another one that ends, or in none.
-type Home = Option<tokio::runtime::Handle>;
+/// The way into an engine.
+#[derive(Clone)]
+struct Inbox {
+    sender: mpsc::Sender<Message>,
+    /// The runtime of the engine. Whoever drops a connection may be in another one that ends, or in none.
+    home: Option<tokio::runtime::Handle>,
+}
+
+impl Inbox {
+    /// Tells the engine that a connection ended, also when it is full just now: then a task waits for room. There are at most
+    /// as many such tasks as there are connections.
+    fn disconnect(&self, connection: ConnectionId) {
+        match self.sender.try_send(Message::Disconnected(connection)) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(message)) => {
+                let sender = self.sender.clone();
+                if let Some(home) = &self.home {
+                    home.spawn(async move {
+                        let _ = sender.send(message).await;
+                    });
+                }
+            }
+        }
+    }
+}
 
 /// What an engine and its handles share.
 pub struct Shared {
@@ -98,19 +121,18 @@ impl Shared {
 #[derive(Clone)]
 pub struct EngineHandle {
     shared: Arc<Shared>,
-    sender: mpsc::Sender<Message>,
-    home: Home,
+    inbox: Inbox,
 }
 
 impl EngineHandle {
     /// A handle on the engine at the other end of `sender`.
     pub fn new(shared: Arc<Shared>, sender: mpsc::Sender<Message>) -> Self {
-        Self { shared, sender, home: tokio::runtime::Handle::try_current().ok() }
+        Self { shared, inbox: Inbox { sender, home: tokio::runtime::Handle::try_current().ok() } }
     }
 
     /// Resolves when the engine has ended.
     pub async fn ended(&self) {
-        self.sender.closed().await;
+        self.inbox.sender.closed().await;
     }
 
     /// The backend's name in the configuration.
@@ -156,15 +178,7 @@ impl EngineHandle {
     /// Begins a stream of a client that has these turns.
     pub fn connect(&self, turns: Option<Turns>) -> Connection {
         let outbox = Arc::new(Outbox::default());
-        Connection {
-            id: new_connection(),
-            outbox,
-            sender: self.sender.clone(),
-            home: self.home.clone(),
-            turns,
-            opened: false,
-            sending: None,
-        }
+        Connection { id: new_connection(), outbox, inbox: self.inbox.clone(), turns, opened: false, sending: None }
     }
 
     async fn call(&self, input: impl FnOnce(ReplyTo) -> Input) -> Result<Reply, RequestError> {
@@ -172,8 +186,8 @@ impl EngineHandle {
         let (answer, answered) = oneshot::channel();
         let inputs = vec![input(ReplyTo { connection, request: 1 })];
         let message = Message::Connect { connection, sink: Sink::Call(answer), inputs, turn: None };
-        let mut guard = CallGuard { connection, sender: &self.sender, home: &self.home, waiting: false };
-        self.sender.send(message).await.map_err(|_| engine_gone())?;
+        let mut guard = CallGuard { connection, inbox: &self.inbox, waiting: false };
+        self.inbox.sender.send(message).await.map_err(|_| engine_gone())?;
         guard.waiting = true;
         let reply = answered.await;
         guard.waiting = false;
@@ -188,15 +202,14 @@ impl EngineHandle {
 /// Tells the engine when the caller stopped waiting.
 struct CallGuard<'a> {
     connection: ConnectionId,
-    sender: &'a mpsc::Sender<Message>,
-    home: &'a Home,
+    inbox: &'a Inbox,
     waiting: bool,
 }
 
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if self.waiting {
-            disconnect(self.sender, self.home, self.connection);
+            self.inbox.disconnect(self.connection);
         }
     }
 }
@@ -205,8 +218,7 @@ impl Drop for CallGuard<'_> {
 pub struct Connection {
     id: ConnectionId,
     outbox: Arc<Outbox>,
-    sender: mpsc::Sender<Message>,
-    home: Home,
+    inbox: Inbox,
     turns: Option<Turns>,
     opened: bool,
     /// Waits for its turn, and for room in the engine's inbox.
@@ -235,12 +247,12 @@ impl Connection {
         }
         if self.sending.is_none()
             && let Ok(turn) = try_turn(self.turns.as_ref(), inputs.len())
-            && let Ok(room) = self.sender.try_reserve()
+            && let Ok(room) = self.inbox.sender.try_reserve()
         {
             room.send(message(self.id, &self.outbox, &mut self.opened, inputs, turn));
             return Poll::Ready(Ok(()));
         }
-        let wait = || Box::pin(reserve(self.sender.clone(), self.turns.clone(), inputs.len())) as Reserving;
+        let wait = || Box::pin(reserve(self.inbox.sender.clone(), self.turns.clone(), inputs.len())) as Reserving;
         let sending = self.sending.get_or_insert_with(wait);
         let reserved = std::task::ready!(sending.as_mut().poll(cx));
         self.sending = None;
@@ -298,23 +310,7 @@ fn places(inputs: usize) -> u32 {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.opened {
-            disconnect(&self.sender, &self.home, self.id);
-        }
-    }
-}
-
-/// Tells the engine that a connection ended, also when its inbox is full just now: then a task waits for room. There
-/// are at most as many such tasks as there are connections.
-fn disconnect(sender: &mpsc::Sender<Message>, home: &Home, connection: ConnectionId) {
-    match sender.try_send(Message::Disconnected(connection)) {
-        Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
-        Err(mpsc::error::TrySendError::Full(message)) => {
-            let sender = sender.clone();
-            if let Some(home) = home {
-                home.spawn(async move {
-                    let _ = sender.send(message).await;
-                });
-            }
+            self.inbox.disconnect(self.id);
         }
     }
 }
@@ -335,8 +331,8 @@ mod tests {
 
     fn connection(sender: &mpsc::Sender<Message>, turns: &Turns) -> Connection {
         let (id, outbox) = (new_connection(), Arc::default());
-        let (sender, turns) = (sender.clone(), Some(turns.clone()));
-        Connection { id, outbox, sender, home: None, turns, opened: false, sending: None }
+        let (inbox, turns) = (Inbox { sender: sender.clone(), home: None }, Some(turns.clone()));
+        Connection { id, outbox, inbox, turns, opened: false, sending: None }
     }
 
     fn send(connection: &mut Connection, inputs: u64) -> bool {

@@ -8,12 +8,13 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, TryFutureExt as _};
 use http::{Request, Response};
 use sixpin_core::broker::api::Client;
 use tonic::body::Body;
 use tonic::service::Routes;
+use tonic::transport::Error;
 use tower_service::Service;
 
 use super::errors;
@@ -31,17 +32,19 @@ impl Services {
     }
 }
 
+/// It never fails. Its error is that of a connection, so that callers have one type for both.
 impl Service<Request<Body>> for Services {
     type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<Body>>::poll_ready(&mut self.0, cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Service::<Request<Body>>::poll_ready(&mut self.0, cx).map_err(|never: Infallible| match never {})
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         request.extensions_mut().insert(THIS_PROGRAM);
-        self.0.call(request).map_ok(errors::in_our_words).boxed()
+        let answer = self.0.call(request);
+        answer.map(|answer| answer.map(errors::in_our_words).map_err(|never: Infallible| match never {})).boxed()
     }
 }
