@@ -75,12 +75,12 @@ impl Machine {
 
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Commit { guard, writes } => {
+            Effect::Commit { guard, batch, writes } => {
                 self.batches += 1;
                 self.writes += writes.len() as u64;
                 self.version += 1;
                 let outcomes = vec![WriteOutcome::Committed(Version(self.version)); writes.len()];
-                Some(Input::Committed { lane: guard.lane, outcomes })
+                Some(Input::Committed { lane: guard.lane, batch, outcomes })
             }
             Effect::Beat(beat) => Some(Input::Beaten { number: beat.number, result: Ok(Version(1)) }),
             Effect::Reply { reply, .. } => {
@@ -103,7 +103,8 @@ fn config() -> BrokerConfig {
         session_ttl: limits::SESSION_TTL_DEFAULT,
         session_ttl_max: limits::SESSION_TTL_LIMIT_DEFAULT,
         limits: Limits::default(),
-        lanes: 4,
+        lanes: 1,
+        depth: 4,
         lockspaces: BTreeMap::new(),
         profile: Profile {
             name: "none",

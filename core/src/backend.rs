@@ -94,7 +94,7 @@ pub struct Write {
     pub notify: bool,
 }
 
-/// A lane: the broker keeps at most one batch in flight per lane.
+/// A lane: the broker keeps a few batches in flight per lane, and no key in two of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane(pub u16);
 

@@ -33,3 +33,5 @@ pub mod root;
 pub mod token;
 pub mod broker;
 pub mod planted;
+
+mod small;

@@ -29,15 +29,21 @@ pub enum NameError {
     Incarnation,
 }
 
-/// A named set of resources with its own settings. `[a-z0-9._-]{1,64}`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Lockspace(Arc<str>);
+/// The lockspace of everything that names none.
+const DEFAULT_LOCKSPACE: &str = "default";
 
-// Names of resources are compared all the time, and nearly always within one lockspace: copies of one name are
-// recognised without looking at the text.
+/// A named set of resources with its own settings. `[a-z0-9._-]{1,64}`.
+// The default one, which nearly all are, has no text of its own: names of resources are copied and compared all the time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Lockspace(Option<Arc<str>>);
+
 impl Ord for Lockspace {
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+        match (&self.0, &other.0) {
+            (None, None) => Ordering::Equal,
+            (Some(own), Some(other)) if Arc::ptr_eq(own, other) => Ordering::Equal,
+            _ => self.as_str().cmp(other.as_str()),
+        }
     }
 }
 
@@ -54,26 +60,18 @@ impl Lockspace {
         if name.is_empty() || name.len() > limits::LOCKSPACE_BYTES_MAX || !name.bytes().all(allowed) {
             return Err(NameError::Lockspace);
         }
-        let default = Self::default();
-        Ok(if name == default.as_str() { default } else { Self(name.into()) })
+        Ok(Self((name != DEFAULT_LOCKSPACE).then(|| name.into())))
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for Lockspace {
-    fn default() -> Self {
-        static DEFAULT: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
-        Self(DEFAULT.get_or_init(|| "default".into()).clone())
+        self.0.as_deref().unwrap_or(DEFAULT_LOCKSPACE)
     }
 }
 
 impl fmt::Display for Lockspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -140,8 +138,9 @@ impl fmt::Display for ResourceId {
 }
 
 /// A short text that a client attaches to a claim (owner or label). May be empty. At most 64 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Label(Arc<str>);
+// Most are empty, and those are no text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(Option<Arc<str>>);
 
 impl Label {
     /// Checks and keeps a label.
@@ -149,24 +148,17 @@ impl Label {
         if text.len() > limits::LABEL_BYTES_MAX || text.chars().any(char::is_control) {
             return Err(NameError::Label);
         }
-        Ok(if text.is_empty() { Self::default() } else { Self(text.into()) })
+        Ok(Self((!text.is_empty()).then(|| text.into())))
     }
 
     /// The label as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 
     /// True if no text was given.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Default for Label {
-    fn default() -> Self {
-        static EMPTY: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
-        Self(EMPTY.get_or_init(|| "".into()).clone())
+        self.0.is_none()
     }
 }
 

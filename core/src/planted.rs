@@ -49,6 +49,12 @@ pub enum Bug {
     WaiterDroppedOnMove,
     /// A write of unknown outcome is repeated while its first copy may still strike.
     RepeatWithoutGuard,
+    /// A record that is in a batch in flight goes into another one.
+    RecordInTwoBatches,
+    /// A mark that is in a batch in flight goes into another one.
+    MarkInTwoBatches,
+    /// A lane in doubt of one batch rests because another one was not taken, and then goes on without doubt.
+    RestInsteadOfDoubt,
     /// An answer that changes nothing is given from memory, without a compare.
     AnsweredFromMemory,
     /// What a read shows is told to clients without a compare.
@@ -109,6 +115,9 @@ impl Bug {
         Self::LockDelayIgnored,
         Self::WaiterDroppedOnMove,
         Self::RepeatWithoutGuard,
+        Self::RecordInTwoBatches,
+        Self::MarkInTwoBatches,
+        Self::RestInsteadOfDoubt,
         Self::AnsweredFromMemory,
         Self::ReadTakenForTruth,
         Self::FenceFromMemory,

@@ -70,6 +70,7 @@ fn start_engine(
         session_ttl_max: config.session_ttl_max,
         limits: config.limits.clone(),
         lanes: config.lanes,
+        depth: config.lane_depth,
         lockspaces,
         store_patience: config.store_patience,
         first_start_grace: config.first_start_grace,

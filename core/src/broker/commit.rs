@@ -1,4 +1,4 @@
-//! Drain, apply, commit: how queued commands become one batch.
+//! Drain, apply, commit: how queued commands become batches.
 //!
 //! Invariants: a batch keeps to the limits of the store; a record is in it only at a version that is known, and with nothing
 //! granted in it before the store is settled; a command that changed nothing is in it with a compare, unless nobody else can
@@ -7,7 +7,7 @@
 use super::Broker;
 use super::api::Effect;
 use super::marks::MarkJob;
-use super::shard::{Applied, Does, Entry, Item, LaneState, Purpose, claim_of};
+use super::shard::{Applied, Does, Entry, Flight, Item, LaneState, Purpose, claim_of};
 use super::timers::Timer;
 use crate::backend::{Change, Contract, Guard, Key, Write};
 use crate::command::{Outcome, Refusal};
@@ -44,13 +44,28 @@ impl Draft {
 }
 
 impl Broker {
-    /// Starts a batch on a lane that is idle and has work.
-    pub(super) fn start_batch(&mut self, lane: usize) {
-        if !matches!(self.shards[lane].state, LaneState::Idle) || !self.may_send() {
-            return;
+    /// Starts as many batches as the lane may have in flight and its work fills.
+    pub(super) fn start_batches(&mut self, lane: usize) {
+        while self.may_start(lane) {
+            self.start_batch(lane);
         }
+    }
+
+    fn may_start(&self, lane: usize) -> bool {
+        let shard = &self.shards[lane];
+        matches!(shard.state, LaneState::Open)
+            && shard.flights.len() < usize::from(self.config.depth)
+            && (!shard.ready.is_empty() || shard.marks.may_go())
+            && self.may_send()
+    }
+
+    fn start_batch(&mut self, lane: usize) {
         let mut draft = Draft::default();
-        draft.marks(self.shards[lane].marks.take_batch(self.config.profile.batch_writes_max));
+        let jobs = self.shards[lane].marks.take_batch(self.config.profile.batch_writes_max);
+        if self.planted.has(Bug::MarkInTwoBatches) {
+            jobs.iter().for_each(|job| self.shards[lane].marks.landed(job));
+        }
+        draft.marks(jobs);
         self.draft_resources(lane, &mut draft);
         if !draft.reads.is_empty() {
             self.out.push(Effect::Read { keys: draft.reads });
@@ -58,10 +73,12 @@ impl Broker {
         if !draft.writes.is_empty() {
             let shard = &mut self.shards[lane];
             let guard = Guard { broker: self.config.incarnation, lane: shard.lane, generation: shard.generation };
-            shard.state = LaneState::InFlight(draft.items);
+            let batch = shard.next_batch;
+            shard.next_batch += 1;
+            shard.flights.insert(batch, Flight { generation: shard.generation, items: draft.items });
             self.counters.commits += 1;
             self.counters.writes += draft.writes.len() as u64;
-            self.out.push(Effect::Commit { guard, writes: draft.writes });
+            self.out.push(Effect::Commit { guard, batch, writes: draft.writes });
         }
         for (id, applied) in draft.settled {
             self.settle(lane, &id, applied);
@@ -105,7 +122,7 @@ impl Broker {
         }
         let Some(expected) = entry.stored.version() else { return };
         let change = change_of(entry, does, contract, self.writing.now);
-        entry.in_flight = true;
+        entry.in_flight = !self.planted.has(Bug::RecordInTwoBatches);
         let notify = contract.is_shared() && self.concerns_others(&applied);
         draft.record(Write { key: Key::Resource(id.clone()), expected, change, notify }, id, applied, does);
     }

@@ -140,7 +140,8 @@ impl Broker {
     fn end_waits(&mut self, at: usize, id: &ResourceId, error: &RequestError) {
         let Some(entry) = self.shards[at].entries.get(id) else { return };
         let mut unread = BTreeSet::new();
-        for claim in entry.locals.clone() {
+        let locals: Vec<ClaimId> = entry.locals.iter().copied().collect();
+        for claim in locals {
             if self.is_left_alone(claim) {
                 continue;
             }

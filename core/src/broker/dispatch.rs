@@ -16,7 +16,7 @@ impl Broker {
             Input::Admin { from, request } => self.admin(from, request),
             Input::Query { from, query } => self.query(from, query),
             Input::Disconnected { connection } => self.disconnected(connection),
-            Input::Committed { lane, outcomes } => self.take_outcomes(lane, outcomes),
+            Input::Committed { lane, batch, outcomes } => self.take_outcomes(lane, batch, outcomes),
             Input::Advanced { guard, result } => self.advanced(guard, result),
             Input::Slots { keys, result } => self.take_slots(keys, result),
             Input::Changed { key } => self.changed(&key),

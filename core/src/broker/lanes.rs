@@ -1,12 +1,17 @@
 //! Lanes: what the outcomes of a batch mean for the lane that it went through.
 //!
-//! A lane has at most one batch in flight. After an unknown outcome it is in doubt: where the store counts generations, nothing
-//! is sent until the generation has moved, because a late copy of the batch could strike until then; where it does not, the
-//! lane rests, and versions alone protect. After "unavailable" nothing happened, and the lane rests before the next try, longer
-//! each time.
+//! Several batches of a lane may be in flight, each with keys of its own, so their order means nothing. After an unknown
+//! outcome the lane is in doubt: where the store counts generations, nothing is sent until the generation has moved, because a
+//! late copy of the batch could strike until then; where it does not, the lane rests, and versions alone protect. After
+//! "unavailable" nothing happened, and the lane rests before the next try, longer each time.
 //!
-//! Invariant: a lane that is in doubt or rests goes on by itself: a request to move the generation is under way, or a timer is
-//! set.
+//! Moving the generation does not wait for the other batches in flight, which were sent under the one before. Once it has
+//! moved, none of them can be written any more if it was not yet. Whichever of them is then answered as unknown brings no new
+//! doubt, and one that the store refuses as stale was not written. Until it is answered its records stay in flight, and nobody
+//! else sends a write of them.
+//!
+//! Invariants: a lane that is in doubt or rests goes on by itself: a request to move the generation is under way, or a timer is
+//! set. Doubt ends only when the generation has moved: a lane in doubt does not rest instead.
 
 use std::time::Duration;
 
@@ -22,38 +27,43 @@ pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 impl Broker {
-    /// What the outcomes mean for the lane itself.
-    pub(super) fn settle_lane(&mut self, at: usize, outcomes: &[WriteOutcome]) {
-        let now = self.now.mono;
-        let unknown = outcomes.iter().find_map(|outcome| match outcome {
-            WriteOutcome::Unknown(text) => Some(text.as_str()),
-            WriteOutcome::Stale => Some("the store has a newer generation"),
-            _ => None,
-        });
-        let unavailable = outcomes.iter().find_map(|outcome| match outcome {
-            WriteOutcome::Unavailable(text) => Some(text.as_str()),
-            _ => None,
-        });
-        let shard = &mut self.shards[at];
-        let Some(text) = unknown.or(unavailable) else {
-            shard.failures = 0;
+    /// What the outcomes of a batch that was sent under this generation mean for the lane itself.
+    pub(super) fn settle_lane(&mut self, at: usize, sent: Generation, outcomes: &[WriteOutcome]) {
+        let Some(failure) = Failure::of(outcomes) else {
+            self.shards[at].failures = 0;
             return;
         };
-        shard.failures += 1;
         let counts_generations =
             self.config.profile.contract.checks_generation() && !self.planted.has(Bug::RepeatWithoutGuard);
-        if unknown.is_some() && counts_generations {
-            shard.generation = Generation(shard.generation.0 + 1);
-            shard.state = LaneState::Doubtful { asked: false };
-        } else {
-            let until = now + pause_after(shard.failures);
-            shard.state = LaneState::Resting(until);
-            self.timers.set(until, Timer::Lane(at as u16));
+        let shard = &mut self.shards[at];
+        let fenced = counts_generations && sent < shard.generation;
+        if fenced && failure == Failure::Stale {
+            return;
         }
-        self.counters.unknowns += u64::from(unknown.is_some());
-        let step = if unknown.is_some() { "outcome of a batch unknown" } else { "store unavailable" };
-        self.log(LogLevel::Warn, step, format!("lane {at}"), text.into());
+        shard.failures += 1;
+        let is_doubt = !matches!(failure, Failure::Unavailable(_));
+        if is_doubt && counts_generations {
+            if !fenced {
+                shard.generation = Generation(shard.generation.0 + 1);
+                shard.state = LaneState::Doubtful { asked: false };
+            }
+        } else {
+            self.rest(at);
+        }
+        self.counters.unknowns += u64::from(is_doubt);
+        let step = if is_doubt { "outcome of a batch unknown" } else { "store unavailable" };
+        self.log(LogLevel::Warn, step, format!("lane {at}"), failure.text().into());
         self.ask_generation(at);
+    }
+
+    fn rest(&mut self, at: usize) {
+        let shard = &mut self.shards[at];
+        if matches!(shard.state, LaneState::Doubtful { .. }) && !self.planted.has(Bug::RestInsteadOfDoubt) {
+            return;
+        }
+        let until = self.now.mono + pause_after(shard.failures);
+        shard.state = LaneState::Resting(until);
+        self.timers.set(until, Timer::Lane(at as u16));
     }
 
     /// Moves the generation of a lane in doubt.
@@ -79,7 +89,7 @@ impl Broker {
         }
         match result {
             Ok(()) => {
-                shard.state = LaneState::Idle;
+                shard.state = LaneState::Open;
                 for id in shard.entries.ids() {
                     self.shards[at].make_ready(&id);
                 }
@@ -100,9 +110,40 @@ impl Broker {
         let now = self.now.mono;
         match self.shards.get(at).map(|shard| &shard.state) {
             Some(LaneState::Doubtful { asked: false }) => self.ask_generation(at),
-            Some(LaneState::Resting(until)) if *until <= now => self.shards[at].state = LaneState::Idle,
+            Some(LaneState::Resting(until)) if *until <= now => self.shards[at].state = LaneState::Open,
             Some(LaneState::Resting(until)) => self.timers.set(*until, Timer::Lane(at as u16)),
             _ => {}
+        }
+    }
+}
+
+/// What went wrong with a batch, by gravity.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Failure<'a> {
+    /// It was not written.
+    Unavailable(&'a str),
+    /// It was not written: the generation has moved on.
+    Stale,
+    /// It may have been written.
+    Unknown(&'a str),
+}
+
+impl<'a> Failure<'a> {
+    /// The gravest of a batch, if one of its writes failed.
+    fn of(outcomes: &'a [WriteOutcome]) -> Option<Self> {
+        let failure = |outcome: &'a WriteOutcome| match outcome {
+            WriteOutcome::Unavailable(text) => Some(Self::Unavailable(text)),
+            WriteOutcome::Stale => Some(Self::Stale),
+            WriteOutcome::Unknown(text) => Some(Self::Unknown(text)),
+            _ => None,
+        };
+        outcomes.iter().filter_map(failure).max()
+    }
+
+    fn text(&self) -> &'a str {
+        match self {
+            Self::Unknown(text) | Self::Unavailable(text) => text,
+            Self::Stale => "the store has a newer generation",
         }
     }
 }

@@ -30,8 +30,8 @@
 //! 1. The request is checked, the claim is noted in the table, and a command waits on its resource (`requests`:
 //!    [`Broker::lock`], [`Broker::begin`]).
 //! 2. When no more input waits, [`Broker::flush`] applies everything that does, and puts each changed record into the
-//!    batch of its lane (`commit`: [`Broker::start_batch`], [`Broker::draft_resource`]). A lane has one batch in flight
-//!    at most. The record may hold claims of clients whom only other brokers know: they are granted all the same.
+//!    batch of its lane (`commit`: [`Broker::start_batches`], [`Broker::draft_resource`]). A lane has a few batches in
+//!    flight at most, and no record is in two of them. The record may hold claims of clients whom only other brokers know: they are granted all the same.
 //! 3. Committed: those who asked are answered, with a fence made from the write's version (`deliver`:
 //!    [`Broker::answer`]; `claims`: [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
 //!    read the record.
@@ -249,10 +249,10 @@ pub struct Broker {
 impl Broker {
     /// A broker that has not registered yet. Call [`Broker::tick`] next.
     pub fn new(config: BrokerConfig) -> Self {
-        let lanes = config.lanes.max(1);
+        let (lanes, depth) = (config.lanes.max(1), config.depth.max(1));
         let settling = settling::Settling::at(config.history);
         Self {
-            config: BrokerConfig { lanes, ..config },
+            config: BrokerConfig { lanes, depth, ..config },
             now: Now::default(),
             phase: Phase::Starting,
             shards: (0..lanes).map(|lane| Shard::new(Lane(lane))).collect(),
@@ -303,7 +303,7 @@ impl Broker {
         std::mem::swap(&mut self.out, effects);
     }
 
-    /// Applies what waits and starts a batch on every idle lane. Call it when no more input waits.
+    /// Applies what waits and starts batches on every lane that may have more. Call it when no more input waits.
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.now = now;
         if self.is_over() {
@@ -311,7 +311,7 @@ impl Broker {
         }
         std::mem::swap(&mut self.out, effects);
         for lane in 0..self.shards.len() {
-            self.start_batch(lane);
+            self.start_batches(lane);
         }
         self.drain_on(false);
         std::mem::swap(&mut self.out, effects);

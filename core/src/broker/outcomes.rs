@@ -6,7 +6,7 @@
 
 use super::Broker;
 use super::api::Ending;
-use super::shard::{Applied, Does, Entry, Item, LaneState, Review, Stored};
+use super::shard::{Applied, Does, Entry, Flight, Item, Review, Stored};
 use crate::backend::{Lane, Slot, WriteOutcome};
 use crate::name::{ResourceId, Version};
 
@@ -14,17 +14,11 @@ use crate::name::{ResourceId, Version};
 const STREAK_MAX: u32 = 32;
 
 impl Broker {
-    /// Takes the outcomes of a lane's batch.
-    pub(super) fn take_outcomes(&mut self, lane: Lane, mut outcomes: Vec<WriteOutcome>) {
+    /// Takes the outcomes of one of a lane's batches.
+    pub(super) fn take_outcomes(&mut self, lane: Lane, batch: u64, mut outcomes: Vec<WriteOutcome>) {
         let at = usize::from(lane.0);
         let Some(shard) = self.shards.get_mut(at) else { return };
-        let items = match std::mem::take(&mut shard.state) {
-            LaneState::InFlight(items) => items,
-            other => {
-                shard.state = other;
-                return;
-            }
-        };
+        let Some(Flight { generation, items }) = shard.flights.remove(&batch) else { return };
         if outcomes.len() != items.len() {
             let text = format!("{} outcomes for {} writes", outcomes.len(), items.len());
             outcomes = vec![WriteOutcome::Unknown(text); items.len()];
@@ -33,7 +27,7 @@ impl Broker {
             self.end(Ending::Evicted);
             return;
         }
-        self.settle_lane(at, &outcomes);
+        self.settle_lane(at, generation, &outcomes);
         self.say_what_is_checked();
         self.muted = !self.config.profile.contract.checks_registration() && !self.is_valid();
         for (item, outcome) in items.into_iter().zip(outcomes) {

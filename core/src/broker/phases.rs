@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::Broker;
 use super::api::{ConnectionId, Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo};
-use super::shard::LaneState;
 use super::timers::Timer;
 use crate::name::ClaimId;
 
@@ -72,7 +71,7 @@ impl Broker {
             return;
         }
         let shared = self.config.profile.contract.is_shared();
-        let busy = self.shards.iter().any(|shard| matches!(shard.state, LaneState::InFlight(_)));
+        let busy = self.shards.iter().any(|shard| !shard.flights.is_empty());
         let held = self.sessions.values().any(|session| !session.claims.is_empty());
         let attached = !self.connections.is_empty();
         let done = if shared { !attached && !busy } else { !held && !busy };

@@ -158,7 +158,7 @@ impl Broker {
     /// Does a claim of this broker wait here; does one want to hear whom it blocks?
     fn interest(&self, entry: &Entry) -> (bool, bool) {
         let mut listens = false;
-        for id in &entry.locals {
+        for id in entry.locals.iter() {
             let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
                 continue;
             };

@@ -24,7 +24,7 @@ impl Broker {
     pub(super) fn compare_claims(&mut self, at: usize, id: &ResourceId) {
         let Some(entry) = self.shards[at].entries.get_mut(id).filter(|entry| entry.review.was_read()) else { return };
         entry.review = entry.review.and_read(false);
-        let locals = entry.locals.clone();
+        let locals: Vec<ClaimId> = entry.locals.iter().copied().collect();
         let (left, compared): (BTreeSet<ClaimId>, BTreeSet<ClaimId>) =
             locals.into_iter().partition(|claim| self.is_left_alone(*claim));
         self.reconcile(at, id);

@@ -1,10 +1,10 @@
 //! One shard: the resources and marks of one lane.
 //!
-//! A shard keeps the records it believes current, the commands that wait for each, and at most one batch in flight.
-//! Invariants: an entry that is in the batch in flight takes no other command; an entry whose version is not known is
-//! read before it is used again; after an unknown outcome nothing is sent until the lane's generation has moved.
+//! A shard keeps the records it believes current, the commands that wait for each, and the batches in flight.
+//! Invariants: no key is in two batches in flight, so an entry that is in one takes no other command; an entry whose version is
+//! not known is read before it is used again; after an unknown outcome nothing is sent until the lane's generation has moved.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::api::ReplyTo;
@@ -16,6 +16,7 @@ use crate::backend::{Generation, Key, Lane, Slot, WriteOutcome};
 use crate::command::{Command, Outcome, Status};
 use crate::name::{ClaimId, OperationNumber, ResourceId, SessionId, Version};
 use crate::resource::Resource;
+use crate::small::Set;
 
 /// Why a command is applied, and so who hears of what it did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,14 +236,14 @@ pub(super) struct Entry {
     pub(super) pending: VecDeque<Pending>,
     /// It is on the shard's ready list.
     pub(super) ready: bool,
-    /// It is in the batch in flight.
+    /// It is in a batch in flight.
     pub(super) in_flight: bool,
     /// What is to be done with it although no command waits.
     pub(super) review: Review,
     /// A read is under way.
     pub(super) reading: bool,
     /// Claims here that belong to sessions of this broker.
-    pub(super) locals: std::collections::BTreeSet<ClaimId>,
+    pub(super) locals: Set<ClaimId>,
     /// Commits in a row without seeing another writer.
     pub(super) streak: u32,
     /// It rests until then, so that a distant broker gets a turn.
@@ -302,13 +303,11 @@ pub(super) struct Applied {
     pub(super) outcomes: Vec<Outcome>,
 }
 
-/// What a lane is doing.
+/// Whether batches may be sent through a lane.
 #[derive(Debug, Default)]
 pub(super) enum LaneState {
     #[default]
-    Idle,
-    /// A batch is on its way; items in the order of its writes.
-    InFlight(Vec<Item>),
+    Open,
     /// An outcome was unknown: the generation must move first.
     Doubtful {
         /// The request to move it is under way.
@@ -318,12 +317,24 @@ pub(super) enum LaneState {
     Resting(Duration),
 }
 
+/// A batch that was sent and has no outcome yet.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// The generation that it was sent under.
+    pub(super) generation: Generation,
+    /// In the order of its writes.
+    pub(super) items: Vec<Item>,
+}
+
 /// One lane with its resources.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) lane: Lane,
     pub(super) generation: Generation,
     pub(super) state: LaneState,
+    /// By the number of the batch.
+    pub(super) flights: BTreeMap<u64, Flight>,
+    pub(super) next_batch: u64,
     pub(super) entries: Entries,
     pub(super) ready: VecDeque<ResourceId>,
     pub(super) marks: MarkJobs,
@@ -336,7 +347,9 @@ impl Shard {
         Self {
             lane,
             generation: Generation(1),
-            state: LaneState::Idle,
+            state: LaneState::Open,
+            flights: BTreeMap::new(),
+            next_batch: 1,
             entries: Entries::default(),
             ready: VecDeque::new(),
             marks: MarkJobs::default(),

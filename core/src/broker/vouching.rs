@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::api::RequestError;
 use super::phases::Phase;
-use super::shard::LaneState;
 use super::{Broker, CONTROL_GENERATION};
 use crate::backend::{Guard, Lane};
 use crate::limits::with_tolerance;
@@ -87,7 +86,7 @@ impl Broker {
     /// What the next beat says.
     pub(super) fn standing(&self) -> Standing {
         // A write on its way may still be acknowledged as one of the history before.
-        let idle = self.shards.iter().all(|shard| !matches!(shard.state, LaneState::InFlight(_)));
+        let idle = self.shards.iter().all(|shard| shard.flights.is_empty());
         let known = self.liveness.others.iter().filter(|(_, known)| known.gone_since.is_none());
         self.settling.standing(self.config.session_ttl_max, idle, self.writing.said(), known.map(|(broker, _)| *broker))
     }

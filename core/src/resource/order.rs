@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::small::Map;
+
 use super::claim::Slot;
 
 /// Where a claim stands in its queue: smaller is nearer to the head.
@@ -17,7 +19,7 @@ const BLOCK_BITS: u32 = 6;
 /// A queue of slots.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Line {
-    slots: BTreeMap<Place, Slot>,
+    slots: Map<Place, Slot>,
     /// The place that the next claim gets at the tail, and the last one that was given at the head.
     back: Place,
     front: Place,

@@ -4,10 +4,9 @@
 //! call for, [`Table::unlink`] takes it out again. Whoever changes an indexed field unlinks first and links afterwards.
 //! Nothing here knows a lock rule.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::mode::Mode;
 use crate::name::{ClaimId, Label, SessionId, Stamp};
+use crate::small::{Map, Set};
 
 use super::claim::{Claim, ClaimView, Queue, Slot};
 use super::order::{Line, Place};
@@ -32,7 +31,7 @@ pub(crate) enum End {
 type ByMode = [u32; 6];
 
 /// An index of claims by a small key, in queue order within the key.
-type Index = BTreeSet<(u16, Place, Slot)>;
+type Index = Set<(u16, Place, Slot)>;
 
 /// Level number of a holder that wants no blocking notifications. Above every real level.
 const DEAF: u16 = 15;
@@ -42,11 +41,11 @@ const DEAF: u16 = 15;
 pub(crate) struct Table {
     slots: Vec<Claim>,
     vacant: Vec<Slot>,
-    ids: BTreeMap<ClaimId, Slot>,
+    ids: Map<ClaimId, Slot>,
 
     parties: Vec<Party>,
     vacant_parties: Vec<u32>,
-    party_ids: BTreeMap<(SessionId, Label), u32>,
+    party_ids: Map<(SessionId, Label), u32>,
 
     granted: Line,
     converting: Line,
@@ -80,10 +79,10 @@ impl Default for Table {
         Self {
             slots: Vec::new(),
             vacant: Vec::new(),
-            ids: BTreeMap::new(),
+            ids: Map::default(),
             parties: Vec::new(),
             vacant_parties: Vec::new(),
-            party_ids: BTreeMap::new(),
+            party_ids: Map::default(),
             granted: Line::default(),
             converting: Line::counted(),
             waiting: Line::counted(),
@@ -91,10 +90,10 @@ impl Default for Table {
             converting_modes: ByMode::default(),
             converting_requests: ByMode::default(),
             waiting_requests: ByMode::default(),
-            holders: Index::new(),
-            converters: Index::new(),
-            unordered: Index::new(),
-            orphans: Index::new(),
+            holders: Index::default(),
+            converters: Index::default(),
+            unordered: Index::default(),
+            orphans: Index::default(),
             fresh: Vec::new(),
             bytes: 0,
         }

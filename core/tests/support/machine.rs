@@ -153,17 +153,17 @@ impl World {
 
     pub fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Commit { guard, writes } if self.away => {
+            Effect::Commit { guard, batch, writes } if self.away => {
                 let outcomes = vec![WriteOutcome::Unavailable("away".into()); writes.len()];
-                Some(Input::Committed { lane: guard.lane, outcomes })
+                Some(Input::Committed { lane: guard.lane, batch, outcomes })
             }
-            Effect::Commit { guard, writes } => {
+            Effect::Commit { guard, batch, writes } => {
                 self.version += 1;
                 let mut outcomes: Vec<WriteOutcome> = writes.into_iter().map(|write| self.write(write)).collect();
                 if std::mem::take(&mut self.doubt) {
                     outcomes.fill(WriteOutcome::Unknown("no answer".into()));
                 }
-                Some(Input::Committed { lane: guard.lane, outcomes })
+                Some(Input::Committed { lane: guard.lane, batch, outcomes })
             }
             Effect::Advance { guard } => Some(Input::Advanced { guard, result: Ok(()) }),
             Effect::Read { keys } => {
@@ -305,6 +305,7 @@ pub fn config() -> BrokerConfig {
         session_ttl_max: limits::SESSION_TTL_LIMIT_DEFAULT,
         limits: Limits::default(),
         lanes: 1,
+        depth: 1,
         lockspaces: BTreeMap::new(),
         profile: Profile {
             name: "test",

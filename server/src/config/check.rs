@@ -84,7 +84,8 @@ pub(super) fn check(file: File) -> Checked<Config> {
             .first_start_grace
             .map(|grace| duration(Key::of(&["first_start_grace"]), Some(grace), grace, Duration::ZERO..=HOUR * 2))
             .transpose()?,
-        lanes: number(Key::of(&["lanes"]), file.lanes.map(usize::from), 4, 1..=64)? as u16,
+        lanes: number(Key::of(&["lanes"]), file.lanes.map(usize::from), 1, 1..=64)? as u16,
+        lane_depth: number(Key::of(&["lane_depth"]), file.lane_depth.map(usize::from), 4, 1..=16)? as u16,
         stored_format_max: number(
             Key::of(&["stored_format_max"]),
             file.stored_format_max.map(usize::from),

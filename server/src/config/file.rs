@@ -32,6 +32,7 @@ pub struct File {
     #[serde(with = "humantime_serde")]
     pub(super) first_start_grace: Option<Duration>,
     pub(super) lanes: Option<u16>,
+    pub(super) lane_depth: Option<u16>,
     pub(super) stored_format_max: Option<u8>,
     pub(super) log: Log,
     pub(super) limits: Limits,

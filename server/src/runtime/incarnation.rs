@@ -33,6 +33,8 @@ pub struct EngineConfig {
     pub limits: Limits,
     /// See [`BrokerConfig::lanes`].
     pub lanes: u16,
+    /// See [`BrokerConfig::depth`].
+    pub depth: u16,
     /// The lockspaces on this store that are configured.
     pub lockspaces: BTreeMap<Lockspace, LockspaceConfig>,
     /// See [`BrokerConfig::store_patience`].
@@ -84,6 +86,7 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) 
         session_ttl_max: config.session_ttl_max,
         limits: config.limits.clone(),
         lanes: config.lanes,
+        depth: config.depth,
         lockspaces: config.lockspaces.clone(),
         profile: backend.profile(),
         root: backend.root(),

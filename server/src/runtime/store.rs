@@ -146,11 +146,11 @@ impl StoreCalls {
         let doubt = || StoreError::Unknown(unknown());
         let nothing = || StoreError::Unavailable(unknown());
         Some(match effect {
-            Effect::Commit { guard, writes } => {
+            Effect::Commit { guard, batch, writes } => {
                 let lane = guard.lane;
                 let late = vec![WriteOutcome::Unknown(unknown()); writes.len()];
-                let call = async move { Input::Committed { lane, outcomes: backend.commit(guard, writes).await } };
-                (call.boxed(), Input::Committed { lane, outcomes: late })
+                let call = async move { Input::Committed { lane, batch, outcomes: backend.commit(guard, writes).await } };
+                (call.boxed(), Input::Committed { lane, batch, outcomes: late })
             }
             Effect::Advance { guard } => {
                 let call = async move { Input::Advanced { guard, result: backend.advance(guard).await } };
@@ -214,7 +214,8 @@ mod tests {
     const BROKER: Incarnation = Incarnation(1);
 
     fn commit() -> Effect {
-        Effect::Commit { guard: Guard { broker: BROKER, lane: Lane(3), generation: Generation(1) }, writes: Vec::new() }
+        let guard = Guard { broker: BROKER, lane: Lane(3), generation: Generation(1) };
+        Effect::Commit { guard, batch: 5, writes: Vec::new() }
     }
 
     fn key() -> Key {
@@ -229,7 +230,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_ready_at_once_never_waits() {
         let outcome = calls(None).start(commit());
-        assert_eq!(outcome, Some(Input::Committed { lane: Lane(3), outcomes: Vec::new() }));
+        assert_eq!(outcome, Some(Input::Committed { lane: Lane(3), batch: 5, outcomes: Vec::new() }));
     }
 
     #[tokio::test(start_paused = true)]

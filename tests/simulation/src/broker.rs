@@ -25,7 +25,7 @@ const CALL_TIMEOUT: Time = 150 * MS;
 /// A request to the store.
 #[derive(Debug, Clone)]
 pub(crate) enum Call {
-    Commit(Guard, Vec<sixpin_core::backend::Write>),
+    Commit(Guard, u64, Vec<sixpin_core::backend::Write>),
     Advance(Guard),
     Read(Vec<Key>),
     List(sixpin_core::backend::Family, Option<String>, usize),
@@ -42,8 +42,9 @@ impl Call {
         let text = || "no answer in time".to_owned();
         let unknown = || StoreError::Unknown(text());
         match self {
-            Call::Commit(guard, writes) => {
-                Input::Committed { lane: guard.lane, outcomes: vec![WriteOutcome::Unknown(text()); writes.len()] }
+            Call::Commit(guard, batch, writes) => {
+                let outcomes = vec![WriteOutcome::Unknown(text()); writes.len()];
+                Input::Committed { lane: guard.lane, batch, outcomes }
             }
             Call::Advance(guard) => Input::Advanced { guard, result: Err(unknown()) },
             Call::Read(keys) => Input::Slots { keys, result: Err(unknown()) },
@@ -59,9 +60,9 @@ impl Call {
     /// What a planted bug makes of that.
     fn refused(self) -> Input {
         match self.given_up() {
-            Input::Committed { lane, outcomes } => {
+            Input::Committed { lane, batch, outcomes } => {
                 let outcomes = vec![WriteOutcome::Unavailable("no answer in time".into()); outcomes.len()];
-                Input::Committed { lane, outcomes }
+                Input::Committed { lane, batch, outcomes }
             }
             other => other,
         }
@@ -192,6 +193,7 @@ impl World {
             session_ttl_max: self.plan.ttl,
             limits: if self.plan.faults.has(Fault::SmallLimits) { self.plan.limits.clone() } else { Limits::default() },
             lanes: self.plan.lanes,
+            depth: self.plan.depth,
             lockspaces: self.plan.lockspaces(),
             profile,
             root: self.store.root().clone(),
@@ -349,11 +351,11 @@ impl World {
             }
             Effect::Event { connection, event } => self.send_down(connection.0, 0, wire::event(event)),
             Effect::Disconnect { connection } => self.broker_closes(connection.0),
-            Effect::Commit { guard, writes } => {
+            Effect::Commit { guard, batch, writes } => {
                 if self.newest_written.is_none() && writes.iter().any(is_of_newest_format) {
                     self.newest_written = Some(self.now);
                 }
-                self.call(slot, Call::Commit(guard, writes));
+                self.call(slot, Call::Commit(guard, batch, writes));
             }
             Effect::Advance { guard } => self.call(slot, Call::Advance(guard)),
             Effect::Read { keys } => self.call(slot, Call::Read(keys)),
@@ -510,7 +512,7 @@ impl World {
     pub(crate) fn apply_call(&mut self, body: Call) -> Input {
         let now = self.wall_10us();
         match body {
-            Call::Commit(guard, writes) => {
+            Call::Commit(guard, batch, writes) => {
                 let before: Vec<(Key, Slot)> = writes
                     .iter()
                     .map(|write| {

@@ -116,17 +116,17 @@ impl World {
             if nobody { WriteOutcome::Evicted } else { WriteOutcome::Unavailable("the root record changed".into()) }
         };
         match body {
-            Call::Commit(guard, writes) if self.plan.contract.checks_registration() => {
-                Input::Committed { lane: guard.lane, outcomes: vec![outcome(); writes.len()] }
+            Call::Commit(guard, batch, writes) if self.plan.contract.checks_registration() => {
+                Input::Committed { lane: guard.lane, batch, outcomes: vec![outcome(); writes.len()] }
             }
-            Call::Commit(guard, writes) => {
+            Call::Commit(guard, batch, writes) => {
                 let lane = guard.lane;
                 let unknown = vec![WriteOutcome::Unknown("the sequence was given again".into()); writes.len()];
                 if nobody && !copy {
                     // It may be written all the same, where nothing but the version is looked at.
-                    drop(self.apply_call(Call::Commit(guard, writes)));
+                    drop(self.apply_call(Call::Commit(guard, batch, writes)));
                 }
-                Input::Committed { lane, outcomes: unknown }
+                Input::Committed { lane, batch, outcomes: unknown }
             }
             Call::Advance(guard) => Input::Advanced { guard, result: Err(told()) },
             Call::Read(keys) => Input::Slots { keys, result: Err(amnesia()) },
@@ -141,9 +141,9 @@ impl World {
 
     /// The answer to a commit of a broker that does not know yet who answers.
     pub(crate) fn refuse_untrusting(body: &Call) -> Option<Input> {
-        let Call::Commit(guard, writes) = body else { return None };
+        let Call::Commit(guard, batch, writes) = body else { return None };
         let outcomes = vec![WriteOutcome::Unavailable("another copy answers".into()); writes.len()];
-        Some(Input::Committed { lane: guard.lane, outcomes })
+        Some(Input::Committed { lane: guard.lane, batch: *batch, outcomes })
     }
 
     /// The number of the last write that an answer acknowledges, if it acknowledges any. What was only compared counts: its

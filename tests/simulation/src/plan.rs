@@ -158,6 +158,8 @@ pub struct Plan {
     pub broker_ttl: Duration,
     /// Lanes per broker.
     pub lanes: u16,
+    /// Batches of a lane in flight at once at most.
+    pub depth: u16,
     /// Which faults.
     pub faults: Faults,
     /// The limits of brokers, if they are small.
@@ -293,6 +295,7 @@ impl Plan {
             ttl: Duration::from_secs(1),
             broker_ttl: Duration::from_millis(rng.u64(400..=900)),
             lanes: rng.u16(1..=3),
+            depth: fastrand::Rng::with_seed(seed ^ 0xdee9_5eed).u16(1..=4),
             faults,
             heal_at: rng.u64(heal_ms) * MS,
             limits: small_limits(&mut later),

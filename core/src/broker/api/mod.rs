@@ -52,8 +52,10 @@ pub struct BrokerConfig {
     pub session_ttl_max: Duration,
     /// Limits.
     pub limits: Limits,
-    /// Lanes: batches that may be in flight at once. At least 1.
+    /// Lanes. At least 1. Each resource belongs to one.
     pub lanes: u16,
+    /// Batches of one lane that may be in flight at once. At least 1.
+    pub depth: u16,
     /// Settings of lockspaces; others have the default settings.
     pub lockspaces: BTreeMap<Lockspace, LockspaceConfig>,
     /// The store.
@@ -152,6 +154,8 @@ pub enum Input {
     Committed {
         /// Its lane.
         lane: Lane,
+        /// Its number in the lane.
+        batch: u64,
         /// One per write. The shell answers `Unknown` for all when the profile's timeout passes.
         outcomes: Vec<WriteOutcome>,
     },
@@ -244,6 +248,8 @@ pub enum Effect {
     Commit {
         /// Lane and generation.
         guard: Guard,
+        /// The number of the batch in its lane.
+        batch: u64,
         /// The batch.
         writes: Vec<Write>,
     },

@@ -46,10 +46,11 @@ impl MarkJob {
     }
 }
 
-/// The jobs of one lane that wait, in their order.
+/// The jobs of one lane: those that wait, in their order, and the sessions of those that are in a batch.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct MarkJobs {
     waiting: VecDeque<MarkJob>,
+    in_flight: BTreeSet<SessionId>,
 }
 
 impl MarkJobs {
@@ -57,11 +58,21 @@ impl MarkJobs {
         self.waiting.push_back(job);
     }
 
-    /// Takes the jobs for one batch: as many as it may hold, and one of each session at most, because the keys of a batch are
-    /// distinct.
+    /// Takes the jobs for one batch: as many as it may hold, up to the first one of a session that has one in flight, because
+    /// no key is in flight twice.
     pub(in crate::broker) fn take_batch(&mut self, max: usize) -> Vec<MarkJob> {
-        let mut sessions = BTreeSet::new();
-        let count = self.waiting.iter().take_while(|job| sessions.len() < max && sessions.insert(job.session)).count();
+        let in_flight = &mut self.in_flight;
+        let count = self.waiting.iter().take(max).take_while(|job| in_flight.insert(job.session)).count();
         self.waiting.drain(..count).collect()
+    }
+
+    /// A batch could take one.
+    pub(in crate::broker) fn may_go(&self) -> bool {
+        self.waiting.front().is_some_and(|job| !self.in_flight.contains(&job.session))
+    }
+
+    /// The batch that the job was in has an outcome.
+    pub(in crate::broker) fn landed(&mut self, job: &MarkJob) {
+        self.in_flight.remove(&job.session);
     }
 }

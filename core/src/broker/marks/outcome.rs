@@ -12,6 +12,8 @@ use crate::planted::Bug;
 impl Broker {
     /// How the write of a mark ended.
     pub(in crate::broker) fn mark_outcome(&mut self, job: MarkJob, outcome: WriteOutcome) {
+        let at = self.lane(&Key::Session(job.session));
+        self.shards[at].marks.landed(&job);
         match (job.purpose, outcome) {
             (_, WriteOutcome::Committed(version)) => self.mark_written(&job, version),
             (_, WriteOutcome::Conflict(slot)) => self.mark_conflict(job, slot),

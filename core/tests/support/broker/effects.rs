@@ -39,7 +39,7 @@ impl World {
                     self.say(&format!("{name} ends {who}'s stream"));
                 }
             }
-            Effect::Commit { guard, writes } => self.send(name, guard, writes),
+            Effect::Commit { guard, batch, writes } => self.send(name, guard, batch, writes),
             Effect::Advance { guard } => {
                 self.say(&format!("{name} moves lane {} to generation {}", guard.lane.0, guard.generation.0));
                 let result = reached.and_then(|()| self.store.advance(guard));
@@ -86,19 +86,19 @@ impl World {
         None
     }
 
-    fn send(&mut self, name: &str, guard: Guard, writes: Vec<Write>) {
+    fn send(&mut self, name: &str, guard: Guard, number: u64, writes: Vec<Write>) {
         let held = self.station(name).holds;
         for write in &writes {
             let words = self.names.write(write);
             self.say(&format!("{name} {words}{}", if held { "; on its way" } else { "" }));
         }
         if held {
-            self.station(name).under_way.push(Batch { guard, writes, outcomes: None });
+            self.station(name).under_way.push(Batch { guard, number, writes, outcomes: None });
             return;
         }
         let outcomes = self.commit(name, guard, &writes);
         self.done(name, "store", &writes, &outcomes);
-        self.hear_outcomes(name, guard, &writes, outcomes);
+        self.hear_outcomes(name, guard.lane, number, &writes, outcomes);
     }
 
     /// Reads are shown where they bring news.

@@ -7,7 +7,7 @@
 //!
 //! | line | |
 //! |---|---|
-//! | `A starts [inside] [lanes=N] [hold_back=T] [lock_delay=T] [waiting=N]`, `A stops` | a broker starts; one is killed |
+//! | `A starts [inside] [lanes=N] [depth=N] [hold_back=T] [lock_delay=T] [waiting=N]`, `A stops` | a broker starts; one is killed |
 //! | `A is suspended`, `A wakes` | its machine stands still, and goes on |
 //! | `a opens A [bound] [calls]` | a client opens a session at a broker; it may be bound to its stream, or have none and ask by calls |
 //! | `a locks r EX [options] [wait=T]` | a new claim |
@@ -24,6 +24,8 @@
 //! | `store takes A` | what is on its way arrives, and the answers are on theirs |
 //! | `store answers A` | the answers arrive; nothing is held any more |
 //! | `store loses A` | A hears nothing of what is on its way: it cannot know whether that happened |
+//! | `store answers A first`, `store loses A first` | the same of the oldest batch alone; the others stay as they are |
+//! | `store refuses A` | the oldest batch on its way does not arrive, and A is told so |
 //! | `store hears A late` | what A sent, and of which it heard nothing, arrives after all |
 //! | `store loses_sight A`, `store sees A` | the network between them is cut; it is whole again |
 //! | `store loses_hints` | brokers are not told any more that a record has changed |
@@ -83,6 +85,7 @@ impl World {
                 let start = Start {
                     address: if arguments.word("inside") { "" } else { name },
                     lanes: arguments.number("lanes")?.unwrap_or(1) as u16,
+                    depth: arguments.number("depth")?.unwrap_or(1) as u16,
                     hold_back: time_of(arguments, "hold_back")?.unwrap_or_default(),
                     lock_delay: time_of(arguments, "lock_delay")?.unwrap_or_default(),
                     format_max: arguments.number("reads")?.map_or(format::NEWEST, |format| format as u8),
@@ -232,8 +235,9 @@ impl World {
                     "holds" => self.hold(&broker, true),
                     "passes" => self.hold(&broker, false),
                     "takes" => self.take(&broker),
-                    "answers" => self.answer(&broker),
-                    "loses" => self.lose(&broker),
+                    "answers" => self.answer(&broker, arguments.word("first")),
+                    "loses" => self.lose(&broker, arguments.word("first")),
+                    "refuses" => self.refuse(&broker),
                     "hears" if arguments.word("late") => self.arrive_late(&broker),
                     "loses_sight" => self.cut_off(&broker, true),
                     "sees" => self.cut_off(&broker, false),

@@ -1,6 +1,6 @@
 //! The ways between brokers and the store: what is sent is done and answered at once, unless the script holds it.
 
-use sixpin_core::backend::{Guard, Key, StoreError, Write, WriteOutcome};
+use sixpin_core::backend::{Guard, Key, Lane, StoreError, Write, WriteOutcome};
 use sixpin_core::broker::api::Input;
 
 use super::world::{Batch, World};
@@ -38,25 +38,43 @@ impl World {
         self.station(name).under_way = batches;
     }
 
-    /// What is on its way arrives, and its answers do. Nothing is held any more.
-    pub fn answer(&mut self, name: &str) {
-        self.hold(name, false);
-        for Batch { guard, writes, outcomes } in std::mem::take(&mut self.station(name).under_way) {
+    /// What is on its way, or the first batch of it.
+    fn under_way(&mut self, name: &str, first: bool) -> Vec<Batch> {
+        let under_way = &mut self.station(name).under_way;
+        let count = if first { under_way.len().min(1) } else { under_way.len() };
+        under_way.drain(..count).collect()
+    }
+
+    /// What is on its way arrives, and its answers do. Nothing is held any more, unless it is only the first batch.
+    pub fn answer(&mut self, name: &str, first: bool) {
+        let holds = self.station(name).holds && first;
+        self.hold(name, holds);
+        for Batch { guard, number, writes, outcomes } in self.under_way(name, first) {
             let outcomes = outcomes.unwrap_or_else(|| {
                 let outcomes = self.commit(name, guard, &writes);
                 self.done(name, "store", &writes, &outcomes);
                 outcomes
             });
-            self.hear_outcomes(name, guard, &writes, outcomes);
+            self.hear_outcomes(name, guard.lane, number, &writes, outcomes);
         }
     }
 
-    /// The broker hears nothing of what is on its way. What did not arrive is late. Nothing is held any more.
-    pub fn lose(&mut self, name: &str) {
-        self.hold(name, false);
-        for batch in std::mem::take(&mut self.station(name).under_way) {
+    /// The first batch on its way does not arrive, and the broker is told so.
+    pub fn refuse(&mut self, name: &str) {
+        for batch in self.under_way(name, true) {
+            let outcomes = vec![WriteOutcome::Unavailable("away".into()); batch.writes.len()];
+            self.input(name, Input::Committed { lane: batch.guard.lane, batch: batch.number, outcomes });
+        }
+    }
+
+    /// The broker hears nothing of what is on its way. What did not arrive is late. Nothing is held any more, unless it is
+    /// only the first batch.
+    pub fn lose(&mut self, name: &str, first: bool) {
+        let holds = self.station(name).holds && first;
+        self.hold(name, holds);
+        for batch in self.under_way(name, first) {
             let outcomes = vec![WriteOutcome::Unknown("no answer".into()); batch.writes.len()];
-            self.input(name, Input::Committed { lane: batch.guard.lane, outcomes });
+            self.input(name, Input::Committed { lane: batch.guard.lane, batch: batch.number, outcomes });
             if batch.outcomes.is_none() {
                 self.station(name).late.push(batch);
             }
@@ -93,7 +111,7 @@ impl World {
         }
     }
 
-    pub fn hear_outcomes(&mut self, name: &str, guard: Guard, writes: &[Write], outcomes: Vec<WriteOutcome>) {
+    pub fn hear_outcomes(&mut self, name: &str, lane: Lane, batch: u64, writes: &[Write], outcomes: Vec<WriteOutcome>) {
         for (write, outcome) in writes.iter().zip(&outcomes) {
             let version = match outcome {
                 WriteOutcome::Committed(version) => *version,
@@ -102,7 +120,7 @@ impl World {
             };
             self.station(name).seen.insert(write.key.clone(), version);
         }
-        self.input(name, Input::Committed { lane: guard.lane, outcomes });
+        self.input(name, Input::Committed { lane, batch, outcomes });
     }
 
     /// Brokers that watch a key hear that somebody else changed it.

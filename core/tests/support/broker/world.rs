@@ -78,6 +78,7 @@ pub struct Station {
 #[derive(Debug)]
 pub struct Batch {
     pub guard: Guard,
+    pub number: u64,
     pub writes: Vec<Write>,
     /// What the store answered, once they arrived.
     pub outcomes: Option<Vec<WriteOutcome>>,
@@ -104,6 +105,7 @@ impl Default for World {
 pub struct Start<'a> {
     pub address: &'a str,
     pub lanes: u16,
+    pub depth: u16,
     pub hold_back: Duration,
     pub lock_delay: Duration,
     pub format_max: u8,
@@ -114,7 +116,7 @@ pub struct Start<'a> {
 /// Brokers.
 impl World {
     pub fn start(&mut self, name: &str, start: &Start<'_>) {
-        let Start { address, lanes, hold_back, lock_delay, format_max, waiting_max } = *start;
+        let Start { address, lanes, depth, hold_back, lock_delay, format_max, waiting_max } = *start;
         let mut limits = Limits::default();
         limits.waiting_per_session = waiting_max.unwrap_or(limits.waiting_per_session);
         let incarnation = Incarnation(0xb0_0000 + self.names.brokers.len() as u64);
@@ -128,6 +130,7 @@ impl World {
             session_ttl_max: limits::SESSION_TTL_DEFAULT,
             limits,
             lanes,
+            depth,
             lockspaces: BTreeMap::from([(Lockspace::default(), LockspaceConfig { lock_delay, ..Default::default() })]),
             profile: self.store.profile(),
             root: self.store.root(),
