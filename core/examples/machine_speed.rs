@@ -199,7 +199,7 @@ fn main() {
     for in_flight in IN_FLIGHT {
         let mut machine = Machine::new();
         for connection in 1..=SESSIONS as u64 {
-            machine.ask(connection, Request::Open(OpenRequest { attach: true, ..OpenRequest::default() }));
+            machine.ask(connection, Request::Open(Box::new(OpenRequest { attach: true, ..OpenRequest::default() })));
         }
         machine.settle();
         let mut next_claim = 1;

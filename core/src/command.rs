@@ -265,14 +265,49 @@ pub struct Completion {
     pub demoted: bool,
     /// ALTMODE: granted in the alternate mode.
     pub alternate: bool,
-    /// The value block, if the operation had `VALUE_BLOCK` and was successful.
-    pub value: Option<Value>,
-    /// Whom it met, on `WouldWait`, `TimedOut` and `Deadlock`; at most [`BLOCKERS_MAX`].
-    pub blockers: Vec<Blocker>,
-    /// Adoption: the claim that the orphan was before.
-    pub adopted: Option<ClaimId>,
+    /// What few have.
+    pub extras: Extras,
     /// This is a repeat of an operation that was completed before; nothing changed.
     pub repeated: bool,
+}
+
+/// What few completions have. It stands apart, so that all others are small: they are moved about a lot.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Extras(Option<Box<Extra>>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Extra {
+    value: Option<Value>,
+    blockers: Vec<Blocker>,
+    adopted: Option<ClaimId>,
+}
+
+impl Extras {
+    /// Nothing, unless one of them is something.
+    pub fn new(value: Option<Value>, blockers: Vec<Blocker>, adopted: Option<ClaimId>) -> Self {
+        let some = value.is_some() || !blockers.is_empty() || adopted.is_some();
+        Self(some.then(|| Box::new(Extra { value, blockers, adopted })))
+    }
+
+    /// Blockers alone.
+    pub fn of_blockers(blockers: Vec<Blocker>) -> Self {
+        Self::new(None, blockers, None)
+    }
+
+    /// The value block, if the operation had `VALUE_BLOCK` and was successful.
+    pub fn value(&self) -> Option<&Value> {
+        self.0.as_ref()?.value.as_ref()
+    }
+
+    /// Whom it met, on `WouldWait`, `TimedOut` and `Deadlock`; at most [`BLOCKERS_MAX`].
+    pub fn blockers(&self) -> &[Blocker] {
+        self.0.as_ref().map_or(&[], |extra| &extra.blockers)
+    }
+
+    /// Adoption: the claim that the orphan was before.
+    pub fn adopted(&self) -> Option<ClaimId> {
+        self.0.as_ref()?.adopted
+    }
 }
 
 /// Blockers reported with one completion at most.

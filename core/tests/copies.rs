@@ -168,7 +168,7 @@ fn resume(world: &World) -> Request {
         grant_seq: 1,
         waiting: None,
     };
-    Request::Resume(ResumeRequest {
+    Request::Resume(Box::new(ResumeRequest {
         session,
         secret,
         move_number: 2,
@@ -177,7 +177,7 @@ fn resume(world: &World) -> Request {
         void: Vec::new(),
         client: ClientInfo::default(),
         attach: true,
-    })
+    }))
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_resume_is_answered_when_what_its_claim_waits_for_is_refused() {
 fn a_bound_session_leaves_the_queue_with_its_stream() {
     let mut world = World::new();
     let open = OpenRequest { attach: true, bound: true, ..Default::default() };
-    world.send(3, SessionRef::Attached, Request::Open(open));
+    world.send(3, SessionRef::Attached, Request::Open(Box::new(open)));
     world.ask(3, lock(1, None));
     world.settle();
     assert_eq!(world.stored_claims(3), 1);
@@ -241,7 +241,7 @@ fn a_bound_session_releases_with_its_stream_if_it_said_so() {
     for release_on_end in [false, true] {
         let connection = 3 + u64::from(release_on_end);
         let open = OpenRequest { attach: true, bound: true, release_on_end, ..Default::default() };
-        world.send(connection, SessionRef::Attached, Request::Open(open));
+        world.send(connection, SessionRef::Attached, Request::Open(Box::new(open)));
         world.ask(connection, lock(1, None));
         world.settle();
         if release_on_end {

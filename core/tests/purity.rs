@@ -31,9 +31,10 @@ const CONTRACT: &str = "src/backend.rs";
 
 /// Every dependency of the core. None does IO; a new one has to be argued for here.
 ///
-/// `async-trait` brings no runtime: it only writes the contract of a store so that a store can be chosen at run time.
+/// `async-trait` brings no runtime: it only writes the contract of a store so that a store can be chosen at run time. `hashbrown` is
+/// for looking up, never for listing.
 const DEPENDENCIES: &[&str] =
-    &["async-trait", "bitflags", "bytes", "crc32c", "hmac", "serde", "serde_json", "sha2", "thiserror"];
+    &["async-trait", "bitflags", "bytes", "crc32c", "hashbrown", "hmac", "serde", "serde_json", "sha2", "thiserror"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

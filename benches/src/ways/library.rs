@@ -140,7 +140,7 @@ impl Stream {
         // The engine refuses until it is registered.
         loop {
             let mut stream = Self { connection: engine.connect(None), places: Vec::new(), claims: 0 };
-            let open = Request::Open(OpenRequest { attach: true, ..OpenRequest::default() });
+            let open = Request::Open(Box::new(OpenRequest { attach: true, ..OpenRequest::default() }));
             let open = stream.connection.input(0, open);
             stream.send(vec![open]).await;
             let answer = stream.take().await.pop_front();

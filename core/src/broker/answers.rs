@@ -4,7 +4,7 @@
 
 use super::Broker;
 use super::api::{Done, DoneStatus, Effect, Event, LogLevel, LogLine, Reply, ReplyTo, RequestError};
-use crate::command::Completion;
+use crate::command::{Completion, Extras};
 use crate::name::{ClaimId, ClaimNumber, OperationNumber, Version};
 
 impl Done {
@@ -20,9 +20,7 @@ impl Done {
             immediate: completion.immediate,
             demoted: completion.demoted,
             alternate: completion.alternate,
-            value: completion.value,
-            blockers: completion.blockers,
-            adopted: completion.adopted,
+            extras: completion.extras,
         }
     }
 
@@ -38,9 +36,7 @@ impl Done {
             immediate: false,
             demoted: false,
             alternate: false,
-            value: None,
-            blockers: Vec::new(),
-            adopted: None,
+            extras: Extras::default(),
         }
     }
 }

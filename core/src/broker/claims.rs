@@ -3,8 +3,6 @@
 //! Invariants: a completion is told once, to whoever asked or, after `queued`, to the session's connection; nothing is
 //! told of a session that is being buried; a claim that was created is noted before anything of it is told.
 
-use std::sync::Arc;
-
 use super::Broker;
 use super::api::{Done, DoneStatus, Event, LogLevel, LostReason, Reply, RequestError};
 use super::shard::{Pending, Purpose};
@@ -93,7 +91,6 @@ impl Broker {
         if self.planted.has(Bug::FenceFromMemory) {
             done.fence = done.fence.map(|_| Fence(self.counters.writes));
         }
-        let done = Arc::new(done);
         if done.grant_seq > claim.grant_seq {
             claim.blocking_told = None;
         }
@@ -124,7 +121,7 @@ impl Broker {
                 Some(to) if operation.number == done.operation => self.reply(to, Reply::Done(done)),
                 Some(to) if done.mode.is_none() => {
                     let gone = Done::empty(id.number, operation.number, DoneStatus::Gone);
-                    self.reply(to, Reply::Done(Arc::new(gone)));
+                    self.reply(to, Reply::Done(gone));
                 }
                 Some(to) => self.reply_error(to, RequestError::StaleOperation(id.number)),
                 None => self.tell(id, Event::Done(done)),
@@ -223,7 +220,7 @@ impl Broker {
             session.waiting -= 1;
         }
         let number = operation.as_ref().map_or(OperationNumber(0), |operation| operation.number);
-        let done = Arc::new(Done::empty(id.number, number, status));
+        let done = Done::empty(id.number, number, status);
         let was_told = self.claim_mut(id).is_some_and(|claim| claim.forced);
         self.drop_claim(id, Some(done.clone()));
         match operation {
@@ -242,7 +239,7 @@ impl Broker {
     }
 
     /// Takes a claim out of the table. Further copies of its requests that wait would find nothing.
-    pub(super) fn drop_claim(&mut self, id: ClaimId, done: Option<Arc<Done>>) -> Option<Claim> {
+    pub(super) fn drop_claim(&mut self, id: ClaimId, done: Option<Done>) -> Option<Claim> {
         let session = self.sessions.get_mut(&id.session)?;
         let claim = session.finish(id.number, done)?;
         // It needs no reading any more.
@@ -274,7 +271,6 @@ impl Broker {
         let (granted, grant_seq) = (known.granted, known.grant_seq);
         let mut done = Done::empty(claim.number, number, DoneStatus::Is(Status::TimedOut));
         (done.mode, done.grant_seq) = (granted, grant_seq);
-        let done = Arc::new(done);
         if granted.is_none() {
             self.drop_claim(claim, Some(done.clone()));
         }

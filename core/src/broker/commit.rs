@@ -189,7 +189,8 @@ fn apply_pending(entry: &mut Entry, mut context: Context) -> (Vec<Applied>, bool
     let mut changed = false;
     for (index, pending) in entry.pending.drain(..count).enumerate() {
         context.index = index as u16;
-        let mut outcomes = Vec::new();
+        // Nearly all have one.
+        let mut outcomes = Vec::with_capacity(1);
         match &pending.purpose {
             Purpose::Replace(replacing) if !replacing.may_apply(&entry.damage, &entry.resource, &pending) => {
                 outcomes.push(Outcome::Refused { refusal: Refusal::NotFound });

@@ -2,8 +2,6 @@
 //!
 //! Invariant: each command is answered once, after the write it was applied in, or its refusal (`refusals`).
 
-use std::sync::Arc;
-
 use super::Broker;
 use super::api::{CancelResult, Done, DoneStatus, Reply, ReplyTo, RequestError};
 use super::shard::{Pending, Purpose};
@@ -66,7 +64,7 @@ impl Broker {
                 Outcome::Removed { claim } => {
                     released += 1;
                     let done = Done::empty(claim.number, OperationNumber(0), DoneStatus::Is(Status::Released));
-                    self.drop_claim(claim, Some(Arc::new(done)));
+                    self.drop_claim(claim, Some(done));
                 }
                 other => self.tell_one(other, version),
             }
@@ -116,11 +114,11 @@ impl Broker {
         // Gone after a doubtful first copy: that copy released it. Gone otherwise: somebody took it away.
         let lost = gone && !doubtful && self.claim_mut(claim).is_some_and(|claim| claim.granted.is_some());
         let status = if lost { DoneStatus::Lost } else { DoneStatus::Is(Status::Released) };
-        let done = Arc::new(Done::empty(claim.number, operation, status));
+        let done = Done::empty(claim.number, operation, status);
         let waiting = self.drop_claim(claim, Some(done.clone())).and_then(|claim| claim.pending);
         // Copies of earlier requests that came behind the release.
         if let Some((number, to)) = waiting.and_then(|waiting| Some((waiting.number, waiting.reply?))) {
-            self.reply(to, Reply::Done(Arc::new(Done::empty(claim.number, number, DoneStatus::Gone))));
+            self.reply(to, Reply::Done(Done::empty(claim.number, number, DoneStatus::Gone)));
         }
         if let Some(to) = reply {
             self.reply(to, Reply::Done(done));

@@ -110,8 +110,8 @@ impl Broker {
 
     fn request(&mut self, from: ReplyTo, session: SessionRef, request: Request) {
         let result = match request {
-            Request::Open(open) => self.open(from, open),
-            Request::Resume(resume) => self.resume(from, resume),
+            Request::Open(open) => self.open(from, *open),
+            Request::Resume(resume) => self.resume(from, *resume),
             other => self.session_of(from.connection, session).and_then(|id| self.session_request(from, id, other)),
         };
         if let Err(error) = result {

@@ -1,36 +1,48 @@
 //! The entries of one shard, by resource.
 //!
-//! They are looked up several times per request, and the texts of names are long and far apart in memory. So they stand
-//! under the hash of their name, which is a number that comes with it. A resource whose hash is taken by another one
-//! stands in a second tree, by its name: names that were chosen to collide make nothing slower than a tree of names is.
+//! They are looked up several times per request, and the texts of names are long and far apart in memory. So they are found by
+//! the hash of their name, which is a number that comes with it. A resource whose hash is taken by another one is found in a
+//! tree, by its name: names that were chosen to collide make nothing slower than a tree of names is. Nor do names help whose
+//! hashes were chosen to lie close together, because where a hash leads to depends on a key that nobody outside knows.
 //!
-//! Invariant: no resource stands in both trees. Nothing that is decided depends on the order of hashes.
+//! Invariants: no resource is found in both ways. What is listed is in the order of places, which no hash decides.
 
 use std::collections::BTreeMap;
+
+use hashbrown::HashTable;
 
 use super::shard::Entry;
 use crate::name::ResourceId;
 
+/// Where an entry stands, until it is forgotten.
+type Place = u32;
+
+/// An entry with its name.
+type Named = Box<(ResourceId, Entry)>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    by_hash: BTreeMap<u32, Box<(ResourceId, Entry)>>,
-    by_name: BTreeMap<ResourceId, Box<(ResourceId, Entry)>>,
+    places: Vec<Option<Named>>,
+    vacant: Vec<Place>,
+    by_hash: HashTable<(u32, Place)>,
+    by_name: BTreeMap<ResourceId, Place>,
+    key: u64,
 }
 
 impl Entries {
+    /// No entries. The key is a secret.
+    pub(super) fn with_key(key: u64) -> Self {
+        Self { key, ..Self::default() }
+    }
+
     pub(super) fn get(&self, id: &ResourceId) -> Option<&Entry> {
-        match self.by_hash.get(&id.name.hash32()).map(Box::as_ref) {
-            Some((own, entry)) if own == id => Some(entry),
-            _ => self.by_name.get(id).map(|own| &own.1),
-        }
+        self.places[self.place(id)? as usize].as_deref().map(|named| &named.1)
     }
 
     pub(super) fn get_mut(&mut self, id: &ResourceId) -> Option<&mut Entry> {
-        match self.by_hash.get_mut(&id.name.hash32()).map(Box::as_mut) {
-            Some((own, entry)) if own == id => Some(entry),
-            _ => self.by_name.get_mut(id).map(|own| &mut own.1),
-        }
+        let place = self.place(id)?;
+        self.places[place as usize].as_deref_mut().map(|named| &mut named.1)
     }
 
     /// The entry of a resource, made if there is none.
@@ -40,17 +52,9 @@ impl Entries {
 
     /// The same, with the copy of the name that stands here: looking for it again need not compare texts.
     pub(super) fn get_or_make_named(&mut self, id: &ResourceId) -> (&ResourceId, &mut Entry) {
-        use std::collections::btree_map::Entry::{Occupied, Vacant};
-
-        let hash = id.name.hash32();
-        // Whatever came while its hash was taken stays where it is.
-        let elsewhere = self.by_name.contains_key(id);
-        let place = match self.by_hash.entry(hash) {
-            Vacant(place) if !elsewhere => place.insert(Box::new((id.clone(), Entry::presumed_absent()))),
-            Occupied(place) if place.get().0 == *id => place.into_mut(),
-            _ => self.by_name.entry(id.clone()).or_insert_with(|| Box::new((id.clone(), Entry::presumed_absent()))),
-        };
-        (&place.0, &mut place.1)
+        let place = self.place(id).unwrap_or_else(|| self.make_place(id));
+        let named = self.places[place as usize].get_or_insert_with(|| Box::new((id.clone(), Entry::presumed_absent())));
+        (&named.0, &mut named.1)
     }
 
     /// The resources, in order.
@@ -62,15 +66,70 @@ impl Entries {
 
     /// The resources of these entries, in no order that means anything.
     pub(super) fn ids_of(&self, wanted: impl Fn(&Entry) -> bool) -> impl Iterator<Item = ResourceId> {
-        let all = self.by_hash.values().chain(self.by_name.values());
-        all.filter(move |own| wanted(&own.1)).map(|own| own.0.clone())
+        self.places.iter().flatten().filter(move |named| wanted(&named.1)).map(|named| named.0.clone())
     }
 
     /// Forgets all others.
     pub(super) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
-        self.by_hash.retain(|_, own| keep(&own.1));
-        self.by_name.retain(|_, own| keep(&own.1));
+        let forgotten = |named: &Option<Named>| named.as_ref().is_some_and(|named| !keep(&named.1));
+        for place in 0..self.places.len() {
+            if forgotten(&self.places[place]) {
+                self.forget(place as Place);
+            }
+        }
     }
+
+    fn place(&self, id: &ResourceId) -> Option<Place> {
+        let hash = id.name.hash32();
+        match self.by_hash.find(spread(self.key, hash), |known| known.0 == hash) {
+            Some((_, place)) if self.is_at(id, *place) => Some(*place),
+            _ => self.by_name.get(id).copied(),
+        }
+    }
+
+    fn is_at(&self, id: &ResourceId, place: Place) -> bool {
+        self.places[place as usize].as_ref().is_some_and(|named| named.0 == *id)
+    }
+
+    /// A place for a new entry. Whatever came while its hash was taken stays where it is.
+    fn make_place(&mut self, id: &ResourceId) -> Place {
+        let place = self.vacant.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            (self.places.len() - 1) as Place
+        });
+        let (key, hash) = (self.key, id.name.hash32());
+        let spread = |known: &(u32, Place)| spread(key, known.0);
+        let entry = self.by_hash.entry(spread(&(hash, place)), |known| known.0 == hash, spread);
+        match entry {
+            hashbrown::hash_table::Entry::Vacant(free) => {
+                free.insert((hash, place));
+            }
+            hashbrown::hash_table::Entry::Occupied(_) => {
+                self.by_name.insert(id.clone(), place);
+            }
+        }
+        place
+    }
+
+    fn forget(&mut self, place: Place) {
+        let Some(named) = self.places[place as usize].take() else { return };
+        self.vacant.push(place);
+        let hash = named.0.name.hash32();
+        match self.by_hash.find_entry(spread(self.key, hash), |known| *known == (hash, place)) {
+            Ok(found) => {
+                found.remove();
+            }
+            Err(_) => {
+                self.by_name.remove(&named.0);
+            }
+        }
+    }
+}
+
+/// Where a hash leads to. Multiplied to twice its length and folded, every bit depends on every bit of the key.
+fn spread(key: u64, hash: u32) -> u64 {
+    let product = u128::from(u64::from(hash) ^ key) * 0x9e37_79b9_7f4a_7c15_u128;
+    product as u64 ^ (product >> 64) as u64
 }
 
 #[cfg(test)]

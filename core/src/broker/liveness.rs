@@ -216,7 +216,7 @@ impl Broker {
         };
         self.liveness.sent = Some(sent.clone());
         self.liveness.next_beat = now.mono + self.beat_interval();
-        self.out.push(Effect::Beat(Beat {
+        self.out.push(Effect::Beat(Box::new(Beat {
             broker: self.config.incarnation,
             expected: self.liveness.registration,
             number: sent.number,
@@ -224,7 +224,7 @@ impl Broker {
             round_trip: self.liveness.round_trip,
             standing: sent.standing,
             info: self.config.info.clone(),
-        }));
+        })));
     }
 
     /// The answer to a beat. True if the store took it.

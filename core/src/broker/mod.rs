@@ -250,12 +250,13 @@ impl Broker {
     /// A broker that has not registered yet. Call [`Broker::tick`] next.
     pub fn new(config: BrokerConfig) -> Self {
         let (lanes, depth) = (config.lanes.max(1), config.depth.max(1));
+        let key = config.root.secret_key.first_chunk().map_or(0, |key| u64::from_le_bytes(*key));
         let settling = settling::Settling::at(config.history);
         Self {
             config: BrokerConfig { lanes, depth, ..config },
             now: Now::default(),
             phase: Phase::Starting,
-            shards: (0..lanes).map(|lane| Shard::new(Lane(lane))).collect(),
+            shards: (0..lanes).map(|lane| Shard::new(Lane(lane), key)).collect(),
             sessions: BTreeMap::new(),
             shares: shares::Shares::default(),
             connections: BTreeMap::new(),
@@ -332,5 +333,50 @@ impl Broker {
     /// The monotonic time at which [`Broker::tick`] wants to be called next.
     pub fn deadline(&self) -> Option<Duration> {
         if self.is_over() { None } else { self.timers.next() }
+    }
+}
+#[cfg(test)]
+mod sizes {
+    #[test]
+    fn sizes() {
+        use std::mem::size_of as s;
+        println!(
+            "Input {} Effect {} Reply {} Request {} LockRequest {} Done {}",
+            s::<super::api::Input>(),
+            s::<super::api::Effect>(),
+            s::<super::api::Reply>(),
+            s::<super::api::Request>(),
+            s::<super::api::LockRequest>(),
+            s::<super::api::Done>()
+        );
+        println!(
+            "Pending {} Purpose {} Command {} Outcome {} Applied {} Item {} Entry {} Resource {} Claim {} Session {} Completion {} Write {} Timers {} Value {} RequestError {} Error",
+            s::<super::shard::Pending>(),
+            s::<super::shard::Purpose>(),
+            s::<crate::command::Command>(),
+            s::<crate::command::Outcome>(),
+            s::<super::shard::Applied>(),
+            s::<super::shard::Item>(),
+            s::<super::shard::Entry>(),
+            s::<crate::resource::Resource>(),
+            s::<super::table::Claim>(),
+            s::<super::table::Session>(),
+            s::<crate::command::Completion>(),
+            s::<crate::backend::Write>(),
+            s::<super::timers::Timer>(),
+            s::<crate::command::Value>(),
+            s::<super::api::RequestError>()
+        );
+        println!(
+            "rclaim {} ResourceId {} Label {} LockCommand {} ConvertCommand {} Stored {} Damage {} WriteOutcome {}",
+            s::<crate::resource::Claim>(),
+            s::<crate::name::ResourceId>(),
+            s::<crate::name::Label>(),
+            s::<crate::command::LockCommand>(),
+            s::<crate::command::ConvertCommand>(),
+            s::<super::shard::Stored>(),
+            s::<super::damage::Damage>(),
+            s::<crate::backend::WriteOutcome>()
+        );
     }
 }

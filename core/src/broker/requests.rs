@@ -3,7 +3,6 @@
 //! Invariants: nothing is queued for a session that this broker does not vouch for; a claim number is created at most
 //! once; every limit is checked before it is reached; every request gets one answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
@@ -175,7 +174,7 @@ impl Broker {
         let done = match known {
             Some(done) => done.clone(),
             None if session.numbers.is_used(claim.number) || session.void.contains(&claim.number) => {
-                Arc::new(Done::empty(claim.number, operation, DoneStatus::Gone))
+                Done::empty(claim.number, operation, DoneStatus::Gone)
             }
             None => return false,
         };
@@ -249,7 +248,7 @@ impl Broker {
             return Err(RequestError::NotFound(format!("session {} has no claim {}", claim.session, claim.number)));
         }
         let status = if lost { DoneStatus::Lost } else { DoneStatus::Is(Status::Released) };
-        self.reply(from, Reply::Done(Arc::new(Done::empty(claim.number, operation, status))));
+        self.reply(from, Reply::Done(Done::empty(claim.number, operation, status)));
         Ok(())
     }
 

@@ -2,14 +2,12 @@
 //!
 //! Invariants: a resume is answered once; what happened before the answer is told after it.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use super::Broker;
 use super::api::{ClaimState, Done, DoneStatus, Effect, Event, LiveClaim, Reply, RequestError};
 use super::phases::Phase;
 use super::table::Claim;
 use crate::name::{ClaimId, ClaimNumber, SessionId};
+use std::collections::BTreeSet;
 
 impl Broker {
     /// The resource of these claims was confirmed and compared with them: whoever resumes with them may be told.
@@ -87,7 +85,7 @@ impl Broker {
     fn claim_state(&self, id: SessionId, live: &LiveClaim) -> ClaimState {
         let lost = || {
             let done = Done::empty(live.claim, live.last_operation, DoneStatus::Lost);
-            ClaimState { claim: live.claim, mode: None, waiting: false, done: Some(Arc::new(done)) }
+            ClaimState { claim: live.claim, mode: None, waiting: false, done: Some(done) }
         };
         let Some(session) = self.sessions.get(&id) else { return lost() };
         let Some(claim) = session.claims.get(&live.claim) else {

@@ -343,14 +343,14 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(lane: Lane) -> Self {
+    pub(super) fn new(lane: Lane, key: u64) -> Self {
         Self {
             lane,
             generation: Generation(1),
             state: LaneState::Open,
             flights: BTreeMap::new(),
             next_batch: 1,
-            entries: Entries::default(),
+            entries: Entries::with_key(key),
             ready: VecDeque::new(),
             marks: MarkJobs::default(),
             failures: 0,

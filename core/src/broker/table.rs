@@ -4,7 +4,6 @@
 //! tell, and which claim numbers were used, so that a claim is created at most once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, ReplyTo};
@@ -135,7 +134,7 @@ impl Session {
     }
 
     /// Removes a claim and keeps its last answer for repeats.
-    pub(super) fn finish(&mut self, number: ClaimNumber, done: Option<Arc<Done>>) -> Option<Claim> {
+    pub(super) fn finish(&mut self, number: ClaimNumber, done: Option<Done>) -> Option<Claim> {
         let claim = self.claims.remove(&number)?;
         if claim.pending.is_some() {
             self.waiting -= 1;
@@ -209,7 +208,7 @@ impl Session {
     }
 
     /// The last answer of a finished claim.
-    pub(super) fn finished(&self, number: ClaimNumber) -> Option<&Arc<Done>> {
+    pub(super) fn finished(&self, number: ClaimNumber) -> Option<&Done> {
         self.finished.find(number)
     }
 }
@@ -219,11 +218,11 @@ impl Session {
 #[derive(Debug, Default)]
 pub(super) struct Finished {
     numbers: VecDeque<ClaimNumber>,
-    answers: VecDeque<Arc<Done>>,
+    answers: VecDeque<Done>,
 }
 
 impl Finished {
-    fn push(&mut self, done: Arc<Done>) {
+    fn push(&mut self, done: Done) {
         if self.answers.len() == FINISHED_KEPT {
             self.numbers.pop_front();
             self.answers.pop_front();
@@ -232,7 +231,7 @@ impl Finished {
         self.answers.push_back(done);
     }
 
-    fn find(&self, number: ClaimNumber) -> Option<&Arc<Done>> {
+    fn find(&self, number: ClaimNumber) -> Option<&Done> {
         let place = self.numbers.iter().rposition(|known| *known == number)?;
         self.answers.get(place)
     }
@@ -252,7 +251,7 @@ pub(super) struct Claim {
     /// The highest blocking level that the client was told since the last grant.
     pub(super) blocking_told: Option<Mode>,
     /// The newest completion, for a client that resumes.
-    pub(super) done: Option<Arc<Done>>,
+    pub(super) done: Option<Done>,
     /// Commands of this claim that are queued in the broker or under way to the store.
     pub(super) commands: u32,
     /// The operation that has no completion yet.

@@ -1,6 +1,6 @@
 //! What the caller is told: completions, repeats, and whom a request met.
 
-use crate::command::{BLOCKERS_MAX, Blocker, Completion, Outcome, Refusal, Status};
+use crate::command::{BLOCKERS_MAX, Blocker, Completion, Extras, Outcome, Refusal, Status};
 use crate::mode::Mode;
 use crate::name::{ClaimId, OperationNumber, Stamp};
 
@@ -43,9 +43,7 @@ pub(crate) fn bare(claim: ClaimId, operation: OperationNumber, status: Status) -
         immediate: false,
         demoted: false,
         alternate: false,
-        value: None,
-        blockers: Vec::new(),
-        adopted: None,
+        extras: Extras::default(),
         repeated: false,
     }
 }
@@ -68,11 +66,11 @@ impl Resource {
             Ended::TimedOut => Status::TimedOut,
         };
         let granted = claim.ended == Ended::Granted;
+        let value = (granted && claim.value_wanted).then(|| self.value.report(claim.grant.value_read));
         Completion {
             immediate: granted && claim.grant.immediate,
             alternate: granted && claim.grant.alternate,
-            value: (granted && claim.value_wanted).then(|| self.value.report(claim.grant.value_read)),
-            adopted: claim.former.as_deref().copied(),
+            extras: Extras::new(value, Vec::new(), claim.former.as_deref().copied()),
             ..holding(claim, claim.operation, status)
         }
     }

@@ -1,6 +1,6 @@
 //! Conversions (sections 9 and 10).
 
-use crate::command::{ConversionDeadlock, ConvertCommand, Options, Outcome, Refusal, Status};
+use crate::command::{ConversionDeadlock, ConvertCommand, Extras, Options, Outcome, Refusal, Status};
 use crate::mode::{ConversionKind, Mode, value_on_grant};
 use crate::name::Stamp;
 
@@ -99,7 +99,7 @@ impl Resource {
         claim.value_wanted = false;
         claim.demoted = false;
         let mut completion = holding(claim, command.operation, Status::Deadlock);
-        completion.blockers = blockers;
+        completion.extras = Extras::of_blockers(blockers);
         step.outcomes.push(Outcome::Completed(completion));
         true
     }
@@ -171,7 +171,7 @@ impl Resource {
         let blockers = self.blockers(command.mode, Some(slot), ahead);
         let mut completion = holding(self.table.get(slot), command.operation, Status::WouldWait);
         completion.demoted = false;
-        completion.blockers = blockers;
+        completion.extras = Extras::of_blockers(blockers);
         step.outcomes.push(Outcome::Completed(completion));
         command.options.contains(Options::NOTIFY_ON_REFUSAL) && self.notify_refused(command.mode, Some(slot), step)
     }

@@ -1,6 +1,6 @@
 //! New requests (section 7) and adoptions (F7).
 
-use crate::command::{ConversionDeadlock, LockCommand, Options, Outcome, Refusal, Status};
+use crate::command::{ConversionDeadlock, Extras, LockCommand, Options, Outcome, Refusal, Status};
 use crate::limits::VALUE_BLOCK_BYTES_MAX;
 use crate::mode::Mode;
 use crate::name::{ClaimId, Label, OperationNumber, SessionId, Stamp};
@@ -74,7 +74,7 @@ impl Resource {
         let mut completion = bare(command.claim, command.operation, Status::WouldWait);
         let unordered = command.options.contains(Options::NO_ORDER);
         let ahead = if unordered { Ahead::Nobody } else { Ahead::ConvertersAndWaiters };
-        completion.blockers = self.blockers(command.mode, None, ahead);
+        completion.extras = Extras::of_blockers(self.blockers(command.mode, None, ahead));
         step.outcomes.push(Outcome::Completed(completion));
         command.options.contains(Options::NOTIFY_ON_REFUSAL) && self.notify_refused(command.mode, None, step)
     }

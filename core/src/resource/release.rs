@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::command::{CancelReason, Completion, Options, Outcome, PurgeScope, Refusal, Status};
+use crate::command::{CancelReason, Completion, Extras, Options, Outcome, PurgeScope, Refusal, Status};
 use crate::mode::{Mode, ValueMove, value_on_release};
 use crate::name::{ClaimId, Label, OperationNumber, SessionId};
 
@@ -43,7 +43,7 @@ impl Resource {
         let mut completion = bare(release.claim, release.operation, Status::Released);
         completion.grant_seq = grant_seq;
         if release.options.contains(Options::VALUE_BLOCK) {
-            completion.value = Some(self.value.report(false));
+            completion.extras = Extras::new(Some(self.value.report(false)), Vec::new(), None);
         }
         step.outcomes.push(Outcome::Completed(completion));
         self.regrant(step);
@@ -85,7 +85,7 @@ impl Resource {
             self.table.remove(slot);
             completion
         };
-        completion.blockers = blockers;
+        completion.extras = Extras::of_blockers(blockers);
         step.outcomes.push(Outcome::Completed(completion));
         self.regrant(step);
         true

@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use sixpin_core::command::{
-    CancelReason, Command, Completion, ConversionDeadlock, ConvertCommand, LockCommand, Options, Outcome, PurgeScope,
-    Refusal, Status,
+    CancelReason, Command, Completion, ConversionDeadlock, ConvertCommand, Extras, LockCommand, Options, Outcome,
+    PurgeScope, Refusal, Status,
 };
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimId, Fence, Label, OperationNumber, SessionId, Stamp, Version};
@@ -484,7 +484,8 @@ fn settled(completion: &Completion, fence: Fence) -> Completion {
         Stamp::ThisWrite(_) => Stamp::Known(fence),
         Stamp::Known(_) => stamp,
     });
-    completion.blockers.clear();
+    let extras = &completion.extras;
+    completion.extras = Extras::new(extras.value().cloned(), Vec::new(), extras.adopted());
     completion.repeated = false;
     completion
 }

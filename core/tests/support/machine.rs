@@ -78,7 +78,7 @@ impl World {
             world.send(
                 connection,
                 SessionRef::Attached,
-                Request::Open(OpenRequest { attach: true, ..Default::default() }),
+                Request::Open(Box::new(OpenRequest { attach: true, ..Default::default() })),
             );
         }
         world.settle();

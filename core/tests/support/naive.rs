@@ -7,8 +7,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use sixpin_core::command::{
-    Blocker, CancelReason, Command, Completion, ConversionDeadlock, ConvertCommand, LockCommand, Options, Outcome,
-    PurgeScope, Refusal, Status, Value,
+    Blocker, CancelReason, Command, Completion, ConversionDeadlock, ConvertCommand, Extras, LockCommand, Options,
+    Outcome, PurgeScope, Refusal, Status, Value,
 };
 use sixpin_core::mode::{ConversionKind, Mode, ValueMove, value_on_grant, value_on_release};
 use sixpin_core::name::{ClaimId, Fence, Label, OperationNumber, SessionId, Stamp};
@@ -264,9 +264,7 @@ fn completion(claim: ClaimId, operation: OperationNumber, status: Status) -> Com
         immediate: false,
         demoted: false,
         alternate: false,
-        value: None,
-        blockers: Vec::new(),
-        adopted: None,
+        extras: Extras::default(),
         repeated: false,
     }
 }
@@ -316,11 +314,8 @@ impl Naive {
         done.immediate = immediate;
         done.demoted = claim.demoted;
         done.alternate = alternate;
-        done.adopted = claim.adopted;
-        if claim.value_wanted {
-            let read = value_on_grant(before, mode) == ValueMove::Read;
-            done.value = Some(self.report(read));
-        }
+        let read = value_on_grant(before, mode) == ValueMove::Read;
+        done.extras = Extras::new(claim.value_wanted.then(|| self.report(read)), Vec::new(), claim.adopted);
         outcomes.push(Outcome::Completed(done));
         self.granted.push(claim);
     }
@@ -506,7 +501,7 @@ impl Naive {
         let unordered = options.contains(Options::NO_ORDER);
         if options.contains(Options::TRY) {
             let mut done = completion(lock.claim, lock.operation, Status::WouldWait);
-            done.blockers = self.met(lock.claim, lock.mode, !unordered, !unordered);
+            done.extras = Extras::of_blockers(self.met(lock.claim, lock.mode, !unordered, !unordered));
             outcomes.push(Outcome::Completed(done));
             if options.contains(Options::NOTIFY_ON_REFUSAL) {
                 self.notify_refused(lock.claim, lock.mode, outcomes);
@@ -624,7 +619,7 @@ impl Naive {
             done.fence = claim.fence;
             done.grant_seq = claim.grant_seq;
             let ordered = options.contains(Options::QUEUE_CONVERSION);
-            done.blockers = self.met(claim.id, convert.mode, ordered, false);
+            done.extras = Extras::of_blockers(self.met(claim.id, convert.mode, ordered, false));
             outcomes.push(Outcome::Completed(done));
             if options.contains(Options::NOTIFY_ON_REFUSAL) {
                 self.notify_refused(claim.id, convert.mode, outcomes);
@@ -720,7 +715,7 @@ impl Naive {
         done.mode = claim.granted;
         done.fence = claim.fence;
         done.grant_seq = claim.grant_seq;
-        done.blockers = blockers;
+        done.extras = Extras::of_blockers(blockers);
         outcomes.push(Outcome::Completed(done));
     }
 
@@ -799,7 +794,7 @@ impl Naive {
         self.write(moved, options, value);
         let mut done = completion(id, operation, Status::Released);
         done.grant_seq = claim.grant_seq;
-        done.value = wanted.then(|| self.report(false));
+        done.extras = Extras::new(wanted.then(|| self.report(false)), Vec::new(), None);
         outcomes.push(Outcome::Completed(done));
         self.regrant(outcomes);
     }
@@ -831,7 +826,12 @@ impl Naive {
         let mut done = completion(id, claim.operation, status);
         if reason == CancelReason::TimedOut {
             let ordered = !claim.no_order;
-            done.blockers = self.met(id, claim.requested.unwrap(), ordered, ordered && queue == Queue::Waiting);
+            done.extras = Extras::of_blockers(self.met(
+                id,
+                claim.requested.unwrap(),
+                ordered,
+                ordered && queue == Queue::Waiting,
+            ));
         }
         let claim = self.take(id);
         if queue == Queue::Converting {

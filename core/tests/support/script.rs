@@ -288,17 +288,17 @@ impl World {
                 let _ = write!(text, ", {word}");
             }
         }
-        if let Some(adopted) = completion.adopted {
+        if let Some(adopted) = completion.extras.adopted() {
             let _ = write!(text, ", was {}", self.name(adopted));
         }
-        if let Some(value) = &completion.value {
+        if let Some(value) = completion.extras.value() {
             if let Some(bytes) = &value.bytes {
                 let _ = write!(text, ", value {}", shown(bytes));
             }
             let _ = write!(text, ", seq {}{}", value.seq, if value.invalid { " INVALID" } else { "" });
         }
-        if !completion.blockers.is_empty() {
-            let names = completion.blockers.iter().map(|blocker| {
+        if !completion.extras.blockers().is_empty() {
+            let names = completion.extras.blockers().iter().map(|blocker| {
                 let modes = modes(blocker.granted, blocker.requested);
                 format!("{}:{modes}", self.name(blocker.claim))
             });

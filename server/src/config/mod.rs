@@ -64,8 +64,10 @@ pub struct Config {
     pub store_patience: Duration,
     /// How long nothing is granted after a start on a new store; absent: as long as it may have forgotten something.
     pub first_start_grace: Option<Duration>,
-    /// Batches in flight at once, per backend.
+    /// Lanes per backend.
     pub lanes: u16,
+    /// Batches of one lane in flight at once.
+    pub lane_depth: u16,
     /// Limits of the machine.
     pub limits: Limits,
     /// Limits of connections.

@@ -39,7 +39,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("drain_timeout", "30s", "how long a drain waits for holders, at most 1h"),
     setting("store_patience", "5s", "how long a request waits for a store that is away, 100ms to 1m"),
     setting("first_start_grace", "auto", "how long nothing is granted after a start on a new store, at most 2h"),
-    setting("lanes", "1", "lanes per backend, 1 to 64; each resource belongs to one, and batches of different lanes are apart"),
+    setting(
+        "lanes",
+        "1",
+        "lanes per backend, 1 to 64; each resource belongs to one, and batches of different lanes are apart",
+    ),
     setting("lane_depth", "4", "batches of one lane in flight at once, 1 to 16"),
     setting("stored_format_max", "2", "highest stored format that is read and written, 1 to 2"),
     setting("log.format", "text", "log lines as text or json"),

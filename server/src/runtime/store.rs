@@ -149,7 +149,8 @@ impl StoreCalls {
             Effect::Commit { guard, batch, writes } => {
                 let lane = guard.lane;
                 let late = vec![WriteOutcome::Unknown(unknown()); writes.len()];
-                let call = async move { Input::Committed { lane, batch, outcomes: backend.commit(guard, writes).await } };
+                let call =
+                    async move { Input::Committed { lane, batch, outcomes: backend.commit(guard, writes).await } };
                 (call.boxed(), Input::Committed { lane, batch, outcomes: late })
             }
             Effect::Advance { guard } => {
@@ -174,7 +175,7 @@ impl StoreCalls {
             }
             Effect::Beat(beat) => {
                 let number = beat.number;
-                let call = async move { Input::Beaten { number, result: backend.beat(beat).await } };
+                let call = async move { Input::Beaten { number, result: backend.beat(*beat).await } };
                 (call.boxed(), Input::Beaten { number, result: Err(doubt()) })
             }
             Effect::Leave => {

@@ -360,7 +360,7 @@ impl World {
             Effect::Advance { guard } => self.call(slot, Call::Advance(guard)),
             Effect::Read { keys } => self.call(slot, Call::Read(keys)),
             Effect::List { family, after, limit } => self.call(slot, Call::List(family, after, limit)),
-            Effect::Beat(beat) => self.call(slot, Call::Beat(beat)),
+            Effect::Beat(beat) => self.call(slot, Call::Beat(*beat)),
             Effect::Leave => self.call(slot, Call::Leave(own)),
             Effect::Evict { guard, target, seen } => {
                 self.check_eviction(slot);
@@ -522,7 +522,7 @@ impl World {
                 let notify: Vec<bool> = writes.iter().map(|write| write.notify).collect();
                 let outcomes = self.store.commit(now, guard, writes);
                 self.committed(before, &notify, &outcomes);
-                Input::Committed { lane: guard.lane, outcomes }
+                Input::Committed { lane: guard.lane, batch, outcomes }
             }
             Call::Advance(guard) => Input::Advanced { guard, result: self.store.advance(guard) },
             Call::Read(keys) => {

@@ -186,7 +186,7 @@ impl World {
                 let slot = self.call_rng.usize(..slots);
                 self.callers[caller].slot = slot;
                 let open = OpenRequest { ttl: Some(ttl), ..OpenRequest::default() };
-                self.send_call(caller, slot, Ask::Open, SessionRef::Attached, Request::Open(open));
+                self.send_call(caller, slot, Ask::Open, SessionRef::Attached, Request::Open(Box::new(open)));
             }
             return;
         }
@@ -305,7 +305,7 @@ impl World {
             self.check.give_up(session, number.0);
         }
         self.releases_in_doubt(caller);
-        self.send_call(caller, slot, Ask::Resume, SessionRef::Attached, Request::Resume(resume));
+        self.send_call(caller, slot, Ask::Resume, SessionRef::Attached, Request::Resume(Box::new(resume)));
     }
 
     /// The program wants something.

@@ -19,14 +19,14 @@ use v1::session_response::Body as Down;
 /// What a client asks. Absent if the message makes no sense, which our own client must never send.
 pub(crate) fn request(body: Up) -> Option<Request> {
     Some(match body {
-        Up::Open(open) => Request::Open(OpenRequest {
+        Up::Open(open) => Request::Open(Box::new(OpenRequest {
             ttl: open.ttl_ms.map(|ms| Duration::from_millis(ms.into())),
             client: ClientInfo { label: Label::new(&open.label).ok()?, ..ClientInfo::default() },
             bound: open.connection_bound,
             release_on_end: false,
             attach: true,
-        }),
-        Up::Resume(resume) => Request::Resume(self::resume(resume)?),
+        })),
+        Up::Resume(resume) => Request::Resume(Box::new(self::resume(resume)?)),
         Up::KeepAlive(keep) => Request::KeepAlive { move_number: keep.move_number },
         Up::Lock(lock) => Request::Lock { lock: self::lock(lock)?, until_done: false },
         Up::Convert(convert) => Request::Convert { convert: self::convert(convert)?, until_done: false },
@@ -161,7 +161,7 @@ pub(crate) fn reply(reply: Reply) -> Option<Down> {
                     claim: state.claim.0,
                     held: mode_of(state.mode).held(),
                     waiting: state.waiting,
-                    completion: state.done.as_deref().map(completion),
+                    completion: state.done.as_ref().map(completion),
                 })
                 .collect(),
             api_level: API_LEVEL,
@@ -257,7 +257,7 @@ fn completion(done: &Done) -> v1::Completion {
         immediate: done.immediate,
         demoted: done.demoted,
         alternate: done.alternate,
-        value: done.value.as_ref().map(|value| v1::Value {
+        value: done.extras.value().map(|value| v1::Value {
             bytes: value.bytes.clone(),
             seq: value.seq,
             invalid: value.invalid,

@@ -285,7 +285,7 @@ pub enum Effect {
         limit: usize,
     },
     /// [`crate::backend::Backend::beat`]; ends in [`Input::Beaten`].
-    Beat(Beat),
+    Beat(Box<Beat>),
     /// [`crate::backend::Backend::leave`]; ends in [`Input::Left`].
     Leave,
     /// [`crate::backend::Backend::evict`]; ends in [`Input::EvictDone`].

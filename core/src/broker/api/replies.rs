@@ -1,12 +1,11 @@
 //! What clients and administrators are told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BrokerView, Secret, SessionView, StatusView};
-use crate::command::{Blocker, Refusal, Value};
+use crate::command::{Extras, Refusal};
 use crate::mode::Mode;
-use crate::name::{ClaimId, ClaimNumber, Fence, OperationNumber, ResourceId, SessionId};
+use crate::name::{ClaimNumber, Fence, OperationNumber, ResourceId, SessionId};
 
 /// What a completion says to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +39,8 @@ pub struct Done {
     pub demoted: bool,
     /// Granted in the alternate mode.
     pub alternate: bool,
-    /// The value block.
-    pub value: Option<Value>,
-    /// Who stood in the way.
-    pub blockers: Vec<Blocker>,
-    /// Adoption: the former claim.
-    pub adopted: Option<ClaimId>,
+    /// What few have.
+    pub extras: Extras,
 }
 
 /// What stands behind a live claim after a resume.
@@ -58,7 +53,7 @@ pub struct ClaimState {
     /// An operation still waits.
     pub waiting: bool,
     /// The last completion.
-    pub done: Option<Arc<Done>>,
+    pub done: Option<Done>,
 }
 
 /// Why a request was refused, in kinds that tell the caller what to do.
@@ -158,7 +153,7 @@ pub enum Reply {
         lost: Vec<ClaimNumber>,
     },
     /// An operation ended.
-    Done(Arc<Done>),
+    Done(Done),
     /// An operation waits.
     Queued {
         /// The claim's number.
@@ -242,7 +237,7 @@ pub enum CancelResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A queued operation ended.
-    Done(Arc<Done>),
+    Done(Done),
     /// A claim blocks somebody.
     Blocking {
         /// The claim's number.

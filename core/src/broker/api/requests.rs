@@ -161,9 +161,9 @@ pub struct OpenRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Open a session.
-    Open(OpenRequest),
+    Open(Box<OpenRequest>),
     /// Resume or move.
-    Resume(ResumeRequest),
+    Resume(Box<ResumeRequest>),
     /// The client lives.
     KeepAlive {
         /// Its newest move number; 0 before the first.

@@ -59,7 +59,7 @@ impl World {
                 let result = reached.map(|()| self.store.list(&family));
                 return Some(Input::Listed { family, after, result });
             }
-            Effect::Beat(beat) => return Some(self.beat(name, beat, reached)),
+            Effect::Beat(beat) => return Some(self.beat(name, *beat, reached)),
             Effect::Leave => {
                 self.say(&format!("{name} leaves the store"));
                 let result = reached.map(|()| self.store.leave(incarnation(&self.names, name)));

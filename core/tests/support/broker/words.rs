@@ -215,14 +215,14 @@ impl Names {
         if let Some(fence) = done.fence {
             let _ = write!(text, ", fence {}", fence_words(fence));
         }
-        if let Some(value) = &done.value {
+        if let Some(value) = done.extras.value() {
             text += if value.invalid { ", value block not valid" } else { ", value block valid" };
         }
         for (set, word) in [(done.alternate, ", as the alternate"), (done.demoted, ", was NL in between")] {
             text += if set { word } else { "" };
         }
-        if !done.blockers.is_empty() {
-            let met: Vec<String> = done.blockers.iter().map(|blocker| self.blocker(blocker)).collect();
+        if !done.extras.blockers().is_empty() {
+            let met: Vec<String> = done.extras.blockers().iter().map(|blocker| self.blocker(blocker)).collect();
             let _ = write!(text, "; {}", met.join(", "));
         }
         text

@@ -288,7 +288,7 @@ impl World {
             client.stream = Some(self.connect(name));
         }
         self.clients.insert(name.into(), client);
-        self.ask(name, Request::Open(OpenRequest { attach: !calls, bound, ..OpenRequest::default() }));
+        self.ask(name, Request::Open(Box::new(OpenRequest { attach: !calls, bound, ..OpenRequest::default() })));
     }
 
     /// Asks on the client's stream, or in a call.
@@ -316,7 +316,7 @@ impl World {
         let client = self.clients.get_mut(name).unwrap();
         client.broker = broker.into();
         let resume = client.resume(wait);
-        self.ask(name, Request::Resume(resume));
+        self.ask(name, Request::Resume(Box::new(resume)));
     }
 
     /// It does nothing any more, and its stream stays.

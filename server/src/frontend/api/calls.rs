@@ -3,7 +3,6 @@
 //! A call names its session and proves the right to use it by a token. Repeating any of them is safe. A call that is given up by
 //! its client is given up by the machine: a lock that still waits is cancelled.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sixpin_core::broker::api::{
@@ -33,7 +32,7 @@ impl Api {
         if open.bound {
             return Err(invalid("`connection_bound` needs a connection: open the session on a stream"));
         }
-        match self.engine(lockspace).request(SessionRef::Attached, Request::Open(open)).await? {
+        match self.engine(lockspace).request(SessionRef::Attached, Request::Open(Box::new(open))).await? {
             Reply::Opened { session, secret } => Ok(self.opened(session, secret, lockspace)),
             other => Err(unexpected(&other)),
         }
@@ -41,7 +40,7 @@ impl Api {
 
     /// Resumes a session, which moves it here if it is elsewhere.
     pub async fn resume(&self, lockspace: &Lockspace, resume: ResumeRequest) -> Result<Resumed, RequestError> {
-        match self.engine(lockspace).request(SessionRef::Attached, Request::Resume(resume)).await? {
+        match self.engine(lockspace).request(SessionRef::Attached, Request::Resume(Box::new(resume))).await? {
             Reply::Resumed { session, move_number, claims } => Ok(self.resumed(session, move_number, claims)),
             other => Err(unexpected(&other)),
         }
@@ -64,7 +63,7 @@ impl Api {
     }
 
     /// Locks, and waits for the end of it.
-    pub async fn lock(&self, by: &SessionToken, lock: LockRequest) -> Result<Arc<Done>, RequestError> {
+    pub async fn lock(&self, by: &SessionToken, lock: LockRequest) -> Result<Done, RequestError> {
         if !self.engine(&lock.resource.lockspace).same(self.engine(&by.lockspace)) {
             return Err(other_store(&lock.resource.lockspace));
         }
@@ -72,12 +71,12 @@ impl Api {
     }
 
     /// Converts, and waits for the end of it.
-    pub async fn convert(&self, by: &SessionToken, convert: ConvertRequest) -> Result<Arc<Done>, RequestError> {
+    pub async fn convert(&self, by: &SessionToken, convert: ConvertRequest) -> Result<Done, RequestError> {
         done(self.ask(by, Request::Convert { convert, until_done: true }).await?)
     }
 
     /// Releases one claim.
-    pub async fn unlock(&self, by: &SessionToken, unlock: UnlockRequest) -> Result<Arc<Done>, RequestError> {
+    pub async fn unlock(&self, by: &SessionToken, unlock: UnlockRequest) -> Result<Done, RequestError> {
         done(self.ask(by, Request::Unlock(unlock)).await?)
     }
 
@@ -107,7 +106,7 @@ impl Api {
     }
 }
 
-fn done(reply: Reply) -> Result<Arc<Done>, RequestError> {
+fn done(reply: Reply) -> Result<Done, RequestError> {
     match reply {
         Reply::Done(done) => Ok(done),
         other => Err(unexpected(&other)),

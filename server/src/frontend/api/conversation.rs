@@ -284,11 +284,11 @@ impl Conversation {
             None => None,
             Some(Ask::Open(lockspace, open)) => {
                 self.begin(request, lockspace)?;
-                Some(Request::Open(open))
+                Some(Request::Open(Box::new(open)))
             }
             Some(Ask::Resume(lockspace, resume)) => {
                 self.begin(request, lockspace)?;
-                Some(Request::Resume(resume))
+                Some(Request::Resume(Box::new(resume)))
             }
             Some(Ask::Session(asked)) => {
                 if let Request::Lock { lock, .. } = &asked {

@@ -85,7 +85,7 @@ impl HoldStream {
             keepalive: None,
             end: None,
         };
-        stream.ask(Request::Open(OpenRequest { ttl, client, bound: true, release_on_end, attach: true }));
+        stream.ask(Request::Open(Box::new(OpenRequest { ttl, client, bound: true, release_on_end, attach: true })));
         Ok(stream)
     }
 

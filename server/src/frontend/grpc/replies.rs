@@ -104,9 +104,9 @@ pub(super) fn completion(done: &Done) -> v1::Completion {
         immediate: done.immediate,
         demoted: done.demoted,
         alternate: done.alternate,
-        value: done.value.as_ref().map(value),
-        blockers: done.blockers.iter().map(blocker).collect(),
-        adopted: done.adopted.map(claim_ref),
+        value: done.extras.value().map(value),
+        blockers: done.extras.blockers().iter().map(blocker).collect(),
+        adopted: done.extras.adopted().map(claim_ref),
     }
 }
 
@@ -159,7 +159,7 @@ fn claim_state(state: ClaimState) -> v1::ClaimState {
         claim: state.claim.0,
         held: mode(state.mode).held(),
         waiting: state.waiting,
-        completion: state.done.as_deref().map(completion),
+        completion: state.done.as_ref().map(completion),
     }
 }
 
