@@ -105,6 +105,7 @@ fn config() -> BrokerConfig {
         limits: Limits::default(),
         lanes: 1,
         depth: 4,
+        reuses_kept: limits::REUSES_KEPT,
         lockspaces: BTreeMap::new(),
         profile: Profile {
             name: "none",

@@ -49,6 +49,10 @@ pub enum Bug {
     WaiterDroppedOnMove,
     /// A write of unknown outcome is repeated while its first copy may still strike.
     RepeatWithoutGuard,
+    /// A record that becomes idle is not written, because nobody needs what it says (rule 10).
+    IdleAssumed,
+    /// A record that was kept idle is never deleted (rule 10).
+    KeptIdleStays,
     /// A record that is in a batch in flight goes into another one.
     RecordInTwoBatches,
     /// A mark that is in a batch in flight goes into another one.
@@ -115,6 +119,8 @@ impl Bug {
         Self::LockDelayIgnored,
         Self::WaiterDroppedOnMove,
         Self::RepeatWithoutGuard,
+        Self::IdleAssumed,
+        Self::KeptIdleStays,
         Self::RecordInTwoBatches,
         Self::MarkInTwoBatches,
         Self::RestInsteadOfDoubt,

@@ -22,6 +22,7 @@ const PARTS: &[&str] = &[
     "strangers",
     "ending",
     "waits",
+    "idle",
     "phases",
     "liveness",
     "formats",

@@ -103,19 +103,22 @@ impl Broker {
         let context = self.context_for(&id);
         let grants = self.settling.may_grant();
         let delay = self.config.lock_delay(&id.lockspace);
+        let keeping = self.keeping();
         let Some(entry) = self.shards[lane].entries.get_mut(&id) else { return };
         if grants {
             self.strangers.condemn(entry, now, delay);
         }
         // Before the store is settled what was read is confirmed all the same: sessions that move wait for that.
         let (applied, changed) = if grants { apply_pending(entry, context) } else { (Vec::new(), false) };
-        let does = if entry.resource.is_idle() && entry.stored.is_record() {
-            Does::Delete
-        } else if changed {
-            Does::Store
-        } else {
-            Does::Confirm
-        };
+        let does =
+            if entry.resource.is_idle() && entry.stored.is_record() && (!entry.stays(keeping) || entry.review.is_due())
+            {
+                Does::Delete
+            } else if changed && !(entry.resource.is_idle() && self.planted.has(Bug::IdleAssumed)) {
+                Does::Store
+            } else {
+                Does::Confirm
+            };
         if does == Does::Confirm && (!contract.is_shared() || self.planted.has(Bug::AnsweredFromMemory)) {
             draft.settled.push((id, applied));
             return;

@@ -1,10 +1,11 @@
 //! Which part an input, a request or a timer concerns. Nothing is decided here.
 
 use super::api::{AdminRequest, Input, LogLevel, ReplyTo, Request, RequestError, SessionRef};
+use super::idle::IDLE_KEPT;
 use super::phases::Phase;
 use super::shard::Purpose;
 use super::timers::Timer;
-use super::{Broker, ENTRY_IDLE, HOUSEKEEPING};
+use super::{Broker, HOUSEKEEPING};
 use crate::backend::{Pulse, StoreError};
 use crate::command::Command;
 use crate::name::{SessionId, Version};
@@ -89,23 +90,13 @@ impl Broker {
         let now = self.now.mono;
         self.timers.set(now + HOUSEKEEPING, Timer::Housekeeping);
         self.refuse_what_cannot_be_sent();
+        self.delete_kept_idle(IDLE_KEPT);
         self.forget_idle_entries();
         if self.config.profile.contract.is_shared() {
             self.look_after_strangers();
             self.clear_dead_marks();
         }
         self.begin_sweep();
-    }
-
-    /// Entries that nobody needs go: what they knew can be read again.
-    fn forget_idle_entries(&mut self) {
-        let now = self.now.mono;
-        for shard in &mut self.shards {
-            shard.entries.retain(|entry| {
-                let fresh = now.saturating_sub(entry.touched) < ENTRY_IDLE || entry.damage.is_remembered(now);
-                !entry.is_forgettable() || fresh
-            });
-        }
     }
 
     fn request(&mut self, from: ReplyTo, session: SessionRef, request: Request) {

@@ -164,6 +164,7 @@ mod ending;
 mod formats;
 mod entries;
 mod gatherings;
+mod idle;
 mod lanes;
 mod liveness;
 mod lookup;
@@ -206,8 +207,6 @@ use crate::planted::Planted;
 
 /// Strangers, dead marks and idle entries are looked after this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// An entry that nobody needs is forgotten after this.
-const ENTRY_IDLE: Duration = Duration::from_secs(10);
 /// Evictions and clearing up are compare-and-swaps on versions that never come back, so their lane needs no doubt.
 const CONTROL_GENERATION: Generation = Generation(1);
 

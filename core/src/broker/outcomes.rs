@@ -55,7 +55,7 @@ impl Broker {
             WriteOutcome::Conflict(slot) => self.record_conflict(at, id, applied, slot, review),
             WriteOutcome::ConflictUnread => {
                 self.counters.conflicts += 1;
-                entry.streak = 0;
+                entry.met_other_writer();
                 put_back(entry, applied, false);
             }
             WriteOutcome::Unknown(_) => put_back(entry, applied, true),
@@ -82,6 +82,7 @@ impl Broker {
     ) {
         let others = self.liveness.others_alive(self.now.mono);
         let rest = self.liveness.longest_round_trip() * 3 / 2;
+        let keeping = self.keeping();
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.stored = match does {
             Does::Store => Stored::Record(version),
@@ -99,7 +100,7 @@ impl Broker {
             entry.streak = 0;
             entry.rests_until = self.now.mono + rest;
         }
-        let idle_left = entry.stored.is_record() && entry.resource.is_idle();
+        let idle_left = entry.stored.is_record() && entry.resource.is_idle() && !entry.stays(keeping);
         entry.review = Review::of(review.was_read(), idle_left);
         self.deliver(id, applied, version);
         if let Some(entry) = self.shards[at].entries.get_mut(id)

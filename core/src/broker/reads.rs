@@ -82,7 +82,7 @@ impl Broker {
     /// once a compare has confirmed it.
     pub(super) fn load(&mut self, at: usize, id: &ResourceId, slot: Slot, compared: bool) {
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
-        entry.streak = 0;
+        entry.met_other_writer();
         let resource = match &slot.bytes {
             None => Ok(Resource::new()),
             Some(bytes) => Resource::decode_up_to(self.config.format_max, bytes, slot.version),

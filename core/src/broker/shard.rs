@@ -246,6 +246,8 @@ pub(super) struct Entry {
     pub(super) locals: Set<ClaimId>,
     /// Commits in a row without seeing another writer.
     pub(super) streak: u32,
+    /// How often in a row it was used again soon after it had become idle, without seeing another writer.
+    pub(super) reuses: u8,
     /// It rests until then, so that a distant broker gets a turn.
     pub(super) rests_until: Duration,
     /// The version that is watched.
@@ -265,9 +267,10 @@ impl Entry {
         Self { stored: Stored::Nothing(Version::ABSENT), ..Self::default() }
     }
 
-    /// Nothing is lost if the broker forgets it.
-    pub(super) fn is_forgettable(&self) -> bool {
-        !self.has_work() && !self.in_flight && !self.reading && self.locals.is_empty()
+    /// Another broker wrote the record, or may have.
+    pub(super) fn met_other_writer(&mut self) {
+        self.streak = 0;
+        self.reuses = 0;
     }
 
     /// A batch would do something with it.
@@ -360,7 +363,7 @@ impl Shard {
     /// Puts a command in its resource's queue.
     pub(super) fn push(&mut self, id: &ResourceId, pending: Pending) -> &mut Entry {
         let (id, entry) = self.entries.get_or_make_named(id);
-        entry.touched = pending.since;
+        entry.used_at(pending.since);
         entry.pending.push_back(pending);
         if !entry.ready && !entry.in_flight {
             entry.ready = true;

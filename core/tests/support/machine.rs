@@ -306,6 +306,7 @@ pub fn config() -> BrokerConfig {
         limits: Limits::default(),
         lanes: 1,
         depth: 1,
+        reuses_kept: limits::REUSES_KEPT,
         lockspaces: BTreeMap::new(),
         profile: Profile {
             name: "test",

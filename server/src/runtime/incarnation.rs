@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use sixpin_core::backend::{Backend, BrokerInfo};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{BrokerConfig, LockspaceConfig, LogLevel, LogLine};
-use sixpin_core::limits::Limits;
+use sixpin_core::limits::{self, Limits};
 use sixpin_core::name::{Incarnation, Lockspace};
 
 use super::handle::Shared;
@@ -87,6 +87,7 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) 
         limits: config.limits.clone(),
         lanes: config.lanes,
         depth: config.depth,
+        reuses_kept: limits::REUSES_KEPT,
         lockspaces: config.lockspaces.clone(),
         profile: backend.profile(),
         root: backend.root(),

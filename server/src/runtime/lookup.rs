@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sixpin_core::backend::{Family, Key, Page, StoreError};
+use sixpin_core::backend::{Family, Key, Page, Slot, StoreError};
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::name::{ResourceId, Version};
 use sixpin_core::record::RecordError;
@@ -16,20 +16,26 @@ const RECORDS_PER_READ: usize = 32;
 /// What is stored of a resource, or why it cannot be understood.
 pub type Stored = Result<Resource, RecordError>;
 
+/// What stands there, unless that is a record on which nobody has a claim: brokers keep those for a moment.
+fn stored(slot: &Slot) -> Option<Stored> {
+    let stored = Resource::decode(slot.bytes.as_ref()?, slot.version);
+    Some(stored).filter(|stored| !stored.as_ref().is_ok_and(Resource::is_idle))
+}
+
 /// A listing that is to go on from a place that it never named.
 pub fn bad_after() -> RequestError {
     RequestError::Invalid("`after` is not the `next` of an earlier page".into())
 }
 
 impl EngineHandle {
-    /// One resource; none if nobody has a claim on it.
-    pub async fn read(&self, id: &ResourceId) -> Result<Option<(Version, Stored)>, RequestError> {
-        let mut found = None;
-        self.read_all(std::slice::from_ref(id), |_, version, resource| found = Some((version, resource))).await?;
-        Ok(found)
+    /// The version that stands at one resource, and what is stored there; none if nobody has a claim on it.
+    pub async fn read(&self, id: &ResourceId) -> Result<(Version, Option<Stored>), RequestError> {
+        let slots = self.in_time(self.backend().read(&[Key::Resource(id.clone())])).await?;
+        let slot = slots.into_iter().next().unwrap_or_default();
+        Ok((slot.version, stored(&slot)))
     }
 
-    /// Reads resources a few at a time and shows each that exists, in the order asked.
+    /// Reads resources a few at a time and shows each that somebody has a claim on, in the order asked.
     pub async fn read_all(
         &self,
         ids: &[ResourceId],
@@ -40,8 +46,9 @@ impl EngineHandle {
             let keys: Vec<Key> = ids.iter().cloned().map(Key::Resource).collect();
             let slots = self.in_time(backend.read(&keys)).await?;
             for (id, slot) in ids.iter().zip(slots) {
-                let Some(bytes) = slot.bytes else { continue };
-                show(id, slot.version, Resource::decode(&bytes, slot.version));
+                if let Some(stored) = stored(&slot) {
+                    show(id, slot.version, stored);
+                }
             }
         }
         Ok(())

@@ -194,6 +194,7 @@ impl World {
             limits: if self.plan.faults.has(Fault::SmallLimits) { self.plan.limits.clone() } else { Limits::default() },
             lanes: self.plan.lanes,
             depth: self.plan.depth,
+            reuses_kept: self.plan.reuses_kept,
             lockspaces: self.plan.lockspaces(),
             profile,
             root: self.store.root().clone(),

@@ -160,6 +160,8 @@ pub struct Plan {
     pub lanes: u16,
     /// Batches of a lane in flight at once at most.
     pub depth: u16,
+    /// How often a name is locked again before its record is kept.
+    pub reuses_kept: u8,
     /// Which faults.
     pub faults: Faults,
     /// The limits of brokers, if they are small.
@@ -280,6 +282,7 @@ impl Plan {
         let clients = rng.usize(clients);
         let bound = if rng.u32(..100) < 30 { rng.usize(1..=clients) } else { 0 };
         let lock_delay = if rng.u32(..100) < 30 { Duration::from_millis(rng.u64(100..=900)) } else { Duration::ZERO };
+        let mut speed = fastrand::Rng::with_seed(seed ^ 0xdee9_5eed);
         // Drawn from randomness of their own: schedules without callers stay what they were before there were any.
         let mut callers = fastrand::Rng::with_seed(seed ^ 0xca11_5eed);
         let callers = if callers.u32(..100) < 40 { callers.usize(1..=3) } else { 0 };
@@ -295,7 +298,8 @@ impl Plan {
             ttl: Duration::from_secs(1),
             broker_ttl: Duration::from_millis(rng.u64(400..=900)),
             lanes: rng.u16(1..=3),
-            depth: fastrand::Rng::with_seed(seed ^ 0xdee9_5eed).u16(1..=4),
+            depth: speed.u16(1..=4),
+            reuses_kept: [0, 1, 2, 8][speed.usize(..4)],
             faults,
             heal_at: rng.u64(heal_ms) * MS,
             limits: small_limits(&mut later),

@@ -56,6 +56,8 @@ pub struct BrokerConfig {
     pub lanes: u16,
     /// Batches of one lane that may be in flight at once. At least 1.
     pub depth: u16,
+    /// A record that becomes idle is kept for a moment if it was used again so often in a row soon after it had become idle.
+    pub reuses_kept: u8,
     /// Settings of lockspaces; others have the default settings.
     pub lockspaces: BTreeMap<Lockspace, LockspaceConfig>,
     /// The store.

@@ -7,7 +7,7 @@
 //!
 //! | line | |
 //! |---|---|
-//! | `A starts [inside] [lanes=N] [depth=N] [hold_back=T] [lock_delay=T] [waiting=N]`, `A stops` | a broker starts; one is killed |
+//! | `A starts [inside] [lanes=N] [depth=N] [reuses=N] [hold_back=T] [lock_delay=T] [waiting=N]`, `A stops` | a broker starts; one is killed |
 //! | `A is suspended`, `A wakes` | its machine stands still, and goes on |
 //! | `a opens A [bound] [calls]` | a client opens a session at a broker; it may be bound to its stream, or have none and ask by calls |
 //! | `a locks r EX [options] [wait=T]` | a new claim |
@@ -48,6 +48,7 @@ use sixpin_core::backend::Key;
 use sixpin_core::broker::api::{AdminRequest, ConvertRequest, LockRequest, Request, UnlockRequest};
 use sixpin_core::command::Options;
 use sixpin_core::format;
+use sixpin_core::limits;
 use sixpin_core::name::{ClaimNumber, Lockspace, ResourceId, ResourceName};
 
 use super::store::{Like, Store};
@@ -86,6 +87,7 @@ impl World {
                     address: if arguments.word("inside") { "" } else { name },
                     lanes: arguments.number("lanes")?.unwrap_or(1) as u16,
                     depth: arguments.number("depth")?.unwrap_or(1) as u16,
+                    reuses_kept: arguments.number("reuses")?.map_or(limits::REUSES_KEPT, |reuses| reuses as u8),
                     hold_back: time_of(arguments, "hold_back")?.unwrap_or_default(),
                     lock_delay: time_of(arguments, "lock_delay")?.unwrap_or_default(),
                     format_max: arguments.number("reads")?.map_or(format::NEWEST, |format| format as u8),

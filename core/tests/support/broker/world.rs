@@ -106,6 +106,7 @@ pub struct Start<'a> {
     pub address: &'a str,
     pub lanes: u16,
     pub depth: u16,
+    pub reuses_kept: u8,
     pub hold_back: Duration,
     pub lock_delay: Duration,
     pub format_max: u8,
@@ -116,7 +117,7 @@ pub struct Start<'a> {
 /// Brokers.
 impl World {
     pub fn start(&mut self, name: &str, start: &Start<'_>) {
-        let Start { address, lanes, depth, hold_back, lock_delay, format_max, waiting_max } = *start;
+        let Start { address, lanes, depth, reuses_kept, hold_back, lock_delay, format_max, waiting_max } = *start;
         let mut limits = Limits::default();
         limits.waiting_per_session = waiting_max.unwrap_or(limits.waiting_per_session);
         let incarnation = Incarnation(0xb0_0000 + self.names.brokers.len() as u64);
@@ -131,6 +132,7 @@ impl World {
             limits,
             lanes,
             depth,
+            reuses_kept,
             lockspaces: BTreeMap::from([(Lockspace::default(), LockspaceConfig { lock_delay, ..Default::default() })]),
             profile: self.store.profile(),
             root: self.store.root(),

@@ -67,14 +67,15 @@ pub struct BackendStatus {
 impl Api {
     /// One resource.
     pub async fn resource(&self, id: &ResourceId) -> Result<Found, RequestError> {
-        self.engine(&id.lockspace).read(id).await
+        let (version, stored) = self.engine(&id.lockspace).read(id).await?;
+        Ok(stored.map(|stored| (version, stored)))
     }
 
     /// A resource as it is, and again whenever it has changed. There is no queue: what changes while nobody takes the next one
     /// is merged into it. Ends after an error.
     pub fn watch(&self, id: ResourceId) -> impl Stream<Item = Result<Found, RequestError>> + Send + use<> {
         let engine = self.engine(&id.lockspace).clone();
-        futures::stream::unfold(Watch { engine, id, seen: None, failed: false }, Watch::next)
+        futures::stream::unfold(Watch { engine, id, said: None, failed: false }, Watch::next)
     }
 
     /// Shows a page of the resources of a lockspace whose names begin so, and says from where the next one goes on; empty:
@@ -116,7 +117,7 @@ impl Api {
             if page.len() > limit { page.pop().and(page.last()).map(|(number, _)| number.to_string()) } else { None };
         // One resource may have several claims of the session: each asks for its own.
         for (number, id) in page {
-            let Some((_, Ok(resource))) = engine.read(&id).await? else { continue };
+            let (_, Some(Ok(resource))) = engine.read(&id).await? else { continue };
             if let Some(view) = resource.claim(ClaimId { session, number }) {
                 show(&id, view);
             }
@@ -256,8 +257,8 @@ impl Place {
 struct Watch {
     engine: EngineHandle,
     id: ResourceId,
-    /// The version said last; absent before the first.
-    seen: Option<Version>,
+    /// The version said last, or that there was nothing; absent before the first.
+    said: Option<Option<Version>>,
     failed: bool,
 }
 
@@ -267,17 +268,17 @@ impl Watch {
             return None;
         }
         loop {
-            let found = match self.engine.read(&self.id).await {
-                Ok(found) => found,
+            let (version, stored) = match self.engine.read(&self.id).await {
+                Ok(read) => read,
                 Err(error) => {
                     self.failed = true;
                     return Some((Err(error), self));
                 }
             };
-            let version = found.as_ref().map_or(Version::ABSENT, |(version, _)| *version);
-            if self.seen != Some(version) {
-                self.seen = Some(version);
-                return Some((Ok(found), self));
+            let said = stored.as_ref().map(|_| version);
+            if self.said != Some(said) {
+                self.said = Some(said);
+                return Some((Ok(stored.map(|stored| (version, stored))), self));
             }
             self.engine.changed(&self.id, version, WATCH_INTERVAL).await;
         }
