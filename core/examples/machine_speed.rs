@@ -106,6 +106,7 @@ fn config() -> BrokerConfig {
         lanes: 1,
         depth: 4,
         reuses_kept: limits::REUSES_KEPT,
+        unused_after: limits::UNUSED_AFTER,
         lockspaces: BTreeMap::new(),
         profile: Profile {
             name: "none",

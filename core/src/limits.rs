@@ -39,6 +39,8 @@ pub const VOID_CLAIMS_MAX: usize = 256;
 pub const CLAIM_NUMBER_GAP_MAX: u64 = 65_536;
 /// How often in a row a name is locked again soon after it was released, before its record is kept in between.
 pub const REUSES_KEPT: u8 = 8;
+/// A record that nobody asked about for this long is not in use.
+pub const UNUSED_AFTER: Duration = Duration::from_secs(1);
 /// Entries in one page of an inspection list.
 pub const PAGE_MAX: usize = 1_000;
 /// Longest wait that a request may ask for. Longer is refused; absent means for ever.

@@ -53,6 +53,8 @@ pub enum Bug {
     IdleAssumed,
     /// A record that was kept idle is never deleted (rule 10).
     KeptIdleStays,
+    /// What cooled down is not decoded before it is worked with.
+    ColdTakenForEmpty,
     /// A record that is in a batch in flight goes into another one.
     RecordInTwoBatches,
     /// A mark that is in a batch in flight goes into another one.
@@ -121,6 +123,7 @@ impl Bug {
         Self::RepeatWithoutGuard,
         Self::IdleAssumed,
         Self::KeptIdleStays,
+        Self::ColdTakenForEmpty,
         Self::RecordInTwoBatches,
         Self::MarkInTwoBatches,
         Self::RestInsteadOfDoubt,

@@ -7,7 +7,8 @@
 use super::Broker;
 use super::api::Effect;
 use super::marks::MarkJob;
-use super::shard::{Applied, Does, Entry, Flight, Item, LaneState, Purpose, claim_of};
+use super::shard::{Applied, Does, Entry, Flight, Item, LaneState, Purpose, Stored, claim_of};
+use super::state::State;
 use super::timers::Timer;
 use crate::backend::{Change, Contract, Guard, Key, Write};
 use crate::command::{Outcome, Refusal};
@@ -104,17 +105,16 @@ impl Broker {
         let grants = self.settling.may_grant();
         let delay = self.config.lock_delay(&id.lockspace);
         let keeping = self.keeping();
-        let Some(entry) = self.shards[lane].entries.get_mut(&id) else { return };
+        let Some(entry) = self.shards[lane].entries.get_mut(&id).filter(|entry| entry.state.is_warm()) else { return };
         if grants {
             self.strangers.condemn(entry, now, delay);
         }
         // Before the store is settled what was read is confirmed all the same: sessions that move wait for that.
         let (applied, changed) = if grants { apply_pending(entry, context) } else { (Vec::new(), false) };
         let does =
-            if entry.resource.is_idle() && entry.stored.is_record() && (!entry.stays(keeping) || entry.review.is_due())
-            {
+            if entry.state.is_idle() && entry.stored.is_record() && (!entry.stays(keeping) || entry.review.is_due()) {
                 Does::Delete
-            } else if changed && !(entry.resource.is_idle() && self.planted.has(Bug::IdleAssumed)) {
+            } else if changed && !(entry.state.is_idle() && self.planted.has(Bug::IdleAssumed)) {
                 Does::Store
             } else {
                 Does::Confirm
@@ -136,6 +136,12 @@ impl Broker {
         let Some(entry) = self.shards[lane].entries.get_mut(id) else { return false };
         entry.ready = false;
         entry.touched = now;
+        if self.planted.has(Bug::ColdTakenForEmpty) && !entry.state.is_warm() {
+            entry.state = State::default();
+        }
+        if !entry.state.warm_up() {
+            entry.stored = Stored::Unread;
+        }
         if entry.stored.version().is_none() {
             // What is due is decided once it was read.
             if !std::mem::replace(&mut entry.reading, true) {
@@ -177,10 +183,10 @@ impl Broker {
 fn change_of(entry: &Entry, does: Does, contract: Contract, format: u8) -> Change {
     match does {
         Does::Delete => Change::Delete,
-        Does::Store => Change::Put(entry.resource.encode_as(format)),
+        Does::Store => Change::Put(entry.state.view().encode_as(format)),
         Does::Confirm if contract.compares() => Change::Compare,
         // Where the store knows no compare, what stands there is written again.
-        Does::Confirm if entry.stored.is_record() => Change::Put(entry.resource.encode_as(format)),
+        Does::Confirm if entry.stored.is_record() => Change::Put(entry.state.view().encode_as(format)),
         Does::Confirm => Change::Delete,
     }
 }
@@ -190,19 +196,20 @@ fn apply_pending(entry: &mut Entry, mut context: Context) -> (Vec<Applied>, bool
     let count = entry.pending.len().min(COMMANDS_PER_WRITE_MAX);
     let mut applied = Vec::with_capacity(count);
     let mut changed = false;
+    let Some(resource) = entry.state.warm() else { return (applied, changed) };
     for (index, pending) in entry.pending.drain(..count).enumerate() {
         context.index = index as u16;
         // Nearly all have one.
         let mut outcomes = Vec::with_capacity(1);
         match &pending.purpose {
-            Purpose::Replace(replacing) if !replacing.may_apply(&entry.damage, &entry.resource, &pending) => {
+            Purpose::Replace(replacing) if !replacing.may_apply(&entry.damage, resource, &pending) => {
                 outcomes.push(Outcome::Refused { refusal: Refusal::NotFound });
             }
             // Whatever ended the claim since its first copy came: no other copy creates it again.
-            Purpose::Operation(claim, _) if pending.looks && entry.resource.claim(*claim).is_none() => {
+            Purpose::Operation(claim, _) if pending.looks && resource.claim(*claim).is_none() => {
                 outcomes.push(Outcome::Gone { claim: *claim });
             }
-            _ => changed |= entry.resource.apply(&pending.command, &context, &mut outcomes),
+            _ => changed |= resource.apply(&pending.command, &context, &mut outcomes),
         }
         applied.push(Applied { pending, outcomes });
     }

@@ -19,9 +19,9 @@ use std::time::Duration;
 use super::Broker;
 use super::api::{Done, DoneStatus, LogLevel, RequestError};
 use super::shard::{Pending, Purpose, Review, Stored};
+use super::state::State;
 use crate::name::{ClaimId, ResourceId, Version};
 use crate::record::RecordError;
-use crate::resource::Resource;
 
 /// One damaged record is told to the log this often.
 const SAY_EVERY: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ impl Broker {
         }
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
         entry.stored = Stored::Nothing(Version::ABSENT);
-        entry.resource = Resource::new();
+        entry.state = State::default();
         entry.review = Review::of(!entry.locals.is_empty(), true);
     }
 
@@ -106,7 +106,7 @@ impl Broker {
             entry.pending.push_front(pending);
         }
         entry.stored = Stored::Record(version);
-        entry.resource = Resource::new();
+        entry.state = State::default();
         entry.damage.replaces = Some(version);
         entry.review = Review::of(!entry.locals.is_empty(), true);
         true

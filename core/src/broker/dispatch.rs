@@ -1,7 +1,6 @@
 //! Which part an input, a request or a timer concerns. Nothing is decided here.
 
 use super::api::{AdminRequest, Input, LogLevel, ReplyTo, Request, RequestError, SessionRef};
-use super::idle::IDLE_KEPT;
 use super::phases::Phase;
 use super::shard::Purpose;
 use super::timers::Timer;
@@ -90,8 +89,7 @@ impl Broker {
         let now = self.now.mono;
         self.timers.set(now + HOUSEKEEPING, Timer::Housekeeping);
         self.refuse_what_cannot_be_sent();
-        self.delete_kept_idle(IDLE_KEPT);
-        self.forget_idle_entries();
+        self.look_after_entries();
         if self.config.profile.contract.is_shared() {
             self.look_after_strangers();
             self.clear_dead_marks();

@@ -14,6 +14,11 @@ use hashbrown::HashTable;
 use super::shard::Entry;
 use crate::name::ResourceId;
 
+/// All entries are looked over in about so many parts.
+const ROUNDS: usize = 10;
+/// A part has at least so many places.
+const PART_MIN: usize = 10_000;
+
 /// Where an entry stands, until it is forgotten.
 type Place = u32;
 
@@ -28,6 +33,8 @@ pub(super) struct Entries {
     by_hash: HashTable<(u32, Place)>,
     by_name: BTreeMap<ResourceId, Place>,
     key: u64,
+    /// Where the last look ended.
+    looked_over: usize,
 }
 
 impl Entries {
@@ -69,14 +76,18 @@ impl Entries {
         self.places.iter().flatten().filter(move |named| wanted(&named.1)).map(|named| named.0.clone())
     }
 
-    /// Forgets all others.
-    pub(super) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
-        let forgotten = |named: &Option<Named>| named.as_ref().is_some_and(|named| !keep(&named.1));
-        for place in 0..self.places.len() {
-            if forgotten(&self.places[place]) {
+    /// Shows a part of the entries, all of them in about [`ROUNDS`] calls, and forgets those that are not to be kept.
+    pub(super) fn look_over(&mut self, mut keep: impl FnMut(&ResourceId, &mut Entry) -> bool) {
+        let part = (self.places.len() / ROUNDS).max(PART_MIN);
+        let from = if self.looked_over < self.places.len() { self.looked_over } else { 0 };
+        let to = self.places.len().min(from + part);
+        for place in from..to {
+            let shown = self.places[place].as_deref_mut();
+            if shown.is_some_and(|(id, entry)| !keep(id, entry)) {
                 self.forget(place as Place);
             }
         }
+        self.looked_over = to;
     }
 
     fn place(&self, id: &ResourceId) -> Option<Place> {
@@ -153,7 +164,7 @@ mod tests {
         let streaks = |entries: &mut Entries| names.clone().map(|id| entries.get_mut(&id).map(|entry| entry.streak));
         assert_eq!(streaks(&mut entries), [Some(1), Some(2)]);
         assert_eq!(entries.ids(), [names[1].clone(), names[0].clone()]);
-        entries.retain(|entry| entry.streak == 2);
+        entries.look_over(|_, entry| entry.streak == 2);
         assert_eq!(streaks(&mut entries), [None, Some(2)]);
         assert_eq!(entries.get_or_make(&names[1]).streak, 2);
         assert_eq!(entries.get_or_make(&names[0]).streak, 0);

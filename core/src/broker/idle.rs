@@ -4,24 +4,25 @@
 //! locked again and again would be created and deleted each time, which costs stores more than a change does. So where a name
 //! was *in use* so far, locked again soon after its last claim had gone, several times in a row and by this broker alone, its
 //! record is kept for a moment: it is written, as one without claims, and the next lock changes it. Once it has not been used
-//! for [`IDLE_KEPT`] it is deleted after all. Another broker that locks such a name meets a conflict once, and so does this one
+//! for a while (`unused_after`) it is deleted after all. Another broker that locks such a name meets a conflict once, and so does this one
 //! afterwards; then its count begins anew.
 //!
 //! Where a delete leaves a marker it costs what any other write does, and nothing is kept.
 //!
+//! What is held and was not used for as long rests: its state cools down (`state`), and takes about a tenth of the room.
+//!
 //! Invariants: a record that is kept was written, and nobody assumes what it says; a name that is locked once costs two writes;
 //! whoever leaves the store deletes what it kept, and where it could not, a sweep does (rule 10).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Broker;
 use super::phases::Phase;
-use super::shard::Entry;
+use super::shard::{Entry, Stored};
 use crate::name::ResourceId;
 use crate::planted::Bug;
 
-/// A record that became idle is kept for this long where its name is in use.
-pub(super) const IDLE_KEPT: Duration = Duration::from_secs(1);
 /// An entry that nobody needs is forgotten after this.
 const ENTRY_IDLE: Duration = Duration::from_secs(10);
 
@@ -36,9 +37,9 @@ impl Entry {
     }
 
     /// It is used again, by a command that comes at this time.
-    pub(super) fn used_at(&mut self, now: Duration) {
+    pub(super) fn used_at(&mut self, now: Duration, unused_after: Duration) {
         if self.is_unused() {
-            let soon = now.saturating_sub(self.touched) < IDLE_KEPT;
+            let soon = now.saturating_sub(self.touched) < unused_after;
             self.reuses = if soon { self.reuses.saturating_add(1) } else { 0 };
         }
         self.touched = now;
@@ -46,12 +47,27 @@ impl Entry {
 
     /// Nobody has a claim there, and nothing is being done with it.
     fn is_unused(&self) -> bool {
-        self.resource.is_idle() && self.pending.is_empty() && !self.in_flight
+        self.state.is_idle() && self.pending.is_empty() && !self.in_flight
     }
 
     /// A record without claims stands in the store, where it was kept.
     fn is_kept_idle(&self) -> bool {
         self.stored.is_record() && self.is_unused() && !self.review.is_due()
+    }
+
+    /// Nothing is being done with it, and nobody waits for it.
+    fn rests(&self) -> bool {
+        !self.has_work() && !self.in_flight && !self.reading && !self.ready && !self.waited_for
+    }
+
+    /// Makes it small.
+    fn cool_down(&mut self) {
+        if let Stored::Record(version) = self.stored {
+            self.state.cool_down(version);
+        }
+        if self.pending.capacity() > 0 {
+            self.pending = VecDeque::new();
+        }
     }
 
     /// Nothing is lost if the broker forgets it.
@@ -67,32 +83,37 @@ impl Broker {
         Keeping(keeps.then_some(self.config.reuses_kept))
     }
 
-    /// Records that were kept, and not used since, are due to be deleted.
-    pub(super) fn delete_kept_idle(&mut self, unused_for: Duration) {
-        if self.planted.has(Bug::KeptIdleStays) {
-            return;
-        }
-        let now = self.now.mono;
+    /// Looks over some entries: what is kept for nothing goes, and what rests is made small.
+    pub(super) fn look_after_entries(&mut self) {
+        let (now, unused) = (self.now.mono, self.config.unused_after);
+        let keeps_for_ever = self.planted.has(Bug::KeptIdleStays);
         for shard in &mut self.shards {
-            let old = |entry: &Entry| entry.is_kept_idle() && now.saturating_sub(entry.touched) >= unused_for;
-            let ids: Vec<ResourceId> = shard.entries.ids_of(old).collect();
-            for id in ids {
-                if let Some(entry) = shard.entries.get_mut(&id) {
+            let mut due = Vec::new();
+            shard.entries.look_over(|id, entry| {
+                let age = now.saturating_sub(entry.touched);
+                if age >= unused && entry.is_kept_idle() && !keeps_for_ever {
                     entry.review = entry.review.and_due(true);
+                    due.push(id.clone());
+                } else if age >= unused && entry.rests() {
+                    entry.cool_down();
                 }
+                !entry.is_forgettable() || age < ENTRY_IDLE || entry.damage.is_remembered(now)
+            });
+            for id in due {
                 shard.make_ready(&id);
             }
         }
     }
 
-    /// Entries that nobody needs go: what they knew can be read again.
-    pub(super) fn forget_idle_entries(&mut self) {
-        let now = self.now.mono;
+    /// The broker leaves: nobody else knows which records it kept.
+    pub(super) fn delete_kept_idle(&mut self) {
         for shard in &mut self.shards {
-            shard.entries.retain(|entry| {
-                let fresh = now.saturating_sub(entry.touched) < ENTRY_IDLE || entry.damage.is_remembered(now);
-                !entry.is_forgettable() || fresh
-            });
+            for id in shard.entries.ids_of(Entry::is_kept_idle).collect::<Vec<ResourceId>>() {
+                if let Some(entry) = shard.entries.get_mut(&id) {
+                    entry.review = entry.review.and_due(true);
+                }
+                shard.make_ready(&id);
+            }
         }
     }
 }

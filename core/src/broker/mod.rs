@@ -185,6 +185,7 @@ mod sessions;
 mod settling;
 mod shard;
 mod shares;
+mod state;
 mod strangers;
 mod sweep;
 mod table;

@@ -93,14 +93,16 @@ impl Broker {
         };
         if does != Does::Confirm {
             // One that is deleted is empty, and keeps its room for the next claim.
-            entry.resource.committed(version);
+            if let Some(resource) = entry.state.warm() {
+                resource.committed(version);
+            }
             entry.streak += 1;
         }
         if others && entry.streak >= STREAK_MAX {
             entry.streak = 0;
             entry.rests_until = self.now.mono + rest;
         }
-        let idle_left = entry.stored.is_record() && entry.resource.is_idle() && !entry.stays(keeping);
+        let idle_left = entry.stored.is_record() && entry.state.is_idle() && !entry.stays(keeping);
         entry.review = Review::of(review.was_read(), idle_left);
         self.deliver(id, applied, version);
         if let Some(entry) = self.shards[at].entries.get_mut(id)

@@ -36,7 +36,7 @@ impl Broker {
         }
         let shared = self.config.profile.contract.is_shared();
         self.phase = Phase::Draining { told: self.sessions.len() as u32 };
-        self.delete_kept_idle(Duration::ZERO);
+        self.delete_kept_idle();
         self.log(LogLevel::Info, "broker drains", self.config.incarnation.to_string(), format!("within {timeout:?}"));
         let patience = if shared { timeout.min(MOVE_PATIENCE) } else { timeout };
         self.timers.set(self.now.mono + patience, Timer::Drain);

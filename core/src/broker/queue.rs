@@ -31,7 +31,7 @@ impl Broker {
             }
             None => false,
         });
-        let entry = self.shards[at].push(resource, pending);
+        let entry = self.shards[at].push(resource, pending, self.config.unused_after);
         entry.locals.extend(own);
     }
 

@@ -14,6 +14,7 @@ use super::Broker;
 use super::api::{Effect, Ending};
 use super::lanes::PAUSE_FIRST;
 use super::shard::{Entry, Review, Stored};
+use super::state::State;
 use super::timers::Timer;
 use crate::backend::{Key, Slot, StoreError};
 use crate::name::{ClaimId, ResourceId, Version};
@@ -90,8 +91,8 @@ impl Broker {
         match resource {
             Ok(resource) => {
                 entry.stored = Stored::of(&slot);
-                entry.resource = resource;
-                let idle_left = entry.stored.is_record() && entry.resource.is_idle();
+                entry.state = State::of(resource);
+                let idle_left = entry.stored.is_record() && entry.state.is_idle();
                 // What is read may be from before a record was left idle here: then it is still to be deleted.
                 entry.review = Review::of(!entry.locals.is_empty(), entry.review.is_due() || idle_left);
                 self.meet_strangers(at, id);
@@ -158,6 +159,7 @@ impl Broker {
     /// Does a claim of this broker wait here; does one want to hear whom it blocks?
     fn interest(&self, entry: &Entry) -> (bool, bool) {
         let mut listens = false;
+        let resource = entry.state.view();
         for id in entry.locals.iter() {
             let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
                 continue;
@@ -165,7 +167,7 @@ impl Broker {
             if claim.pending.is_some() {
                 return (true, listens);
             }
-            listens |= entry.resource.claim(*id).is_some_and(|view| view.blocking);
+            listens |= resource.claim(*id).is_some_and(|view| view.blocking);
         }
         (false, listens)
     }

@@ -40,22 +40,24 @@ impl Broker {
     pub(super) fn reconcile(&mut self, at: usize, id: &ResourceId) {
         let Some(entry) = self.shards[at].entries.get(id) else { return };
         let version = entry.stored.version().unwrap_or_default();
-        let news: Vec<News> =
-            entry
-                .locals
-                .iter()
-                .filter(|claim| self.differs(entry, **claim))
-                .map(|claim| News {
-                    claim: *claim,
-                    queued: entry.resource.claim(*claim).filter(|view| view.queue != Queue::Granted).map(|view| {
-                        Waiting { operation: view.operation, granted: view.granted, grant_seq: view.grant_seq }
-                    }),
-                    vanished: entry.resource.claim(*claim).is_none(),
-                    lost: entry.resource.claim(*claim).is_some_and(|view| self.was_lost(entry, *claim, &view)),
-                    completion: entry.resource.completion(*claim),
-                    blocking: blocking_of(entry, *claim),
-                })
-                .collect();
+        let resource = entry.state.view();
+        let news: Vec<News> = entry
+            .locals
+            .iter()
+            .filter(|claim| self.differs(entry, **claim))
+            .map(|claim| News {
+                claim: *claim,
+                queued: resource.claim(*claim).filter(|view| view.queue != Queue::Granted).map(|view| Waiting {
+                    operation: view.operation,
+                    granted: view.granted,
+                    grant_seq: view.grant_seq,
+                }),
+                vanished: resource.claim(*claim).is_none(),
+                lost: resource.claim(*claim).is_some_and(|view| self.was_lost(entry, *claim, &view)),
+                completion: resource.completion(*claim),
+                blocking: blocking_of(entry, *claim),
+            })
+            .collect();
         for News { claim, queued, vanished, lost, completion, blocking } in news {
             if vanished {
                 self.vanished(claim);
@@ -116,7 +118,7 @@ impl Broker {
         let differs = |view: ClaimView<'_>| differs_from(claim, &view) || self.was_lost(entry, id, &view);
         // What was taken away has been told, and goes when its holder had its time.
         let vanished = !claim.forced;
-        !self.is_left_alone(id) && entry.resource.claim(id).map_or(vanished, differs)
+        !self.is_left_alone(id) && entry.state.view().claim(id).map_or(vanished, differs)
     }
 
     /// True if the store lost what it had acknowledged of a claim: a grant that the client was told, or its place in the
@@ -186,7 +188,8 @@ fn differs_from(claim: &Claim, view: &ClaimView<'_>) -> bool {
 }
 
 fn blocking_of(entry: &Entry, id: ClaimId) -> Option<Outcome> {
-    let view = entry.resource.claim(id)?;
+    let resource = entry.state.view();
+    let view = resource.claim(id)?;
     let wanted = view.blocking_level?;
     Some(Outcome::Blocking { claim: id, grant_seq: view.grant_seq, wanted, own: false })
 }

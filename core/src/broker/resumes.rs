@@ -75,7 +75,8 @@ impl Broker {
         let blocking = |number: ClaimNumber, claim: &Claim| {
             let at = self.lane_of(&claim.resource);
             let entry = self.shards[at].entries.get(&claim.resource)?;
-            let view = entry.resource.claim(ClaimId { session: id, number })?;
+            let resource = entry.state.view();
+            let view = resource.claim(ClaimId { session: id, number })?;
             let wanted = view.blocking_level?;
             Some(Event::Blocking { claim: number, grant_seq: view.grant_seq, wanted, own: false })
         };

@@ -12,10 +12,10 @@ use super::damage::Damage;
 use super::entries::Entries;
 use super::marks::{MarkJob, MarkJobs};
 use super::replacing::Replacing;
+use super::state::State;
 use crate::backend::{Generation, Key, Lane, Slot, WriteOutcome};
 use crate::command::{Command, Outcome, Status};
 use crate::name::{ClaimId, OperationNumber, ResourceId, SessionId, Version};
-use crate::resource::Resource;
 use crate::small::Set;
 
 /// Why a command is applied, and so who hears of what it did.
@@ -231,8 +231,8 @@ impl Review {
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) stored: Stored,
-    /// The state at the version that is stored; while in a batch, the state to be.
-    pub(super) resource: Resource,
+    /// That at the version that is stored; while in a batch, the one to be.
+    pub(super) state: State,
     pub(super) pending: VecDeque<Pending>,
     /// It is on the shard's ready list.
     pub(super) ready: bool,
@@ -361,9 +361,9 @@ impl Shard {
     }
 
     /// Puts a command in its resource's queue.
-    pub(super) fn push(&mut self, id: &ResourceId, pending: Pending) -> &mut Entry {
+    pub(super) fn push(&mut self, id: &ResourceId, pending: Pending, unused_after: Duration) -> &mut Entry {
         let (id, entry) = self.entries.get_or_make_named(id);
-        entry.used_at(pending.since);
+        entry.used_at(pending.since, unused_after);
         entry.pending.push_back(pending);
         if !entry.ready && !entry.in_flight {
             entry.ready = true;

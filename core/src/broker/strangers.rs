@@ -67,7 +67,7 @@ impl Strangers {
     pub(super) fn condemn(&self, entry: &mut Entry, now: Duration, delay: Duration) {
         let mut first = Vec::new();
         let ripe = |session: &SessionId| self.dead.get(session).is_some_and(|dead| dead.seen + delay <= now);
-        for session in self.dead_on(&entry.resource).into_iter().filter(ripe) {
+        for session in self.dead_on(&entry.state.view()).into_iter().filter(ripe) {
             first.push(Pending::new(Command::Bury { session }, Purpose::Bury(session), now));
         }
         for pending in first {
@@ -191,7 +191,7 @@ impl Broker {
         if entry.pending.is_empty() && entry.locals.is_empty() {
             return;
         }
-        let sessions: Vec<SessionId> = entry.resource.sessions().collect();
+        let sessions: Vec<SessionId> = entry.state.view().sessions().collect();
         for session in sessions {
             self.meet(session, id);
         }
@@ -226,7 +226,8 @@ impl Broker {
         }
         let at = self.lane_of(id);
         let Some(entry) = self.shards[at].entries.get(id) else { return };
-        let here = |number: &ClaimNumber| entry.resource.claim(ClaimId { session, number: *number }).is_some();
+        let resource = entry.state.view();
+        let here = |number: &ClaimNumber| resource.claim(ClaimId { session, number: *number }).is_some();
         let claims: Vec<ClaimId> = void.into_iter().filter(here).map(|number| ClaimId { session, number }).collect();
         if !claims.is_empty() {
             self.remove_claims(id, claims);

@@ -307,6 +307,7 @@ pub fn config() -> BrokerConfig {
         lanes: 1,
         depth: 1,
         reuses_kept: limits::REUSES_KEPT,
+        unused_after: limits::UNUSED_AFTER,
         lockspaces: BTreeMap::new(),
         profile: Profile {
             name: "test",

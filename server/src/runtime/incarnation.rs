@@ -88,6 +88,7 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) 
         lanes: config.lanes,
         depth: config.depth,
         reuses_kept: limits::REUSES_KEPT,
+        unused_after: limits::UNUSED_AFTER,
         lockspaces: config.lockspaces.clone(),
         profile: backend.profile(),
         root: backend.root(),

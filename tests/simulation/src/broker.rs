@@ -195,6 +195,7 @@ impl World {
             lanes: self.plan.lanes,
             depth: self.plan.depth,
             reuses_kept: self.plan.reuses_kept,
+            unused_after: self.plan.unused_after,
             lockspaces: self.plan.lockspaces(),
             profile,
             root: self.store.root().clone(),
@@ -497,7 +498,9 @@ impl World {
                 let text = "an acknowledged write of this broker is gone".to_owned();
                 Input::Beaten { number: beat.number, result: Err(StoreError::Amnesia(text)) }
             }
-            _ if !to.trusts => Self::refuse_untrusting(&body).unwrap_or_else(|| self.apply_call(body)),
+            _ if !to.trusts || (!copy && self.is_refused()) => {
+                Self::refuse(&body).unwrap_or_else(|| self.apply_call(body))
+            }
             _ => self.apply_call(body),
         };
         let write = self.acknowledged_by(&input);
@@ -508,6 +511,10 @@ impl World {
             let input = Box::new(input);
             self.after(delay, Event::CallAnswered { slot, incarnation, call, input, history, write });
         }
+    }
+
+    fn is_refused(&mut self) -> bool {
+        self.plan.faults.has(Fault::RefusedBatches) && !self.healed && self.rng.u32(..8) == 0
     }
 
     pub(crate) fn apply_call(&mut self, body: Call) -> Input {

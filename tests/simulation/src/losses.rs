@@ -139,8 +139,8 @@ impl World {
         }
     }
 
-    /// The answer to a commit of a broker that does not know yet who answers.
-    pub(crate) fn refuse_untrusting(body: &Call) -> Option<Input> {
+    /// The answer to a commit that is refused, because its broker does not know yet who answers, or for no reason that matters.
+    pub(crate) fn refuse(body: &Call) -> Option<Input> {
         let Call::Commit(guard, batch, writes) = body else { return None };
         let outcomes = vec![WriteOutcome::Unavailable("another copy answers".into()); writes.len()];
         Some(Input::Committed { lane: guard.lane, batch: *batch, outcomes })

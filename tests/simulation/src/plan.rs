@@ -64,6 +64,8 @@ pub enum Fault {
     DamagedRecords,
     /// Brokers have small limits, and refuse.
     SmallLimits,
+    /// The store refuses batches at once: they were not written.
+    RefusedBatches,
 }
 
 impl Fault {
@@ -91,6 +93,7 @@ impl Fault {
         (Self::DeletedRecords, "deleted-records", 8),
         (Self::DamagedRecords, "damaged-records", 8),
         (Self::SmallLimits, "small-limits", 12),
+        (Self::RefusedBatches, "refused-batches", 30),
     ];
 
     /// The fault of that name.
@@ -162,6 +165,8 @@ pub struct Plan {
     pub depth: u16,
     /// How often a name is locked again before its record is kept.
     pub reuses_kept: u8,
+    /// After what time a record is not in use.
+    pub unused_after: Duration,
     /// Which faults.
     pub faults: Faults,
     /// The limits of brokers, if they are small.
@@ -260,10 +265,12 @@ impl Plan {
         // do by hand, and what brokers refuse.
         let mut losses = fastrand::Rng::with_seed(seed ^ 0x1055_5eed);
         let mut later = fastrand::Rng::with_seed(seed ^ 0x4a2d_5eed);
+        let mut speed = fastrand::Rng::with_seed(seed ^ 0xdee9_5eed);
         let faults = Fault::ALL.iter().fold(Faults::default(), |faults, (fault, _, percent)| {
             let rng = match fault {
                 Fault::Wipes | Fault::LostWrites => &mut losses,
                 Fault::DeletedRecords | Fault::DamagedRecords | Fault::SmallLimits => &mut later,
+                Fault::RefusedBatches => &mut speed,
                 _ => &mut rng,
             };
             if rng.u32(..100) < *percent { faults.with(*fault) } else { faults }
@@ -282,7 +289,6 @@ impl Plan {
         let clients = rng.usize(clients);
         let bound = if rng.u32(..100) < 30 { rng.usize(1..=clients) } else { 0 };
         let lock_delay = if rng.u32(..100) < 30 { Duration::from_millis(rng.u64(100..=900)) } else { Duration::ZERO };
-        let mut speed = fastrand::Rng::with_seed(seed ^ 0xdee9_5eed);
         // Drawn from randomness of their own: schedules without callers stay what they were before there were any.
         let mut callers = fastrand::Rng::with_seed(seed ^ 0xca11_5eed);
         let callers = if callers.u32(..100) < 40 { callers.usize(1..=3) } else { 0 };
@@ -300,6 +306,7 @@ impl Plan {
             lanes: rng.u16(1..=3),
             depth: speed.u16(1..=4),
             reuses_kept: [0, 1, 2, 8][speed.usize(..4)],
+            unused_after: Duration::from_millis([0, 100, 1_000][speed.usize(..3)]),
             faults,
             heal_at: rng.u64(heal_ms) * MS,
             limits: small_limits(&mut later),

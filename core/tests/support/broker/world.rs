@@ -133,6 +133,7 @@ impl World {
             lanes,
             depth,
             reuses_kept,
+            unused_after: limits::UNUSED_AFTER,
             lockspaces: BTreeMap::from([(Lockspace::default(), LockspaceConfig { lock_delay, ..Default::default() })]),
             profile: self.store.profile(),
             root: self.store.root(),
