@@ -49,33 +49,49 @@ impl<K: Ord, V> Map<K, V> {
         }
     }
 
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        match self {
+            Self::Few(few) => place(few, key).ok().map(|at| &mut few[at].1),
+            Self::Many(many) => many.get_mut(key),
+        }
+    }
+
     pub(crate) fn contains_key(&self, key: &K) -> bool {
         self.get(key).is_some()
     }
 
     /// Puts it in. True if the key is new.
     pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
+        if let Some(known) = self.get_mut(&key) {
+            *known = value;
+            return false;
+        }
+        self.get_or_insert_with(key, || value);
+        true
+    }
+
+    /// What is there, put there if nothing is.
+    pub(crate) fn get_or_insert_with(&mut self, key: K, value: impl FnOnce() -> V) -> &mut V {
+        if let Self::Few(few) = self
+            && few.len() >= FEW
+            && place(few, &key).is_err()
+        {
+            *self = Self::Many(std::mem::take(few).into_iter().collect());
+        }
         match self {
-            Self::Few(few) => match place(few, &key) {
-                Ok(at) => few[at].1 = value,
-                Err(at) if few.len() < FEW => {
+            Self::Few(few) => {
+                let at = place(few, &key).unwrap_or_else(|at| {
                     if few.capacity() == 0 {
                         // A vector would begin with room for four.
                         few.reserve_exact(1);
                     }
-                    few.insert(at, (key, value));
-                    return true;
-                }
-                Err(_) => {
-                    let mut many: BTreeMap<K, V> = std::mem::take(few).into_iter().collect();
-                    many.insert(key, value);
-                    *self = Self::Many(many);
-                    return true;
-                }
-            },
-            Self::Many(many) => return many.insert(key, value).is_none(),
+                    few.insert(at, (key, value()));
+                    at
+                });
+                &mut few[at].1
+            }
+            Self::Many(many) => many.entry(key).or_insert_with(value),
         }
-        false
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
@@ -93,6 +109,14 @@ impl<K: Ord, V> Map<K, V> {
 
     pub(crate) fn iter(&self) -> Iter<'_, K, V> {
         self.range(..)
+    }
+
+    /// Shows each to be changed.
+    pub(crate) fn for_each_mut(&mut self, mut change: impl FnMut(&K, &mut V)) {
+        match self {
+            Self::Few(few) => few.iter_mut().for_each(|(key, value)| change(key, value)),
+            Self::Many(many) => many.iter_mut().for_each(|(key, value)| change(key, value)),
+        }
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
@@ -252,6 +276,9 @@ mod tests {
                 assert!(map.range(from..to).eq(tree.range(from..to)));
                 assert!(map.range(from..=to).eq(tree.range(from..=to)));
                 assert_eq!(map.get(&key), tree.get(&key));
+                assert_eq!(map.get_mut(&from), tree.get_mut(&from));
+                map.for_each_mut(|_, value| *value += 1);
+                tree.values_mut().for_each(|value| *value += 1);
                 assert_eq!((map.len(), map.is_empty()), (tree.len(), tree.is_empty()));
                 assert_eq!(map.first_key_value(), tree.first_key_value());
             }

@@ -196,10 +196,12 @@ fn take_away(
     let is_meant =
         |number: ClaimNumber, known: &Claim| known.resource == *resource && claim.is_none_or(|claim| claim == number);
     let mut taken = Vec::new();
-    for (number, known) in session.claims.iter_mut().filter(|(number, known)| is_meant(**number, known)) {
-        known.forced = true;
-        taken.push(*number);
-    }
+    session.claims.for_each_mut(|number, known| {
+        if is_meant(*number, known) {
+            known.forced = true;
+            taken.push(*number);
+        }
+    });
     if taken.is_empty() {
         return Err(RequestError::NotFound(format!("session {id} has no such claim on `{resource}`")));
     }

@@ -218,7 +218,8 @@ pub struct Broker {
     now: Now,
     phase: Phase,
     shards: Vec<Shard>,
-    sessions: BTreeMap<SessionId, table::Session>,
+    /// Boxed: a tree would move them about, and leave room for as many again.
+    sessions: BTreeMap<SessionId, Box<table::Session>>,
     shares: shares::Shares,
     /// Streams that carry a session.
     connections: BTreeMap<ConnectionId, SessionId>,
@@ -333,50 +334,5 @@ impl Broker {
     /// The monotonic time at which [`Broker::tick`] wants to be called next.
     pub fn deadline(&self) -> Option<Duration> {
         if self.is_over() { None } else { self.timers.next() }
-    }
-}
-#[cfg(test)]
-mod sizes {
-    #[test]
-    fn sizes() {
-        use std::mem::size_of as s;
-        println!(
-            "Input {} Effect {} Reply {} Request {} LockRequest {} Done {}",
-            s::<super::api::Input>(),
-            s::<super::api::Effect>(),
-            s::<super::api::Reply>(),
-            s::<super::api::Request>(),
-            s::<super::api::LockRequest>(),
-            s::<super::api::Done>()
-        );
-        println!(
-            "Pending {} Purpose {} Command {} Outcome {} Applied {} Item {} Entry {} Resource {} Claim {} Session {} Completion {} Write {} Timers {} Value {} RequestError {} Error",
-            s::<super::shard::Pending>(),
-            s::<super::shard::Purpose>(),
-            s::<crate::command::Command>(),
-            s::<crate::command::Outcome>(),
-            s::<super::shard::Applied>(),
-            s::<super::shard::Item>(),
-            s::<super::shard::Entry>(),
-            s::<crate::resource::Resource>(),
-            s::<super::table::Claim>(),
-            s::<super::table::Session>(),
-            s::<crate::command::Completion>(),
-            s::<crate::backend::Write>(),
-            s::<super::timers::Timer>(),
-            s::<crate::command::Value>(),
-            s::<super::api::RequestError>()
-        );
-        println!(
-            "rclaim {} ResourceId {} Label {} LockCommand {} ConvertCommand {} Stored {} Damage {} WriteOutcome {}",
-            s::<crate::resource::Claim>(),
-            s::<crate::name::ResourceId>(),
-            s::<crate::name::Label>(),
-            s::<crate::command::LockCommand>(),
-            s::<crate::command::ConvertCommand>(),
-            s::<super::shard::Stored>(),
-            s::<super::damage::Damage>(),
-            s::<crate::backend::WriteOutcome>()
-        );
     }
 }

@@ -119,7 +119,8 @@ impl Broker {
             self.attach(resume.session, from.connection);
         }
         if let Some(session) = self.sessions.get_mut(&resume.session) {
-            session.resuming = Some(Resuming { to: from, unread: BTreeSet::new(), claims: resume.claims.clone() });
+            let resuming = Resuming { to: from, unread: BTreeSet::new(), claims: resume.claims.clone() };
+            session.resuming = Some(Box::new(resuming));
         }
     }
 
@@ -196,10 +197,10 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.from_elsewhere = true;
         let mut resources = BTreeSet::new();
-        for claim in session.claims.values_mut() {
+        session.claims.for_each_mut(|_, claim| {
             claim.unread = true;
             resources.insert(claim.resource.clone());
-        }
+        });
         for resource in resources {
             let at = self.lane_of(&resource);
             if let Some(entry) = self.shards[at].entries.get_mut(&resource).filter(|entry| !entry.in_flight) {
@@ -251,7 +252,7 @@ impl Broker {
             }
         }
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.resuming = Some(Resuming { unread, ..resuming });
+            session.resuming = Some(Box::new(Resuming { unread, ..*resuming }));
         }
         self.answer_resume(id);
     }
@@ -324,7 +325,7 @@ impl Broker {
         let now = self.now.mono;
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let new = || Box::new(Claim::new(live.resource.clone(), live.last_operation));
-        let claim = session.claims.entry(live.claim).or_insert_with(new);
+        let claim = session.claims.get_or_insert_with(live.claim, new);
         claim.unread = true;
         claim.believed_seq = if self.planted.has(Bug::LostGrantBelieved) { 0 } else { live.grant_seq };
         if let Some((number, wait)) = asked {

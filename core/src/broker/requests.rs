@@ -57,7 +57,7 @@ impl Broker {
                 lock.label = session.client.label.clone();
             }
             let new = || Box::new(Claim::new(lock.resource.clone(), lock.operation));
-            session.claims.entry(lock.claim).or_insert_with(new);
+            session.claims.get_or_insert_with(lock.claim, new);
         }
         let operation = self.operation(from, lock.operation, lock.wait, until_done);
         let resource = lock.resource.clone();

@@ -364,6 +364,10 @@ impl Shard {
     pub(super) fn push(&mut self, id: &ResourceId, pending: Pending, unused_after: Duration) -> &mut Entry {
         let (id, entry) = self.entries.get_or_make_named(id);
         entry.used_at(pending.since, unused_after);
+        if entry.pending.capacity() == 0 {
+            // Most resources have one command at a time; a queue would begin with room for four.
+            entry.pending.reserve_exact(1);
+        }
         entry.pending.push_back(pending);
         if !entry.ready && !entry.in_flight {
             entry.ready = true;

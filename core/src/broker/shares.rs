@@ -50,12 +50,12 @@ impl Broker {
 
     pub(super) fn insert_session(&mut self, id: SessionId, session: Session) {
         *self.shares.sessions.entry(session.client.shares).or_default() += 1;
-        if let Some(old) = self.sessions.insert(id, session) {
+        if let Some(old) = self.sessions.insert(id, Box::new(session)) {
             self.shares.leave(old.client.shares);
         }
     }
 
-    pub(super) fn remove_session(&mut self, id: SessionId) -> Option<Session> {
+    pub(super) fn remove_session(&mut self, id: SessionId) -> Option<Box<Session>> {
         let session = self.sessions.remove(&id)?;
         self.shares.leave(session.client.shares);
         Some(session)

@@ -3,7 +3,7 @@
 //! The table is memory, not truth: what a claim holds is decided by the record of its resource. The table knows whom to
 //! tell, and which claim numbers were used, so that a claim is created at most once.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, ReplyTo};
@@ -11,6 +11,7 @@ use super::mark::Mark;
 use crate::limits::{CLAIM_NUMBER_GAP_MAX, VOID_CLAIMS_MAX};
 use crate::mode::Mode;
 use crate::name::{ClaimNumber, Fence, Incarnation, OperationNumber, ResourceId, Version};
+use crate::small::Map;
 
 /// Void claims that a session remembers: those of its last sixteen moves at least.
 const VOID_KEPT: usize = 16 * VOID_CLAIMS_MAX;
@@ -69,8 +70,8 @@ pub(super) struct Session {
     /// When the client was heard, monotonic.
     pub(super) heard: Duration,
     pub(super) connection: Option<ConnectionId>,
-    /// Boxed: they come and go with every lock, and a tree would move them about.
-    pub(super) claims: BTreeMap<ClaimNumber, Box<Claim>>,
+    /// Boxed: they come and go with every lock, and a map would move them about.
+    pub(super) claims: Map<ClaimNumber, Box<Claim>>,
     pub(super) numbers: Numbers,
     /// Claims that count as dead wherever they are met.
     pub(super) void: BTreeSet<ClaimNumber>,
@@ -82,7 +83,7 @@ pub(super) struct Session {
     /// Who is told when the session is closed.
     pub(super) closers: Vec<ReplyTo>,
     /// The resume that is under way.
-    pub(super) resuming: Option<Resuming>,
+    pub(super) resuming: Option<Box<Resuming>>,
     /// Events that wait for the answer to the resume, so that they are not taken for those of the stream before.
     pub(super) held_back: Vec<Event>,
 }
@@ -121,7 +122,7 @@ impl Session {
             mark: Version::ABSENT,
             heard,
             connection: None,
-            claims: BTreeMap::new(),
+            claims: Map::default(),
             numbers: Numbers::default(),
             void: BTreeSet::new(),
             taken: BTreeSet::new(),

@@ -366,3 +366,23 @@ pub enum LogLevel {
     /// Something that somebody must look at.
     Error,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They are moved about with every request: what is large and rare stands in boxes.
+    #[test]
+    fn what_is_moved_about_is_small() {
+        let sizes = [
+            ("Input", size_of::<Input>(), 176),
+            ("Request", size_of::<Request>(), 120),
+            ("Effect", size_of::<Effect>(), 80),
+            ("Reply", size_of::<Reply>(), 64),
+            ("Outcome", size_of::<crate::command::Outcome>(), 64),
+        ];
+        for (name, size, max) in sizes {
+            assert!(size <= max, "{name} has {size} bytes, and had {max}");
+        }
+    }
+}
