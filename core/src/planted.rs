@@ -59,8 +59,6 @@ pub enum Bug {
     RecordInTwoBatches,
     /// A mark that is in a batch in flight goes into another one.
     MarkInTwoBatches,
-    /// A lane in doubt of one batch rests because another one was not taken, and then goes on without doubt.
-    RestInsteadOfDoubt,
     /// An answer that changes nothing is given from memory, without a compare.
     AnsweredFromMemory,
     /// What a read shows is told to clients without a compare.
@@ -126,7 +124,6 @@ impl Bug {
         Self::ColdTakenForEmpty,
         Self::RecordInTwoBatches,
         Self::MarkInTwoBatches,
-        Self::RestInsteadOfDoubt,
         Self::AnsweredFromMemory,
         Self::ReadTakenForTruth,
         Self::FenceFromMemory,

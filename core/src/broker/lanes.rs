@@ -58,7 +58,7 @@ impl Broker {
 
     fn rest(&mut self, at: usize) {
         let shard = &mut self.shards[at];
-        if matches!(shard.state, LaneState::Doubtful { .. }) && !self.planted.has(Bug::RestInsteadOfDoubt) {
+        if matches!(shard.state, LaneState::Doubtful { .. }) {
             return;
         }
         let until = self.now.mono + pause_after(shard.failures);

@@ -441,7 +441,10 @@ impl World {
         let to = Addressee { root, history: now, trusts: self.brokers[slot].trusted == now };
         let given_up = self.after(CALL_TIMEOUT, Event::CallGivenUp { slot, incarnation, call });
         self.brokers[slot].calls.insert(call, (body.clone(), given_up));
-        let Some(delay) = self.store_delay(slot) else { return };
+        let Some(mut delay) = self.store_delay(slot) else { return };
+        if self.is_in_trouble() && matches!(body, Call::Advance(_)) && self.rng.bool() {
+            delay += self.rng.u64(30 * MS..900 * MS);
+        }
         // A request that was answered does not come twice. One whose answer is lost may: its sender tried again below us.
         let faults = self.plan.faults;
         let doubled = faults.has(Fault::LateCopies) && !self.healed && body.is_write() && self.rng.u32(..20) == 0;
@@ -498,7 +501,7 @@ impl World {
                 let text = "an acknowledged write of this broker is gone".to_owned();
                 Input::Beaten { number: beat.number, result: Err(StoreError::Amnesia(text)) }
             }
-            _ if !to.trusts || (!copy && self.is_refused()) => {
+            _ if !to.trusts || (!copy && self.is_refused(slot)) => {
                 Self::refuse(&body).unwrap_or_else(|| self.apply_call(body))
             }
             _ => self.apply_call(body),
@@ -513,8 +516,20 @@ impl World {
         }
     }
 
-    fn is_refused(&mut self) -> bool {
-        self.plan.faults.has(Fault::RefusedBatches) && !self.healed && self.rng.u32(..8) == 0
+    /// The store refuses batches, and takes its time to move generations.
+    fn is_in_trouble(&self) -> bool {
+        self.plan.faults.has(Fault::RefusedBatches) && !self.healed
+    }
+
+    /// A store that leaves older calls without an answer refuses more than others: what is refused must not end the doubt in
+    /// which the others will be.
+    fn is_refused(&mut self, slot: usize) -> bool {
+        if !self.is_in_trouble() {
+            return false;
+        }
+        let node = &self.brokers[slot];
+        let stuck = node.calls.first_key_value().is_some_and(|(oldest, _)| oldest + 4 < node.next_call);
+        self.rng.u32(..if stuck { 2 } else { 20 }) == 0
     }
 
     pub(crate) fn apply_call(&mut self, body: Call) -> Input {
