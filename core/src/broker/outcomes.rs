@@ -10,8 +10,10 @@ use super::shard::{Applied, Does, Entry, Flight, Item, Review, Stored};
 use crate::backend::{Lane, Slot, WriteOutcome};
 use crate::name::{ResourceId, Version};
 
-/// A record committed so often in a row rests while others are alive, or a distant broker never gets a turn.
+/// A record that was committed so often in a row, and for so many times as long as it will rest, rests while others are alive,
+/// or a distant broker never gets a turn. So a rest costs a sixteenth of the time at most.
 const STREAK_MAX: u32 = 32;
+const RESTS_PER_STREAK: u32 = 16;
 
 impl Broker {
     /// Takes the outcomes of one of a lane's batches.
@@ -80,7 +82,8 @@ impl Broker {
         version: Version,
         review: Review,
     ) {
-        let others = self.liveness.others_alive(self.now.mono);
+        let now = self.now.mono;
+        let others = self.liveness.others_alive(now);
         let rest = self.liveness.longest_round_trip() * 3 / 2;
         let keeping = self.keeping();
         let Some(entry) = self.shards[at].entries.get_mut(id) else { return };
@@ -96,11 +99,14 @@ impl Broker {
             if let Some(resource) = entry.state.warm() {
                 resource.committed(version);
             }
+            if entry.streak == 0 {
+                entry.streak_since = now;
+            }
             entry.streak += 1;
         }
-        if others && entry.streak >= STREAK_MAX {
+        if others && entry.streak >= STREAK_MAX && now >= entry.streak_since + rest * RESTS_PER_STREAK {
             entry.streak = 0;
-            entry.rests_until = self.now.mono + rest;
+            entry.rests_until = now + rest;
         }
         let idle_left = entry.stored.is_record() && entry.state.is_idle() && !entry.stays(keeping);
         entry.review = Review::of(review.was_read(), idle_left);

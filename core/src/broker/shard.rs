@@ -244,8 +244,9 @@ pub(super) struct Entry {
     pub(super) reading: bool,
     /// Claims here that belong to sessions of this broker.
     pub(super) locals: Set<ClaimId>,
-    /// Commits in a row without seeing another writer.
+    /// Commits in a row without seeing another writer or resting, and since when.
     pub(super) streak: u32,
+    pub(super) streak_since: Duration,
     /// How often in a row it was used again soon after it had become idle, without seeing another writer.
     pub(super) reuses: u8,
     /// It rests until then, so that a distant broker gets a turn.

@@ -7,7 +7,7 @@ use sixpin_client::Mode;
 use sixpin_core::backend::{Key, Slot};
 use sixpin_core::broker::mark::Mark;
 use sixpin_core::mode::Mode as CoreMode;
-use sixpin_core::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
+use sixpin_core::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
 use sixpin_core::resource::{ClaimView, Resource};
 
 use crate::by_hand::Deed;
@@ -111,8 +111,9 @@ pub(crate) struct Check {
     pub(crate) converted: BTreeSet<ClaimId>,
     /// Claims whose client was told that they are over: by whom, and how.
     pub(crate) told_over: BTreeMap<ClaimId, String>,
-    /// Claims of which a broker said that they are granted, whether or not anybody heard it, with their latest such grant.
-    pub(crate) said_granted: BTreeMap<ClaimId, u32>,
+    /// Claims of which a broker said that they are granted, whether or not anybody heard it, with their latest such grant: its
+    /// number, and its fence if that was said.
+    pub(crate) said_granted: BTreeMap<ClaimId, (u32, u64)>,
     /// Claims of which the last call that asked for them was answered by an error, which says nothing of earlier copies.
     pub(crate) said_unknown: BTreeSet<ClaimId>,
     /// Claims from which their caller walked away, and when.
@@ -321,9 +322,12 @@ impl Check {
                 continue;
             }
             // What nobody was told of was given back, and needs no delay. What the store lost of a grant was taken away when
-            // that was found out, which may be long before its session died.
+            // that was found out, which may be long before its session died. If its place in the queue was not lost, it may be
+            // granted again once the store is settled: with the same number and another fence, and nobody is told.
+            let fence = view.fence.map_or(0, |stamp| stamp.resolve(Version::ABSENT).0);
             match self.said_granted.get(&view.id) {
-                Some(said) if *said <= view.grant_seq => {}
+                Some((said, _)) if *said < view.grant_seq => {}
+                Some((said, told)) if *said == view.grant_seq && (*told == 0 || *told == fence) => {}
                 _ => continue,
             }
             self.tally.buried_claims += 1;

@@ -21,9 +21,9 @@ const STAYS_AT_MOST: Time = 4 * SECOND;
 
 impl Check {
     /// A broker said that a claim is granted.
-    fn say_granted(&mut self, claim: ClaimId, grant_seq: u32) {
+    fn say_granted(&mut self, claim: ClaimId, grant_seq: u32, fence: u64) {
         let said = self.said_granted.entry(claim).or_default();
-        *said = grant_seq.max(*said);
+        *said = (grant_seq, fence).max(*said);
     }
 
     /// A caller may have been told of a grant, or that nobody knows: then it is for the caller to find out.
@@ -143,16 +143,22 @@ impl World {
     /// A broker says something to a client.
     pub(crate) fn note_told(&mut self, client: usize, body: &Down) {
         let Some(session) = self.clients[client].session else { return };
-        let granted: Vec<(u64, u32)> = match body {
-            Down::Completion(done) if done.mode() != v1::Mode::Unspecified => vec![(done.claim, done.grant_seq)],
+        let granted: Vec<(u64, u32, u64)> = match body {
+            Down::Completion(done) if done.mode() != v1::Mode::Unspecified => {
+                vec![(done.claim, done.grant_seq, done.fence)]
+            }
             Down::Resumed(resumed) => {
                 let held = resumed.claims.iter().filter(|state| state.mode() != v1::Mode::Unspecified);
-                held.map(|state| (state.claim, state.completion.as_ref().map_or(0, |done| done.grant_seq))).collect()
+                let grant = |state: &v1::ClaimState| {
+                    let (number, fence) = state.completion.as_ref().map_or((0, 0), |done| (done.grant_seq, done.fence));
+                    (state.claim, number, fence)
+                };
+                held.map(grant).collect()
             }
             _ => return,
         };
-        for (claim, grant_seq) in granted {
-            self.check.say_granted(ClaimId { session, number: ClaimNumber(claim) }, grant_seq);
+        for (claim, grant_seq, fence) in granted {
+            self.check.say_granted(ClaimId { session, number: ClaimNumber(claim) }, grant_seq, fence);
         }
     }
 
@@ -162,7 +168,7 @@ impl World {
         let id = ClaimId { session, number: ClaimNumber(number) };
         match reply {
             Reply::Done(done) if done.status == DoneStatus::Is(Status::Granted) => {
-                self.check.say_granted(id, done.grant_seq);
+                self.check.say_granted(id, done.grant_seq, done.fence.map_or(0, |fence| fence.0));
             }
             // Another copy was answered instead.
             Reply::Error(RequestError::Busy(_)) => {}
