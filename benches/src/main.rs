@@ -10,6 +10,12 @@
 //! that is started for it. They take turns in short slices, so that whatever else the machine does meets all of them,
 //! and each round gives one ratio to the store's own way. Client, broker and store share the machine.
 //!
+//! With `--json FILE` the figures are written down; `plots` draws them:
+//!
+//! ```text
+//! cargo run --release -p sixpin-benches --bin plots -- docs/pictures redis.json etcd.json nats.json
+//! ```
+//!
 //! # Layout
 //!
 //! * [`ways`]: the ways;
@@ -25,9 +31,11 @@ mod load;
 mod report;
 mod ways;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use sixpin_benches::figures::Figures;
 use sixpin_testkit::stores;
 
 use load::Tally;
@@ -62,6 +70,9 @@ struct Args {
     /// How many turns each way has, after one to warm up.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// Write the figures into this file too, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// An argument more for the server, and again, such as `--server=--appendfsync --server=everysec`.
     #[arg(long, allow_hyphen_values = true)]
     server: Vec<String>,
@@ -86,19 +97,31 @@ async fn main() {
 }
 
 async fn measure(args: &Args, url: String, own: impl Work + Queue) {
+    let mut figures = Figures {
+        store: url.split(':').next().unwrap_or_default().to_owned(),
+        slice_seconds: args.slice.as_secs_f64(),
+        rounds: args.rounds,
+        pairs: Vec::new(),
+        hand_overs: Vec::new(),
+    };
     let ways = Ways::open(url, own).await;
     let turns = format!("{} turns of {}", args.rounds, humantime::format_duration(args.slice));
     for &in_flight in &args.in_flight {
         let report = rounds(args, async || ways.turn(in_flight.into(), args.slice).await).await;
         println!("\n{in_flight} in flight, {turns}\n");
         print!("{}", report.pairs());
+        figures.pairs.push(report.rates(in_flight));
     }
     for &contenders in &args.contenders {
         let report = rounds(args, async || ways.hand_over(contenders.into(), args.slice).await).await;
         println!("\n{contenders} want one lock, {turns}\n");
         print!("{}", report.hand_overs());
+        figures.hand_overs.push(report.times(contenders));
     }
     ways.close().await;
+    if let Some(file) = &args.json {
+        std::fs::write(file, serde_json::to_string_pretty(&figures).unwrap()).unwrap();
+    }
 }
 
 /// What comes of so many rounds, after one to warm up.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
+use sixpin_benches::figures::{self, Point};
 
 use crate::load::Tally;
 use crate::ways::Name;
@@ -39,6 +40,27 @@ impl Report {
                 none => *none = Some(tally.times),
             }
         }
+    }
+
+    /// What all ways did under this load: their rates beside that of the store's own way.
+    pub(crate) fn rates(&self, load: u16) -> Point {
+        self.point(load, |way| &way.ratios)
+    }
+
+    /// The same, with the median times beside those of the store's own way.
+    pub(crate) fn times(&self, load: u16) -> Point {
+        self.point(load, |way| &way.medians)
+    }
+
+    fn point(&self, load: u16, of_own: impl Fn(&Way) -> &[f64]) -> Point {
+        let told = |(name, way): (&Name, &Way)| figures::Way {
+            way: name.to_string(),
+            per_second: quartiles(&way.rates),
+            of_own: quartiles(of_own(way)),
+            p50_us: way.time(0.5),
+            p99_us: way.time(0.99),
+        };
+        Point { load, ways: self.ways.iter().map(told).collect() }
     }
 
     /// How many pairs each way did.

@@ -162,6 +162,7 @@ macro_rules! __group {
             contract::lists::a_list_goes_on_only_from_where_a_page_ended,
             contract::lists::a_list_follows_the_records,
             contract::lists::a_list_misses_nothing_while_others_write,
+            contract::lanes::batches_of_a_lane_go_side_by_side,
             contract::lanes::an_older_generation_is_stale,
             contract::lanes::a_stale_batch_is_stale_as_a_whole,
             contract::lanes::moving_a_lane_twice_is_moving_it_once,
@@ -223,6 +224,7 @@ macro_rules! __group {
     (freezes, $then:ident, $($fixture:ident)?) => {
         $crate::$then! { $($fixture)?; freezes:
             trouble::freezes::a_frozen_server_is_no_answer_within_bounded_time,
+            trouble::freezes::batches_side_by_side_at_a_frozen_server_are_settled_at_once,
             trouble::freezes::nothing_is_lost_when_the_server_is_frozen_under_load,
             trouble::freezes::nobody_gets_in_twice_when_the_server_is_frozen_under_load,
         }

@@ -17,7 +17,7 @@ use crate::cli::failure::Failure;
 pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let contended = plan.workload == Workload::Contended;
     let client = Client::new([target.address().as_str()]).map_err(Failure::usage)?;
-    let window = Window::new(plan.sessions * plan.in_flight, time);
+    let (window, meter) = target.window(plan.sessions * plan.in_flight, time);
     let handover = Arc::new(Handover::new());
     let mut places = JoinSet::new();
     let mut sessions = Vec::new();
@@ -35,6 +35,7 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
     while let Some(done) = places.join_next().await {
         total.merge(done.map_err(|error| Failure::new(exit::FAILURE, error))?.map_err(|error| failed(&error))?);
     }
+    total.server = meter.read().await;
     for session in sessions {
         session.close().await.map_err(|error| failed(&error))?;
     }

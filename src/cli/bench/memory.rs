@@ -1,4 +1,7 @@
-//! What idle sessions and held locks cost the broker in memory.
+//! What idle sessions and held locks cost the broker in memory: locks when they were just taken, and when they have been held for a
+//! while.
+
+use std::time::Duration;
 
 use serde::Serialize;
 use sixpin_proto::v1;
@@ -7,6 +10,7 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use super::plan::Plan;
+use super::process::resident_kib;
 use super::spawn::Spawned;
 use super::tally::count;
 use super::target::{Target, refused};
@@ -19,6 +23,9 @@ const AT_ONCE: usize = 64;
 /// Claims of one session, below what a broker allows.
 const CLAIMS_PER_SESSION: usize = 5_000;
 
+/// Longer than it takes a broker to make small what is held and not used.
+const REST: Duration = Duration::from_secs(15);
+
 /// What was found.
 #[derive(Debug, Serialize)]
 pub(super) struct Memory {
@@ -27,8 +34,12 @@ pub(super) struct Memory {
     pub(super) empty_kib: u64,
     pub(super) with_sessions_kib: u64,
     pub(super) with_locks_kib: u64,
+    pub(super) at_rest_kib: u64,
     pub(super) bytes_per_session: f64,
+    /// Just taken.
     pub(super) bytes_per_lock: f64,
+    /// Held for a while.
+    pub(super) bytes_per_lock_at_rest: f64,
 }
 
 /// Opens sessions, holds locks, and looks at the broker's resident memory after each.
@@ -54,6 +65,8 @@ pub(super) async fn measure(
     let holders = open(&channels, target, locks.div_ceil(CLAIMS_PER_SESSION)).await?;
     lock(&channels, &holders, &resources).await?;
     let with_locks_kib = resident_kib(pid)?;
+    tokio::time::sleep(REST).await;
+    let at_rest_kib = resident_kib(pid)?;
     let per = |kib: u64, number: usize| count(usize::try_from(kib * 1024).unwrap_or_default()) / count(number);
     Ok(Memory {
         sessions: idle.len(),
@@ -61,9 +74,18 @@ pub(super) async fn measure(
         empty_kib,
         with_sessions_kib,
         with_locks_kib,
+        at_rest_kib,
         bytes_per_session: per(with_sessions_kib.saturating_sub(empty_kib), idle.len()),
         bytes_per_lock: per(with_locks_kib.saturating_sub(with_sessions_kib), locks),
+        bytes_per_lock_at_rest: per(at_rest_kib.saturating_sub(with_sessions_kib), locks),
     })
+}
+
+/// Holds a lock on each of these in sessions of their own, until the broker ends or their TTL has passed.
+pub(super) async fn hold(target: &Target, resources: &[v1::Resource]) -> Result<(), Failure> {
+    let channels = target.channels(AT_ONCE).await?;
+    let holders = open(&channels, target, resources.len().div_ceil(CLAIMS_PER_SESSION)).await?;
+    lock(&channels, &holders, resources).await
 }
 
 async fn open(channels: &[Channel], target: &Target, number: usize) -> Result<Vec<String>, Failure> {
@@ -112,15 +134,4 @@ async fn lock(channels: &[Channel], sessions: &[String], resources: &[v1::Resour
         done.map_err(|error| Failure::new(exit::FAILURE, error))??;
     }
     Ok(())
-}
-
-/// Resident memory of a process.
-fn resident_kib(pid: u32) -> Result<u64, Failure> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
-    let status = status.map_err(|error| {
-        Failure::new(exit::FAILURE, format_args!("the memory of process {pid} can not be read: {error}"))
-    })?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-        .ok_or_else(|| Failure::new(exit::FAILURE, format_args!("the memory of process {pid} is not told here")))
 }

@@ -15,7 +15,9 @@
 //!
 //! * `plan`: what is measured, from the arguments;
 //! * `stream`: the load on session streams; `unary`, `library`: the same over single calls and the client library;
-//! * `memory`: what idle sessions and held locks cost;
+//! * `mixed`: a load that looks like real life; `memory`: what idle sessions and held locks cost;
+//! * `size`: what a pair costs while many locks are held;
+//! * `process`: the memory of the broker, and the time that processors spend on it;
 //! * `target`: the broker, or the floor; `spawn`: child processes;
 //! * `tally`: what one slice found; `report`: how it is told;
 //! * [`floor`]: the service that only answers.
@@ -33,10 +35,13 @@ mod stream;
 mod unary;
 mod library;
 mod memory;
+mod mixed;
+mod process;
 mod target;
 mod spawn;
 mod tally;
 mod report;
+mod size;
 pub mod floor;
 
 use plan::{Plan, Workload};
@@ -63,7 +68,7 @@ pub struct Args {
     /// Go through the client library.
     #[arg(long)]
     client: bool,
-    /// Sessions of closed and unary, each with one request at a time; idle sessions of memory.
+    /// Sessions of closed, unary and mixed, each with one request at a time; idle sessions of memory.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     sessions: u32,
     /// Requests in flight per session of pipelined.
@@ -75,7 +80,7 @@ pub struct Args {
     /// Sessions of contended, which hand one resource around. With `--floor` compared with 10 that do.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     contend: u32,
-    /// Locks that memory holds.
+    /// Locks that memory and size hold.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     locks: u32,
     /// Connections that sessions share; more if there are more than 100 sessions on each.
@@ -113,7 +118,7 @@ async fn measure(args: &Args) -> Result<(), Failure> {
         None => args.endpoints.first_that_answers().await?,
     };
     let floor = if args.floor { Some(Spawned::floor().await?) } else { None };
-    let broker = Target::broker(address.clone(), args);
+    let broker = Target::broker(address.clone(), args, spawned.as_ref().and_then(Spawned::pid));
     let floor = floor.as_ref().map(|floor| (Target::floor(floor.address().clone(), args), floor));
     let mut report = Report::new(args, &address);
     for plan in Plan::all(args) {
@@ -122,7 +127,12 @@ async fn measure(args: &Args) -> Result<(), Failure> {
             report.memory = Some(memory::measure(&plan, &broker, args, spawned.as_ref()).await?);
             continue;
         }
+        if plan.workload == Workload::Size {
+            report.size = Some(size::measure(&plan, &broker, args).await?);
+            continue;
+        }
         let floor = match &floor {
+            _ if plan.workload == Workload::Mixed => None,
             Some((target, _)) if plan.has_floor() => Some((plan, target)),
             Some(_) => Some((plan.few(), &broker)),
             None => None,

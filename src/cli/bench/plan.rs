@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::target::Target;
-use super::{Args, Failure, Tally, library, stream, unary};
+use super::{Args, Failure, Tally, library, mixed, stream, unary};
 
 /// Sessions that the many of a contended resource are compared with.
 const FEW: usize = 10;
@@ -19,6 +19,10 @@ pub(super) enum Workload {
     Contended,
     /// As closed, with single calls instead of streams.
     Unary,
+    /// Many sessions that hold locks for up to 5 ms: some of 10,000 names are wanted by many, most of them to read.
+    Mixed,
+    /// As closed, while more and more other locks are held.
+    Size,
     /// Memory of the broker per idle session and per held lock.
     Memory,
 }
@@ -47,11 +51,14 @@ impl Plan {
 
     fn of(workload: Workload, args: &Args) -> Self {
         let (sessions, in_flight) = match workload {
-            Workload::Closed | Workload::Unary | Workload::Memory => (args.sessions, 1),
+            Workload::Closed | Workload::Unary | Workload::Mixed | Workload::Size | Workload::Memory => {
+                (args.sessions, 1)
+            }
             Workload::Pipelined => (args.streams, args.pipeline),
             Workload::Contended => (args.contend, 1),
         };
-        let library = args.client && workload != Workload::Memory;
+        let library =
+            workload == Workload::Mixed || (args.client && !matches!(workload, Workload::Size | Workload::Memory));
         Self { workload, sessions: sessions as usize, in_flight: in_flight as usize, library }
     }
 
@@ -62,6 +69,8 @@ impl Plan {
             Workload::Pipelined => "pipelined",
             Workload::Contended => "contended",
             Workload::Unary => "unary",
+            Workload::Mixed => "mixed",
+            Workload::Size => "size",
             Workload::Memory => "memory",
         }
     }
@@ -85,6 +94,7 @@ impl Plan {
     /// One slice.
     pub(super) async fn slice(&self, target: &Target, time: Duration) -> Result<Tally, Failure> {
         match self.workload {
+            Workload::Mixed => mixed::slice(self, target, time).await,
             _ if self.library && !target.is_floor() => library::slice(self, target, time).await,
             Workload::Unary => unary::slice(self, target, time).await,
             _ => stream::slice(self, target, time).await,

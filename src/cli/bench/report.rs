@@ -1,12 +1,14 @@
 //! How findings are told.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Args;
 use super::memory::Memory;
 use super::plan::Plan;
+use super::size::Size;
 use super::tally::{Spread, Tally, count};
 use crate::cli::connect::Address;
 use crate::cli::output::Table;
@@ -21,6 +23,7 @@ pub(super) struct Report {
     slice_seconds: f64,
     workloads: Vec<Finding>,
     pub(super) memory: Option<Memory>,
+    pub(super) size: Option<Size>,
 }
 
 /// What one workload gave.
@@ -36,6 +39,8 @@ struct Finding {
     lock: Option<Spread>,
     unlock: Option<Spread>,
     handover: Option<Spread>,
+    /// What processors spent on the broker for a pair; absent unless it was spawned for the measurement.
+    server_us_per_pair: Option<f64>,
     floor: Option<Floor>,
 }
 
@@ -63,6 +68,7 @@ impl Report {
             slice_seconds: args.slice.as_secs_f64(),
             workloads: Vec::new(),
             memory: None,
+            size: None,
         }
     }
 
@@ -93,6 +99,7 @@ impl Report {
             lock: Spread::of(locks.iter().flat_map(|tally| &tally.locks)),
             unlock: Spread::of(locks.iter().flat_map(|tally| &tally.unlocks)),
             handover: Spread::of(locks.iter().flat_map(|tally| &tally.handovers)),
+            server_us_per_pair: server_us_per_pair(&locks),
             floor,
         });
     }
@@ -112,9 +119,22 @@ impl Report {
         if let Some(memory) = &self.memory {
             let _ = writeln!(
                 out,
-                "\nmemory: {} KiB empty, {:.0} bytes per idle session ({}), {:.0} bytes per held lock ({})",
-                memory.empty_kib, memory.bytes_per_session, memory.sessions, memory.bytes_per_lock, memory.locks
+                "\nmemory: {} KiB empty, {:.0} bytes per idle session ({}), {:.0} bytes per lock just taken, {:.0} held for a while ({})",
+                memory.empty_kib,
+                memory.bytes_per_session,
+                memory.sessions,
+                memory.bytes_per_lock,
+                memory.bytes_per_lock_at_rest,
+                memory.locks
             );
+        }
+        if let Some(size) = &self.size {
+            out.push('\n');
+            for step in &size.steps {
+                let pairs = thousands(step.pairs_per_second);
+                let (held, part) = (thousands(count(step.held)), step.of_first * 100.0);
+                let _ = writeln!(out, "{held} held: {pairs} pairs/s, {part:.0} % of the first");
+            }
         }
         out
     }
@@ -132,6 +152,7 @@ impl Report {
             ">P99",
             ">HANDOVER P50",
             ">P99",
+            ">SERVER/PAIR",
             ">FLOOR PAIRS/S",
             ">LOCK P50",
             ">P99",
@@ -158,6 +179,7 @@ impl Report {
                 time(&finding.unlock, |spread| spread.p99),
                 time(&finding.handover, |spread| spread.p50),
                 time(&finding.handover, |spread| spread.p99),
+                finding.server_us_per_pair.map(|time| format!("{time:.1}us")).unwrap_or_default(),
                 floor.map(|floor| thousands(floor.pairs_per_second)).unwrap_or_default(),
                 floor.map(|floor| time(&floor.lock, |spread| spread.p50)).unwrap_or_default(),
                 floor.map(|floor| time(&floor.lock, |spread| spread.p99)).unwrap_or_default(),
@@ -179,10 +201,17 @@ impl Floor {
 /// What the columns say.
 const EXPLAINED: &str = "pairs: locks granted and released again
 floor: the same messages to a service that only answers; of contended: the same with 10 sessions
+server/pair: what processors spent on the broker for a pair, the system's work among it
 of floor: median of the slices, each compared with the one beside it (half of them lie within the parentheses)
 ";
 
-fn median(values: &[f64]) -> f64 {
+fn server_us_per_pair(tallies: &[Tally]) -> Option<f64> {
+    let pairs: usize = tallies.iter().map(|tally| tally.unlocks.len()).sum();
+    let spent: Option<Duration> = tallies.iter().map(|tally| tally.server).sum();
+    spent.filter(|_| pairs > 0).map(|spent| spent.as_secs_f64() * 1e6 / count(pairs))
+}
+
+pub(super) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 

@@ -15,7 +15,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::plan::{Plan, Workload};
-use super::tally::{Open, Tally, Window, sample};
+use super::tally::{Open, Tally, sample};
 use super::target::{TTL_MS, Target, refused};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -30,7 +30,7 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
     let contended = plan.workload == Workload::Contended;
     let channels = target.channels(plan.sessions).await?;
     let resources = target.resources(plan.name(), plan.sessions, plan.in_flight, contended);
-    let window = Window::new(plan.sessions, time);
+    let (window, meter) = target.window(plan.sessions, time);
     let handover = Arc::new(Handover::new());
     let mut sessions = JoinSet::new();
     for (index, resources) in resources.into_iter().enumerate() {
@@ -48,6 +48,7 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
     while let Some(done) = sessions.join_next().await {
         total.merge(done.map_err(|error| Failure::new(exit::FAILURE, error))??);
     }
+    total.server = meter.read().await;
     Ok(total)
 }
 

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::Barrier;
+use tokio::task::JoinHandle;
+
+use super::process::processor_time;
 
 /// Unit of the samples. 32 bits of it are seven minutes.
 const UNIT: Duration = Duration::from_nanos(100);
@@ -24,6 +27,8 @@ pub(super) struct Tally {
     pub(super) handovers: Vec<u32>,
     /// How long the slice counted.
     pub(super) time: Duration,
+    /// What processors spent on the broker meanwhile, if that is known.
+    pub(super) server: Option<Duration>,
 }
 
 impl Tally {
@@ -33,6 +38,7 @@ impl Tally {
         self.unlocks.extend(other.unlocks);
         self.handovers.extend(other.handovers);
         self.time = self.time.max(other.time);
+        self.server = self.server.or(other.server);
     }
 
     /// Pairs in a second.
@@ -83,6 +89,28 @@ impl Open {
     /// What ends now counts.
     pub(super) fn counts(&self, now: Instant) -> bool {
         (self.from..self.until).contains(&now)
+    }
+}
+
+/// Measures what processors spend on a process while a slice counts. It takes part in the slice, as one more session.
+#[derive(Debug)]
+pub(super) struct Meter(JoinHandle<Option<Duration>>);
+
+impl Meter {
+    pub(super) fn start(window: Window, pid: Option<u32>) -> Self {
+        Self(tokio::spawn(async move {
+            let open = window.open().await;
+            let pid = pid?;
+            tokio::time::sleep_until(open.from.into()).await;
+            let before = processor_time(pid)?;
+            tokio::time::sleep_until(open.until.into()).await;
+            processor_time(pid)?.checked_sub(before)
+        }))
+    }
+
+    /// Absent if it is not known which process that is, or the system does not tell.
+    pub(super) async fn read(self) -> Option<Duration> {
+        self.0.await.ok().flatten()
     }
 }
 

@@ -1,12 +1,14 @@
 //! What is measured against: a broker, or the floor.
 
 use std::error::Error;
+use std::time::Duration;
 
 use sixpin_proto::v1;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::Args;
+use super::tally::{Meter, Window};
 use crate::cli::connect::Address;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -26,12 +28,14 @@ pub(super) struct Target {
     lockspace: String,
     connections: usize,
     floor: bool,
+    /// Its process, if it is known.
+    pid: Option<u32>,
 }
 
 impl Target {
     /// A broker.
-    pub(super) fn broker(address: Address, args: &Args) -> Self {
-        Self::new(address, args, false)
+    pub(super) fn broker(address: Address, args: &Args, pid: Option<u32>) -> Self {
+        Self { pid, ..Self::new(address, args, false) }
     }
 
     /// A service that only answers.
@@ -41,12 +45,18 @@ impl Target {
 
     fn new(address: Address, args: &Args, floor: bool) -> Self {
         let (lockspace, connections) = (args.space.lockspace.to_string(), args.connections as usize);
-        Self { address, lockspace, connections, floor }
+        Self { address, lockspace, connections, floor, pid: None }
     }
 
     /// It only answers.
     pub(super) fn is_floor(&self) -> bool {
         self.floor
+    }
+
+    /// A slice for so many sessions, and what its process needs in it.
+    pub(super) fn window(&self, sessions: usize, time: Duration) -> (Window, Meter) {
+        let window = Window::new(sessions + 1, time);
+        (window.clone(), Meter::start(window, self.pid))
     }
 
     /// Its address.

@@ -19,7 +19,7 @@ use crate::cli::failure::Failure;
 pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let channels = target.channels(plan.sessions).await?;
     let resources = target.resources(plan.name(), plan.sessions, 1, false);
-    let window = Window::new(plan.sessions, time);
+    let (window, meter) = target.window(plan.sessions, time);
     let mut sessions = JoinSet::new();
     for (index, resource) in resources.into_iter().flatten().enumerate() {
         let channel = channels[index % channels.len()].clone();
@@ -36,6 +36,7 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
     while let Some(done) = sessions.join_next().await {
         total.merge(done.map_err(|error| Failure::new(exit::FAILURE, error))??);
     }
+    total.server = meter.read().await;
     Ok(total)
 }
 

@@ -1,6 +1,7 @@
 //! Lanes and their generations: what was sent before a doubt cannot strike after it.
 
-use sixpin_core::backend::{Generation, Guard, Lane, StoreError, WriteOutcome};
+use futures::future::join_all;
+use sixpin_core::backend::{Generation, Guard, Key, Lane, StoreError, WriteOutcome};
 use sixpin_core::name::Version;
 
 use crate::broker::{Broker, committed, put, resource};
@@ -13,6 +14,18 @@ async fn send(broker: &Broker, lane: u16, generation: u64, name: &str) -> WriteO
 
 async fn advance(broker: &Broker, lane: u16, generation: u64) -> Result<(), StoreError> {
     broker.backend.advance(Guard { lane: Lane(lane), generation: Generation(generation), ..broker.guard() }).await
+}
+
+/// Several batches of one lane may be on their way at once: each is answered for itself.
+pub async fn batches_of_a_lane_go_side_by_side(fixture: &dyn Fixture) {
+    let broker = Broker::join(fixture).await;
+    for round in 0..10 {
+        let keys: Vec<Key> = (0..8).map(|number| resource(&format!("{round}/{number}"))).collect();
+        let outcomes = join_all(keys.iter().map(|key| broker.write(put(key, Version::ABSENT, "x")))).await;
+        for (key, outcome) in keys.iter().zip(&outcomes) {
+            broker.sees(key, committed(outcome), Some(b"x")).await;
+        }
+    }
 }
 
 /// After a lane moved, what is sent under an older generation is stale and not stored. The new one goes on.

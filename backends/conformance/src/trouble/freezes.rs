@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use sixpin_core::backend::{Key, WriteOutcome};
 use sixpin_core::name::Version;
 
@@ -41,6 +42,36 @@ pub async fn a_frozen_server_is_no_answer_within_bounded_time(fixture: &dyn Fixt
     broker.sees(&key, settled.version, settled.bytes.as_deref()).await;
     other.sees(&key, settled.version, settled.bytes.as_deref()).await;
     assert!(!matches!(outcome, WriteOutcome::Unavailable(_)) || settled.bytes.is_none(), "unavailable is not stored");
+}
+
+/// Of several batches on their way to a server that stands still each ends by itself. One move of their lane settles all of
+/// them: what is written to their keys then stays.
+pub async fn batches_side_by_side_at_a_frozen_server_are_settled_at_once(fixture: &dyn Fixture) {
+    let mut broker = Broker::join(fixture).await;
+    let neighbour = resource("neighbour");
+    let mut version = broker.put(&neighbour, Version::ABSENT, "one").await;
+    let keys: Vec<Key> = (0..4).map(|number| resource(&format!("r{number}"))).collect();
+    server(fixture).freeze();
+    let longest = 2 * broker.profile().commit_timeout + Duration::from_secs(10);
+    let batches = join_all(keys.iter().map(|key| broker.write(put(key, Version::ABSENT, "late"))));
+    let outcomes = tokio::time::timeout(longest, batches).await;
+    server(fixture).resume();
+    for outcome in outcomes.expect("commits to a frozen server end") {
+        assert!(matches!(outcome, WriteOutcome::Unavailable(_) | WriteOutcome::Unknown(_)), "{outcome:?}");
+    }
+
+    broker.settle().await;
+    let mut written = Vec::new();
+    for key in &keys {
+        written.push(broker.overwrite(key, "new").await);
+    }
+    // Had a late batch still been on its way, it would have arrived with these.
+    for number in 0..50 {
+        version = broker.put(&neighbour, version, format!("{number}")).await;
+    }
+    for (key, version) in keys.iter().zip(written) {
+        broker.sees(key, version, Some(b"new")).await;
+    }
 }
 
 /// Writers that go on while the server stands still and goes on lose nothing and double nothing.

@@ -1,0 +1,3 @@
+//! What the measurements write and the plots read.
+
+pub mod figures;
