@@ -15,12 +15,15 @@ pub struct Figures {
     pub pairs: Vec<Point>,
     /// One lock that many want.
     pub hand_overs: Vec<Point>,
+    /// Pairs over several brokers on the store.
+    #[serde(default)]
+    pub brokers: Vec<Point>,
 }
 
 /// What all ways did under one load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Point {
-    /// Pairs in flight, or how many wanted the lock.
+    /// Pairs in flight, how many wanted the lock, or brokers.
     pub load: u16,
     /// In the order of the table.
     pub ways: Vec<Way>,

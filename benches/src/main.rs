@@ -6,6 +6,7 @@
 //!
 //! A *way* is one way to take and release a lock: the store's own, sixpin's broker as a library, and sixpin over gRPC.
 //! With `--contenders 2,64,1000` one lock is handed over among so many; clients of Redis and NATS poll for it, etcd has a queue.
+//! With `--brokers 1,2,4` the load is spread over so many brokers on the store.
 //! All ways keep so many pairs of lock and unlock in flight, on resources that nobody else wants, against one server
 //! that is started for it. They take turns in short slices, so that whatever else the machine does meets all of them,
 //! and each round gives one ratio to the store's own way. Client, broker and store share the machine.
@@ -40,7 +41,11 @@ use sixpin_testkit::stores;
 
 use load::Tally;
 use report::Report;
+use ways::grpc::Grpc;
 use ways::{Name, Queue, Ways, Work, etcd, nats, redis};
+
+/// Pairs in flight over several brokers.
+const SPREAD: usize = 64;
 
 /// The stores that have locks of their own.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -64,6 +69,9 @@ struct Args {
     /// How many want one lock, one measurement of its hand-over each.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(2..=4096))]
     contenders: Vec<u16>,
+    /// Brokers on the store, one measurement of all of them together each, with 64 pairs in flight.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=16))]
+    brokers: Vec<u16>,
     /// How long each way works before the next one has its turn.
     #[arg(long, value_parser = humantime::parse_duration, default_value = "1s")]
     slice: Duration,
@@ -103,8 +111,9 @@ async fn measure(args: &Args, url: String, own: impl Work + Queue) {
         rounds: args.rounds,
         pairs: Vec::new(),
         hand_overs: Vec::new(),
+        brokers: Vec::new(),
     };
-    let ways = Ways::open(url, own).await;
+    let ways = Ways::open(url.clone(), own).await;
     let turns = format!("{} turns of {}", args.rounds, humantime::format_duration(args.slice));
     for &in_flight in &args.in_flight {
         let report = rounds(args, async || ways.turn(in_flight.into(), args.slice).await).await;
@@ -117,6 +126,19 @@ async fn measure(args: &Args, url: String, own: impl Work + Queue) {
         println!("\n{contenders} want one lock, {turns}\n");
         print!("{}", report.hand_overs());
         figures.hand_overs.push(report.times(contenders));
+    }
+    let mut more = Vec::new();
+    for &brokers in &args.brokers {
+        while more.len() + 1 < brokers.into() {
+            more.push(Grpc::open(&url, more.len() + 1).await);
+        }
+        let report = rounds(args, async || ways.spread(&more, SPREAD, args.slice).await).await;
+        println!("\n{brokers} brokers, {SPREAD} in flight over all of them, {turns}\n");
+        print!("{}", report.pairs());
+        figures.brokers.push(report.rates(brokers));
+    }
+    for broker in more {
+        broker.close().await;
     }
     ways.close().await;
     if let Some(file) = &args.json {

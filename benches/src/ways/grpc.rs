@@ -15,14 +15,16 @@ const SESSIONS: usize = 4;
 
 /// A broker on the store, and sessions of one client.
 pub(crate) struct Grpc {
+    /// Which of several on one store it is; each has resources of its own.
+    number: usize,
     server: Server,
     sessions: Vec<Session>,
 }
 
 impl Grpc {
-    pub(crate) async fn open(url: &str) -> Self {
+    pub(crate) async fn open(url: &str, number: usize) -> Self {
         let settings = format!(
-            "listen = \"127.0.0.1:0\"\nadmin_listen = \"off\"\nname = \"bench\"\nrequire = \"volatile\"\nfirst_start_grace = \"0s\"\n\
+            "listen = \"127.0.0.1:0\"\nadmin_listen = \"off\"\nname = \"bench-{number}\"\nrequire = \"volatile\"\nfirst_start_grace = \"0s\"\n\
              [backends.default]\nurl = \"{url}\"\n"
         );
         let config = config::parse(&settings, "", [], toml::Table::new()).unwrap();
@@ -33,7 +35,7 @@ impl Grpc {
             let client = Client::new([server.address.to_string()]).unwrap();
             sessions.push(client.session().open().await.unwrap());
         }
-        Self { server, sessions }
+        Self { number, server, sessions }
     }
 
     pub(crate) async fn close(self) {
@@ -49,7 +51,7 @@ impl Work for Grpc {
     async fn slice(&self, in_flight: usize, slice: Duration) -> Tally {
         closed_loop(in_flight, slice, |place| {
             let session = self.sessions[place % self.sessions.len()].clone();
-            let name = format!("grpc/{place}");
+            let name = format!("grpc/{}/{place}", self.number);
             move || pair(session.clone(), name.clone())
         })
         .await

@@ -9,6 +9,8 @@ pub(crate) mod redis;
 use std::fmt;
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use crate::load::Tally;
 
 /// Which way, in the order of the table.
@@ -54,7 +56,7 @@ pub(crate) struct Ways<O> {
 impl<O: Work + Queue> Ways<O> {
     /// Opens sixpin on the store at this URL, beside the store's own way.
     pub(crate) async fn open(url: String, own: O) -> Self {
-        Self { own, library: library::Library::open(&url).await, grpc: grpc::Grpc::open(&url).await }
+        Self { own, library: library::Library::open(&url).await, grpc: grpc::Grpc::open(&url, 0).await }
     }
 
     /// One turn for each.
@@ -64,6 +66,19 @@ impl<O: Work + Queue> Ways<O> {
             (Name::Library, self.library.slice(in_flight, slice).await),
             (Name::Grpc, self.grpc.slice(in_flight, slice).await),
         ]
+    }
+
+    /// The store's own way, and sixpin over gRPC with the load spread over one broker more than these.
+    pub(crate) async fn spread(&self, more: &[grpc::Grpc], in_flight: usize, slice: Duration) -> Vec<(Name, Tally)> {
+        let own = self.own.slice(in_flight, slice).await;
+        let brokers = || std::iter::once(&self.grpc).chain(more);
+        let each = in_flight / brokers().count();
+        let tallies = join_all(brokers().map(|broker| broker.slice(each, slice))).await;
+        let all = tallies.into_iter().reduce(|mut all, tally| {
+            all.merge(&tally);
+            all
+        });
+        vec![(Name::Own, own), (Name::Grpc, all.expect("there is one broker at least"))]
     }
 
     /// One turn for each, on a lock that so many want. The library has no client that waits.
