@@ -51,7 +51,7 @@ impl Entry {
     }
 
     /// A record without claims stands in the store, where it was kept.
-    fn is_kept_idle(&self) -> bool {
+    pub(super) fn is_kept_idle(&self) -> bool {
         self.stored.is_record() && self.is_unused() && !self.review.is_due()
     }
 

@@ -90,9 +90,10 @@ impl Broker {
         };
         match resource {
             Ok(resource) => {
+                let kept_idle = entry.is_kept_idle();
                 entry.stored = Stored::of(&slot);
                 entry.state = State::of(resource);
-                let idle_left = entry.stored.is_record() && entry.state.is_idle();
+                let idle_left = kept_idle || (entry.stored.is_record() && entry.state.is_idle());
                 // What is read may be from before a record was left idle here: then it is still to be deleted.
                 entry.review = Review::of(!entry.locals.is_empty(), entry.review.is_due() || idle_left);
                 self.meet_strangers(at, id);

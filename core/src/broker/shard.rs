@@ -381,6 +381,9 @@ impl Shard {
     pub(super) fn forget_versions(&mut self) {
         for id in self.entries.ids() {
             if let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.in_flight) {
+                if entry.is_kept_idle() {
+                    entry.review = entry.review.and_due(true);
+                }
                 entry.stored = Stored::Unread;
             }
         }
