@@ -132,7 +132,8 @@ async fn measure(args: &Args, url: String, own: impl Work + Queue) {
         while more.len() + 1 < brokers.into() {
             more.push(Grpc::open(&url, more.len() + 1).await);
         }
-        let report = rounds(args, async || ways.spread(&more, SPREAD, args.slice).await).await;
+        let report =
+            rounds(args, async || ways.spread(&more[..usize::from(brokers) - 1], SPREAD, args.slice).await).await;
         println!("\n{brokers} brokers, {SPREAD} in flight over all of them, {turns}\n");
         print!("{}", report.pairs());
         figures.brokers.push(report.rates(brokers));

@@ -98,7 +98,7 @@ pub struct Write {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane(pub u16);
 
-/// Counts the doubts of a lane: it moves on after every unknown outcome. Starts at 1 with the registration.
+/// Counts the doubts of a lane: it moves on after an unknown outcome of what was sent under it. Starts at 1 with the registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 

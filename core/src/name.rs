@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -76,11 +77,24 @@ impl fmt::Display for Lockspace {
 }
 
 /// A name inside a lockspace: 1 to 1,024 bytes of UTF-8 without control characters, compared byte by byte.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Eq)]
 pub struct ResourceName {
     // First, so that names that differ are nearly always told apart by it.
     hash: u32,
     text: Arc<str>,
+}
+
+// Copies of one name are recognised without looking at the text.
+impl PartialEq for ResourceName {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+    }
+}
+
+impl Hash for ResourceName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.hash);
+    }
 }
 
 // By the text: the hash is only there to be quick.

@@ -44,7 +44,7 @@ pub(crate) async fn commit(store: &Store, limits: Limits, guard: Guard, writes: 
         }
     }
     let deadline = Instant::now() + limits.patience;
-    // Almost always there is one part. Parts are sent one after the other: a lane has one request in flight.
+    // Almost always there is one part. Parts are sent one after the other: a batch has one request in flight.
     let mut parts = vec![whole];
     while let Some(part) = parts.pop() {
         if part.is_empty() {

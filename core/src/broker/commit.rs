@@ -142,6 +142,9 @@ impl Broker {
         if !entry.state.warm_up() {
             entry.stored = Stored::Unread;
         }
+        if entry.in_flight {
+            return false;
+        }
         if entry.stored.version().is_none() {
             // What is due is decided once it was read.
             if !std::mem::replace(&mut entry.reading, true) {

@@ -88,6 +88,22 @@ impl Entries {
             }
         }
         self.looked_over = to;
+        if to == self.places.len() {
+            self.give_back();
+        }
+    }
+
+    /// After a time with many more entries than now the room is given back.
+    fn give_back(&mut self) {
+        let used = self.places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        if self.places.capacity() > 4 * used + PART_MIN {
+            self.places.truncate(used);
+            self.places.shrink_to(2 * used);
+            self.vacant.retain(|place| (*place as usize) < used);
+            self.vacant.shrink_to_fit();
+            let key = self.key;
+            self.by_hash.shrink_to(2 * used, |known| spread(key, known.0));
+        }
     }
 
     fn place(&self, id: &ResourceId) -> Option<Place> {

@@ -4,8 +4,8 @@
 //! locked again and again would be created and deleted each time, which costs stores more than a change does. So where a name
 //! was *in use* so far, locked again soon after its last claim had gone, several times in a row and by this broker alone, its
 //! record is kept for a moment: it is written, as one without claims, and the next lock changes it. Once it has not been used
-//! for a while (`unused_after`) it is deleted after all. Another broker that locks such a name meets a conflict once, and so does this one
-//! afterwards; then its count begins anew.
+//! for a while (`unused_after`) it is deleted after all, and the count begins anew. Another broker that locks such a name meets a conflict once, and so does this one
+//! afterwards; so it is where a sweep finds such a record.
 //!
 //! Where a delete leaves a marker it costs what any other write does, and nothing is kept.
 //!
@@ -23,8 +23,8 @@ use super::shard::{Entry, Stored};
 use crate::name::ResourceId;
 use crate::planted::Bug;
 
-/// An entry that nobody needs is forgotten after this.
-const ENTRY_IDLE: Duration = Duration::from_secs(10);
+/// An entry that nobody needs is forgotten when it was not used for so many times as long as makes it unused.
+const FORGOTTEN_AFTER: u32 = 10;
 
 /// From how many reuses on a record that becomes idle is kept, if at all.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ impl Entry {
 
     /// It is used again, by a command that comes at this time.
     pub(super) fn used_at(&mut self, now: Duration, unused_after: Duration) {
-        if self.is_unused() {
+        if self.state.is_idle() && self.pending.is_empty() {
             let soon = now.saturating_sub(self.touched) < unused_after;
             self.reuses = if soon { self.reuses.saturating_add(1) } else { 0 };
         }
@@ -72,7 +72,12 @@ impl Entry {
 
     /// Nothing is lost if the broker forgets it.
     fn is_forgettable(&self) -> bool {
-        !self.has_work() && !self.in_flight && !self.reading && self.locals.is_empty() && !self.is_kept_idle()
+        !self.has_work()
+            && !self.ready
+            && !self.in_flight
+            && !self.reading
+            && self.locals.is_empty()
+            && !self.is_kept_idle()
     }
 }
 
@@ -93,11 +98,12 @@ impl Broker {
                 let age = now.saturating_sub(entry.touched);
                 if age >= unused && entry.is_kept_idle() && !keeps_for_ever {
                     entry.review = entry.review.and_due(true);
+                    entry.reuses = 0;
                     due.push(id.clone());
                 } else if age >= unused && entry.rests() {
                     entry.cool_down();
                 }
-                !entry.is_forgettable() || age < ENTRY_IDLE || entry.damage.is_remembered(now)
+                !entry.is_forgettable() || age < unused * FORGOTTEN_AFTER || entry.damage.is_remembered(now)
             });
             for id in due {
                 shard.make_ready(&id);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::Broker;
 use super::api::{Effect, Ending, LogLevel};
-use super::shard::LaneState;
+use super::shard::{Entry, LaneState};
 use super::timers::Timer;
 use crate::backend::{Generation, Guard, StoreError, WriteOutcome};
 use crate::planted::Bug;
@@ -40,30 +40,23 @@ impl Broker {
         if fenced && failure == Failure::Stale {
             return;
         }
-        shard.failures += 1;
+        // Of batches that were in flight together and all went wrong, the first one says how the store is.
+        let first = matches!(shard.state, LaneState::Open);
+        shard.failures += u32::from(first);
         let is_doubt = !matches!(failure, Failure::Unavailable(_));
-        if is_doubt && counts_generations {
-            if !fenced {
-                shard.generation = Generation(shard.generation.0 + 1);
-                shard.state = LaneState::Doubtful { asked: false };
-            }
-        } else {
-            self.rest(at);
+        if is_doubt && counts_generations && !fenced {
+            shard.generation = Generation(shard.generation.0 + 1);
+            shard.state = LaneState::Doubtful { asked: false };
+        } else if first && !fenced {
+            let until = self.now.mono + pause_after(shard.failures);
+            shard.state = LaneState::Resting(until);
+            self.timers.set(until, Timer::Lane(at as u16));
         }
         self.counters.unknowns += u64::from(is_doubt);
         let step = if is_doubt { "outcome of a batch unknown" } else { "store unavailable" };
-        self.log(LogLevel::Warn, step, format!("lane {at}"), failure.text().into());
+        let level = if first { LogLevel::Warn } else { LogLevel::Debug };
+        self.log(level, step, format!("lane {at}"), failure.text().into());
         self.ask_generation(at);
-    }
-
-    fn rest(&mut self, at: usize) {
-        let shard = &mut self.shards[at];
-        if matches!(shard.state, LaneState::Doubtful { .. }) {
-            return;
-        }
-        let until = self.now.mono + pause_after(shard.failures);
-        shard.state = LaneState::Resting(until);
-        self.timers.set(until, Timer::Lane(at as u16));
     }
 
     /// Moves the generation of a lane in doubt.
@@ -90,7 +83,7 @@ impl Broker {
         match result {
             Ok(()) => {
                 shard.state = LaneState::Open;
-                for id in shard.entries.ids() {
+                for id in shard.entries.ids_of(Entry::has_work).collect::<Vec<_>>() {
                     self.shards[at].make_ready(&id);
                 }
             }

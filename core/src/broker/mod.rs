@@ -120,7 +120,8 @@
 //! * `table`: sessions of this broker, and what it knows of their claims; `secret`: how their clients prove who they are;
 //!   `shares`: how many sessions each client has; `gatherings`: requests that have several parts; `takings`: administrators
 //!   who wait;
-//! * `shard`: resources and marks of one lane, and its batch; `entries`: how a resource is found in it; `timers`;
+//! * `shard`: resources and marks of one lane, and its batches; `entries`: how a resource is found in it; `state`: what an entry
+//!   has of a record, in use and at rest; `timers`;
 //!
 //! what all parts use:
 //!

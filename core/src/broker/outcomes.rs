@@ -156,6 +156,10 @@ impl Broker {
 /// Nobody knows what stands there now: commands go back, and the record is read.
 fn put_back(entry: &mut Entry, applied: Vec<Applied>, doubtful: bool) {
     restore(entry, applied, doubtful);
+    if entry.stored.is_record() {
+        // It may have been kept without claims: should its commands go away, it is still to be deleted.
+        entry.review = entry.review.and_due(true);
+    }
     entry.stored = Stored::Unread;
 }
 

@@ -90,11 +90,12 @@ impl Broker {
         };
         match resource {
             Ok(resource) => {
-                let kept_idle = entry.is_kept_idle();
+                // What is read may be from before a record was left idle here: then it is still to be deleted.
+                let left_before =
+                    !compared && slot.version.is_absent() && entry.stored.is_record() && entry.state.is_idle();
                 entry.stored = Stored::of(&slot);
                 entry.state = State::of(resource);
-                let idle_left = kept_idle || (entry.stored.is_record() && entry.state.is_idle());
-                // What is read may be from before a record was left idle here: then it is still to be deleted.
+                let idle_left = left_before || (entry.stored.is_record() && entry.state.is_idle());
                 entry.review = Review::of(!entry.locals.is_empty(), entry.review.is_due() || idle_left);
                 self.meet_strangers(at, id);
                 self.confirm_news(at, id);
@@ -159,18 +160,13 @@ impl Broker {
 
     /// Does a claim of this broker wait here; does one want to hear whom it blocks?
     fn interest(&self, entry: &Entry) -> (bool, bool) {
-        let mut listens = false;
-        let resource = entry.state.view();
-        for id in entry.locals.iter() {
-            let Some(claim) = self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number)) else {
-                continue;
-            };
-            if claim.pending.is_some() {
-                return (true, listens);
-            }
-            listens |= resource.claim(*id).is_some_and(|view| view.blocking);
+        let known = |id: &ClaimId| self.sessions.get(&id.session).and_then(|session| session.claims.get(&id.number));
+        if entry.locals.iter().filter_map(known).any(|claim| claim.pending.is_some()) {
+            return (true, false);
         }
-        (false, listens)
+        let resource = entry.state.view();
+        let listens = |id: &ClaimId| known(id).is_some() && resource.claim(*id).is_some_and(|view| view.blocking);
+        (false, entry.locals.iter().any(listens))
     }
 
     /// Something waits for a resource, or the time has come to look again.

@@ -2,12 +2,13 @@
 //!
 //! Invariants: a resume is answered once; what happened before the answer is told after it.
 
+use std::collections::BTreeSet;
+
 use super::Broker;
 use super::api::{ClaimState, Done, DoneStatus, Effect, Event, LiveClaim, Reply, RequestError};
 use super::phases::Phase;
 use super::table::Claim;
 use crate::name::{ClaimId, ClaimNumber, SessionId};
-use std::collections::BTreeSet;
 
 impl Broker {
     /// The resource of these claims was confirmed and compared with them: whoever resumes with them may be told.

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::api::{Effect, LogLevel};
+use super::shard::Entry;
 use super::timers::Timer;
 use super::{Broker, Phase};
 use crate::format::Formats;
@@ -188,7 +189,7 @@ impl Broker {
             self.wait_on(now);
         } else if !ready {
             for shard in &mut self.shards {
-                for id in shard.entries.ids() {
+                for id in shard.entries.ids_of(Entry::has_work).collect::<Vec<_>>() {
                     shard.make_ready(&id);
                 }
             }
@@ -198,7 +199,8 @@ impl Broker {
     /// What waits, waits on, up to its own limits; and time alone may change something.
     fn wait_on(&mut self, now: Duration) {
         for at in 0..self.shards.len() {
-            for id in self.shards[at].entries.ids() {
+            let waited_on = self.shards[at].entries.ids_of(|entry| !entry.pending.is_empty());
+            for id in waited_on.collect::<Vec<_>>() {
                 self.refuse_tries(at, &id);
             }
         }

@@ -385,6 +385,7 @@ impl Shard {
                     entry.review = entry.review.and_due(true);
                 }
                 entry.stored = Stored::Unread;
+                self.make_ready(&id);
             }
         }
     }

@@ -177,7 +177,8 @@ impl Broker {
             return;
         };
         if resource.is_idle() {
-            // Its broker went before it could delete it: what follows the sweep finds a record that is due.
+            // Its broker went before it could delete it, or keeps it for a moment: what follows the sweep finds a record that
+            // is due.
             let at = self.lane_of(id);
             self.shards[at].entries.get_or_make(id);
         }

@@ -149,7 +149,7 @@ pub async fn a_batch_over_the_limits_is_unavailable(fixture: &dyn Fixture) {
     }
 }
 
-/// A broker may have a batch in flight in each of its lanes.
+/// A broker may have batches in flight in each of its lanes.
 pub async fn lanes_commit_at_the_same_time(fixture: &dyn Fixture) {
     const LANES: u16 = 16;
     const ROUNDS: usize = 10;

@@ -58,7 +58,8 @@ pub struct BrokerConfig {
     pub depth: u16,
     /// A record that becomes idle is kept for a moment if it was used again so often in a row soon after it had become idle.
     pub reuses_kept: u8,
-    /// A record that was not used for this long is deleted if nobody has a claim on it, and else takes less memory.
+    /// A record that was not used for this long, or with many records up to about ten seconds longer, is deleted if nobody has
+    /// a claim on it, and else takes less memory.
     pub unused_after: Duration,
     /// Settings of lockspaces; others have the default settings.
     pub lockspaces: BTreeMap<Lockspace, LockspaceConfig>,

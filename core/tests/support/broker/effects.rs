@@ -1,6 +1,6 @@
 //! What brokers want done: each effect is carried out and told, and what it ends in goes back to its broker.
 
-use sixpin_core::backend::{Beat, Guard, Key, StoreError, Write, WriteOutcome};
+use sixpin_core::backend::{Beat, Guard, Key, Slot, StoreError, Write, WriteOutcome};
 use sixpin_core::broker::api::{ConnectionId, Effect, Ending, Input, LogLine, Reply, ReplyTo};
 use sixpin_core::name::Incarnation;
 
@@ -103,7 +103,9 @@ impl World {
 
     /// Reads are shown where they bring news.
     fn read(&mut self, name: &str, keys: Vec<Key>, reached: Result<(), StoreError>) -> Input {
-        let slots: Vec<_> = keys.iter().map(|key| self.store.slot(key)).collect();
+        let nothing = self.station(name).reads_nothing;
+        let slot = |key| if nothing { Slot::default() } else { self.store.slot(key) };
+        let slots: Vec<_> = keys.iter().map(slot).collect();
         if reached.is_ok() {
             for (key, slot) in keys.iter().zip(&slots) {
                 let seen = self.station(name).seen.insert(key.clone(), slot.version);

@@ -27,6 +27,7 @@
 //! | `store answers A first`, `store loses A first` | the same of the oldest batch alone; the others stay as they are |
 //! | `store refuses A` | the oldest batch on its way does not arrive, and A is told so |
 //! | `store hears A late` | what A sent, and of which it heard nothing, arrives after all |
+//! | `store shows A nothing`, `store shows A everything` | what A reads is from before anything was written; it is not |
 //! | `store loses_sight A`, `store sees A` | the network between them is cut; it is whole again |
 //! | `store loses_hints` | brokers are not told any more that a record has changed |
 //! | `store forgets` | everything that was stored is gone |
@@ -241,6 +242,7 @@ impl World {
                     "loses" => self.lose(&broker, arguments.word("first")),
                     "refuses" => self.refuse(&broker),
                     "hears" if arguments.word("late") => self.arrive_late(&broker),
+                    "shows" => self.station(&broker).reads_nothing = arguments.next()? == "nothing",
                     "loses_sight" => self.cut_off(&broker, true),
                     "sees" => self.cut_off(&broker, false),
                     other => return Err(format!("stores do not do this: {other}").into()),

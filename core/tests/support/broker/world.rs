@@ -67,6 +67,8 @@ pub struct Station {
     /// Batches of which the broker heard nothing, and that may still arrive.
     pub late: Vec<Batch>,
     pub cut_off: bool,
+    /// Its reads show a time before anything was written.
+    pub reads_nothing: bool,
     /// The history of the store in which its writes are taken.
     pub trusted: History,
     /// What it last saw at each key.
@@ -156,6 +158,7 @@ impl World {
             under_way: Vec::new(),
             late: Vec::new(),
             cut_off: false,
+            reads_nothing: false,
             seen: BTreeMap::new(),
             watches: BTreeMap::new(),
         };
