@@ -106,6 +106,29 @@ async fn a_watch_tells_each_new_state_once() {
     assert!(tokio::time::timeout(std::time::Duration::from_millis(1_500), watch.message()).await.is_err());
 }
 
+/// A broker keeps the record of a name that is locked again and again. Who looks sees that nobody has a claim.
+#[tokio::test]
+async fn what_is_kept_without_claims_is_not_shown() {
+    let broker = Broker::start().await;
+    let mut session = broker.session().await;
+    for claim in 1..=20 {
+        session.lock(wait_lock(claim, "r", v1::Mode::Ex)).await;
+        session.unlock(claim, 2).await;
+    }
+    let mut inspect = broker.inspect().await;
+    let page = inspect.list_resources(v1::ListResourcesRequest::default()).await.unwrap().into_inner();
+    assert_eq!((page.resources.len(), page.next.as_str()), (0, ""));
+    let request = v1::WatchResourceRequest { resource: Some(resource("r")) };
+    let mut watch = inspect.watch_resource(request).await.unwrap().into_inner();
+    let state = soon("the state now", watch.message()).await.unwrap().unwrap().state.unwrap();
+    assert_eq!((state.version, state.claims.len()), (0, 0));
+    // That it is deleted after a while is nothing new.
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(3), watch.message()).await.is_err());
+    session.lock(wait_lock(21, "r", v1::Mode::Ex)).await;
+    let state = soon("the lock", watch.message()).await.unwrap().unwrap().state.unwrap();
+    assert_eq!(state.claims.len(), 1);
+}
+
 fn is_well(backend: &v1::BackendStatus) -> bool {
     (backend.state(), backend.durability()) == (v1::BackendState::Serving, v1::Durability::Volatile)
 }

@@ -14,6 +14,9 @@ use crate::cli::failure::Failure;
 const FIRST: usize = 1;
 const GROWTH: usize = 10;
 
+/// The sessions that hold locks send nothing after that, and live for a minute.
+const LONGEST: u32 = 40;
+
 /// What was found.
 #[derive(Debug, Serialize)]
 pub(super) struct Size {
@@ -32,6 +35,14 @@ pub(super) struct Step {
 
 /// Holds more and more locks, and measures `closed` after each step.
 pub(super) async fn measure(plan: &Plan, target: &Target, args: &Args) -> Result<Size, Failure> {
+    let steps = args.locks.ilog10() + 2;
+    if args.seconds * steps > LONGEST {
+        let text = format_args!(
+            "{steps} steps of {} s take longer than locks are held: at most {LONGEST} s in all",
+            args.seconds
+        );
+        return Err(Failure::usage(text));
+    }
     let plan = Plan { workload: Workload::Closed, ..*plan };
     let mut resources = target.resources("size", 1, args.locks as usize, false).remove(0);
     let (mut steps, mut held, mut next): (Vec<Step>, usize, usize) = (Vec::new(), 0, FIRST);
