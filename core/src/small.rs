@@ -278,7 +278,9 @@ mod tests {
                 assert_eq!(map.get(&key), tree.get(&key));
                 assert_eq!(map.get_mut(&from), tree.get_mut(&from));
                 map.for_each_mut(|_, value| *value += 1);
-                tree.values_mut().for_each(|value| *value += 1);
+                for value in tree.values_mut() {
+                    *value += 1;
+                }
                 assert_eq!((map.len(), map.is_empty()), (tree.len(), tree.is_empty()));
                 assert_eq!(map.first_key_value(), tree.first_key_value());
             }

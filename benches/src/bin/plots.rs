@@ -78,27 +78,13 @@ impl Picture {
              <text x=\"8\" y=\"18\" font-size=\"13\" font-weight=\"bold\">{0}</text>\n",
             self.title
         );
-        self.legend(stores, &mut svg);
+        legend(stores, &mut svg);
         for (number, store) in stores.iter().enumerate() {
             let _ = writeln!(svg, "<g transform=\"translate({:.1} {TOP})\">", PANEL * number as f64 + LEFT);
             self.panel(store, &mut svg);
             svg.push_str("</g>\n");
         }
         svg + "</svg>\n"
-    }
-
-    fn legend(&self, stores: &[Figures], svg: &mut String) {
-        let ways = stores.iter().flat_map(|store| &store.pairs).map(|point| &point.ways).next();
-        for (number, way) in ways.into_iter().flatten().enumerate() {
-            let x = 8.0 + 130.0 * number as f64;
-            let colour = COLOURS[number % COLOURS.len()];
-            let _ = writeln!(
-                svg,
-                "<rect x=\"{x}\" y=\"30\" width=\"14\" height=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"36\">{}</text>",
-                x + 19.0,
-                way.way
-            );
-        }
     }
 
     fn panel(&self, store: &Figures, svg: &mut String) {
@@ -158,6 +144,20 @@ impl Picture {
             points.map(|(load, way)| (self.place)(load.into(), way)).collect()
         };
         (0..ways).map(line).collect()
+    }
+}
+
+fn legend(stores: &[Figures], svg: &mut String) {
+    let ways = stores.iter().flat_map(|store| &store.pairs).map(|point| &point.ways).next();
+    for (number, way) in ways.into_iter().flatten().enumerate() {
+        let x = 8.0 + 130.0 * number as f64;
+        let colour = COLOURS[number % COLOURS.len()];
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x}\" y=\"30\" width=\"14\" height=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"36\">{}</text>",
+            x + 19.0,
+            way.way
+        );
     }
 }
 

@@ -64,7 +64,9 @@ impl Broker {
         let mut draft = Draft::default();
         let jobs = self.shards[lane].marks.take_batch(self.config.profile.batch_writes_max);
         if self.planted.has(Bug::MarkInTwoBatches) {
-            jobs.iter().for_each(|job| self.shards[lane].marks.landed(job));
+            for job in &jobs {
+                self.shards[lane].marks.landed(job);
+            }
         }
         draft.marks(jobs);
         self.draft_resources(lane, &mut draft);

@@ -167,7 +167,7 @@ impl Broker {
         match pending.reply.take() {
             Some(to) => {
                 let gone = Done::empty(id.number, number, DoneStatus::Gone);
-                self.drop_claim(id, Some(gone.into()));
+                self.drop_claim(id, Some(gone));
                 self.reply_error(to, error.clone());
             }
             // Asked anew, it is refused with the reason.

@@ -62,10 +62,9 @@ impl Broker {
             entry.is_some_and(|entry| entry.has_work() || entry.in_flight || entry.reading)
         };
         let is_forgotten = |session: &super::table::Session| {
-            let waits_for = |resuming: &Box<super::table::Resuming>| {
-                resuming.unread.iter().any(|number| is_looked_at(session, number))
-            };
-            session.life.is_vouched_for() && session.resuming.as_ref().is_some_and(|resuming| !waits_for(resuming))
+            let waits_for =
+                |resuming: &super::table::Resuming| resuming.unread.iter().any(|number| is_looked_at(session, number));
+            session.life.is_vouched_for() && session.resuming.as_deref().is_some_and(|resuming| !waits_for(resuming))
         };
         let over = matches!(self.phase, Phase::Over | Phase::Leaving);
         self.sessions.iter().find(|(_, session)| !over && is_forgotten(session)).map(|(id, _)| *id)

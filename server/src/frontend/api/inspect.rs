@@ -257,8 +257,8 @@ impl Place {
 struct Watch {
     engine: EngineHandle,
     id: ResourceId,
-    /// The version said last, or that there was nothing; absent before the first.
-    said: Option<Option<Version>>,
+    /// The version said last, [`Version::ABSENT`] if nobody had a claim; absent before the first.
+    said: Option<Version>,
     failed: bool,
 }
 
@@ -275,7 +275,7 @@ impl Watch {
                     return Some((Err(error), self));
                 }
             };
-            let said = stored.as_ref().map(|_| version);
+            let said = stored.as_ref().map_or(Version::ABSENT, |_| version);
             if self.said != Some(said) {
                 self.said = Some(said);
                 return Some((Ok(stored.map(|stored| (version, stored))), self));
