@@ -106,5 +106,12 @@ fn median(tally: &Tally) -> f64 {
 fn quartiles(values: &[f64]) -> [f64; 3] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    [1, 2, 3].map(|quarter| sorted.get((sorted.len().saturating_sub(1) * quarter + 2) / 4).copied().unwrap_or(f64::NAN))
+    let last = sorted.len().saturating_sub(1);
+    let value = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
+    [1, 2, 3].map(|quarter| {
+        // Between the two values that are nearest.
+        let (below, part) = (last * quarter / 4, (last * quarter % 4) as f64 / 4.0);
+        let low = value(below);
+        if part > 0.0 { low + (value(below + 1) - low) * part } else { low }
+    })
 }

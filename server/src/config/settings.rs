@@ -42,7 +42,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "lanes",
         "1",
-        "lanes per backend, 1 to 64; each resource belongs to one, and batches of different lanes are apart",
+        "parts into which a backend's resources fall by name, 1 to 64; a doubt in one does not hold up another",
     ),
     setting("lane_depth", "4", "batches of one lane in flight at once, 1 to 16"),
     setting("stored_format_max", "2", "highest stored format that is read and written, 1 to 2"),
