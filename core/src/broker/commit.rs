@@ -107,7 +107,7 @@ impl Broker {
         let grants = self.settling.may_grant();
         let delay = self.config.lock_delay(&id.lockspace);
         let keeping = self.keeping();
-        let Some(entry) = self.shards[lane].entries.get_mut(&id).filter(|entry| entry.state.is_warm()) else { return };
+        let Some(entry) = self.shards[lane].entries.get_mut(&id) else { return };
         if grants {
             self.strangers.condemn(entry, now, delay);
         }
@@ -138,14 +138,14 @@ impl Broker {
         let Some(entry) = self.shards[lane].entries.get_mut(id) else { return false };
         entry.ready = false;
         entry.touched = now;
+        if entry.in_flight {
+            return false;
+        }
         if self.planted.has(Bug::ColdTakenForEmpty) && !entry.state.is_warm() {
             entry.state = State::default();
         }
         if !entry.state.warm_up() {
             entry.stored = Stored::Unread;
-        }
-        if entry.in_flight {
-            return false;
         }
         if entry.stored.version().is_none() {
             // What is due is decided once it was read.

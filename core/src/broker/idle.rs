@@ -4,8 +4,9 @@
 //! locked again and again would be created and deleted each time, which costs stores more than a change does. So where a name
 //! was *in use* so far, locked again soon after its last claim had gone, several times in a row and by this broker alone, its
 //! record is kept for a moment: it is written, as one without claims, and the next lock changes it. Once it has not been used
-//! for a while (`unused_after`) it is deleted after all, and the count begins anew. Another broker that locks such a name meets a conflict once, and so does this one
-//! afterwards; so it is where a sweep finds such a record.
+//! for a while (`unused_after`) it is deleted after all, and the count begins anew. Another broker that locks such a name meets
+//! a conflict once, and so does this one afterwards, and the count begins anew as well; the same happens where a sweep of another
+//! broker finds such a record.
 //!
 //! Where a delete leaves a marker it costs what any other write does, and nothing is kept.
 //!

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::Broker;
 use super::api::{Effect, Ending, LogLevel};
-use super::shard::{Entry, LaneState};
+use super::shard::LaneState;
 use super::timers::Timer;
 use crate::backend::{Generation, Guard, StoreError, WriteOutcome};
 use crate::planted::Bug;
@@ -83,9 +83,7 @@ impl Broker {
         match result {
             Ok(()) => {
                 shard.state = LaneState::Open;
-                for id in shard.entries.ids_of(Entry::has_work).collect::<Vec<_>>() {
-                    self.shards[at].make_ready(&id);
-                }
+                shard.make_all_ready();
             }
             Err(StoreError::Evicted) => self.end(Ending::Evicted),
             Err(StoreError::Amnesia(text)) => self.store_forgot(text),

@@ -31,7 +31,8 @@
 //!    [`Broker::lock`], [`Broker::begin`]).
 //! 2. When no more input waits, [`Broker::flush`] applies everything that does, and puts each changed record into the
 //!    batch of its lane (`commit`: [`Broker::start_batches`], [`Broker::draft_resource`]). A lane has a few batches in
-//!    flight at most, and no record is in two of them. The record may hold claims of clients whom only other brokers know: they are granted all the same.
+//!    flight at most, and no record is in two of them. The record may hold claims of clients whom only other brokers know:
+//!    they are granted all the same.
 //! 3. Committed: those who asked are answered, with a fence made from the write's version (`deliver`:
 //!    [`Broker::answer`]; `claims`: [`Broker::complete`]). Where others are concerned the store sends a hint, and their brokers
 //!    read the record.
@@ -133,7 +134,7 @@
 //! how sessions and brokers end:
 //!
 //! * `strangers`: sessions of other brokers, burial; `ending`: how sessions of this one end; `waits`: how waits end;
-//! * `phases`: the life of this incarnation; `liveness`: which brokers live;
+//! * `idle`: what becomes of what is not used any more; `phases`: the life of this incarnation; `liveness`: which brokers live;
 //!
 //! what others did:
 //!

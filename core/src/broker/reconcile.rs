@@ -16,7 +16,7 @@ use super::table::{Claim, Operation};
 use crate::command::{Completion, Outcome};
 use crate::mode::Mode;
 use crate::name::{ClaimId, OperationNumber, ResourceId, Version};
-use crate::resource::{ClaimView, Queue};
+use crate::resource::{ClaimView, Queue, Resource};
 
 impl Broker {
     /// What was read is confirmed now: the claims of this broker are compared with it, except those that are left alone, and who
@@ -55,7 +55,7 @@ impl Broker {
                 vanished: resource.claim(*claim).is_none(),
                 lost: resource.claim(*claim).is_some_and(|view| self.was_lost(entry, *claim, &view)),
                 completion: resource.completion(*claim),
-                blocking: blocking_of(entry, *claim),
+                blocking: blocking_of(&resource, *claim),
             })
             .collect();
         for News { claim, queued, vanished, lost, completion, blocking } in news {
@@ -187,8 +187,7 @@ fn differs_from(claim: &Claim, view: &ClaimView<'_>) -> bool {
     ended || waits_unknown || view.grant_seq > claim.grant_seq || told_less
 }
 
-fn blocking_of(entry: &Entry, id: ClaimId) -> Option<Outcome> {
-    let resource = entry.state.view();
+fn blocking_of(resource: &Resource, id: ClaimId) -> Option<Outcome> {
     let view = resource.claim(id)?;
     let wanted = view.blocking_level?;
     Some(Outcome::Blocking { claim: id, grant_seq: view.grant_seq, wanted, own: false })

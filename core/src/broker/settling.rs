@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::api::{Effect, LogLevel};
-use super::shard::Entry;
 use super::timers::Timer;
 use super::{Broker, Phase};
 use crate::format::Formats;
@@ -189,9 +188,7 @@ impl Broker {
             self.wait_on(now);
         } else if !ready {
             for shard in &mut self.shards {
-                for id in shard.entries.ids_of(Entry::has_work).collect::<Vec<_>>() {
-                    shard.make_ready(&id);
-                }
+                shard.make_all_ready();
             }
         }
     }

@@ -398,6 +398,13 @@ impl Shard {
             self.ready.push_back(id.clone());
         }
     }
+
+    /// The same for all entries.
+    pub(super) fn make_all_ready(&mut self) {
+        for id in self.entries.ids_of(Entry::has_work).collect::<Vec<_>>() {
+            self.make_ready(&id);
+        }
+    }
 }
 
 /// The lane of a key. All commands of one resource share a lane, and so do all marks of one session.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::plan::{Plan, Workload};
 use super::stream::Handover;
-use super::tally::{Tally, Window, sample};
+use super::tally::{Tally, Window, gather, sample};
 use super::target::{TTL_MS, Target};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -22,24 +22,28 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
     let mut places = JoinSet::new();
     let mut sessions = Vec::new();
     for resources in target.resources(plan.name(), plan.sessions, plan.in_flight, contended) {
-        let builder = client.session().ttl(Duration::from_millis(TTL_MS.into())).lockspace(target.lockspace());
-        let session = builder.label("sixpin bench").open().await.map_err(|error| failed(&error))?;
+        let session = open(&client, target).await?;
         for resource in resources {
             let (window, session) = (window.clone(), session.clone());
             let handover = contended.then(|| handover.clone());
-            places.spawn(async move { work(&session, resource.name, &window, handover.as_deref()).await });
+            places.spawn(async move {
+                let done = work(&session, resource.name, &window, handover.as_deref()).await;
+                done.map_err(|error| failed(&error))
+            });
         }
         sessions.push(session);
     }
-    let mut total = Tally::default();
-    while let Some(done) = places.join_next().await {
-        total.merge(done.map_err(|error| Failure::new(exit::FAILURE, error))?.map_err(|error| failed(&error))?);
-    }
-    total.server = meter.read().await;
+    let total = gather(places, meter).await?;
     for session in sessions {
         session.close().await.map_err(|error| failed(&error))?;
     }
     Ok(total)
+}
+
+/// A session that lives as long as a measurement.
+pub(super) async fn open(client: &Client, target: &Target) -> Result<Session, Failure> {
+    let builder = client.session().ttl(Duration::from_millis(TTL_MS.into())).lockspace(target.lockspace());
+    builder.label("sixpin bench").open().await.map_err(|error| failed(&error))
 }
 
 async fn work(session: &Session, name: String, window: &Window, handover: Option<&Handover>) -> Result<Tally, Error> {
@@ -68,6 +72,6 @@ async fn work(session: &Session, name: String, window: &Window, handover: Option
     }
 }
 
-fn failed(error: &Error) -> Failure {
+pub(super) fn failed(error: &Error) -> Failure {
     Failure::new(exit::FAILURE, error)
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use sixpin_client::{Client, Error, Guard, Mode, Session};
 use tokio::task::JoinSet;
 
+use super::library::{failed, open};
 use super::plan::Plan;
-use super::tally::{Tally, Window, count, sample};
-use super::target::{TTL_MS, Target};
-use crate::cli::exit;
+use super::tally::{Tally, Window, count, gather, sample};
+use super::target::Target;
 use crate::cli::failure::Failure;
 
 /// Names in all.
@@ -32,22 +32,16 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
     let names = Arc::new(Names::new(target));
     let mut workers = JoinSet::new();
     for number in 0..plan.sessions {
-        let builder = client.session().ttl(Duration::from_millis(TTL_MS.into())).lockspace(target.lockspace());
-        let session = builder.label("sixpin bench").open().await.map_err(|error| failed(&error))?;
+        let session = open(&client, target).await?;
         let (window, names) = (window.clone(), names.clone());
         let draw = fastrand::Rng::with_seed(number as u64);
         workers.spawn(async move {
-            let tally = work(&session, &names, draw, &window).await?;
-            session.close().await?;
-            Ok::<_, Error>(tally)
+            let tally = work(&session, &names, draw, &window).await.map_err(|error| failed(&error))?;
+            session.close().await.map_err(|error| failed(&error))?;
+            Ok(tally)
         });
     }
-    let mut total = Tally::default();
-    while let Some(done) = workers.join_next().await {
-        total.merge(done.map_err(|error| Failure::new(exit::FAILURE, error))?.map_err(|error| failed(&error))?);
-    }
-    total.server = meter.read().await;
-    Ok(total)
+    gather(workers, meter).await
 }
 
 async fn work(session: &Session, names: &Names, mut draw: fastrand::Rng, window: &Window) -> Result<Tally, Error> {
@@ -105,8 +99,4 @@ impl Names {
         let rank = self.sums.partition_point(|sum| *sum <= place);
         &self.names[rank.min(NAMES - 1)]
     }
-}
-
-fn failed(error: &Error) -> Failure {
-    Failure::new(exit::FAILURE, error)
 }

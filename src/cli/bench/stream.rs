@@ -15,7 +15,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::plan::{Plan, Workload};
-use super::tally::{Open, Tally, sample};
+use super::tally::{Open, Tally, gather, sample};
 use super::target::{TTL_MS, Target, refused};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -44,12 +44,7 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
             session.work(open, window.time()).await
         });
     }
-    let mut total = Tally::default();
-    while let Some(done) = sessions.join_next().await {
-        total.merge(done.map_err(|error| Failure::new(exit::FAILURE, error))??);
-    }
-    total.server = meter.read().await;
-    Ok(total)
+    gather(sessions, meter).await
 }
 
 /// When a contended resource was last let go of. There is one holder at a time, so one place for it is enough.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::Barrier;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::process::processor_time;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 
 /// Unit of the samples. 32 bits of it are seven minutes.
 const UNIT: Duration = Duration::from_nanos(100);
@@ -112,6 +114,16 @@ impl Meter {
     pub(super) async fn read(self) -> Option<Duration> {
         self.0.await.ok().flatten()
     }
+}
+
+/// What all workers of a slice did, and what the broker needed for it.
+pub(super) async fn gather(mut workers: JoinSet<Result<Tally, Failure>>, meter: Meter) -> Result<Tally, Failure> {
+    let mut total = Tally::default();
+    while let Some(done) = workers.join_next().await {
+        total.merge(done.map_err(|error| Failure::new(exit::FAILURE, error))??);
+    }
+    total.server = meter.read().await;
+    Ok(total)
 }
 
 /// A time as a sample.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use super::plan::Plan;
-use super::tally::{Tally, Window, sample};
+use super::tally::{Tally, Window, gather, sample};
 use super::target::{TTL_MS, Target, refused};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -32,12 +32,7 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
             }
         });
     }
-    let mut total = Tally::default();
-    while let Some(done) = sessions.join_next().await {
-        total.merge(done.map_err(|error| Failure::new(exit::FAILURE, error))??);
-    }
-    total.server = meter.read().await;
-    Ok(total)
+    gather(sessions, meter).await
 }
 
 /// What is done in pairs.

@@ -38,8 +38,9 @@ impl World {
         self.station(name).under_way = batches;
     }
 
-    /// What is on its way, or the first batch of it.
+    /// What is on its way, or the first batch of it. Nothing is held any more, unless it is only the first batch.
     fn under_way(&mut self, name: &str, first: bool) -> Vec<Batch> {
+        self.station(name).holds &= first;
         let under_way = &mut self.station(name).under_way;
         let count = if first { under_way.len().min(1) } else { under_way.len() };
         under_way.drain(..count).collect()
@@ -47,8 +48,6 @@ impl World {
 
     /// What is on its way arrives, and its answers do. Nothing is held any more, unless it is only the first batch.
     pub fn answer(&mut self, name: &str, first: bool) {
-        let holds = self.station(name).holds && first;
-        self.hold(name, holds);
         for Batch { guard, number, writes, outcomes } in self.under_way(name, first) {
             let outcomes = outcomes.unwrap_or_else(|| {
                 let outcomes = self.commit(name, guard, &writes);
@@ -70,8 +69,6 @@ impl World {
     /// The broker hears nothing of what is on its way. What did not arrive is late. Nothing is held any more, unless it is
     /// only the first batch.
     pub fn lose(&mut self, name: &str, first: bool) {
-        let holds = self.station(name).holds && first;
-        self.hold(name, holds);
         for batch in self.under_way(name, first) {
             let outcomes = vec![WriteOutcome::Unknown("no answer".into()); batch.writes.len()];
             self.input(name, Input::Committed { lane: batch.guard.lane, batch: batch.number, outcomes });
