@@ -7,6 +7,7 @@ pub mod v1 {
     tonic::include_proto!("sixpin.v1");
 }
 
+pub mod frames;
 mod held;
 
 /// What this version of the API has: what `Opened`, `Resumed` and `BrokerStatus` say of a broker, and what a client compares

@@ -17,6 +17,7 @@ use crate::engines::{self, Stores};
 use crate::error::StartError;
 use crate::frontend::api::Api;
 use crate::frontend::api::admin::Administration;
+use crate::frontend::frames;
 use crate::frontend::grpc::{self, health::Health, inside::Services};
 use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::frontend::listener::share::{Lane, UnreadTotal};
@@ -65,7 +66,8 @@ impl Broker {
 
     /// Serves clients on this socket.
     pub fn listen_for_clients(&mut self, socket: TcpListener, limits: ConnectionLimits) -> Result<(), StartError> {
-        self.listen(socket, limits, grpc::for_clients(&self.api, &self.health))
+        let protocol = grpc::for_clients(&self.api, &self.health);
+        self.listen(socket, limits, Protocol { greeted: Some(frames::door(&self.api)), ..protocol })
     }
 
     /// Serves administrators on this socket.

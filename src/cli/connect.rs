@@ -134,7 +134,7 @@ impl Space {
     }
 }
 
-/// `host:port` of a broker.
+/// `host:port` of a broker, perhaps with `grpc://` in front, which the client library understands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(String);
 
@@ -155,8 +155,8 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let client = Client::new([text]).map_err(|_| "write `host:port`, and commas between several".to_owned())?;
-        Ok(Self(client.endpoints().concat()))
+        Client::new([text]).map_err(|_| "write `host:port`, and commas between several".to_owned())?;
+        Ok(Self(text.trim().to_owned()))
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn addresses_are_host_and_port() {
-        for good in ["127.0.0.1:6616", " localhost:1", "[::1]:6616"] {
+        for good in ["127.0.0.1:6616", " localhost:1", "[::1]:6616", "grpc://localhost:1"] {
             assert!(good.parse::<Address>().is_ok(), "{good}");
         }
         for bad in ["", "localhost", ":1", "host:port", "http://host:1"] {

@@ -18,6 +18,8 @@ pub const ENDPOINTS_VARIABLE: &str = "SIXPIN_ENDPOINTS";
 /// Where a broker is looked for when nothing names one.
 pub const ENDPOINTS_DEFAULT: &str = "127.0.0.1:6616";
 
+/// Before an address: sessions speak gRPC.
+const GRPC: &str = "grpc://";
 /// How long closing a client may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// How long the broker inside this program may take to leave its store.
@@ -33,6 +35,9 @@ pub struct Client {
 
 impl Client {
     /// A client of the brokers at these addresses, `host:port`, best first. Nothing is connected yet.
+    ///
+    /// Sessions speak frames with a broker that does, which is the lighter way for a program with a connection of its own, and
+    /// gRPC with any other. An address that is written `grpc://host:port` makes all of them speak gRPC.
     pub fn new<I>(endpoints: I) -> Result<Self, Error>
     where
         I: IntoIterator,
@@ -64,7 +69,7 @@ impl Client {
         }
     }
 
-    /// The addresses, as given.
+    /// The addresses, as `host:port`.
     pub fn endpoints(&self) -> &[String] {
         &self.settings.endpoints
     }
@@ -159,7 +164,10 @@ impl ClientBuilder {
     /// characters.
     pub fn build(mut self) -> Result<Client, Error> {
         for endpoint in &mut self.settings.endpoints {
-            *endpoint = address(endpoint)?;
+            let text = endpoint.trim();
+            let grpc = text.strip_prefix(GRPC);
+            self.settings.connector.grpc |= grpc.is_some();
+            *endpoint = address(grpc.unwrap_or(text))?;
         }
         if self.settings.endpoints.is_empty() {
             return Err(Error::Setting("no broker address is given: name at least one `host:port`".to_owned()));
@@ -189,7 +197,9 @@ mod tests {
         for good in ["127.0.0.1:6616", " localhost:1 ", "[::1]:6616"] {
             assert!(Client::new([good]).is_ok(), "{good}");
         }
-        for bad in ["", "localhost", ":6616", "host:port", "http://host:6616", "host:66160"] {
+        let grpc = Client::new([" grpc://a:1", "b:2"]).unwrap();
+        assert!(grpc.settings.connector.grpc && grpc.endpoints() == ["a:1", "b:2"]);
+        for bad in ["", "grpc://", "grpc://grpc:", "localhost", ":6616", "host:port", "http://host:6616", "host:66160"] {
             assert!(matches!(Client::new([bad]), Err(Error::Setting(_))), "{bad}");
         }
         assert!(matches!(Client::new(Vec::<String>::new()), Err(Error::Setting(_))));

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 #[cfg(feature = "embedded")]
 use tower::util::Either;
+use tower_service::Service as _;
 
 #[cfg(feature = "embedded")]
 use crate::inside::{Inside, Services};
+use crate::frames::{FrameStream, NotSpoken, Unspoken, greet};
 use crate::status::innermost;
 
 /// Pings find out that a broker or the way to it is gone: sent after this much silence, and answered within the timeout.
@@ -23,6 +28,9 @@ pub(crate) const INSIDE: &str = "embedded";
 pub(crate) struct Connector {
     /// How long one address may take to answer.
     pub(crate) timeout: Duration,
+    /// Sessions go over gRPC, too.
+    pub(crate) grpc: bool,
+    unspoken: Unspoken,
     /// The broker inside this program.
     #[cfg(feature = "embedded")]
     pub(crate) inside: Option<Inside>,
@@ -34,17 +42,53 @@ pub(crate) type Connection = Either<Channel, Services>;
 #[cfg(not(feature = "embedded"))]
 pub(crate) type Connection = Channel;
 
+/// A way to one broker for a session.
+pub(crate) enum Stream {
+    /// Calls, of which the session's stream is one.
+    Grpc(Connection),
+    /// The stream itself.
+    Frames(FrameStream),
+}
+
 impl Connector {
     /// To brokers of the network alone.
     pub(crate) fn new(timeout: Duration) -> Self {
         Self {
             timeout,
+            grpc: false,
+            unspoken: Unspoken::default(),
             #[cfg(feature = "embedded")]
             inside: None,
         }
     }
 
-    /// Connects to one address.
+    /// Connects to one address for a session.
+    pub(crate) async fn stream(&self, address: &str) -> Result<Stream, String> {
+        #[cfg(feature = "embedded")]
+        let outside = address != INSIDE;
+        #[cfg(not(feature = "embedded"))]
+        let outside = true;
+        if outside && !self.grpc && !self.unspoken.is(address) {
+            match greet(self.socket(address).await?).await {
+                Ok(Some(frames)) => return Ok(Stream::Frames(frames)),
+                Ok(None) => {}
+                Err(NotSpoken) => self.unspoken.note(address),
+            }
+        }
+        self.connect(address).await.map(Stream::Grpc)
+    }
+
+    /// A connection on which nothing has been said, to the first of the host's addresses that answers.
+    async fn socket(&self, address: &str) -> Result<TcpStream, String> {
+        let uri = Uri::try_from(format!("http://{address}")).map_err(|error| error.to_string())?;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(self.timeout));
+        let socket = connector.call(uri).await.map_err(|error| innermost(&error))?;
+        Ok(socket.into_inner())
+    }
+
+    /// Connects to one address for calls.
     pub(crate) async fn connect(&self, address: &str) -> Result<Connection, String> {
         #[cfg(feature = "embedded")]
         if let Some(inside) = self.inside.as_ref().filter(|_| address == INSIDE) {

@@ -81,6 +81,7 @@ mod address;
 mod mode;
 
 // Brokers outside sessions, and streams to them.
+mod frames;
 mod connect;
 mod settings;
 #[cfg(feature = "embedded")]

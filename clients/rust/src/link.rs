@@ -4,19 +4,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::{Stream as _, future::BoxFuture};
+use futures::Stream as _;
+use futures::future::BoxFuture;
 use sixpin_proto::v1;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-use crate::connect::{Connection, Connector};
+use crate::connect::{Connection, Connector, Stream};
+use crate::frames::{FrameStream, MESSAGE_BYTES_MAX};
 use crate::logic::LinkId;
 use crate::status::describe;
 
-/// Longest message of a broker, in bytes: the answer to a resume names every claim of the session.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a link that is not used any more may take to deliver what was sent on it.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -24,19 +24,21 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     stage: Stage,
-    /// Bounded by the logic, which keeps no more on its way than the broker takes.
-    sender: mpsc::UnboundedSender<v1::SessionRequest>,
     /// Kept, because a broker inside this program ends when the last connector is dropped.
     connector: Connector,
 }
 
 type Calling = BoxFuture<'static, Result<Response<Streaming<v1::SessionResponse>>, Status>>;
 
+/// What is on its way is bounded by the logic, which sends no more than the broker takes.
+type Sender = mpsc::UnboundedSender<v1::SessionRequest>;
+
 enum Stage {
-    Connecting(BoxFuture<'static, Result<Connection, String>>, Option<mpsc::UnboundedReceiver<v1::SessionRequest>>),
+    Connecting(BoxFuture<'static, Result<Stream, String>>),
     /// The call is made; the broker has not answered it yet.
-    Calling(Calling),
-    Open(Box<Streaming<v1::SessionResponse>>),
+    Calling(Calling, Sender),
+    Open(Box<Streaming<v1::SessionResponse>>, Sender),
+    Frames(Box<FrameStream>),
     Ended,
 }
 
@@ -52,40 +54,55 @@ pub(crate) enum Happened {
 impl Link {
     /// Starts to connect.
     pub(crate) fn new(id: LinkId, address: String, connector: Connector) -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
         let dialling = connector.clone();
-        let connecting = Box::pin(async move { dialling.connect(&address).await });
-        Self { id, stage: Stage::Connecting(connecting, Some(receiver)), sender, connector }
+        let connecting = Box::pin(async move { dialling.stream(&address).await });
+        Self { id, stage: Stage::Connecting(connecting), connector }
     }
 
-    pub(crate) fn send(&self, message: v1::SessionRequest) {
-        // A link that has ended says so when it is polled.
-        let _ = self.sender.send(message);
+    /// Takes a message of one that is connected. It leaves when the link is polled.
+    pub(crate) fn send(&mut self, message: v1::SessionRequest) {
+        match &mut self.stage {
+            // A link that has ended says so when it is polled.
+            Stage::Calling(_, sender) | Stage::Open(_, sender) => drop(sender.send(message)),
+            Stage::Frames(frames) => frames.send(message),
+            Stage::Connecting(_) | Stage::Ended => {}
+        }
     }
 
     /// What happens next. The caller must not poll again after [`Happened::Ended`].
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Happened> {
         loop {
             match &mut self.stage {
-                Stage::Connecting(connecting, receiver) => match ready!(connecting.as_mut().poll(context)) {
-                    Ok(connection) => {
-                        let Some(receiver) = receiver.take() else { return Poll::Pending };
-                        self.stage = Stage::Calling(call(connection, receiver));
+                Stage::Connecting(connecting) => match ready!(connecting.as_mut().poll(context)) {
+                    Ok(Stream::Grpc(connection)) => {
+                        let (sender, receiver) = mpsc::unbounded_channel();
+                        self.stage = Stage::Calling(call(connection, receiver), sender);
+                    }
+                    Ok(Stream::Frames(frames)) => {
+                        self.stage = Stage::Frames(Box::new(frames));
+                        return Poll::Ready(Happened::Connected);
                     }
                     Err(detail) => return self.ended(detail),
                 },
-                Stage::Calling(calling) => match ready!(calling.as_mut().poll(context)) {
+                Stage::Calling(calling, sender) => match ready!(calling.as_mut().poll(context)) {
                     Ok(response) => {
-                        self.stage = Stage::Open(Box::new(response.into_inner()));
+                        let sender = sender.clone();
+                        self.stage = Stage::Open(Box::new(response.into_inner()), sender);
                         return Poll::Ready(Happened::Connected);
                     }
                     Err(status) => return self.ended(describe(&status)),
                 },
-                Stage::Open(stream) => {
+                Stage::Open(stream, _) => {
                     return match ready!(Pin::new(stream.as_mut()).poll_next(context)) {
                         Some(Ok(message)) => Poll::Ready(Happened::Received(Box::new(message))),
                         Some(Err(status)) => self.ended(describe(&status)),
                         None => self.ended("the broker ended the stream".to_owned()),
+                    };
+                }
+                Stage::Frames(frames) => {
+                    return match ready!(frames.poll(context)) {
+                        Ok(message) => Poll::Ready(Happened::Received(Box::new(message))),
+                        Err(detail) => self.ended(detail),
                     };
                 }
                 Stage::Ended => return Poll::Pending,
@@ -101,21 +118,28 @@ impl Link {
     /// Lets go of the link once everything that was sent on it has left: a farewell that is cut off would make others
     /// wait for the TTL.
     pub(crate) fn finish(self, at_work: watch::Sender<()>) {
-        let Self { stage, sender, connector, .. } = self;
-        drop(sender);
-        let rest = async move {
-            let mut stream = match stage {
-                Stage::Calling(calling) => calling.await?.into_inner(),
-                Stage::Open(stream) => *stream,
-                Stage::Connecting(..) | Stage::Ended => return Ok(()),
-            };
-            while stream.message().await?.is_some() {}
-            Ok::<(), Status>(())
-        };
+        let Self { stage, connector, .. } = self;
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(LINGER, rest).await;
+            let _ = tokio::time::timeout(LINGER, stage.finish()).await;
             drop((at_work, connector));
         });
+    }
+}
+
+impl Stage {
+    async fn finish(self) {
+        let stream = match self {
+            Self::Calling(calling, sender) => {
+                drop(sender);
+                calling.await.map(Response::into_inner)
+            }
+            Self::Open(stream, _) => Ok(*stream),
+            Self::Frames(frames) => return frames.finish().await,
+            Self::Connecting(_) | Self::Ended => return,
+        };
+        if let Ok(mut stream) = stream {
+            while let Ok(Some(_)) = stream.message().await {}
+        }
     }
 }
 

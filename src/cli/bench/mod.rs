@@ -133,8 +133,7 @@ async fn measure(args: &Args) -> Result<(), Failure> {
         }
         let floor = match &floor {
             _ if plan.workload == Workload::Mixed => None,
-            Some((target, _)) if plan.has_floor() => Some((plan, target)),
-            Some(_) => Some((plan.few(), &broker)),
+            Some((target, _)) => Some(plan.beside().map_or((plan, target), |beside| (beside, &broker))),
             None => None,
         };
         let (locks, floors) = slices(args, (plan, &broker), floor).await?;

@@ -13,6 +13,8 @@ const FEW: usize = 10;
 pub(super) enum Workload {
     /// Many sessions, each with one request at a time, on resources of their own.
     Closed,
+    /// As closed, with a connection for each session, over frames; with `--floor` compared with the same over gRPC.
+    Programs,
     /// Few sessions with many requests in flight, on resources of their own.
     Pipelined,
     /// Many sessions that hand one resource around.
@@ -36,6 +38,8 @@ pub(super) struct Plan {
     pub(super) in_flight: usize,
     /// Through the client library.
     pub(super) library: bool,
+    /// Without HTTP/2.
+    pub(super) frames: bool,
 }
 
 impl Plan {
@@ -51,21 +55,26 @@ impl Plan {
 
     fn of(workload: Workload, args: &Args) -> Self {
         let (sessions, in_flight) = match workload {
-            Workload::Closed | Workload::Unary | Workload::Mixed | Workload::Size | Workload::Memory => {
-                (args.sessions, 1)
-            }
+            Workload::Closed
+            | Workload::Programs
+            | Workload::Unary
+            | Workload::Mixed
+            | Workload::Size
+            | Workload::Memory => (args.sessions, 1),
             Workload::Pipelined => (args.streams, args.pipeline),
             Workload::Contended => (args.contend, 1),
         };
         let library =
             workload == Workload::Mixed || (args.client && !matches!(workload, Workload::Size | Workload::Memory));
-        Self { workload, sessions: sessions as usize, in_flight: in_flight as usize, library }
+        let frames = workload == Workload::Programs;
+        Self { workload, sessions: sessions as usize, in_flight: in_flight as usize, library, frames }
     }
 
     /// The workload's name.
     pub(super) fn name(&self) -> &'static str {
         match self.workload {
             Workload::Closed => "closed",
+            Workload::Programs => "programs",
             Workload::Pipelined => "pipelined",
             Workload::Contended => "contended",
             Workload::Unary => "unary",
@@ -81,14 +90,14 @@ impl Plan {
         format!("{}: {} sessions, {} in flight each{through}", self.name(), self.sessions, self.in_flight)
     }
 
-    /// Whether the same messages mean anything to a service that only answers: it has nothing to hand around, so there the floor is [`Plan::few`].
-    pub(super) fn has_floor(&self) -> bool {
-        self.workload != Workload::Contended
-    }
-
-    /// The same with so few sessions that their number does not matter.
-    pub(super) fn few(self) -> Self {
-        Self { sessions: self.sessions.min(FEW), ..self }
+    /// What it is compared with at the broker itself, if a service that only answers says nothing about it: such a service has
+    /// nothing to hand around, and the other way to bring the same messages needs the same locks.
+    pub(super) fn beside(self) -> Option<Self> {
+        match self.workload {
+            Workload::Contended => Some(Self { sessions: self.sessions.min(FEW), ..self }),
+            Workload::Programs => Some(Self { frames: false, ..self }),
+            _ => None,
+        }
     }
 
     /// One slice.

@@ -76,7 +76,7 @@ impl Report {
     pub(super) fn add(&mut self, plan: &Plan, locks: Vec<Tally>, floors: Vec<Tally>) {
         let rates = |tallies: &[Tally]| tallies.iter().map(Tally::pairs_per_second).collect::<Vec<f64>>();
         let (slices, floor_slices) = (rates(&locks), rates(&floors));
-        let floor_sessions = if plan.has_floor() { plan.sessions } else { plan.few().sessions };
+        let floor_sessions = plan.beside().unwrap_or(*plan).sessions;
         let floor = (!floors.is_empty()).then(|| {
             let ratios: Vec<f64> = slices.iter().zip(&floor_slices).map(|(lock, floor)| lock / floor).collect();
             Floor {
@@ -200,7 +200,7 @@ impl Floor {
 
 /// What the columns say.
 const EXPLAINED: &str = "pairs: locks granted and released again
-floor: the same messages to a service that only answers; of contended: the same with 10 sessions
+floor: the same messages to a service that only answers; of contended: the same with 10 sessions; of programs: the same over gRPC
 server/pair: what processors spent on the broker for a pair, the system's work among it
 of floor: median of the slices, each compared with the one beside it (half of them lie within the parentheses)
 ";

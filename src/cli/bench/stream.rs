@@ -1,22 +1,27 @@
 //! The load on session streams.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::{Sink as _, SinkExt as _, StreamExt as _};
+use sixpin_proto::frames::FrameError;
 use sixpin_proto::v1;
 use sixpin_proto::v1::echo_service_client::EchoServiceClient;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
 use sixpin_proto::v1::session_request::Body;
 use sixpin_proto::v1::session_response::Body as Answer;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_util::codec::Framed;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::plan::{Plan, Workload};
 use super::tally::{Open, Tally, gather, sample};
-use super::target::{TTL_MS, Target, refused};
+use super::target::{SessionFrames, TTL_MS, Target, refused};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 
@@ -28,18 +33,18 @@ const PLACE_BITS: u32 = 16;
 /// One slice.
 pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let contended = plan.workload == Workload::Contended;
-    let channels = target.channels(plan.sessions).await?;
+    let mut wires = wires(plan, target).await?;
     let resources = target.resources(plan.name(), plan.sessions, plan.in_flight, contended);
     let (window, meter) = target.window(plan.sessions, time);
     let handover = Arc::new(Handover::new());
     let mut sessions = JoinSet::new();
-    for (index, resources) in resources.into_iter().enumerate() {
-        let channel = channels[index % channels.len()].clone();
+    for resources in resources {
+        let Some(wire) = wires.pop() else { break };
         let (window, floor) = (window.clone(), target.is_floor());
         let handover = contended.then(|| handover.clone());
         let lockspace = target.lockspace().to_owned();
         sessions.spawn(async move {
-            let mut session = Session::start(channel, floor, lockspace, resources, handover).await?;
+            let mut session = Session::start(wire, floor, lockspace, resources, handover).await?;
             let open = window.open().await;
             session.work(open, window.time()).await
         });
@@ -73,8 +78,7 @@ impl Handover {
 
 /// One session stream, with places that each hold one lock at a time.
 struct Session {
-    requests: UnboundedSender<v1::SessionRequest>,
-    answers: Streaming<v1::SessionResponse>,
+    wire: Wire,
     places: Vec<Place>,
     floor: bool,
     handover: Option<Arc<Handover>>,
@@ -104,20 +108,18 @@ enum Step {
 
 impl Session {
     async fn start(
-        channel: Channel,
+        wire: Wire,
         floor: bool,
         lockspace: String,
         resources: Vec<v1::Resource>,
         handover: Option<Arc<Handover>>,
     ) -> Result<Self, Failure> {
-        let (requests, outbound) = unbounded();
-        let answers = open_stream(channel, floor, outbound).await?;
         let now = Instant::now();
         let place = |resource| Place { resource, claim: 0, sent: now, step: Step::Nothing };
         let places = resources.into_iter().map(place).collect();
         let (last_request, last_claim, tally) = (0, 0, Tally::default());
         let mut session =
-            Self { requests, answers, places, floor, handover, last_request, last_claim, kept_alive: now, tally };
+            Self { wire, places, floor, handover, last_request, last_claim, kept_alive: now, tally };
         let open = v1::Open { ttl_ms: Some(TTL_MS), lockspace, label: "sixpin bench".into(), ..Default::default() };
         session.send(0, Body::Open(open));
         session.answer().await?;
@@ -195,15 +197,13 @@ impl Session {
     fn send(&mut self, place: usize, body: Body) {
         self.last_request += 1;
         let request = self.last_request << PLACE_BITS | place as u64;
-        // If the stream has ended, its other half says why.
-        let _ = self.requests.unbounded_send(v1::SessionRequest { request, body: Some(body) });
+        self.wire.send(v1::SessionRequest { request, body: Some(body) });
     }
 
     async fn answer(&mut self) -> Result<(u64, Option<Answer>), Failure> {
-        match self.answers.message().await {
-            Ok(Some(message)) => Ok((message.request, message.body)),
-            Ok(None) => Err(Failure::new(exit::FAILURE, "the broker ended a session stream")),
-            Err(status) => Err(refused(&status)),
+        match self.wire.next().await? {
+            Some(message) => Ok((message.request, message.body)),
+            None => Err(Failure::new(exit::FAILURE, "the broker ended a session stream")),
         }
     }
 
@@ -225,15 +225,59 @@ impl Session {
     }
 }
 
-async fn open_stream(
-    channel: Channel,
-    floor: bool,
-    outbound: UnboundedReceiver<v1::SessionRequest>,
-) -> Result<Streaming<v1::SessionResponse>, Failure> {
-    let opened = if floor {
-        EchoServiceClient::new(channel).echo(outbound).await
-    } else {
-        LockServiceClient::new(channel).session(outbound).await
+/// What brings the messages of one session.
+enum Wire {
+    Grpc(UnboundedSender<v1::SessionRequest>, Streaming<v1::SessionResponse>),
+    Frames(Framed<TcpStream, SessionFrames>),
+}
+
+impl Wire {
+    async fn grpc(channel: Channel, floor: bool) -> Result<Self, Failure> {
+        let (requests, outbound) = unbounded();
+        let opened = if floor {
+            EchoServiceClient::new(channel).echo(outbound).await
+        } else {
+            LockServiceClient::new(channel).session(outbound).await
+        };
+        Ok(Self::Grpc(requests, opened.map_err(|status| refused(&status))?.into_inner()))
+    }
+
+    /// Takes a message, which leaves when the next one is waited for.
+    fn send(&mut self, message: v1::SessionRequest) {
+        // If the stream has ended, its other half says why.
+        match self {
+            Self::Grpc(requests, _) => drop(requests.unbounded_send(message)),
+            Self::Frames(frames) => drop(Pin::new(frames).start_send(message)),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<v1::SessionResponse>, Failure> {
+        match self {
+            Self::Grpc(_, answers) => answers.message().await.map_err(|status| refused(&status)),
+            Self::Frames(frames) => {
+                let broken = |error: FrameError| Failure::new(exit::FAILURE, error);
+                frames.flush().await.map_err(broken)?;
+                frames.next().await.transpose().map_err(broken)
+            }
+        }
+    }
+}
+
+/// One for each session.
+async fn wires(plan: &Plan, target: &Target) -> Result<Vec<Wire>, Failure> {
+    let mut wires = Vec::new();
+    if plan.frames {
+        for _ in 0..plan.sessions {
+            wires.push(Wire::Frames(target.frames().await?));
+        }
+        return Ok(wires);
+    }
+    let channels = match plan.workload {
+        Workload::Programs => target.connect(plan.sessions).await?,
+        _ => target.channels(plan.sessions).await?,
     };
-    Ok(opened.map_err(|status| refused(&status))?.into_inner())
+    for channel in channels.iter().cycle().take(plan.sessions) {
+        wires.push(Wire::grpc(channel.clone(), target.is_floor()).await?);
+    }
+    Ok(wires)
 }

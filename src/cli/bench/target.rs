@@ -3,7 +3,11 @@
 use std::error::Error;
 use std::time::Duration;
 
+use sixpin_proto::frames::{Frames, GREETING};
 use sixpin_proto::v1;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_util::codec::Framed;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -18,8 +22,13 @@ const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Sessions that share one connection at most: fewer than the streams that a broker allows, or the last would wait for
 /// the first to end.
 const SESSIONS_PER_CONNECTION: usize = 100;
+/// Longest answer: sessions here ask for nothing that has a long one.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// TTL of the sessions: they send keepalives a few times per minute, which does not show.
 pub(super) const TTL_MS: u32 = 60_000;
+
+/// What a session says and hears without HTTP/2.
+pub(super) type SessionFrames = Frames<v1::SessionResponse, v1::SessionRequest>;
 
 /// A process, and how it is used.
 #[derive(Debug)]
@@ -69,11 +78,29 @@ impl Target {
         &self.lockspace
     }
 
+    /// A connection for a session alone, on which frames are spoken.
+    pub(super) async fn frames(&self) -> Result<Framed<TcpStream, SessionFrames>, Failure> {
+        let connected = async {
+            let mut socket = TcpStream::connect(self.address.as_str()).await?;
+            socket.set_nodelay(true)?;
+            socket.write_all(&GREETING).await?;
+            let mut answer = GREETING;
+            socket.read_exact(&mut answer).await?;
+            Ok(Framed::new(socket, SessionFrames::new(MESSAGE_BYTES_MAX)))
+        };
+        connected.await.map_err(|error: std::io::Error| self.unreachable(&error))
+    }
+
     /// Connections for so many sessions to share.
     pub(super) async fn channels(&self, sessions: usize) -> Result<Vec<Channel>, Failure> {
-        let mut channels = Vec::new();
         let connections = self.connections.max(sessions.div_ceil(SESSIONS_PER_CONNECTION));
-        for _ in 0..connections.min(sessions) {
+        self.connect(connections.min(sessions)).await
+    }
+
+    /// So many connections.
+    pub(super) async fn connect(&self, connections: usize) -> Result<Vec<Channel>, Failure> {
+        let mut channels = Vec::new();
+        for _ in 0..connections {
             let endpoint = Endpoint::from_shared(format!("http://{}", self.address))
                 .map_err(|error| self.unreachable(&error))?
                 .initial_connection_window_size(WINDOW_BYTES)
@@ -101,7 +128,7 @@ impl Target {
         (0..sessions).map(|session| (0..places).map(|place| resource(session, place)).collect()).collect()
     }
 
-    fn unreachable(&self, error: &tonic::transport::Error) -> Failure {
+    fn unreachable(&self, error: &(dyn Error + 'static)) -> Failure {
         let detail = deepest(error).to_lowercase();
         Failure::new(exit::UNREACHABLE, format_args!("no broker answered at `{}`: {detail}", self.address))
             .hint("start one with `sixpin serve`, or measure one of its own with `--spawn`")

@@ -21,7 +21,7 @@ impl Task {
                     self.links.push(Link::new(link, address, self.connector.clone()));
                 }
                 Output::Send { link, message } => {
-                    if let Some(link) = self.links.iter().find(|other| other.id == link) {
+                    if let Some(link) = self.links.iter_mut().find(|other| other.id == link) {
                         link.send(*message);
                     }
                 }

@@ -10,12 +10,13 @@ use tonic::Request;
 use v1::admin_service_server::AdminService;
 use v1::purge_orphans_request::Which;
 
-use super::{Answer, answer, requests};
+use super::{Answer, answer};
 use crate::frontend::api::Checked;
 use crate::frontend::api::admin::{Administration, Haste};
 use crate::frontend::api::checks;
 use crate::frontend::api::errors::invalid;
 use crate::frontend::api::names::Names;
+use crate::frontend::messages::requests;
 
 /// The admin service of one process.
 #[derive(Clone)]

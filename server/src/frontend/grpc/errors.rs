@@ -2,7 +2,6 @@
 //! call the reason is in the standard details of its status (`google.rpc.ErrorInfo`, `RetryInfo`).
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response};
 use sixpin_core::broker::api::RequestError;
@@ -12,29 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::frontend::api::errors::{too_long, undecodable};
-
-/// What passes by itself is worth trying again after this.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// The reason, machine-readable.
-pub(super) fn reason(error: &RequestError) -> v1::Reason {
-    match error {
-        RequestError::Invalid(_) => v1::Reason::Invalid,
-        RequestError::NotFound(_) => v1::Reason::NotFound,
-        RequestError::Busy(_) => v1::Reason::Busy,
-        RequestError::Limit(_) => v1::Reason::Limit,
-        RequestError::SessionGone(_) => v1::Reason::SessionGone,
-        RequestError::NotHere { .. } => v1::Reason::NotHere,
-        RequestError::Damaged(_) => v1::Reason::Damaged,
-        RequestError::Unavailable(_) => v1::Reason::Unavailable,
-        RequestError::Unknown(_) => v1::Reason::Unknown,
-        RequestError::Draining { .. } => v1::Reason::Draining,
-        RequestError::StaleOperation(_) => v1::Reason::StaleOperation,
-        RequestError::StaleMove(_) => v1::Reason::StaleMove,
-        RequestError::WrongToken(_) => v1::Reason::WrongToken,
-        RequestError::Unsupported(_) => v1::Reason::Unsupported,
-    }
-}
+use crate::frontend::messages::errors::{reason, retry_after, to_proto};
 
 /// The gRPC code for programs that do not know our reasons.
 pub(super) fn code(error: &RequestError) -> Code {
@@ -52,20 +29,6 @@ pub(super) fn code(error: &RequestError) -> Code {
         RequestError::WrongToken(_) => Code::PermissionDenied,
         RequestError::Unsupported(_) => Code::Unimplemented,
     }
-}
-
-/// The error as a reply on a stream.
-pub(super) fn to_proto(error: &RequestError) -> v1::Error {
-    let address = match error {
-        RequestError::NotHere { address, .. } | RequestError::Draining { address } => address.clone(),
-        _ => String::new(),
-    };
-    let retry_after_ms = retry_after(error).map_or(0, |after| after.as_millis() as u32);
-    v1::Error { reason: reason(error).into(), message: error.to_string(), address, retry_after_ms }
-}
-
-fn retry_after(error: &RequestError) -> Option<Duration> {
-    matches!(error, RequestError::Unavailable(_)).then_some(RETRY_AFTER)
 }
 
 /// The error as the end of a call.
@@ -122,6 +85,8 @@ pub(super) fn trailers(status: &Status) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -138,6 +103,6 @@ mod tests {
     #[test]
     fn what_passes_says_when_to_try_again() {
         let status = status(&RequestError::Unavailable("not now".into()));
-        assert_eq!(status.get_details_retry_info().and_then(|info| info.retry_delay), Some(RETRY_AFTER));
+        assert_eq!(status.get_details_retry_info().and_then(|info| info.retry_delay), Some(Duration::from_secs(1)));
     }
 }

@@ -32,12 +32,11 @@ use tonic::Status;
 use v1::hold_response::Body;
 
 use super::errors;
-use super::replies;
-use super::requests;
 use crate::frontend::api::conversation::ending;
 use crate::frontend::api::errors::{unexpected, unsupported};
 use crate::frontend::api::names::Names;
 use crate::frontend::api::{Api, Caller, Checked, KEEPALIVES_PER_TTL, checks};
+use crate::frontend::messages::{replies, requests};
 use crate::runtime::Connection;
 use crate::runtime::outbox::Outgoing;
 

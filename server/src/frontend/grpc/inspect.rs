@@ -9,10 +9,11 @@ use tonic::{Request, Status};
 use v1::inspect_service_server::InspectService;
 use v1::list_claims_request::Whose;
 
-use super::{Answer, answer, errors, requests, views};
+use super::{Answer, answer, errors, views};
 use crate::frontend::api::errors::invalid;
 use crate::frontend::api::names::Names;
 use crate::frontend::api::{Api, Checked, checks};
+use crate::frontend::messages::requests;
 
 /// The inspection service of one process.
 #[derive(Clone)]

@@ -3,8 +3,8 @@
 //! # Layout, in reading order
 //!
 //! * [`protocol`]: what the listener has to know of it;
-//! * [`requests`]: proto to the words of the API; [`replies`], [`errors`]: the way back;
-//! * [`session`]: the stream of one session, the main way in; [`parts`]: what comes there in several messages;
+//! * [`errors`]: what went wrong, as a status;
+//! * [`session`]: the stream of one session, the main way in;
 //! * [`hold`]: one lock for as long as a call is open;
 //! * [`unary`]: the lock service;
 //! * [`inspect`], [`views`]: who holds and who waits;
@@ -20,10 +20,7 @@ pub mod health;
 pub mod hold;
 pub mod inspect;
 pub mod inside;
-mod parts;
 mod protocol;
-mod replies;
-mod requests;
 pub mod session;
 pub mod unary;
 mod views;
@@ -38,7 +35,7 @@ use v1::echo_service_server::EchoServiceServer;
 use v1::inspect_service_server::InspectServiceServer;
 use v1::lock_service_server::LockServiceServer;
 
-use super::api::Api;
+use super::api::{Api, Caller};
 use super::api::admin::Administration;
 use super::listener::Protocol;
 use health::Health;
@@ -92,6 +89,11 @@ fn common_routes(api: &Api, health: &Health) -> Routes {
             routes
         }
     }
+}
+
+/// Who calls, as the listener says it of every request.
+fn caller<T>(request: &tonic::Request<T>) -> Caller {
+    Caller { address: request.remote_addr(), client: request.extensions().get().copied().unwrap_or_default() }
 }
 
 type Answer<T> = Result<Response<T>, Status>;

@@ -20,6 +20,7 @@ pub(super) fn of(routes: Routes) -> Protocol {
         refusal: |limit| errors::status(&over_limit(limit)).into_http(),
         cut_short: |limit| errors::trailers(&errors::status(&over_limit(limit))),
         finish: errors::in_our_words,
+        greeted: None,
     }
 }
 

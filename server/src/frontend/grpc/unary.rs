@@ -6,12 +6,13 @@ use tonic::{Response, Streaming};
 use v1::lock_service_server::LockService;
 
 use super::hold::HoldStream;
-use super::replies::{self, Replies};
 use super::session::SessionStream;
-use super::{Answer, answer, requests};
+use super::{Answer, answer, caller};
 use crate::frontend::api::errors::missing;
 use crate::frontend::api::names::Names;
 use crate::frontend::api::{Api, Caller, checks};
+use crate::frontend::messages::replies::{self, Replies};
+use crate::frontend::messages::requests;
 
 /// The lock service of one process.
 #[derive(Clone)]
@@ -105,12 +106,12 @@ impl LockService for Locks {
     }
 
     async fn hold(&self, request: tonic::Request<v1::HoldRequest>) -> Answer<HoldStream> {
-        let from = requests::caller(&request);
+        let from = caller(&request);
         answer(HoldStream::new(&self.api, request.into_inner(), &from))
     }
 
     async fn open_session(&self, request: tonic::Request<v1::OpenSessionRequest>) -> Answer<v1::OpenSessionResponse> {
-        let from = requests::caller(&request);
+        let from = caller(&request);
         answer(self.open(request.into_inner(), &from).await)
     }
 
@@ -149,7 +150,7 @@ impl LockService for Locks {
         &self,
         request: tonic::Request<v1::ResumeSessionRequest>,
     ) -> Answer<v1::ResumeSessionResponse> {
-        let from = requests::caller(&request);
+        let from = caller(&request);
         answer(self.resume(request.into_inner(), &from).await)
     }
 }

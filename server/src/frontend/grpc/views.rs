@@ -6,8 +6,8 @@ use sixpin_core::name::{Fence, ResourceId, Stamp, Version};
 use sixpin_core::resource::{ClaimView, Queue, Resource};
 use sixpin_proto::{API_LEVEL, v1};
 
-use super::replies::mode;
 use crate::frontend::api::inspect::{BackendStatus, ProcessStatus, Stored};
+use crate::frontend::messages::replies::mode;
 use crate::runtime::clock;
 
 /// Bytes of claims in one answer: what is beyond is counted as left out. Well below what clients accept (4 MiB).

@@ -42,6 +42,13 @@ pub(crate) struct OpeningPlace {
     _places: Arc<dyn Any + Send + Sync>,
 }
 
+impl OpeningPlace {
+    /// Holds these until it is dropped.
+    pub(super) fn of(places: impl Any + Send + Sync) -> Self {
+        Self { _places: Arc::new(places) }
+    }
+}
+
 /// Lets the requests of one connection in.
 #[derive(Clone)]
 pub(super) struct Admission {
@@ -123,7 +130,7 @@ impl Inner {
                 let own = turn(&self.opening, limit).await?;
                 let opening = place(&self.share.opening).ok_or("session streams without a session of this client")?;
                 // The stream counts as a call until it has a session; from then on the session counts.
-                parts.extensions.insert(OpeningPlace { _places: Arc::new((own, opening, call)) });
+                parts.extensions.insert(OpeningPlace::of((own, opening, call)));
                 parts.extensions.insert(self.share.turns.clone());
             }
             Kind::Watch => {
@@ -188,7 +195,7 @@ impl Inner {
 }
 
 /// A place, if there is one.
-fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+pub(super) fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     places.clone().try_acquire_owned().ok()
 }
 

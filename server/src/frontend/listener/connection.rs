@@ -1,98 +1,47 @@
-//! One HTTP/2 connection, from its first byte to its end.
+//! One connection, from its first byte to its end: what it speaks, and when it may not go on.
 
-use std::error::Error as _;
 use std::time::Duration;
 
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use sixpin_core::limits::STREAMS_PER_CONNECTION_MAX;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
-use tonic::transport::server::TcpConnectInfo;
 
-use super::admission::Admission;
-use super::frames::{Counting, Flood};
 use super::gate::Pass;
 use super::protocol::Protocol;
-use super::unread::{Streams, Traffic};
+use super::unread::Traffic;
+use super::{greeted, http2};
 
 /// A connection that has asked for nothing by then is closed.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connections may take to say goodbye, when the process stops or nothing goes on.
-pub(super) const FAREWELL: Duration = Duration::from_secs(1);
-/// After this a client is asked to connect anew, so that load spreads over brokers that came later. Streams that are
-/// open stay open.
-const AGE_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a peer may leave an answer unread, or its socket full.
-const STALL_MAX: Duration = Duration::from_secs(20);
+pub(super) const STALL_MAX: Duration = Duration::from_secs(20);
 /// How often a connection is looked at.
-const LOOK: Duration = Duration::from_secs(2);
-/// Pings find out that a peer is gone: sent after this much silence, and answered within the timeout.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// What one stream and one connection may send without being read. Larger than what requests in flight need, because
-/// a stream that pipelines is held up by its window before anything else.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// What HTTP/2 keeps of one stream's answers.
-const SEND_BUFFER: usize = 64 * 1024;
-/// Header bytes of one request.
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
-/// Streams that the peer made us reset, and resets that we have not looked at: floods of either end the connection.
-const LOCAL_RESETS_MAX: usize = 1_024;
-const PENDING_RESETS_MAX: usize = 20;
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 
-/// Serves one connection until either side ends it.
+/// Serves one connection until either side ends it. Its first byte says what it speaks.
 pub(super) async fn serve(stream: TcpStream, protocol: Protocol, pass: Pass, mut stop: watch::Receiver<bool>) {
     let traffic = Traffic::new();
-    // Services find it where tonic's own server puts it.
-    let from = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: stream.peer_addr().ok() };
-    let admission = Admission::new(protocol, traffic.clone(), pass.share().clone(), pass.lane().clone(), from);
-    let socket = TokioIo::new(Counting::new(stream, traffic.clone(), pass.share().clone()));
-    let mut connection = Box::pin(settings(traffic.clone()).serve_connection(socket, admission));
-    let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let old = Instant::now() + jittered(AGE_MAX);
-    let mut told = false;
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    log_end(&error);
-                }
-                return;
-            }
-            _ = look.tick() => {
-                if let Some(why) = reason_to_cut(&traffic) {
-                    tracing::debug!(why, "a connection is closed");
-                    return;
-                }
-                let cut = traffic.cut_stalled(STALL_MAX);
-                if cut > 0 {
-                    tracing::debug!(cut, "streams are cut whose answers were not read");
-                }
-                let idle = traffic.idle().is_some_and(|idle| idle >= pass.idle());
-                if !told && (idle || Instant::now() >= old) {
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                } else if idle && traffic.idle().is_some_and(|idle| idle >= pass.idle() + LOOK + FAREWELL) {
-                    // It was told, and does not listen.
-                    return;
-                }
-            }
-            () = told_to_stop(&mut stop) => {
-                connection.as_mut().graceful_shutdown();
-                // The services were drained before: what is left are streams whose clients do not listen.
-                let _ = tokio::time::timeout(FAREWELL, connection).await;
-                return;
-            }
-        }
+    let first = tokio::select! {
+        first = first_byte(&stream) => first,
+        () = told_to_stop(&mut stop) => return,
+    };
+    let Some(first) = first else { return };
+    match protocol.greeted.clone().filter(|greeted| greeted.greeting().first() == Some(&first)) {
+        Some(door) => greeted::serve(stream, door, pass, traffic, stop).await,
+        None => http2::serve(stream, protocol, pass, traffic, stop).await,
     }
 }
 
+/// The first byte of a connection, which stays to be read; none if it does not come.
+async fn first_byte(stream: &TcpStream) -> Option<u8> {
+    let mut first = [0];
+    let come = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, stream.peek(&mut first)).await;
+    matches!(come, Ok(Ok(1))).then_some(first[0])
+}
+
 /// Why a connection may not go on, if so.
-fn reason_to_cut(traffic: &Traffic) -> Option<&'static str> {
+pub(super) fn reason_to_cut(traffic: &Traffic) -> Option<&'static str> {
     if traffic.silent().is_some_and(|silent| silent >= FIRST_REQUEST_TIMEOUT) {
         return Some("it asked for nothing");
     }
@@ -106,41 +55,7 @@ fn reason_to_cut(traffic: &Traffic) -> Option<&'static str> {
     None
 }
 
-/// Peers go away in many ways; none of them is worth more than a line for who looks for it.
-fn log_end(error: &hyper::Error) {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if inner.downcast_ref::<Flood>().is_some() {
-            tracing::debug!(%inner, "a connection is closed");
-            return;
-        }
-        source = inner.source();
-    }
-    tracing::debug!(%error, "connection ended");
-}
-
 /// The guard that `wait_for` returns may not be held while waiting for something else.
 pub(super) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-fn settings(traffic: std::sync::Arc<Traffic>) -> http2::Builder<Streams> {
-    let mut settings = http2::Builder::new(Streams(traffic));
-    settings
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADER_BYTES_MAX)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
-        .max_pending_accept_reset_streams(PENDING_RESETS_MAX);
-    settings
-}
-
-/// Ten percent up or down, so that connections made together do not end together.
-fn jittered(time: Duration) -> Duration {
-    time.mul_f64(rand::random_range(0.9..1.1))
 }

@@ -7,8 +7,8 @@
 //!
 //! * [`gate`]: how many connections there may be, in all and of one client; [`share`]: what else a client has a share of;
 //! * [`accept`]: the accept loop;
-//! * [`connection`]: one HTTP/2 connection, from its first byte to its end;
-//! * `frames`: what a peer sends, counted; `unread`: what it does not read, counted;
+//! * [`connection`]: one connection, from its first byte to its end; `http2`, `greeted`: what it may speak;
+//! * `counting`: what a peer sends, counted; `unread`: what it does not read, counted;
 //! * `protocol`: what it has to know of what is spoken on a connection;
 //! * `admission`: where requests come in; `timely`: those that do not arrive whole; `answer`: what goes out;
 //! * [`descriptors`]: how many files the process may open.
@@ -20,7 +20,9 @@ pub mod gate;
 pub mod share;
 mod admission;
 mod answer;
-mod frames;
+mod counting;
+mod greeted;
+mod http2;
 mod protocol;
 mod timely;
 mod unread;
@@ -31,7 +33,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub(crate) use admission::OpeningPlace;
+pub(crate) use connection::FAREWELL;
 use gate::Gate;
+pub(crate) use greeted::{Admitted, Socket};
+pub(crate) use protocol::Greeted;
 pub use protocol::{Kind, Protocol, What};
 
 /// Serves a protocol on a socket until `stop` says so; then tells all connections to go and waits a moment for them.

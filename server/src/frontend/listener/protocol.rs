@@ -1,8 +1,13 @@
 //! What the listener has to know of the protocol that is spoken on its connections. A front end says it.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use http::{HeaderMap, Response};
 use tonic::body::Body;
 use tonic::service::Routes;
+
+use super::greeted::{Admitted, Socket};
 
 /// How an answer ends that was cut short for this limit.
 pub(super) type CutShort = fn(&str) -> HeaderMap;
@@ -22,6 +27,20 @@ pub struct Protocol {
     pub cut_short: CutShort,
     /// The last look at an answer.
     pub finish: fn(Response<Body>) -> Response<Body>,
+    /// What is spoken on connections that begin with a greeting; absent: nothing.
+    pub(crate) greeted: Option<Arc<dyn Greeted>>,
+}
+
+/// What is spoken on a connection that begins with a greeting in place of HTTP/2. It carries one session.
+pub(crate) trait Greeted: Send + Sync {
+    /// What a client says first, and is answered. Its first byte is that of no other protocol on the listener.
+    fn greeting(&self) -> [u8; 8];
+
+    /// Serves a connection on which both have been said, until either side ends it.
+    fn serve(&self, socket: Socket, admitted: Admitted) -> BoxFuture<'static, ()>;
+
+    /// Says on such a connection that it met this limit, and ends it.
+    fn refuse(&self, socket: Socket, limit: &'static str) -> BoxFuture<'static, ()>;
 }
 
 /// What a request is.

@@ -15,18 +15,18 @@ use crate::frontend::api::{Api, Opened, Resumed};
 
 /// Builds the answers of one stream or call: some say things about the broker.
 #[derive(Clone)]
-pub(super) struct Replies {
+pub(crate) struct Replies {
     api: Api,
 }
 
 impl Replies {
     /// Answers of the broker behind `api`.
-    pub(super) fn new(api: Api) -> Self {
+    pub(crate) fn new(api: Api) -> Self {
         Self { api }
     }
 
     /// A session is open.
-    pub(super) fn opened(&self, opened: &Opened) -> v1::Opened {
+    pub(crate) fn opened(&self, opened: &Opened) -> v1::Opened {
         v1::Opened {
             session: opened.session.to_string(),
             token: opened.token.to_string(),
@@ -40,7 +40,7 @@ impl Replies {
     }
 
     /// A session is here.
-    pub(super) fn resumed(&self, resumed: Resumed) -> v1::Resumed {
+    pub(crate) fn resumed(&self, resumed: Resumed) -> v1::Resumed {
         v1::Resumed {
             move_number: resumed.move_number,
             broker: self.api.broker().into(),
@@ -52,7 +52,7 @@ impl Replies {
     }
 
     /// The answer to a request on a stream; `lockspace` is the one that the session was opened for.
-    pub(super) fn reply(&self, reply: Reply, lockspace: &Lockspace) -> Option<Body> {
+    pub(crate) fn reply(&self, reply: Reply, lockspace: &Lockspace) -> Option<Body> {
         Some(match reply {
             Reply::Done(done) => Body::Completion(completion(&done)),
             Reply::Queued { claim, operation, position, ticket } => {
@@ -81,7 +81,7 @@ impl Replies {
 }
 
 /// An event on a stream.
-pub(super) fn event(event: Event) -> Body {
+pub(crate) fn event(event: Event) -> Body {
     match event {
         Event::Done(done) => Body::Completion(completion(&done)),
         Event::Blocking { claim, grant_seq, wanted, own } => {
@@ -93,7 +93,7 @@ pub(super) fn event(event: Event) -> Body {
 }
 
 /// The end of an operation.
-pub(super) fn completion(done: &Done) -> v1::Completion {
+pub(crate) fn completion(done: &Done) -> v1::Completion {
     v1::Completion {
         claim: done.claim.0,
         operation: done.operation.0,
@@ -111,12 +111,12 @@ pub(super) fn completion(done: &Done) -> v1::Completion {
 }
 
 /// The session lives, less what it lost.
-pub(super) fn kept_alive(move_number: u32, ttl: Duration, lost: &[ClaimNumber]) -> v1::KeptAlive {
+pub(crate) fn kept_alive(move_number: u32, ttl: Duration, lost: &[ClaimNumber]) -> v1::KeptAlive {
     v1::KeptAlive { move_number, ttl_ms: ttl.as_millis() as u32, lost_claims: numbers(lost) }
 }
 
 /// What a cancel did.
-pub(super) fn cancelled(claim: ClaimNumber, result: CancelResult) -> v1::Cancelled {
+pub(crate) fn cancelled(claim: ClaimNumber, result: CancelResult) -> v1::Cancelled {
     let result = match result {
         CancelResult::Cancelled => v1::CancelResult::Cancelled,
         CancelResult::AlreadyGranted => v1::CancelResult::AlreadyGranted,
@@ -126,7 +126,7 @@ pub(super) fn cancelled(claim: ClaimNumber, result: CancelResult) -> v1::Cancell
 }
 
 /// What was lost, and why.
-pub(super) fn lost(reason: LostReason, claims: &[ClaimNumber]) -> v1::Lost {
+pub(crate) fn lost(reason: LostReason, claims: &[ClaimNumber]) -> v1::Lost {
     let reason = match reason {
         LostReason::Expired => v1::LostReason::Expired,
         LostReason::Forced => v1::LostReason::Forced,
@@ -138,7 +138,7 @@ pub(super) fn lost(reason: LostReason, claims: &[ClaimNumber]) -> v1::Lost {
 }
 
 /// A mode, or none.
-pub(super) fn mode(mode: Option<Mode>) -> v1::Mode {
+pub(crate) fn mode(mode: Option<Mode>) -> v1::Mode {
     match mode {
         None => v1::Mode::Unspecified,
         Some(Mode::NL) => v1::Mode::Nl,

@@ -1,4 +1,4 @@
-//! The frames that a peer sends, counted.
+//! What a peer sends, counted: the frames of HTTP/2, or the messages of a connection that begins with a greeting.
 //!
 //! HTTP/2 has frames that ask for nothing and cost their sender nothing: SETTINGS, PING, `WINDOW_UPDATE`, PRIORITY, resets,
 //! headers without end, data without a byte. A peer that sends many of them beside requests is a peer at work; one that
@@ -21,10 +21,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::share::Share;
 use super::unread::Traffic;
 
-/// Length of what a client says before its first frame.
-const PREFACE: usize = 24;
-/// Length of the head of a frame.
-const HEAD: usize = 9;
+/// Longest head of a frame.
+const HEAD_MAX: usize = 9;
 /// The head of a gRPC message: data that is shorter than this brings none.
 const MESSAGE_HEAD: usize = 5;
 /// Frames that a request and its answer may bring along: window updates for stream and connection, a probe of the
@@ -40,53 +38,75 @@ enum Frame {
     Idle,
 }
 
+/// How bytes are told apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Framing {
+    /// Length of what a client says before its first frame.
+    preface: usize,
+    /// Length of the head of a frame.
+    head: usize,
+    /// What frame it is, and the length of its contents.
+    read: fn(&[u8; HEAD_MAX]) -> (Frame, usize),
+}
+
+/// RFC 9113.
+pub(super) const HTTP2: Framing = Framing { preface: 24, head: 9, read: http2 };
+/// What has its length in front, and nothing besides.
+pub(super) const LENGTHS: Framing = Framing { preface: 0, head: 4, read: length };
+
+fn http2(head: &[u8; HEAD_MAX]) -> (Frame, usize) {
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+    let frame = match head[3] {
+        // DATA and HEADERS.
+        0 if length >= MESSAGE_HEAD => Frame::Step,
+        1 => Frame::Step,
+        _ => Frame::Idle,
+    };
+    (frame, length)
+}
+
+fn length(head: &[u8; HEAD_MAX]) -> (Frame, usize) {
+    (Frame::Step, u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize)
+}
+
 /// Where in the stream of bytes the reader is.
 #[derive(Debug)]
 enum Place {
     /// So much of the preface is missing, or of a frame's contents.
     Skip(usize),
     /// So much of a frame's head has come.
-    Head([u8; HEAD], usize),
+    Head([u8; HEAD_MAX], usize),
 }
 
 impl Place {
+    const NEXT: Self = Self::Head([0; HEAD_MAX], 0);
+
+    fn after(bytes: usize) -> Self {
+        if bytes == 0 { Self::NEXT } else { Self::Skip(bytes) }
+    }
+
     /// Goes on with these bytes and shows each frame that begins in them.
-    fn take(&mut self, mut bytes: &[u8], mut show: impl FnMut(Frame)) {
+    fn take(&mut self, framing: Framing, mut bytes: &[u8], mut show: impl FnMut(Frame)) {
         while !bytes.is_empty() {
             match self {
                 Self::Skip(missing) => {
                     let skipped = bytes.len().min(*missing);
-                    *missing -= skipped;
                     bytes = &bytes[skipped..];
-                    if *missing == 0 {
-                        *self = Self::Head([0; HEAD], 0);
-                    }
+                    *self = Self::after(*missing - skipped);
                 }
                 Self::Head(head, come) => {
-                    let taken = bytes.len().min(HEAD - *come);
+                    let taken = bytes.len().min(framing.head - *come);
                     head[*come..*come + taken].copy_from_slice(&bytes[..taken]);
                     *come += taken;
                     bytes = &bytes[taken..];
-                    if *come == HEAD {
-                        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-                        show(kind(head[3], length));
-                        *self = match length {
-                            0 => Self::Head([0; HEAD], 0),
-                            length => Self::Skip(length),
-                        };
+                    if *come == framing.head {
+                        let (frame, length) = (framing.read)(head);
+                        show(frame);
+                        *self = Self::after(length);
                     }
                 }
             }
         }
-    }
-}
-
-fn kind(kind: u8, length: usize) -> Frame {
-    match kind {
-        // DATA and HEADERS.
-        0 if length >= MESSAGE_HEAD => Frame::Step,
-        1 => Frame::Step,
-        _ => Frame::Idle,
     }
 }
 
@@ -123,8 +143,9 @@ impl Allowance {
 }
 
 /// A socket whose frames are counted, and on which it is noted when the peer takes nothing.
-pub(super) struct Counting<S> {
+pub(crate) struct Counting<S> {
     socket: S,
+    framing: Framing,
     place: Place,
     allowance: Allowance,
     traffic: Arc<Traffic>,
@@ -134,14 +155,15 @@ pub(super) struct Counting<S> {
 }
 
 impl<S> Counting<S> {
-    pub(super) fn new(socket: S, traffic: Arc<Traffic>, share: Arc<Share>) -> Self {
-        Self { socket, place: Place::Skip(PREFACE), allowance: Allowance::new(), traffic, share, rest: None }
+    pub(super) fn new(socket: S, framing: Framing, traffic: Arc<Traffic>, share: Arc<Share>) -> Self {
+        let place = Place::after(framing.preface);
+        Self { socket, framing, place, allowance: Allowance::new(), traffic, share, rest: None }
     }
 
     /// Counts what came, and rests if it came too fast. An error cuts the connection.
     fn count(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (mut idle, mut steps) = (0, 0);
-        self.place.take(bytes, |frame| match frame {
+        self.place.take(self.framing, bytes, |frame| match frame {
             Frame::Step => steps += 1,
             Frame::Idle => idle += 1,
         });
@@ -226,7 +248,7 @@ mod tests {
     fn frame(kind: u8, length: usize) -> Vec<u8> {
         let mut bytes = (length as u32).to_be_bytes()[1..].to_vec();
         bytes.push(kind);
-        bytes.resize(HEAD + length, 0);
+        bytes.resize(HTTP2.head + length, 0);
         bytes
     }
 
@@ -235,20 +257,26 @@ mod tests {
     }
 
     fn counting() -> Counting<()> {
-        let mut counting = Counting::new((), Traffic::new(), share());
-        counting.count(&[0; PREFACE]).unwrap();
+        let mut counting = Counting::new((), HTTP2, Traffic::new(), share());
+        counting.count(&vec![0; HTTP2.preface]).unwrap();
         counting
     }
 
     #[test]
     fn frames_are_told_apart_wherever_the_bytes_are_split() {
         let bytes: Vec<u8> =
-            [vec![0; PREFACE], frame(4, 6), frame(1, 300), frame(0, 4), frame(0, 5), frame(6, 8), frame(4, 0)].concat();
+            [vec![0; HTTP2.preface], frame(4, 6), frame(1, 300), frame(0, 4), frame(0, 5), frame(6, 8), frame(4, 0)].concat();
         let expected = [Frame::Idle, Frame::Step, Frame::Idle, Frame::Step, Frame::Idle, Frame::Idle];
         for size in [1, 2, 7, 9, 10, 64, bytes.len()] {
-            let (mut place, mut seen) = (Place::Skip(PREFACE), Vec::new());
-            bytes.chunks(size).for_each(|bytes| place.take(bytes, |frame| seen.push(frame)));
+            let (mut place, mut seen) = (Place::after(HTTP2.preface), Vec::new());
+            bytes.chunks(size).for_each(|bytes| place.take(HTTP2, bytes, |frame| seen.push(frame)));
             assert_eq!(seen, expected, "in pieces of {size} bytes");
+        }
+        let bytes = [&[0, 0, 0, 2, 9, 9][..], &[0, 0, 0, 0], &[0, 0, 1, 0], &[7; 256], &[0]].concat();
+        for size in [1, 3, 4, 5, bytes.len()] {
+            let (mut place, mut seen) = (Place::after(LENGTHS.preface), 0);
+            bytes.chunks(size).for_each(|bytes| place.take(LENGTHS, bytes, |_| seen += 1));
+            assert_eq!(seen, 3, "in pieces of {size} bytes");
         }
     }
 
@@ -279,11 +307,11 @@ mod tests {
         let share = share();
         let seconds = 3;
         let frames = FRAMES_PER_SECOND_MAX as usize * seconds;
-        let bytes = [vec![0; PREFACE], frame(1, 10).repeat(frames / 2)].concat();
+        let bytes = [vec![0; HTTP2.preface], frame(1, 10).repeat(frames / 2)].concat();
         let begin = Instant::now();
         // Two connections of the client, one after the other.
         for _ in 0..2 {
-            let mut counting = Counting::new(bytes.as_slice(), Traffic::new(), share.clone());
+            let mut counting = Counting::new(bytes.as_slice(), HTTP2, Traffic::new(), share.clone());
             tokio::io::copy(&mut counting, &mut tokio::io::sink()).await.unwrap();
             let _ = counting.read(&mut [0]).await;
         }

@@ -17,19 +17,14 @@ use crate::frontend::api::errors::{invalid, missing, unsupported};
 use crate::frontend::api::names::Names;
 use crate::frontend::api::{Caller, Checked};
 
-/// Who calls, as the listener says it of every request.
-pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
-    Caller { address: request.remote_addr(), client: request.extensions().get().copied().unwrap_or_default() }
-}
-
 /// A resource.
-pub(super) fn resource(resource: Option<v1::Resource>, names: &mut Names) -> Checked<ResourceId> {
+pub(crate) fn resource(resource: Option<v1::Resource>, names: &mut Names) -> Checked<ResourceId> {
     let resource = resource.ok_or_else(|| missing("resource"))?;
     names.resource(&resource.lockspace, &resource.name)
 }
 
 /// A request to open a session.
-pub(super) fn open(open: &v1::Open, from: &Caller, attach: bool) -> Checked<OpenRequest> {
+pub(crate) fn open(open: &v1::Open, from: &Caller, attach: bool) -> Checked<OpenRequest> {
     Ok(OpenRequest {
         ttl: checks::session_ttl(open.ttl_ms.map(u64::from))?,
         client: from.info(&open.label, &open.program)?,
@@ -40,7 +35,7 @@ pub(super) fn open(open: &v1::Open, from: &Caller, attach: bool) -> Checked<Open
 }
 
 /// A request to resume a session, and the lockspace whose store it lives in.
-pub(super) fn resume(
+pub(crate) fn resume(
     resume: v1::Resume,
     names: &mut Names,
     limits: &Limits,
@@ -99,7 +94,7 @@ fn live_claim(live: v1::LiveClaim, names: &mut Names) -> Checked<LiveClaim> {
 }
 
 /// A request to lock.
-pub(super) fn lock(lock: v1::Lock, names: &mut Names) -> Checked<LockRequest> {
+pub(crate) fn lock(lock: v1::Lock, names: &mut Names) -> Checked<LockRequest> {
     let mode = match lock.what {
         Some(v1::lock::What::Mode(wanted)) => mode(wanted)?,
         Some(v1::lock::What::Permits(_)) => return Err(unsupported("permits")),
@@ -134,7 +129,7 @@ pub(super) fn lock(lock: v1::Lock, names: &mut Names) -> Checked<LockRequest> {
 }
 
 /// A request to convert.
-pub(super) fn convert(convert: v1::Convert, names: &mut Names) -> Checked<ConvertRequest> {
+pub(crate) fn convert(convert: v1::Convert, names: &mut Names) -> Checked<ConvertRequest> {
     // The broker knows where its claims are; a resource that is given must still be one.
     if convert.resource.is_some() {
         resource(convert.resource, names)?;
@@ -170,7 +165,7 @@ pub(super) fn convert(convert: v1::Convert, names: &mut Names) -> Checked<Conver
 }
 
 /// A request to release.
-pub(super) fn unlock(unlock: v1::Unlock) -> Checked<UnlockRequest> {
+pub(crate) fn unlock(unlock: v1::Unlock) -> Checked<UnlockRequest> {
     let options =
         options([(Options::VALUE_BLOCK, unlock.value_block), (Options::INVALIDATE_VALUE, unlock.invalidate_value)]);
     Ok(UnlockRequest {
@@ -183,24 +178,24 @@ pub(super) fn unlock(unlock: v1::Unlock) -> Checked<UnlockRequest> {
 }
 
 /// Whose claims to release; absent: all of the session.
-pub(super) fn owner(all: &v1::UnlockAll) -> Checked<Option<Label>> {
+pub(crate) fn owner(all: &v1::UnlockAll) -> Checked<Option<Label>> {
     all.owner.as_deref().map(|owner| checks::label("owner", owner)).transpose()
 }
 
 /// What to cancel; without an operation: whatever the claim waits for.
-pub(super) fn cancel(cancel: &v1::Cancel) -> Checked<(ClaimNumber, Option<OperationNumber>)> {
+pub(crate) fn cancel(cancel: &v1::Cancel) -> Checked<(ClaimNumber, Option<OperationNumber>)> {
     let operation = (cancel.operation != 0).then_some(OperationNumber(cancel.operation));
     Ok((checks::claim_number(cancel.claim)?, operation))
 }
 
 /// The client has stopped using what was lost.
-pub(super) fn confirm_lost(confirm: v1::ConfirmLost) -> Checked<Request> {
+pub(crate) fn confirm_lost(confirm: v1::ConfirmLost) -> Checked<Request> {
     let claims = confirm.claims.into_iter().map(checks::claim_number).collect::<Checked<_>>()?;
     Ok(Request::ConfirmLost { claims })
 }
 
 /// A lock mode.
-pub(super) fn mode(mode: i32) -> Checked<Mode> {
+pub(crate) fn mode(mode: i32) -> Checked<Mode> {
     match v1::Mode::try_from(mode) {
         Ok(v1::Mode::Nl) => Ok(Mode::NL),
         Ok(v1::Mode::Cr) => Ok(Mode::CR),

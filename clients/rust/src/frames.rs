@@ -1,0 +1,106 @@
+//! Session streams without HTTP/2: what is said first on a connection, and what follows.
+//!
+//! A broker that speaks frames answers the greeting. Whoever does not (an older broker, a balancer that knows HTTP alone) answers
+//! with something else, closes the connection, or waits for more; then the stream goes over gRPC.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
+use sixpin_proto::frames::{FrameError, Frames, GREETING};
+use sixpin_proto::v1;
+use sixpin_proto::v1::session_response::Body;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_util::codec::Framed;
+
+/// Longest message of a broker, in bytes: the answer to a resume names every claim of the session.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long an answer to the greeting is waited for.
+const GREETING_WITHIN: Duration = Duration::from_secs(1);
+/// How long it is remembered that nobody speaks frames at an address.
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// So many such addresses are remembered.
+const REMEMBERED_MAX: usize = 1_024;
+
+/// A connection whose greeting was answered.
+#[derive(Debug)]
+pub(crate) struct FrameStream(Framed<TcpStream, Frames<v1::SessionResponse, v1::SessionRequest>>);
+
+/// Greets; gives nothing if nobody answers in kind. `Err`: and nobody will the next time.
+pub(crate) async fn greet(mut stream: TcpStream) -> Result<Option<FrameStream>, NotSpoken> {
+    let mut answer = [0; GREETING.len()];
+    let greeted = async {
+        stream.write_all(&GREETING).await?;
+        stream.read_exact(&mut answer).await
+    };
+    match timeout(GREETING_WITHIN, greeted).await {
+        Ok(Ok(_)) if answer == GREETING => Ok(Some(FrameStream(Framed::new(stream, Frames::new(MESSAGE_BYTES_MAX))))),
+        Ok(_) => Err(NotSpoken),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What was said to the greeting is no answer to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotSpoken;
+
+impl FrameStream {
+    /// Takes a message, which leaves when the stream is polled.
+    pub(crate) fn send(&mut self, message: v1::SessionRequest) {
+        // It takes any message; if the connection has failed, reading says so.
+        let _ = Pin::new(&mut self.0).start_send(message);
+    }
+
+    /// The next answer; `Err` says, for people, why there is none any more.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<v1::SessionResponse, String>> {
+        // What was sent leaves as far as there is room; that it failed is said by what is read as well, after what came before.
+        let flushed = Pin::new(&mut self.0).poll_flush(context);
+        let next = match (Pin::new(&mut self.0).poll_next(context), flushed) {
+            (Poll::Pending, Poll::Ready(Err(error))) => return Poll::Ready(Err(describe(&error))),
+            (next, _) => ready!(next),
+        };
+        Poll::Ready(match next {
+            Some(Ok(v1::SessionResponse { request: 0, body: Some(Body::Error(error)) })) => Err(error.message),
+            Some(Ok(message)) => Ok(message),
+            Some(Err(error)) => Err(describe(&error)),
+            None => Err("the broker ended the stream".to_owned()),
+        })
+    }
+
+    /// Sends what is left, says that no more comes, and waits for the end.
+    pub(crate) async fn finish(mut self) {
+        if self.0.close().await.is_ok() {
+            while let Some(Ok(_)) = self.0.next().await {}
+        }
+    }
+}
+
+fn describe(error: &FrameError) -> String {
+    error.to_string().to_lowercase()
+}
+
+/// Addresses at which nobody speaks frames.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unspoken(Arc<Mutex<HashMap<String, Instant>>>);
+
+impl Unspoken {
+    /// Notes it of an address.
+    pub(crate) fn note(&self, address: &str) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.retain(|_, since| since.elapsed() < REMEMBERED);
+        if noted.len() < REMEMBERED_MAX {
+            noted.insert(address.to_owned(), Instant::now());
+        }
+    }
+
+    /// True if it was noted lately.
+    pub(crate) fn is(&self, address: &str) -> bool {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.get(address).is_some_and(|since| since.elapsed() < REMEMBERED)
+    }
+}
