@@ -67,7 +67,7 @@ async fn a_client_pings_a_broker_that_is_silent() {
     let silent: Vec<_> = (0..200).map(|_| pinged()).collect();
     let (mut opening, mut heard) = (Vec::new(), Vec::new());
     for (address, pings) in silent {
-        let client = Client::builder([address.to_string()]).connect_timeout(3 * SOON).build().unwrap();
+        let client = Client::builder([format!("grpc://{address}")]).connect_timeout(3 * SOON).build().unwrap();
         opening.push(tokio::spawn(client.session().timeout(3 * SOON).open()));
         heard.push(tokio::task::spawn_blocking(move || pings.recv_timeout(2 * SOON)));
     }

@@ -8,6 +8,7 @@ mod support;
 mod command_line;
 mod configuration;
 mod streams;
+mod frames;
 mod calls;
 mod hold;
 mod modes;

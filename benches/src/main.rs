@@ -4,7 +4,8 @@
 //! cargo run --release -p sixpin-benches -- redis
 //! ```
 //!
-//! A *way* is one way to take and release a lock: the store's own, sixpin's broker as a library, and sixpin over gRPC.
+//! A *way* is one way to take and release a lock: the store's own, sixpin's broker as a library, and sixpin through its
+//! client, over frames and over gRPC.
 //! With `--contenders 2,64,1000` one lock is handed over among so many; clients of Redis and NATS poll for it, etcd has a queue.
 //! With `--brokers 1,2,4` the load is spread over so many brokers on the store.
 //! All ways keep so many pairs of lock and unlock in flight, on resources that nobody else wants, against one server
@@ -41,7 +42,7 @@ use sixpin_testkit::stores;
 
 use load::Tally;
 use report::Report;
-use ways::grpc::Grpc;
+use ways::client::Broker;
 use ways::{Name, Queue, Ways, Work, etcd, nats, redis};
 
 /// Pairs in flight over several brokers.
@@ -130,7 +131,7 @@ async fn measure(args: &Args, url: String, own: impl Work + Queue) {
     let mut more = Vec::new();
     for &brokers in &args.brokers {
         while more.len() + 1 < brokers.into() {
-            more.push(Grpc::open(&url, more.len() + 1).await);
+            more.push(Broker::start(&url, more.len() + 1).await);
         }
         let report =
             rounds(args, async || ways.spread(&more[..usize::from(brokers) - 1], SPREAD, args.slice).await).await;
@@ -139,7 +140,7 @@ async fn measure(args: &Args, url: String, own: impl Work + Queue) {
         figures.brokers.push(report.rates(brokers));
     }
     for broker in more {
-        broker.close().await;
+        broker.stop().await;
     }
     ways.close().await;
     if let Some(file) = &args.json {

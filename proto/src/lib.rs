@@ -10,6 +10,9 @@ pub mod v1 {
 pub mod frames;
 mod held;
 
+/// What the messages are made with: whoever reads or writes them by themselves needs it.
+pub use prost;
+
 /// What this version of the API has: what `Opened`, `Resumed` and `BrokerStatus` say of a broker, and what a client compares
 /// with it before it sends something that came with a later level. See `docs/api.md`.
 pub const API_LEVEL: u32 = 1;

@@ -1,22 +1,37 @@
-//! The way that tests of this run reach a broker: `SIXPIN_TEST_DOOR` is `grpc` (unless said otherwise), over a socket, or
-//! `inside`, as a program does that has its broker inside itself.
+//! The way that tests of this run reach a broker: `SIXPIN_TEST_DOOR` is `grpc` (unless said otherwise), over a socket, `frames`,
+//! where session streams go without HTTP/2, or `inside`, as a program does that has its broker inside itself.
 //!
 //! A test that is about sockets, whatever the run says, connects to the address of its broker.
 
 use std::net::SocketAddr;
 
+use sixpin_proto::frames::{Frames, GREETING};
+use sixpin_proto::v1;
 use sixpin_server::broker::Broker;
 use sixpin_server::frontend::grpc::inside::Services;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_util::codec::Framed;
 use tonic::transport::{Channel, Endpoint};
 use tower::util::Either;
 
 /// Whether this run goes by functions, and not by sockets.
 pub fn inside() -> bool {
-    match std::env::var("SIXPIN_TEST_DOOR").as_deref() {
-        Err(_) | Ok("grpc") => false,
-        Ok("inside") => true,
-        Ok(other) => panic!("SIXPIN_TEST_DOOR is `{other}`: grpc or inside"),
-    }
+    door() == "inside"
+}
+
+/// Whether session streams of this run are frames.
+pub fn frames() -> bool {
+    door() == "frames"
+}
+
+fn door() -> String {
+    let door = std::env::var("SIXPIN_TEST_DOOR").unwrap_or_else(|_| "grpc".to_owned());
+    assert!(
+        ["grpc", "frames", "inside"].contains(&door.as_str()),
+        "SIXPIN_TEST_DOOR is `{door}`: grpc, frames or inside"
+    );
+    door
 }
 
 /// A way to a broker.
@@ -30,4 +45,23 @@ pub async fn to(broker: &Broker, address: SocketAddr) -> Way {
 /// A connection.
 pub async fn by_network(address: SocketAddr) -> Way {
     Way::Left(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap())
+}
+
+/// A connection for a session stream without HTTP/2.
+pub type FrameWay = Framed<TcpStream, Frames<v1::SessionResponse, v1::SessionRequest>>;
+
+/// A connection whose greeting was answered.
+pub async fn greeted(address: SocketAddr) -> FrameWay {
+    Framed::new(greet(address).await, Frames::new(16 << 20))
+}
+
+/// The same for bytes of one's own.
+pub async fn greet(address: SocketAddr) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket.write_all(&GREETING).await.unwrap();
+    let mut answer = [0; GREETING.len()];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, GREETING);
+    socket
 }

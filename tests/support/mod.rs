@@ -7,7 +7,7 @@ pub mod raw;
 pub mod store;
 pub mod stream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,12 +18,12 @@ use sixpin_proto::v1;
 use sixpin_server::config::{self, Config};
 use sixpin_server::server::Server;
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic_types::{ErrorDetails, StatusExt as _};
 use v1::admin_service_client::AdminServiceClient;
 use v1::inspect_service_client::InspectServiceClient;
 use v1::lock_service_client::LockServiceClient;
 
-use door::Way;
+use door::{FrameWay, Way};
 use store::{Kind, Place, Reason};
 
 /// Longer than anything that a test waits for, shorter than anybody's patience.
@@ -168,6 +168,11 @@ impl Broker {
         LockServiceClient::new(self.channel().await)
     }
 
+    /// A new connection for a session stream without HTTP/2.
+    pub async fn greeted(&self) -> FrameWay {
+        door::greeted(self.next(&self.locking).address).await
+    }
+
     /// To the first broker, where the first session of a test lives.
     pub async fn locks_of_first(&self) -> LockServiceClient<Way> {
         LockServiceClient::new(self.way(&self.server).await)
@@ -296,6 +301,26 @@ pub fn reason(status: &Status) -> (Code, v1::Reason) {
     let info = status.get_details_error_info();
     let reason = info.map(|info| v1::Reason::from_str_name(&format!("REASON_{}", info.reason)).unwrap());
     (status.code(), reason.unwrap_or_default())
+}
+
+/// What a call would end with that is refused so.
+pub fn status_of(error: &v1::Error) -> Status {
+    let reason = error.reason();
+    let code = match reason {
+        v1::Reason::Invalid | v1::Reason::StaleOperation | v1::Reason::StaleMove => Code::InvalidArgument,
+        v1::Reason::NotFound => Code::NotFound,
+        v1::Reason::Busy | v1::Reason::NotHere => Code::FailedPrecondition,
+        v1::Reason::Limit => Code::ResourceExhausted,
+        v1::Reason::SessionGone => Code::Aborted,
+        v1::Reason::Damaged => Code::DataLoss,
+        v1::Reason::Unavailable | v1::Reason::Draining => Code::Unavailable,
+        v1::Reason::WrongToken => Code::PermissionDenied,
+        v1::Reason::Unsupported => Code::Unimplemented,
+        v1::Reason::Unspecified | v1::Reason::Unknown => Code::Unknown,
+    };
+    let name = reason.as_str_name().trim_start_matches("REASON_");
+    let details = ErrorDetails::with_error_info(name, sixpin_proto::ERROR_DOMAIN, HashMap::new());
+    Status::with_error_details(code, error.message.clone(), details)
 }
 
 /// Waits for what must come.

@@ -2,19 +2,22 @@
 
 use std::collections::VecDeque;
 
+use futures::stream::{BoxStream, StreamExt as _};
+use sixpin_proto::frames::FrameError;
 use sixpin_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 use v1::session_request::Body as Ask;
 use v1::session_response::Body;
 
-use super::{Broker, soon};
+use super::door::FrameWay;
+use super::{Broker, door, soon, status_of};
 
 /// A stream, with or without a session.
 pub struct Session {
     outgoing: Option<mpsc::Sender<v1::SessionRequest>>,
-    incoming: Streaming<v1::SessionResponse>,
+    incoming: BoxStream<'static, Result<v1::SessionResponse, Status>>,
     next_request: u64,
     /// Events that came while a reply was waited for.
     events: VecDeque<Body>,
@@ -26,7 +29,12 @@ impl Session {
     /// A stream on which nothing was said.
     pub async fn silent(broker: &Broker) -> Self {
         let (outgoing, requests) = mpsc::channel(4_096);
-        let incoming = broker.locks().await.session(ReceiverStream::new(requests)).await.unwrap().into_inner();
+        let requests = ReceiverStream::new(requests);
+        let incoming = if door::frames() {
+            over(broker.greeted().await, requests)
+        } else {
+            broker.locks().await.session(requests).await.unwrap().into_inner().boxed()
+        };
         let opened = v1::Opened::default();
         Self { outgoing: Some(outgoing), incoming, next_request: 1, events: VecDeque::new(), opened }
     }
@@ -80,7 +88,7 @@ impl Session {
 
     /// The next message; none at the end of the stream.
     pub async fn message(&mut self) -> Result<Option<v1::SessionResponse>, Status> {
-        soon("a message", self.incoming.message()).await
+        soon("a message", self.incoming.next()).await.transpose()
     }
 
     /// The next event.
@@ -125,4 +133,20 @@ impl Session {
     pub async fn unlock(&mut self, claim: u64, operation: u32) -> v1::Completion {
         self.complete(Ask::Unlock(super::unlock(claim, operation))).await
     }
+}
+
+/// A conversation over frames. What the broker says last is the end, as a status is over gRPC.
+fn over(
+    way: FrameWay,
+    requests: ReceiverStream<v1::SessionRequest>,
+) -> BoxStream<'static, Result<v1::SessionResponse, Status>> {
+    let (sink, answers) = way.split();
+    tokio::spawn(requests.map(Ok).forward(sink));
+    let answer = |answer| match answer {
+        Ok(v1::SessionResponse { request: 0, body: Some(Body::Error(error)) }) => Err(status_of(&error)),
+        Ok(message) => Ok(message),
+        Err(FrameError::Connection(error)) => Err(Status::unavailable(error.to_string())),
+        Err(error) => panic!("{error}"),
+    };
+    answers.map(answer).boxed()
 }

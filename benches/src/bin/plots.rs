@@ -66,7 +66,7 @@ const TOP: f64 = 64.0;
 const PANEL: f64 = PLOT.0 + LEFT + 14.0;
 const HEIGHT: f64 = TOP + PLOT.1 + 46.0;
 /// Colours that people who see few colours tell apart, and on light and dark ground.
-const COLOURS: [&str; 3] = ["#888888", "#d55e00", "#0072b2"];
+const COLOURS: [&str; 4] = ["#888888", "#d55e00", "#009e73", "#0072b2"];
 
 impl Picture {
     fn draw(&self, stores: &[Figures]) -> String {

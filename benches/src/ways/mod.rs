@@ -1,7 +1,7 @@
 //! The ways to take and release a lock.
 
+pub(crate) mod client;
 pub(crate) mod etcd;
-pub(crate) mod grpc;
 pub(crate) mod library;
 pub(crate) mod nats;
 pub(crate) mod redis;
@@ -20,7 +20,9 @@ pub(crate) enum Name {
     Own,
     /// Sixpin's broker, without a network in front of it.
     Library,
-    /// Sixpin over gRPC, through its client.
+    /// Sixpin through its client, which speaks frames.
+    Frames,
+    /// The same where the client is told to speak gRPC.
     Grpc,
 }
 
@@ -29,6 +31,7 @@ impl fmt::Display for Name {
         f.write_str(match self {
             Self::Own => "the store's own",
             Self::Library => "sixpin, library",
+            Self::Frames => "sixpin, frames",
             Self::Grpc => "sixpin, gRPC",
         })
     }
@@ -50,13 +53,13 @@ pub(crate) trait Queue {
 pub(crate) struct Ways<O> {
     own: O,
     library: library::Library,
-    grpc: grpc::Grpc,
+    broker: client::Broker,
 }
 
 impl<O: Work + Queue> Ways<O> {
     /// Opens sixpin on the store at this URL, beside the store's own way.
     pub(crate) async fn open(url: String, own: O) -> Self {
-        Self { own, library: library::Library::open(&url).await, grpc: grpc::Grpc::open(&url, 0).await }
+        Self { own, library: library::Library::open(&url).await, broker: client::Broker::start(&url, 0).await }
     }
 
     /// One turn for each.
@@ -64,33 +67,34 @@ impl<O: Work + Queue> Ways<O> {
         vec![
             (Name::Own, self.own.slice(in_flight, slice).await),
             (Name::Library, self.library.slice(in_flight, slice).await),
-            (Name::Grpc, self.grpc.slice(in_flight, slice).await),
+            (Name::Frames, self.broker.frames.slice(in_flight, slice).await),
+            (Name::Grpc, self.broker.grpc.slice(in_flight, slice).await),
         ]
     }
 
-    /// The store's own way, and sixpin over gRPC with the load spread over one broker more than these.
-    pub(crate) async fn spread(&self, more: &[grpc::Grpc], in_flight: usize, slice: Duration) -> Vec<(Name, Tally)> {
+    /// The store's own way, and sixpin through its client with the load spread over one broker more than these.
+    pub(crate) async fn spread(&self, more: &[client::Broker], in_flight: usize, slice: Duration) -> Vec<(Name, Tally)> {
         let own = self.own.slice(in_flight, slice).await;
-        let brokers = || std::iter::once(&self.grpc).chain(more);
+        let brokers = || std::iter::once(&self.broker).chain(more);
         let each = in_flight / brokers().count();
-        let tallies = join_all(brokers().map(|broker| broker.slice(each, slice))).await;
+        let tallies = join_all(brokers().map(|broker| broker.frames.slice(each, slice))).await;
         let all = tallies.into_iter().reduce(|mut all, tally| {
             all.merge(&tally);
             all
         });
-        vec![(Name::Own, own), (Name::Grpc, all.expect("there is one broker at least"))]
+        vec![(Name::Own, own), (Name::Frames, all.expect("there is one broker at least"))]
     }
 
     /// One turn for each, on a lock that so many want. The library has no client that waits.
     pub(crate) async fn hand_over(&self, contenders: usize, slice: Duration) -> Vec<(Name, Tally)> {
         vec![
             (Name::Own, self.own.hand_over(contenders, slice).await),
-            (Name::Grpc, self.grpc.hand_over(contenders, slice).await),
+            (Name::Frames, self.broker.frames.hand_over(contenders, slice).await),
         ]
     }
 
     /// Ends sixpin.
     pub(crate) async fn close(self) {
-        self.grpc.close().await;
+        self.broker.stop().await;
     }
 }

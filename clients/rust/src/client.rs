@@ -199,7 +199,8 @@ mod tests {
         }
         let grpc = Client::new([" grpc://a:1", "b:2"]).unwrap();
         assert!(grpc.settings.connector.grpc && grpc.endpoints() == ["a:1", "b:2"]);
-        for bad in ["", "grpc://", "grpc://grpc:", "localhost", ":6616", "host:port", "http://host:6616", "host:66160"] {
+        for bad in ["", "grpc://", "grpc://grpc:", "localhost", ":6616", "host:port", "http://host:6616", "host:66160"]
+        {
             assert!(matches!(Client::new([bad]), Err(Error::Setting(_))), "{bad}");
         }
         assert!(matches!(Client::new(Vec::<String>::new()), Err(Error::Setting(_))));

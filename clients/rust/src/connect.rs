@@ -10,9 +10,9 @@ use tonic::transport::{Channel, Endpoint};
 use tower::util::Either;
 use tower_service::Service as _;
 
+use crate::frames::{FrameStream, NotSpoken, Unspoken, greet};
 #[cfg(feature = "embedded")]
 use crate::inside::{Inside, Services};
-use crate::frames::{FrameStream, NotSpoken, Unspoken, greet};
 use crate::status::innermost;
 
 /// Pings find out that a broker or the way to it is gone: sent after this much silence, and answered within the timeout.

@@ -118,8 +118,7 @@ impl Session {
         let place = |resource| Place { resource, claim: 0, sent: now, step: Step::Nothing };
         let places = resources.into_iter().map(place).collect();
         let (last_request, last_claim, tally) = (0, 0, Tally::default());
-        let mut session =
-            Self { wire, places, floor, handover, last_request, last_claim, kept_alive: now, tally };
+        let mut session = Self { wire, places, floor, handover, last_request, last_claim, kept_alive: now, tally };
         let open = v1::Open { ttl_ms: Some(TTL_MS), lockspace, label: "sixpin bench".into(), ..Default::default() };
         session.send(0, Body::Open(open));
         session.answer().await?;

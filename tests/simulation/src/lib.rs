@@ -31,6 +31,7 @@ mod calls;
 mod check;
 mod client;
 mod faults;
+mod frames;
 pub mod ledger;
 mod losses;
 mod network;

@@ -2,10 +2,13 @@
 
 use sixpin_client::logic::{self, LinkId};
 use sixpin_core::broker::api::{ConnectionId, Input};
+use sixpin_proto::prost::Message;
 use sixpin_proto::v1::session_response::Body;
 use sixpin_proto::v1::{SessionRequest, SessionResponse};
 
+use crate::frames::Pipe;
 use crate::plan::{MS, Time};
+use crate::planted::WorldBug;
 use crate::wire;
 use crate::world::{Event, World};
 
@@ -28,6 +31,8 @@ pub(crate) struct Stream {
     pub(crate) broker_closed: bool,
     /// Claims that the newest resume sent on it names and that must still be there when it is answered.
     pub(crate) kept: Vec<u64>,
+    /// What its messages go through if it is one without HTTP/2.
+    frames: Option<Box<(Pipe<SessionRequest>, Pipe<SessionResponse>)>>,
 }
 
 /// The number of a stream is also the broker machine's connection.
@@ -65,6 +70,7 @@ impl World {
                 client_closed: false,
                 broker_closed: false,
                 kept: Vec::new(),
+                frames: (stream % 2 == 1).then(|| Box::new((Pipe::new(), Pipe::new()))),
             },
         );
         let delay = self.stream_delay(client, slot);
@@ -132,6 +138,7 @@ impl World {
             self.at(paused, Event::Up { stream: id, message });
             return;
         }
+        let Some(message) = self.carried(id, *message, |frames| &mut frames.0) else { return };
         let number = message.request;
         match message.body.and_then(wire::request) {
             Some(request) => self.client_request(slot, id, number, request),
@@ -166,9 +173,28 @@ impl World {
             self.at(paused, Event::Down { stream: id, message });
             return;
         }
+        let Some(message) = self.carried(id, *message, |frames| &mut frames.1).map(Box::new) else { return };
         self.check_resumed(client, id, &message);
         self.check_told(client, id, &message);
         self.client_input(client, logic::Input::Received { link, message });
+    }
+
+    /// A message as it arrives on its stream.
+    fn carried<M: Message + Default + Clone + PartialEq + std::fmt::Debug>(
+        &mut self,
+        id: u64,
+        message: M,
+        pipe: impl FnOnce(&mut (Pipe<SessionRequest>, Pipe<SessionResponse>)) -> &mut Pipe<M>,
+    ) -> Option<M> {
+        let forgetful = self.has(WorldBug::PieceForgotten);
+        let Some(frames) = self.streams.get_mut(&id).and_then(|stream| stream.frames.as_mut()) else {
+            return Some(message);
+        };
+        let come = pipe(frames).carry(&message, forgetful);
+        if come.is_none() {
+            self.check.fail(format!("a message did not arrive on stream {id} as it was sent: {message:?}"));
+        }
+        come
     }
 
     /// The client drops a stream: the broker learns of it, soon or late.

@@ -33,6 +33,8 @@ pub enum WorldBug {
     SilenceTakenForRefusal,
     /// A client reads a clock that stands still during suspend.
     ClientClockStops,
+    /// A reader of frames keeps nothing of a message of which the rest is still to come.
+    PieceForgotten,
 }
 
 impl WorldBug {
@@ -42,6 +44,7 @@ impl WorldBug {
         Self::GoneBrokerBeats,
         Self::SilenceTakenForRefusal,
         Self::ClientClockStops,
+        Self::PieceForgotten,
     ];
 }
 

@@ -115,6 +115,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("BurialGivenUpInDoubt", 31),
     ("BurialWithoutWaiting", 64),
     ("ClientClockStops", 0),
+    ("PieceForgotten", 0),
     ("ColdTakenForEmpty", 0),
     ("ConversionEndedAlone", 17),
     ("CopyCreatesAgain", 0),

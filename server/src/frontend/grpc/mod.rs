@@ -35,8 +35,8 @@ use v1::echo_service_server::EchoServiceServer;
 use v1::inspect_service_server::InspectServiceServer;
 use v1::lock_service_server::LockServiceServer;
 
-use super::api::{Api, Caller};
 use super::api::admin::Administration;
+use super::api::{Api, Caller};
 use super::listener::Protocol;
 use health::Health;
 use inside::Services;

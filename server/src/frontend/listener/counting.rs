@@ -265,7 +265,8 @@ mod tests {
     #[test]
     fn frames_are_told_apart_wherever_the_bytes_are_split() {
         let bytes: Vec<u8> =
-            [vec![0; HTTP2.preface], frame(4, 6), frame(1, 300), frame(0, 4), frame(0, 5), frame(6, 8), frame(4, 0)].concat();
+            [vec![0; HTTP2.preface], frame(4, 6), frame(1, 300), frame(0, 4), frame(0, 5), frame(6, 8), frame(4, 0)]
+                .concat();
         let expected = [Frame::Idle, Frame::Step, Frame::Idle, Frame::Step, Frame::Idle, Frame::Idle];
         for size in [1, 2, 7, 9, 10, 64, bytes.len()] {
             let (mut place, mut seen) = (Place::after(HTTP2.preface), Vec::new());

@@ -43,13 +43,7 @@ struct Inbound<M> {
 
 impl<M: Messages> Session<M> {
     /// Answers `messages`, which come from this caller. Without turns or a place nothing is counted.
-    pub(crate) fn new(
-        api: Api,
-        messages: M,
-        from: Caller,
-        turns: Option<Turns>,
-        place: Option<OpeningPlace>,
-    ) -> Self {
+    pub(crate) fn new(api: Api, messages: M, from: Caller, turns: Option<Turns>, place: Option<OpeningPlace>) -> Self {
         Self {
             client: Inbound { messages, from, parts: Parts::default() },
             replies: Replies::new(api.clone()),

@@ -2,11 +2,13 @@
 //!
 //! * [`floods`]: frames that cost their sender nothing;
 //! * [`hoards`]: what is opened, asked for or begun, and then left;
-//! * [`noise`]: bytes that are no HTTP/2, or hardly.
+//! * [`noise`]: bytes that are no HTTP/2, or hardly;
+//! * [`plain`]: all of that on connections without HTTP/2.
 
 mod floods;
 mod hoards;
 mod noise;
+mod plain;
 
 use std::future::Future;
 use std::io;
@@ -110,6 +112,11 @@ pub const ATTACKS: &[Attack] = &[
     attack!("half-open", "12,000 connections that say nothing, or no more than hello", noise::half_open),
     attack!("noise", "random bytes, with and without hello before them", noise::random),
     attack!("frames", "random frames with random contents", noise::frames),
+    attack!("plain-greetings", "12,000 connections that begin to greet, or greet and say nothing", plain::greetings),
+    attack!("plain-noise", "20 connections greet, and send random bytes", plain::noise),
+    attack!("plain-floods", "20 connections greet, and send keepalives without end", plain::floods),
+    attack!("plain-deaf", "200 connections do so and never read an answer", plain::deaf),
+    attack!("plain-halves", "300 connections greet, and begin a message of 60 kB that never ends", plain::halves),
 ];
 
 /// The attack of this name.

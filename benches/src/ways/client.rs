@@ -1,4 +1,4 @@
-//! Sixpin over gRPC session streams, through its client.
+//! Sixpin over a network, through its client: over frames, as it is used, and over gRPC.
 
 use std::time::Duration;
 
@@ -13,33 +13,35 @@ use crate::load::{Tally, closed_loop};
 /// Sessions over which the places are spread.
 const SESSIONS: usize = 4;
 
-/// A broker on the store, and sessions of one client.
-pub(crate) struct Grpc {
-    /// Which of several on one store it is; each has resources of its own.
-    number: usize,
+/// A broker on the store, and sessions of its clients.
+pub(crate) struct Broker {
     server: Server,
+    pub(crate) frames: Sessions,
+    pub(crate) grpc: Sessions,
+}
+
+/// Sessions of clients that speak the same, with resources of their own.
+pub(crate) struct Sessions {
+    name: String,
     sessions: Vec<Session>,
 }
 
-impl Grpc {
-    pub(crate) async fn open(url: &str, number: usize) -> Self {
+impl Broker {
+    /// One of several on one store.
+    pub(crate) async fn start(url: &str, number: usize) -> Self {
         let settings = format!(
             "listen = \"127.0.0.1:0\"\nadmin_listen = \"off\"\nname = \"bench-{number}\"\nrequire = \"volatile\"\nfirst_start_grace = \"0s\"\n\
              [backends.default]\nurl = \"{url}\"\n"
         );
         let config = config::parse(&settings, "", [], toml::Table::new()).unwrap();
         let server = Server::start(config).await.unwrap();
-        let mut sessions = Vec::new();
-        for _ in 0..SESSIONS {
-            // A connection each.
-            let client = Client::new([server.address.to_string()]).unwrap();
-            sessions.push(client.session().open().await.unwrap());
-        }
-        Self { number, server, sessions }
+        let frames = Sessions::open(format!("frames/{number}"), &server.address.to_string()).await;
+        let grpc = Sessions::open(format!("grpc/{number}"), &format!("grpc://{}", server.address)).await;
+        Self { server, frames, grpc }
     }
 
-    pub(crate) async fn close(self) {
-        for session in self.sessions {
+    pub(crate) async fn stop(self) {
+        for session in self.frames.sessions.into_iter().chain(self.grpc.sessions) {
             session.close().await.unwrap();
         }
         self.server.drain().await;
@@ -47,18 +49,30 @@ impl Grpc {
     }
 }
 
-impl Work for Grpc {
+impl Sessions {
+    async fn open(name: String, address: &str) -> Self {
+        let mut sessions = Vec::new();
+        for _ in 0..SESSIONS {
+            // A connection each.
+            let client = Client::new([address]).unwrap();
+            sessions.push(client.session().open().await.unwrap());
+        }
+        Self { name, sessions }
+    }
+}
+
+impl Work for Sessions {
     async fn slice(&self, in_flight: usize, slice: Duration) -> Tally {
         closed_loop(in_flight, slice, |place| {
             let session = self.sessions[place % self.sessions.len()].clone();
-            let name = format!("grpc/{}/{place}", self.number);
+            let name = format!("{}/{place}", self.name);
             move || pair(session.clone(), name.clone())
         })
         .await
     }
 }
 
-impl Queue for Grpc {
+impl Queue for Sessions {
     async fn hand_over(&self, contenders: usize, slice: Duration) -> Tally {
         let waiting = |place: usize| Waiting(self.sessions[place % self.sessions.len()].clone());
         hand_over((0..contenders).map(waiting).collect(), slice).await
