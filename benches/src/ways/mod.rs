@@ -73,7 +73,12 @@ impl<O: Work + Queue> Ways<O> {
     }
 
     /// The store's own way, and sixpin through its client with the load spread over one broker more than these.
-    pub(crate) async fn spread(&self, more: &[client::Broker], in_flight: usize, slice: Duration) -> Vec<(Name, Tally)> {
+    pub(crate) async fn spread(
+        &self,
+        more: &[client::Broker],
+        in_flight: usize,
+        slice: Duration,
+    ) -> Vec<(Name, Tally)> {
         let own = self.own.slice(in_flight, slice).await;
         let brokers = || std::iter::once(&self.broker).chain(more);
         let each = in_flight / brokers().count();

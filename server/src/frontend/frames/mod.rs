@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use futures::future::{BoxFuture, poll_fn};
 use futures::{FutureExt as _, Sink as _, SinkExt as _, Stream as _};
 use sixpin_core::broker::api::RequestError;
@@ -28,6 +29,10 @@ use super::listener::{Admitted, FAREWELL, Greeted, Socket};
 use super::messages::errors::to_proto;
 use super::messages::session::{Messages, Session};
 
+/// What is kept for each direction of a connection, which for most is idle.
+const BUFFER_BYTES: usize = 2 * 1024;
+/// So much is collected before it is written.
+const WRITTEN_AT_ONCE: usize = 8 * 1024;
 /// What a client may still send after its stream has ended, so that it hears why.
 const IGNORED_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -64,7 +69,9 @@ fn log(ended: Result<(), FrameError>) {
 type Wire = Framed<Socket, Frames<v1::SessionRequest, v1::SessionResponse>>;
 
 fn wire(socket: Socket) -> Wire {
-    Framed::new(socket, Frames::new(MESSAGE_BYTES_MAX))
+    let mut wire = Framed::with_capacity(socket, Frames::new(MESSAGE_BYTES_MAX), BUFFER_BYTES);
+    wire.set_backpressure_boundary(WRITTEN_AT_ONCE);
+    wire
 }
 
 impl Messages for Wire {
@@ -87,6 +94,7 @@ fn unreadable(error: &FrameError) -> RequestError {
 async fn serve(api: Api, wire: Wire, admitted: Admitted) -> Result<(), FrameError> {
     let Admitted { address, client, turns, place, mut unread } = admitted;
     let mut session = Session::new(api, wire, Caller { address, client }, Some(turns), Some(place));
+    let mut grown = false;
     let failure = poll_fn(|cx| {
         loop {
             // Nothing is taken before there is room for it.
@@ -94,13 +102,16 @@ async fn serve(api: Api, wire: Wire, admitted: Admitted) -> Result<(), FrameErro
             match session.poll_next(cx) {
                 Poll::Ready(Some(Ok(message))) => {
                     Pin::new(session.messages()).start_send(message)?;
-                    unread.note(session.messages().write_buffer().len());
+                    grown |= unread.note(session.messages().write_buffer().len());
                 }
                 Poll::Ready(Some(Err(failure))) => return Poll::Ready(Ok(Some(failure))),
                 Poll::Ready(None) => return Poll::Ready(Ok(None)),
                 Poll::Pending => {
                     ready!(Pin::new(session.messages()).poll_flush(cx))?;
-                    unread.note(0);
+                    if std::mem::take(&mut grown) | unread.note(0) {
+                        // What a large answer needed is not kept.
+                        *session.messages().write_buffer_mut() = BytesMut::with_capacity(BUFFER_BYTES);
+                    }
                     return Poll::Pending;
                 }
             }

@@ -43,13 +43,15 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
-    /// So much waits now.
-    pub(crate) fn note(&mut self, bytes: usize) {
+    /// So much waits now. True if it was much before, and is not any more.
+    pub(crate) fn note(&mut self, bytes: usize) -> bool {
         if bytes < LARGE_ANSWER_BYTES {
-            self.counted = None;
-        } else if self.counted.is_none() {
+            return self.counted.take().is_some();
+        }
+        if self.counted.is_none() {
             self.counted = self.share.large(bytes, false).ok();
         }
+        false
     }
 }
 
