@@ -27,9 +27,28 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 /// So many such addresses are remembered.
 const REMEMBERED_MAX: usize = 1_024;
 
+/// So much is written without waiting for more to come.
+const WRITTEN_AT_ONCE: usize = 8 * 1024;
+
 /// A connection whose greeting was answered.
+///
+/// What is sent is written when everything else that can run has had its turn: the program's tasks that were just woken by answers
+/// ask for their next locks, and one write takes all of it.
 #[derive(Debug)]
-pub(crate) struct FrameStream(Framed<TcpStream, Frames<v1::SessionResponse, v1::SessionRequest>>);
+pub(crate) struct FrameStream {
+    wire: Framed<TcpStream, Frames<v1::SessionResponse, v1::SessionRequest>>,
+    unsent: Unsent,
+}
+
+/// What waits to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unsent {
+    Nothing,
+    /// Others have not had their turn since.
+    Fresh,
+    /// They have.
+    Due,
+}
 
 /// Greets; gives nothing if nobody answers in kind. `Err`: and nobody will the next time.
 pub(crate) async fn greet(mut stream: TcpStream) -> Result<Option<FrameStream>, NotSpoken> {
@@ -39,7 +58,10 @@ pub(crate) async fn greet(mut stream: TcpStream) -> Result<Option<FrameStream>, 
         stream.read_exact(&mut answer).await
     };
     match timeout(GREETING_WITHIN, greeted).await {
-        Ok(Ok(_)) if answer == GREETING => Ok(Some(FrameStream(Framed::new(stream, Frames::new(MESSAGE_BYTES_MAX))))),
+        Ok(Ok(_)) if answer == GREETING => {
+            let wire = Framed::new(stream, Frames::new(MESSAGE_BYTES_MAX));
+            Ok(Some(FrameStream { wire, unsent: Unsent::Nothing }))
+        }
         Ok(_) => Err(NotSpoken),
         Err(_) => Ok(None),
     }
@@ -53,16 +75,15 @@ impl FrameStream {
     /// Takes a message, which leaves when the stream is polled.
     pub(crate) fn send(&mut self, message: v1::SessionRequest) {
         // It takes any message; if the connection has failed, reading says so.
-        let _ = Pin::new(&mut self.0).start_send(message);
+        let _ = Pin::new(&mut self.wire).start_send(message);
+        self.unsent = Unsent::Fresh;
     }
 
     /// The next answer; `Err` says, for people, why there is none any more.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<v1::SessionResponse, String>> {
-        // What was sent leaves as far as there is room; that it failed is said by what is read as well, after what came before.
-        let flushed = Pin::new(&mut self.0).poll_flush(context);
-        let next = match (Pin::new(&mut self.0).poll_next(context), flushed) {
-            (Poll::Pending, Poll::Ready(Err(error))) => return Poll::Ready(Err(describe(&error))),
-            (next, _) => ready!(next),
+        let Poll::Ready(next) = Pin::new(&mut self.wire).poll_next(context) else {
+            // What came before a failure was read.
+            return self.poll_write(context).map(|error| Err(describe(&error)));
         };
         Poll::Ready(match next {
             Some(Ok(v1::SessionResponse { request: 0, body: Some(Body::Error(error)) })) => Err(error.message),
@@ -72,10 +93,31 @@ impl FrameStream {
         })
     }
 
+    /// Writes what is due. Ready only if that failed.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<FrameError> {
+        let much = self.wire.write_buffer().len() >= WRITTEN_AT_ONCE;
+        match self.unsent {
+            Unsent::Nothing => return Poll::Pending,
+            Unsent::Fresh if !much => {
+                self.unsent = Unsent::Due;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Unsent::Fresh | Unsent::Due => {}
+        }
+        match ready!(Pin::new(&mut self.wire).poll_flush(context)) {
+            Ok(()) => {
+                self.unsent = Unsent::Nothing;
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(error),
+        }
+    }
+
     /// Sends what is left, says that no more comes, and waits for the end.
     pub(crate) async fn finish(mut self) {
-        if self.0.close().await.is_ok() {
-            while let Some(Ok(_)) = self.0.next().await {}
+        if self.wire.close().await.is_ok() {
+            while let Some(Ok(_)) = self.wire.next().await {}
         }
     }
 }
