@@ -258,7 +258,7 @@ mod tests {
 
     fn counting() -> Counting<()> {
         let mut counting = Counting::new((), HTTP2, Traffic::new(), share());
-        counting.count(&vec![0; HTTP2.preface]).unwrap();
+        counting.count(&[0; HTTP2.preface]).unwrap();
         counting
     }
 
