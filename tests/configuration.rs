@@ -238,3 +238,61 @@ fn trusted_networks_are_a_list_or_a_text_with_commas() {
     let refused = parse("[connections]\ntrusted = [\"10.0.0.0/40\"]").unwrap_err();
     assert!(refused.contains("10.0.0.0/40"), "{refused}");
 }
+
+/// The same settings in YAML, block by block.
+fn yaml(table: &toml::Table, indent: usize) -> String {
+    let line = |(name, value): (&String, &toml::Value)| {
+        let value = match value {
+            toml::Value::Table(table) => format!("\n{}", yaml(table, indent + 2)),
+            other => format!(" {other}\n"),
+        };
+        format!("{:indent$}{name}:{value}", "")
+    };
+    table.iter().map(line).collect()
+}
+
+#[test]
+fn a_file_means_the_same_in_each_format() {
+    let table: toml::Table = EXAMPLE.parse().unwrap();
+    let read = |name: &str, text: &str| config::parse(text, name, [], toml::Table::new()).expect(name);
+    let expected = read("sixpin.toml", EXAMPLE);
+    for name in ["sixpin.yaml", "sixpin.YML"] {
+        assert_eq!(read(name, &yaml(&table, 0)), expected, "{name}");
+    }
+    assert_eq!(read("sixpin.json", &serde_json::to_string_pretty(&table).unwrap()), expected);
+    assert_eq!(read("sixpin.yaml", "admin_listen: off\n").admin_listen, None);
+}
+
+#[test]
+fn a_mistake_is_said_with_its_line_in_each_format() {
+    for (name, text, words) in [
+        ("s.toml", "name = \"a\"\n[limits]\nclaims = 1", ["s.toml:3", "unknown field `claims`", "claims_per_session"]),
+        ("s.yaml", "name: a\nlimits:\n  claims: 1", ["s.yaml:3", "unknown field `claims`", "claims_per_session"]),
+        (
+            "s.json",
+            "{\"name\": \"a\",\n\"limits\":\n{\"claims\": 1}}",
+            ["s.json:3", "unknown field `claims`", "claims_per_session"],
+        ),
+        ("s.toml", "listn = 1", ["s.toml:1", "listn", "listen"]),
+        ("s.yaml", "name: a\nlistn: x", ["s.yaml:2", "listn", "listen"]),
+        ("s.yaml", "name: a\nlanes: many", ["s.yaml:2", "`lanes`", "many"]),
+        ("s.yaml", "name: a\nlanes: 0", ["s.yaml:2", "`lanes` is 0", "1 to 64"]),
+        ("s.yaml", "name: a\nsession_ttl: 10", ["s.yaml:2", "`session_ttl`", "10s"]),
+        ("s.json", "{\"session_ttl\": \"2h\"}", ["s.json:1", "`session_ttl` is 2h", "1s to 1h"]),
+        ("s.yaml", "name: a\nname: b", ["s.yaml:2", "`name`", "twice"]),
+        ("s.toml", "name = \"a\"\nname = \"b\"", ["s.toml:2", "duplicate key", "TOML"]),
+        ("s.json", "{\"name\": \"a\", \"name\": \"b\"}", ["s.json:1", "`name`", "twice"]),
+        ("s.yaml", "name = \"a\"", ["s.yaml:1", "must be YAML", "looks like TOML"]),
+        ("s.json", "name: a", ["s.json:1", "must be JSON", "looks like YAML"]),
+        ("s.toml", "name: a", ["s.toml:1", "must be TOML", "looks like YAML"]),
+        ("s.conf", "{\"name\": \"a\"}", ["s.conf:1", "must be TOML", "looks like JSON"]),
+    ] {
+        let error = config::parse(text, name, [], toml::Table::new()).expect_err(text).to_string();
+        for word in words {
+            assert!(error.contains(word), "{text}: `{word}` is not in: {error}");
+        }
+    }
+    let secret = "backends:\n  default:\n    password: hunter2\n    url: [1]";
+    let error = config::parse(secret, "s.yaml", [], toml::Table::new()).unwrap_err().to_string();
+    assert!(error.contains("s.yaml:4") && !error.contains("hunter2"), "{error}");
+}

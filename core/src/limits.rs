@@ -63,7 +63,7 @@ pub const CALLS_PER_CLIENT_MAX: usize = 8_192;
 /// Sessions that one client opens in a second by calls; more wait their turn, up to ten seconds. As many as of a quarter of a
 /// second may come at once. Streams are not counted: sessions that move come on them, and all at once where a broker died.
 pub const OPENS_PER_SECOND_MAX: u32 = 2_000;
-/// HTTP/2 frames of one client that are read in a second; what comes faster stays in its sockets. A lock and its release on a
+/// HTTP/2 frames of one client that are read in a second, or messages without HTTP/2; what comes faster stays in its sockets. A lock and its release on a
 /// session stream are two frames, as calls about eight. Of a client that is trusted all are read.
 pub const FRAMES_PER_SECOND_MAX: u32 = 50_000;
 /// Requests of one client on session streams that the broker has not begun with; more are not read yet.

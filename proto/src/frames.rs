@@ -73,7 +73,9 @@ impl<In: Message + Default, Out> Decoder for Frames<In, Out> {
         let message = In::decode(content)?;
         bytes.advance(HEAD + length);
         if length > SHORT {
-            *bytes = BytesMut::from(&bytes[..]);
+            let mut kept = BytesMut::with_capacity(bytes.len().max(SHORT));
+            kept.extend_from_slice(bytes);
+            *bytes = kept;
         }
         Ok(Some(message))
     }
@@ -149,6 +151,6 @@ mod tests {
         let mut frames = Both::new(1 << 20);
         frames.encode(request(1, 200_000), &mut bytes).unwrap();
         assert!(frames.decode(&mut bytes).unwrap().is_some());
-        assert!(!bytes.try_reclaim(SHORT));
+        assert!(bytes.try_reclaim(SHORT) && !bytes.try_reclaim(SHORT + 1));
     }
 }

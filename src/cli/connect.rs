@@ -45,7 +45,8 @@ pub struct CommonArgs {
 /// Where brokers are.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Endpoints {
-    /// Brokers, tried in this order, each 250ms after the one before it; the first that answers is asked.
+    /// Brokers, tried in this order, each 250ms after the one before it; the first that answers is asked. With `grpc://` in front
+    /// of one, sessions speak gRPC instead of frames.
     #[arg(
         long = "endpoints",
         env = "SIXPIN_ENDPOINTS",

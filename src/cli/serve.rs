@@ -21,7 +21,7 @@ use crate::log::{Log, panics};
 /// What `sixpin serve` takes. Flags override environment variables, which override the file.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
-    /// Configuration file (TOML).
+    /// Configuration file: TOML, or YAML or JSON if its name ends so.
     #[arg(long, value_name = "FILE", env = "SIXPIN_SERVE_CONFIG")]
     pub config: Option<PathBuf>,
     /// The store: memory:, redis://host:port/db, etcd://host:port,host:port or nats://host:port.

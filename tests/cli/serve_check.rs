@@ -80,15 +80,18 @@ fn a_mistake_is_said_of_the_place_where_it_was_made() {
 #[test]
 fn another_format_is_named() {
     for (name, text, format) in [
-        ("sixpin.yaml", "listen: 127.0.0.1:1\n", "YAML"),
+        ("sixpin.toml", "listen: 127.0.0.1:1\n", "YAML"),
         ("sixpin.conf", "# ours\nlog:\n  level: info\n", "YAML"),
         ("sixpin.conf", "---\nlanes: 4\n", "YAML"),
-        ("sixpin.json", "{ \"lanes\": 4 }\n", "JSON"),
+        ("sixpin.toml", "{ \"lanes\": 4 }\n", "JSON"),
         ("sixpin.conf", "\n{\n  \"lanes\": 4\n}\n", "JSON"),
     ] {
         let said = check(&file(name, text), &[], &[]);
         assert_eq!(said.status, Some(78), "{said:?}");
-        assert!(said.stderr.contains(&format!("the file must be TOML, and this looks like {format}: ")), "{said:?}");
+        assert!(
+            said.stderr.contains(&format!("the file must be TOML, and this looks like {format} (call it .")),
+            "{said:?}"
+        );
     }
     let said = check(&file("sixpin.toml", "listen = 127.0.0.1:1\n"), &[], &[]);
     assert!(

@@ -10,15 +10,18 @@ use tonic::transport::{Channel, Endpoint};
 use tower::util::Either;
 use tower_service::Service as _;
 
-use crate::frames::{FrameStream, NotSpoken, Unspoken, greet};
+use crate::frames::{FrameStream, Unspoken};
 #[cfg(feature = "embedded")]
 use crate::inside::{Inside, Services};
 use crate::status::innermost;
 
-/// Pings find out that a broker or the way to it is gone: sent after this much silence, and answered within the timeout.
+/// Pings of HTTP/2 find out that a broker or the way to it is gone: sent after this much silence, and answered within the timeout.
 /// Brokers do the same from their side.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same without HTTP/2: probes of TCP after that silence, and how many are lost before the connection is.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBES: u32 = 2;
 /// Stands for the address of the broker inside this program.
 #[cfg(feature = "embedded")]
 pub(crate) const INSIDE: &str = "embedded";
@@ -69,10 +72,9 @@ impl Connector {
         #[cfg(not(feature = "embedded"))]
         let outside = true;
         if outside && !self.grpc && !self.unspoken.is(address) {
-            match greet(self.socket(address).await?).await {
-                Ok(Some(frames)) => return Ok(Stream::Frames(frames)),
-                Ok(None) => {}
-                Err(NotSpoken) => self.unspoken.note(address),
+            let socket = self.socket(address).await?;
+            if let Some(frames) = self.unspoken.greet(address, socket).await {
+                return Ok(Stream::Frames(frames));
             }
         }
         self.connect(address).await.map(Stream::Grpc)
@@ -84,6 +86,12 @@ impl Connector {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(self.timeout));
+        // Frames have no pings: the system finds out that a broker or the way to it is gone, about as soon as pings would.
+        connector.set_keepalive(Some(PING_INTERVAL));
+        connector.set_keepalive_interval(Some(PROBE_INTERVAL));
+        connector.set_keepalive_retries(Some(PROBES));
+        #[cfg(target_os = "linux")]
+        connector.set_tcp_user_timeout(Some(PING_INTERVAL + PING_TIMEOUT));
         let socket = connector.call(uri).await.map_err(|error| innermost(&error))?;
         Ok(socket.into_inner())
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,15 +18,16 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::Framed;
 
-/// Longest message of a broker, in bytes: the answer to a resume names every claim of the session.
+/// Longest message of a broker, in bytes, whatever brings it: the answer to a resume names every claim of the session.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long an answer to the greeting is waited for.
 const GREETING_WITHIN: Duration = Duration::from_secs(1);
-/// How long it is remembered that nobody speaks frames at an address.
+/// How long it is remembered that something else than a broker with frames answered at an address.
 const REMEMBERED: Duration = Duration::from_secs(300);
+/// The same where nothing answered: it may have been a broker in trouble.
+const REMEMBERED_SILENCE: Duration = Duration::from_secs(10);
 /// So many such addresses are remembered.
 const REMEMBERED_MAX: usize = 1_024;
-
 /// So much is written without waiting for more to come.
 const WRITTEN_AT_ONCE: usize = 8 * 1024;
 
@@ -50,26 +51,36 @@ enum Unsent {
     Due,
 }
 
-/// Greets; gives nothing if nobody answers in kind. `Err`: and nobody will the next time.
-pub(crate) async fn greet(mut stream: TcpStream) -> Result<Option<FrameStream>, NotSpoken> {
+/// Greets; gives nothing if nobody answers in kind.
+async fn greet(mut stream: TcpStream) -> Greeted {
     let mut answer = [0; GREETING.len()];
     let greeted = async {
         stream.write_all(&GREETING).await?;
-        stream.read_exact(&mut answer).await
+        let mut come = 0;
+        while come < answer.len() && answer[..come] == GREETING[..come] {
+            match stream.read(&mut answer[come..]).await? {
+                0 => break,
+                more => come += more,
+            }
+        }
+        Ok::<usize, std::io::Error>(come)
     };
     match timeout(GREETING_WITHIN, greeted).await {
         Ok(Ok(_)) if answer == GREETING => {
             let wire = Framed::new(stream, Frames::new(MESSAGE_BYTES_MAX));
-            Ok(Some(FrameStream { wire, unsent: Unsent::Nothing }))
+            Greeted::InKind(FrameStream { wire, unsent: Unsent::Nothing })
         }
-        Ok(_) => Err(NotSpoken),
-        Err(_) => Ok(None),
+        Ok(Ok(come)) if come > 0 => Greeted::Otherwise,
+        Ok(_) | Err(_) => Greeted::Silence,
     }
 }
 
-/// What was said to the greeting is no answer to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotSpoken;
+/// What is answered to a greeting.
+enum Greeted {
+    InKind(FrameStream),
+    Otherwise,
+    Silence,
+}
 
 impl FrameStream {
     /// Takes a message, which leaves when the stream is polled.
@@ -126,23 +137,58 @@ fn describe(error: &FrameError) -> String {
     error.to_string().to_lowercase()
 }
 
-/// Addresses at which nobody speaks frames.
+/// Addresses at which nobody speaks frames, and until when that is believed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unspoken(Arc<Mutex<HashMap<String, Instant>>>);
 
 impl Unspoken {
-    /// Notes it of an address.
-    pub(crate) fn note(&self, address: &str) {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.retain(|_, since| since.elapsed() < REMEMBERED);
-        if noted.len() < REMEMBERED_MAX {
-            noted.insert(address.to_owned(), Instant::now());
+    /// Greets at an address, and notes what came of it; also if the attempt is given up before anything did.
+    pub(crate) async fn greet(&self, address: &str, stream: TcpStream) -> Option<FrameStream> {
+        let mut attempt = Attempt { noted: self, address, believed: Some(REMEMBERED_SILENCE) };
+        match greet(stream).await {
+            Greeted::InKind(frames) => {
+                attempt.believed = None;
+                Some(frames)
+            }
+            Greeted::Otherwise => {
+                attempt.believed = Some(REMEMBERED);
+                None
+            }
+            Greeted::Silence => None,
         }
     }
 
     /// True if it was noted lately.
     pub(crate) fn is(&self, address: &str) -> bool {
-        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.get(address).is_some_and(|since| since.elapsed() < REMEMBERED)
+        self.lock().get(address).is_some_and(|until| *until > Instant::now())
+    }
+
+    fn note(&self, address: &str, believed: Duration) {
+        let (mut noted, now) = (self.lock(), Instant::now());
+        noted.retain(|_, until| *until > now);
+        if noted.len() < REMEMBERED_MAX {
+            noted.insert(address.to_owned(), now + believed);
+        }
+    }
+
+    /// Nothing here panics while the lock is held.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A greeting that is not answered yet.
+struct Attempt<'a> {
+    noted: &'a Unspoken,
+    address: &'a str,
+    /// How long it is believed that nobody speaks frames there, if it ends now.
+    believed: Option<Duration>,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if let Some(believed) = self.believed {
+            self.noted.note(self.address, believed);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What an operator can set.
 //!
-//! A TOML file, overridden by environment variables with the prefix `SIXPIN_SERVE_`, overridden by flags. All three
+//! A file in TOML, YAML or JSON, overridden by environment variables with the prefix `SIXPIN_SERVE_`, overridden by flags. All three
 //! become one table with the same keys, so a setting means the same wherever it stands; `docs/configuration.md` lists
 //! them, and a test holds it to [`settings::SETTINGS`].
 //!
@@ -8,13 +8,17 @@
 //!
 //! * [`settings`]: the list of settings, and how the environment is read;
 //! * [`file`](mod@file): the settings as they are written;
+//! * `document`: a file of them, with the line of each; `yaml`, `json`: files that are not TOML;
 //! * [`sources`]: the places where they are written;
 //! * [`check`]: the settings as the process uses them.
 
 pub mod check;
+mod document;
 pub mod file;
+mod json;
 pub mod settings;
 pub mod sources;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -16,7 +16,8 @@ use crate::cli::failure::Failure;
 /// One slice.
 pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let contended = plan.workload == Workload::Contended;
-    let client = Client::new([target.address().as_str()]).map_err(Failure::usage)?;
+    let scheme = if plan.frames { "" } else { "grpc://" };
+    let client = Client::new([format!("{scheme}{}", target.address())]).map_err(Failure::usage)?;
     let (window, meter) = target.window(plan.sessions * plan.in_flight, time);
     let handover = Arc::new(Handover::new());
     let mut places = JoinSet::new();

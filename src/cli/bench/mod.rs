@@ -8,6 +8,8 @@
 //! Short slices of floor and lock alternate, so that whatever else the machine does meets both. Each slice is compared
 //! with the slice beside it; what is told is the median of these ratios, and how far they are spread.
 //!
+//! Programs with a connection each have another way, frames (`docs/api.md`); `programs` compares it with gRPC.
+//!
 //! The load is made without the client library, from messages that are sent as soon as an answer allows, so that the
 //! broker and not its client is measured; `--client` goes through the library instead.
 //!
@@ -68,7 +70,7 @@ pub struct Args {
     /// Go through the client library.
     #[arg(long)]
     client: bool,
-    /// Sessions of closed, unary and mixed, each with one request at a time; idle sessions of memory.
+    /// Sessions of closed, programs, unary and mixed, each with one request at a time; idle sessions of memory.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     sessions: u32,
     /// Requests in flight per session of pipelined.

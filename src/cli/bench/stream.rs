@@ -21,7 +21,8 @@ use tonic::transport::Channel;
 
 use super::plan::{Plan, Workload};
 use super::tally::{Open, Tally, gather, sample};
-use super::target::{SessionFrames, TTL_MS, Target, refused};
+use super::target::{self, SessionFrames, TTL_MS, Target, refused};
+use crate::cli::connect::Address;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 
@@ -33,18 +34,25 @@ const PLACE_BITS: u32 = 16;
 /// One slice.
 pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let contended = plan.workload == Workload::Contended;
-    let mut wires = wires(plan, target).await?;
+    let channels = match plan.workload {
+        Workload::Programs if plan.frames => Vec::new(),
+        Workload::Programs => target.connect(plan.sessions).await?,
+        _ => target.channels(plan.sessions).await?,
+    };
     let resources = target.resources(plan.name(), plan.sessions, plan.in_flight, contended);
     let (window, meter) = target.window(plan.sessions, time);
     let handover = Arc::new(Handover::new());
     let mut sessions = JoinSet::new();
-    for resources in resources {
-        let Some(wire) = wires.pop() else { break };
+    for (index, resources) in resources.into_iter().enumerate() {
+        let way = match channels.get(index % channels.len().max(1)) {
+            Some(channel) => Way::Grpc { channel: channel.clone(), floor: target.is_floor() },
+            None => Way::Frames(target.address().clone()),
+        };
         let (window, floor) = (window.clone(), target.is_floor());
         let handover = contended.then(|| handover.clone());
         let lockspace = target.lockspace().to_owned();
         sessions.spawn(async move {
-            let mut session = Session::start(wire, floor, lockspace, resources, handover).await?;
+            let mut session = Session::start(way, floor, lockspace, resources, handover).await?;
             let open = window.open().await;
             session.work(open, window.time()).await
         });
@@ -108,12 +116,13 @@ enum Step {
 
 impl Session {
     async fn start(
-        wire: Wire,
+        way: Way,
         floor: bool,
         lockspace: String,
         resources: Vec<v1::Resource>,
         handover: Option<Arc<Handover>>,
     ) -> Result<Self, Failure> {
+        let wire = way.open().await?;
         let now = Instant::now();
         let place = |resource| Place { resource, claim: 0, sent: now, step: Step::Nothing };
         let places = resources.into_iter().map(place).collect();
@@ -224,23 +233,35 @@ impl Session {
     }
 }
 
+/// The way of one session's messages, before it is taken.
+enum Way {
+    Grpc { channel: Channel, floor: bool },
+    Frames(Address),
+}
+
 /// What brings the messages of one session.
 enum Wire {
     Grpc(UnboundedSender<v1::SessionRequest>, Streaming<v1::SessionResponse>),
     Frames(Framed<TcpStream, SessionFrames>),
 }
 
-impl Wire {
-    async fn grpc(channel: Channel, floor: bool) -> Result<Self, Failure> {
+impl Way {
+    async fn open(self) -> Result<Wire, Failure> {
+        let (channel, floor) = match self {
+            Self::Grpc { channel, floor } => (channel, floor),
+            Self::Frames(address) => return target::frames(&address).await.map(Wire::Frames),
+        };
         let (requests, outbound) = unbounded();
         let opened = if floor {
             EchoServiceClient::new(channel).echo(outbound).await
         } else {
             LockServiceClient::new(channel).session(outbound).await
         };
-        Ok(Self::Grpc(requests, opened.map_err(|status| refused(&status))?.into_inner()))
+        Ok(Wire::Grpc(requests, opened.map_err(|status| refused(&status))?.into_inner()))
     }
+}
 
+impl Wire {
     /// Takes a message, which leaves when the next one is waited for.
     fn send(&mut self, message: v1::SessionRequest) {
         // If the stream has ended, its other half says why.
@@ -260,23 +281,4 @@ impl Wire {
             }
         }
     }
-}
-
-/// One for each session.
-async fn wires(plan: &Plan, target: &Target) -> Result<Vec<Wire>, Failure> {
-    let mut wires = Vec::new();
-    if plan.frames {
-        for _ in 0..plan.sessions {
-            wires.push(Wire::Frames(target.frames().await?));
-        }
-        return Ok(wires);
-    }
-    let channels = match plan.workload {
-        Workload::Programs => target.connect(plan.sessions).await?,
-        _ => target.channels(plan.sessions).await?,
-    };
-    for channel in channels.iter().cycle().take(plan.sessions) {
-        wires.push(Wire::grpc(channel.clone(), target.is_floor()).await?);
-    }
-    Ok(wires)
 }

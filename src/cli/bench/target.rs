@@ -78,19 +78,6 @@ impl Target {
         &self.lockspace
     }
 
-    /// A connection for a session alone, on which frames are spoken.
-    pub(super) async fn frames(&self) -> Result<Framed<TcpStream, SessionFrames>, Failure> {
-        let connected = async {
-            let mut socket = TcpStream::connect(self.address.as_str()).await?;
-            socket.set_nodelay(true)?;
-            socket.write_all(&GREETING).await?;
-            let mut answer = GREETING;
-            socket.read_exact(&mut answer).await?;
-            Ok(Framed::new(socket, SessionFrames::new(MESSAGE_BYTES_MAX)))
-        };
-        connected.await.map_err(|error: std::io::Error| self.unreachable(&error))
-    }
-
     /// Connections for so many sessions to share.
     pub(super) async fn channels(&self, sessions: usize) -> Result<Vec<Channel>, Failure> {
         let connections = self.connections.max(sessions.div_ceil(SESSIONS_PER_CONNECTION));
@@ -102,11 +89,11 @@ impl Target {
         let mut channels = Vec::new();
         for _ in 0..connections {
             let endpoint = Endpoint::from_shared(format!("http://{}", self.address))
-                .map_err(|error| self.unreachable(&error))?
+                .map_err(|error| unreachable(&self.address, &error))?
                 .initial_connection_window_size(WINDOW_BYTES)
                 .initial_stream_window_size(WINDOW_BYTES)
                 .tcp_nodelay(true);
-            channels.push(endpoint.connect().await.map_err(|error| self.unreachable(&error))?);
+            channels.push(endpoint.connect().await.map_err(|error| unreachable(&self.address, &error))?);
         }
         Ok(channels)
     }
@@ -127,12 +114,29 @@ impl Target {
         };
         (0..sessions).map(|session| (0..places).map(|place| resource(session, place)).collect()).collect()
     }
+}
 
-    fn unreachable(&self, error: &(dyn Error + 'static)) -> Failure {
-        let detail = deepest(error).to_lowercase();
-        Failure::new(exit::UNREACHABLE, format_args!("no broker answered at `{}`: {detail}", self.address))
-            .hint("start one with `sixpin serve`, or measure one of its own with `--spawn`")
+fn unreachable(address: &Address, error: &(dyn Error + 'static)) -> Failure {
+    let detail = deepest(error).to_lowercase();
+    Failure::new(exit::UNREACHABLE, format_args!("no broker answered at `{address}`: {detail}"))
+        .hint("start one with `sixpin serve`, or measure one of its own with `--spawn`")
+}
+
+/// A connection for a session alone, on which frames are spoken.
+pub(super) async fn frames(address: &Address) -> Result<Framed<TcpStream, SessionFrames>, Failure> {
+    let mut answer = [0; GREETING.len()];
+    let connected = async {
+        let mut socket = TcpStream::connect(address.as_str()).await?;
+        socket.set_nodelay(true)?;
+        socket.write_all(&GREETING).await?;
+        socket.read_exact(&mut answer).await?;
+        Ok(socket)
+    };
+    let socket = connected.await.map_err(|error: std::io::Error| unreachable(address, &error))?;
+    if answer != GREETING {
+        return Err(Failure::new(exit::FAILURE, format_args!("what answers at `{address}` does not speak frames")));
     }
+    Ok(Framed::new(socket, SessionFrames::new(MESSAGE_BYTES_MAX)))
 }
 
 /// What a broker's refusal means.

@@ -23,7 +23,7 @@ use tokio_util::codec::Framed;
 use v1::session_response::Body;
 
 use super::api::conversation::Failure;
-use super::api::errors::{invalid, over_limit, too_long, undecodable};
+use super::api::errors::{invalid, too_long, undecodable};
 use super::api::{Api, Caller};
 use super::listener::{Admitted, FAREWELL, Greeted, Socket};
 use super::messages::errors::to_proto;
@@ -53,10 +53,6 @@ impl Greeted for Door {
     fn serve(&self, socket: Socket, admitted: Admitted) -> BoxFuture<'static, ()> {
         serve(self.api.clone(), wire(socket), admitted).map(log).boxed()
     }
-
-    fn refuse(&self, socket: Socket, limit: &'static str) -> BoxFuture<'static, ()> {
-        farewell(wire(socket), Some(over_limit(limit))).map(log).boxed()
-    }
 }
 
 /// Peers go away in many ways; none of them is worth more than a line for who looks for it.
@@ -85,8 +81,8 @@ fn unreadable(error: &FrameError) -> RequestError {
     match error {
         FrameError::TooLong { .. } => too_long(),
         FrameError::Undecodable(error) => undecodable(&error.to_string()),
-        // Nobody is there to hear this.
-        FrameError::Connection(error) => RequestError::Unavailable(error.to_string()),
+        // It ended within a message. Where the connection is broken nobody hears this.
+        FrameError::Connection(error) => undecodable(&error.to_string()),
     }
 }
 
@@ -102,13 +98,16 @@ async fn serve(api: Api, wire: Wire, admitted: Admitted) -> Result<(), FrameErro
             match session.poll_next(cx) {
                 Poll::Ready(Some(Ok(message))) => {
                     Pin::new(session.messages()).start_send(message)?;
-                    grown |= unread.note(session.messages().write_buffer().len());
+                    let unwritten = session.messages().write_buffer().len();
+                    grown |= unwritten > WRITTEN_AT_ONCE;
+                    unread.note(unwritten);
                 }
                 Poll::Ready(Some(Err(failure))) => return Poll::Ready(Ok(Some(failure))),
                 Poll::Ready(None) => return Poll::Ready(Ok(None)),
                 Poll::Pending => {
                     ready!(Pin::new(session.messages()).poll_flush(cx))?;
-                    if std::mem::take(&mut grown) | unread.note(0) {
+                    unread.note(0);
+                    if std::mem::take(&mut grown) {
                         // What a large answer needed is not kept.
                         *session.messages().write_buffer_mut() = BytesMut::with_capacity(BUFFER_BYTES);
                     }

@@ -16,6 +16,8 @@ pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a peer may leave an answer unread, or its socket full.
 pub(super) const STALL_MAX: Duration = Duration::from_secs(20);
+/// After this much silence it is found out whether a peer is still there.
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How often a connection is looked at.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use sixpin_core::broker::api::Client;
 use sixpin_core::limits::LARGE_ANSWER_BYTES;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,13 +13,17 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 
 use super::admission::{OpeningPlace, place};
-use super::connection::{FAREWELL, FIRST_REQUEST_TIMEOUT, LOOK, reason_to_cut, told_to_stop};
+use super::connection::{FAREWELL, FIRST_REQUEST_TIMEOUT, LOOK, PING_INTERVAL, reason_to_cut, told_to_stop};
 use super::counting::{Counting, LENGTHS};
 use super::gate::Pass;
 use super::protocol::Greeted;
 use super::share::{Large, Share};
 use super::unread::Traffic;
 use crate::runtime::Turns;
+
+/// Probes of a peer that is silent for so long as another one would be pinged, and how many are lost before the connection is.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBES: u32 = 2;
 
 /// A connection whose greeting was answered.
 pub(crate) type Socket = Counting<TcpStream>;
@@ -43,15 +49,13 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
-    /// So much waits now. True if it was much before, and is not any more.
-    pub(crate) fn note(&mut self, bytes: usize) -> bool {
+    /// So much waits now.
+    pub(crate) fn note(&mut self, bytes: usize) {
         if bytes < LARGE_ANSWER_BYTES {
-            return self.counted.take().is_some();
-        }
-        if self.counted.is_none() {
+            self.counted = None;
+        } else if self.counted.is_none() {
             self.counted = self.share.large(bytes, false).ok();
         }
-        false
     }
 }
 
@@ -63,25 +67,28 @@ pub(super) async fn serve(
     traffic: Arc<Traffic>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let share = pass.share().clone();
     let greeted = tokio::select! {
-        greeted = greet(&mut stream, door.greeting()) => greeted,
+        greeted = greet(&mut stream, door.greeting(), &share) => greeted,
         () = told_to_stop(&mut stop) => return,
     };
-    if greeted.is_none() {
-        tracing::debug!("a connection is closed: it began to greet and did not go on so");
-        return;
-    }
-    traffic.asked();
-    let share = pass.share().clone();
-    let address = stream.peer_addr().ok();
-    let socket = Counting::new(stream, LENGTHS, traffic.clone(), share.clone());
-    let mut served = match opening_place(&share) {
-        Ok(place) => {
-            let (client, turns) = (share.client, share.turns.clone());
-            door.serve(socket, Admitted { address, client, turns, place, unread: Unread { share, counted: None } })
+    let place = match greeted {
+        Ok(place) => place,
+        Err(why) => {
+            tracing::debug!(why, "a connection is closed");
+            return;
         }
-        Err(limit) => door.refuse(socket, limit),
     };
+    traffic.asked();
+    probe(&stream);
+    let admitted = Admitted {
+        address: stream.peer_addr().ok(),
+        client: share.client,
+        turns: share.turns.clone(),
+        place,
+        unread: Unread { share: share.clone(), counted: None },
+    };
+    let mut served = door.serve(Counting::new(stream, LENGTHS, traffic.clone(), share), admitted);
     let mut look = interval_at(Instant::now() + LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -102,15 +109,37 @@ pub(super) async fn serve(
     }
 }
 
-/// Hears the greeting and answers it. Absent if something else came, or not in time.
-async fn greet(stream: &mut TcpStream, greeting: [u8; 8]) -> Option<()> {
+/// Hears the greeting and answers it, if there is a place for another stream. Who is not answered goes to gRPC, which says
+/// what is wrong.
+async fn greet(stream: &mut TcpStream, greeting: [u8; 8], share: &Share) -> Result<OpeningPlace, &'static str> {
     let by = Instant::now() + FIRST_REQUEST_TIMEOUT;
     let mut heard = [0; 8];
-    timeout_at(by, stream.read_exact(&mut heard)).await.ok()?.ok()?;
-    if heard != greeting {
-        return None;
+    let read = timeout_at(by, stream.read_exact(&mut heard)).await;
+    if !matches!(read, Ok(Ok(_))) || heard != greeting {
+        return Err("it began to greet and did not go on so");
     }
-    timeout_at(by, stream.write_all(&greeting)).await.ok()?.ok()
+    let place = opening_place(share)?;
+    match timeout_at(by, stream.write_all(&greeting)).await {
+        Ok(Ok(())) => Ok(place),
+        _ => Err("it did not hear the answer to its greeting"),
+    }
+}
+
+/// There are no pings: the system finds out that a peer is gone, about as soon as they would. Where it cannot, the session ends
+/// by its TTL.
+fn probe(stream: &TcpStream) {
+    let probed = sockopt::set_socket_keepalive(stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(stream, PING_INTERVAL))
+        .and_then(|()| sockopt::set_tcp_keepintvl(stream, PROBE_INTERVAL))
+        .and_then(|()| sockopt::set_tcp_keepcnt(stream, PROBES));
+    #[cfg(target_os = "linux")]
+    let probed = probed.and_then(|()| {
+        let patience = PING_INTERVAL + PROBE_INTERVAL * PROBES;
+        sockopt::set_tcp_user_timeout(stream, patience.as_millis() as u32)
+    });
+    if let Err(error) = probed {
+        tracing::debug!(%error, "a connection is not probed");
+    }
 }
 
 /// The stream counts as a call until it has a session; from then on the session counts.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tonic::transport::server::TcpConnectInfo;
 
 use super::admission::Admission;
-use super::connection::{FAREWELL, LOOK, STALL_MAX, reason_to_cut, told_to_stop};
+use super::connection::{FAREWELL, LOOK, PING_INTERVAL, STALL_MAX, reason_to_cut, told_to_stop};
 use super::counting::{Counting, Flood, HTTP2};
 use super::gate::Pass;
 use super::protocol::Protocol;
@@ -22,8 +22,7 @@ use super::unread::{Streams, Traffic};
 /// After this a client is asked to connect anew, so that load spreads over brokers that came later. Streams that are
 /// open stay open.
 const AGE_MAX: Duration = Duration::from_secs(3600);
-/// Pings find out that a peer is gone: sent after this much silence, and answered within the timeout.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long a ping may be unanswered.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// What one stream and one connection may send without being read. Larger than what requests in flight need, because
 /// a stream that pipelines is held up by its window before anything else.

@@ -38,9 +38,6 @@ pub(crate) trait Greeted: Send + Sync {
 
     /// Serves a connection on which both have been said, until either side ends it.
     fn serve(&self, socket: Socket, admitted: Admitted) -> BoxFuture<'static, ()>;
-
-    /// Says on such a connection that it met this limit, and ends it.
-    fn refuse(&self, socket: Socket, limit: &'static str) -> BoxFuture<'static, ()>;
 }
 
 /// What a request is.

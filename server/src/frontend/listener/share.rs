@@ -42,7 +42,7 @@ pub(super) struct Share {
     pub(super) inspections: Arc<Semaphore>,
     /// Calls that open a session.
     pub(super) opens: Pace,
-    /// HTTP/2 frames that it sends; absent: as fast as they come.
+    /// HTTP/2 frames, or messages without HTTP/2, that it sends; absent: as fast as they come.
     pub(super) frames: Option<Pace>,
     /// What its session streams ask the broker.
     pub(super) turns: Turns,

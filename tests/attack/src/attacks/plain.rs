@@ -106,6 +106,9 @@ pub(super) async fn halves(target: Target, until: Until) {
     let half = &message(&vec![0; 60_000])[..50_000];
     on_each(300, until, async || {
         let mut stream = greet(target).await?;
+        if fastrand::bool() {
+            stream.write_all(&open()).await?;
+        }
         stream.write_all(half).await?;
         // A byte now and then keeps hope alive.
         while !until.over() {
