@@ -4,15 +4,17 @@ use super::program::{Broker, Said, program};
 
 #[test]
 fn one_command_gives_figures() {
-    let arguments = ["bench", "--spawn", "--floor", "--sessions", "4", "--streams", "2", "--pipeline", "16"];
-    let short = ["--contend", "12", "--seconds", "3", "--slice", "300ms", "--output", "json"];
-    let said = Said::from(program().args(arguments).args(short).output().unwrap());
+    // More sessions on a connection than may be without one at once.
+    let arguments = ["bench", "--spawn", "--floor", "--sessions", "40", "--connections", "1", "--streams", "2"];
+    let workloads = ["closed", "programs", "pipelined", "contended", "unary"];
+    let short = ["--pipeline", "16", "--contend", "40", "--seconds", "3", "--slice", "300ms", "--output", "json"];
+    let said = Said::from(program().args(arguments).args(short).args(workloads).output().unwrap());
     assert_eq!(said.status, Some(0), "{said:?}");
     let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
-    let workloads = report["workloads"].as_array().unwrap();
-    let names: Vec<&str> = workloads.iter().map(|workload| workload["workload"].as_str().unwrap()).collect();
-    assert_eq!(names, ["closed", "pipelined", "contended", "unary"]);
-    for workload in workloads {
+    let findings = report["workloads"].as_array().unwrap();
+    let names: Vec<&str> = findings.iter().map(|workload| workload["workload"].as_str().unwrap()).collect();
+    assert_eq!(names, workloads);
+    for workload in findings {
         assert!(workload["pairs_per_second"].as_f64().unwrap() > 0.0, "{workload}");
         assert!(workload["lock"]["p50_us"].as_f64().unwrap() > 0.0, "{workload}");
         let contended = workload["workload"] == "contended";
