@@ -229,6 +229,24 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_file_that_is_no_text_or_too_large_is_refused_and_a_mark_at_its_beginning_is_no_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let args = Args { config: Some(path), ..Args::default() };
+        args.load([]).map_err(|error| error.to_string())
+    };
+    for (name, text) in [("a.toml", "name = \"x\""), ("a.yaml", "name: x"), ("a.json", "{\"name\": \"x\"}")] {
+        assert_eq!(load(name, format!("\u{feff}{text}").as_bytes()).unwrap().name, "x", "{name}");
+    }
+    assert!(load("a.toml", b"name = \"\xe4\"").unwrap_err().contains("not UTF-8"));
+    assert!(load("a.toml", &vec![b'#'; 300_000]).unwrap_err().contains("more than 262144 bytes"));
+    let long = load("a.toml", format!("x = {}", "[".repeat(10_000)).as_bytes()).unwrap_err();
+    assert!(long.len() < 600, "{long}");
+}
+
+#[test]
 fn trusted_networks_are_a_list_or_a_text_with_commas() {
     let listed = parse("[connections]\ntrusted = [\"10.0.0.0/8\", \"::1\"]").unwrap();
     let named = environment(&[("SIXPIN_SERVE_CONNECTIONS__TRUSTED", "10.0.0.0/8, ::1")]).unwrap();

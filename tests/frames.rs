@@ -56,6 +56,27 @@ async fn a_session_opens_locks_and_closes() {
 }
 
 #[tokio::test]
+async fn the_bytes_of_the_documentation_are_a_session() {
+    let document = include_str!("../docs/api.md");
+    let (_, block) = document.split_once("```frames\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let hex = |word: &str| (word.len() == 2).then(|| u8::from_str_radix(word, 16).ok()).flatten();
+    let lines: Vec<Vec<u8>> = block.lines().map(|line| line.split(' ').map_while(hex).collect()).collect();
+    assert_eq!(lines[0], GREETING);
+    let broker = Broker::start().await;
+    let said = answers(&broker, &lines[1..].concat()).await;
+    let statuses = said.iter().filter_map(|said| match &said.body {
+        Some(Body::Completion(done)) => Some(done.status()),
+        _ => None,
+    });
+    assert_eq!(statuses.collect::<Vec<_>>(), [v1::Status::Granted, v1::Status::Released]);
+    assert!(
+        matches!(said.last().unwrap(), v1::SessionResponse { request: 4, body: Some(Body::Closed(_)) }),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_is_no_message_ends_the_connection_and_says_why() {
     let broker = Broker::start().await;
     let long = (64_u32 * 1024 + 1).to_be_bytes();

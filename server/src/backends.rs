@@ -151,8 +151,16 @@ mod tests {
 
     #[test]
     fn secrets_are_found_and_never_shown() {
-        let secrets =
-            ["redis://u:p@h:1/0", "redis://:p@h", "nats://token@h", "redis://h/?password=p", "etcd://u:p@a,b"];
+        let secrets = [
+            "redis://u:p@h:1/0",
+            "redis://:p@h",
+            "nats://token@h",
+            "redis://h/?password=p",
+            "etcd://u:p@a,b",
+            "u:p@h:1",
+            "redis//u:p@h",
+            "memory:u:p@h",
+        ];
         for url in secrets {
             assert!(has_secret(url), "{url}");
             let shown = redacted(url);

@@ -36,9 +36,22 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Which lines are written.
 pub fn filter(config: &LogConfig) -> Result<EnvFilter, ConfigError> {
+    if let Some(word) = config.level.split(',').map(str::trim).find(|word| !is_directive(word)) {
+        return Err(ConfigError(format!(
+            "`log.level` has `{}`: write error, warn, info, debug, trace or off; a part of the program has its level after it, as \
+             in `info,sixpin=debug`",
+            word.escape_debug()
+        )));
+    }
     EnvFilter::builder().parse(format!("{QUIETER},{}", config.level)).map_err(|error| {
         ConfigError(format!("`log.level` is `{}`: {error}; write error, warn, info, debug or trace", config.level))
     })
+}
+
+/// Whether this is a level, or a part of the program with its own: a word alone would be taken for a part, and say nothing else.
+fn is_directive(word: &str) -> bool {
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    word.contains(['=', '[']) || levels.contains(&word.to_lowercase().as_str())
 }
 
 /// The log of this process.

@@ -54,6 +54,8 @@ fn a_mistake_is_said_of_the_place_where_it_was_made() {
         ("\n[backends.default]\nurl = \"redis://h/x\"", &[], &[], &["sixpin.toml:3: backend `default`"]),
         ("backend = \"nats://a,nats://u:hunter2@b\"", &[], &[], &["sixpin.toml:1: backend `default`", "one login"]),
         ("backend = \"redis://h\"\n[log]\nlevel = \"a=b=c\"", &[], &[], &["sixpin.toml:3: `log.level`"]),
+        ("[log]\nlevel = \"warning\"", &[], &[], &["sixpin.toml:2: `log.level` has `warning`", "warn"]),
+        ("backend = \"u:hunter2@h:1\"", &[], &[], &["sixpin.toml:1: backend `default`: `...@h:1` is not the URL"]),
         (
             "[backends.default]\nurl = \"redis://h/x\"\npassword = \"hunter2",
             &[],

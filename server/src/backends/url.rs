@@ -67,7 +67,8 @@ impl<'a> Url<'a> {
 
     pub(super) fn redacted(&self) -> String {
         if self.parts.is_empty() {
-            return self.text.into();
+            // No URL; what stands before an @ is a login all the same.
+            return self.text.rsplit_once('@').map_or(self.text.into(), |(_, rest)| format!("...@{rest}"));
         }
         let shown = |part: &Part<'_>| {
             let path = &part.rest[..part.rest.find('?').unwrap_or(part.rest.len())];
@@ -80,11 +81,13 @@ impl<'a> Url<'a> {
     pub(super) fn has_secret(&self) -> bool {
         // What stands alone before the @ is a user in most URLs and a token in those of NATS.
         let token = matches!(self.scheme, "nats" | "tls");
-        self.parts.iter().any(|part| {
-            let query = part.rest.split_once('?').map_or("", |(_, query)| query).to_lowercase();
-            part.login.is_some_and(|login| token || login.contains(':'))
-                || ["pass", "token", "secret"].iter().any(|word| query.contains(word))
-        })
+        let no_url = self.parts.is_empty() && self.text.contains('@');
+        no_url
+            || self.parts.iter().any(|part| {
+                let query = part.rest.split_once('?').map_or("", |(_, query)| query).to_lowercase();
+                part.login.is_some_and(|login| token || login.contains(':'))
+                    || ["pass", "token", "secret"].iter().any(|word| query.contains(word))
+            })
     }
 }
 

@@ -18,6 +18,9 @@ enum Format {
     Json,
 }
 
+/// Characters of a line that are shown.
+const SHOWN_MAX: usize = 120;
+
 /// The line of each setting, from 1.
 pub(super) type Lines = BTreeMap<Vec<String>, usize>;
 
@@ -70,7 +73,7 @@ impl Document {
         let told = |Unreadable { line, what }: Unreadable| {
             // The line itself says most, unless it may hold a password.
             let shown = text.lines().nth(line - 1).filter(|line| !may_hold_secret(line));
-            let shown = shown.map(|line| format!("\n    {}", line.trim())).unwrap_or_default();
+            let shown = shown.map(|line| format!("\n    {}", shortened(line.trim()))).unwrap_or_default();
             ConfigError(format!("{}: {}{shown}", place(name, line), explained(what)))
         };
         let (table, lines) = read.map_err(|Unreadable { line, what }| {
@@ -108,6 +111,13 @@ fn place(name: &str, line: usize) -> String {
     if name.is_empty() { format!("line {line}") } else { format!("{name}:{line}") }
 }
 
+/// A line for people, whatever is in it.
+fn shortened(line: &str) -> String {
+    let shown: String = line.chars().take(SHOWN_MAX).collect();
+    let more = if shown.len() < line.len() { "..." } else { "" };
+    shown.chars().map(|c| if c.is_control() { ' ' } else { c }).chain(more.chars()).collect()
+}
+
 fn may_hold_secret(line: &str) -> bool {
     let line = line.to_lowercase();
     ["pass", "token", "secret", "@"].iter().any(|word| line.contains(word))
@@ -125,7 +135,7 @@ fn foreign(text: &str, format: Format) -> String {
         (line.starts_with('[') && line.ends_with(']'))
             || line.split_once('=').is_some_and(|(key, _)| !key.contains(':'))
     };
-    let looks_like = if text.trim_start().starts_with('{') {
+    let looks_like = if text.trim_start().starts_with('{') && text.contains("\":") {
         Format::Json
     } else if text.starts_with("---") || text.lines().any(is_yaml) {
         Format::Yaml

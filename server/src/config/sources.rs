@@ -2,12 +2,16 @@
 //! said of the place where it was made, and a secret is never shown with it.
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::Path;
 
 use super::check::{self, Key, Wrong};
 use super::document::Document;
 use super::settings::{environment, overlay, variable};
 use super::{Config, ConfigError, explained, file};
+
+/// Largest file.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// What the three places say.
 #[derive(Debug, Default)]
@@ -28,8 +32,15 @@ impl Sources {
     ) -> Result<Self, ConfigError> {
         let Some(path) = file else { return Self::new("", "", variables, flags) };
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError(format!("cannot read the configuration file `{name}`: {error}")))?;
+        let told =
+            |what: &dyn fmt::Display| ConfigError(format!("cannot read the configuration file `{name}`: {what}"));
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(|error| told(&error))?;
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| told(&error))?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(told(&format_args!("it has more than {FILE_BYTES_MAX} bytes")));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| told(&"it is not UTF-8: save it so"))?;
         Self::new(&text, &name, variables, flags)
     }
 
@@ -40,7 +51,12 @@ impl Sources {
         variables: impl IntoIterator<Item = (String, String)>,
         flags: toml::Table,
     ) -> Result<Self, ConfigError> {
-        Ok(Self { file: Document::read(text, name)?, environment: environment(variables)?, flags, flag: None })
+        Ok(Self {
+            file: Document::read(text.trim_start_matches('\u{feff}'), name)?,
+            environment: environment(variables)?,
+            flags,
+            flag: None,
+        })
     }
 
     /// The same, where what comes as flags was given in another way and is called so.
