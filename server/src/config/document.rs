@@ -149,29 +149,30 @@ fn foreign(text: &str, format: Format) -> String {
 }
 
 fn read_toml(text: &str) -> Result<(toml::Table, Lines), Unreadable> {
+    let breaks: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
     let unreadable = |error: &toml::de::Error| Unreadable {
-        line: line(text, error.span().unwrap_or_default().start),
+        line: line(&breaks, error.span().unwrap_or_default().start),
         what: error.message().to_owned(),
     };
     let table = text.parse().map_err(|error| unreadable(&error))?;
     let document = DeTable::parse(text).map_err(|error| unreadable(&error))?;
     let mut lines = Lines::new();
-    note_lines(text, document.get_ref(), &mut Vec::new(), &mut lines);
+    note_lines(&breaks, document.get_ref(), &mut Vec::new(), &mut lines);
     Ok((table, lines))
 }
 
-fn note_lines(text: &str, table: &DeTable<'_>, path: &mut Vec<String>, lines: &mut Lines) {
+fn note_lines(breaks: &[usize], table: &DeTable<'_>, path: &mut Vec<String>, lines: &mut Lines) {
     for (key, value) in table {
         path.push(key.get_ref().to_string());
-        lines.insert(path.clone(), line(text, key.span().start));
+        lines.insert(path.clone(), line(breaks, key.span().start));
         if let DeValue::Table(inner) = value.get_ref() {
-            note_lines(text, inner, path, lines);
+            note_lines(breaks, inner, path, lines);
         }
         path.pop();
     }
 }
 
-/// The line of a byte, from 1.
-fn line(text: &str, byte: usize) -> usize {
-    text.as_bytes().iter().take(byte).filter(|byte| **byte == b'\n').count() + 1
+/// The line of a byte, from 1, in a text that has its line breaks there.
+fn line(breaks: &[usize], byte: usize) -> usize {
+    breaks.partition_point(|at| *at < byte) + 1
 }

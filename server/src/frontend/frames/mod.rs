@@ -91,7 +91,7 @@ async fn serve(api: Api, wire: Wire, admitted: Admitted) -> Result<(), FrameErro
     let Admitted { address, client, turns, place, mut unread } = admitted;
     let mut session = Session::new(api, wire, Caller { address, client }, Some(turns), Some(place));
     let mut grown = false;
-    let failure = poll_fn(|cx| {
+    let failure = poll_fn(|cx| -> Poll<Result<Option<Failure>, FrameError>> {
         loop {
             // Nothing is taken before there is room for it.
             ready!(Pin::new(session.messages()).poll_ready(cx))?;
@@ -116,8 +116,7 @@ async fn serve(api: Api, wire: Wire, admitted: Admitted) -> Result<(), FrameErro
             }
         }
     })
-    .await
-    .map_err(|error: FrameError| error)?;
+    .await?;
     let error = failure.map(|failure| match failure {
         Failure::Error(error) => error,
         Failure::TooLate(text) => invalid(text),
