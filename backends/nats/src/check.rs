@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use async_nats::Client;
 use sixpin_core::backend::{Contract, Durability, OpenError, Profile, Root, StoreError};
 use sixpin_core::{limits, root as root_record};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::{Api, Failure, StreamConfig, StreamInfo, Which};
 use crate::config::{NatsConfig, Statement};
@@ -27,8 +27,12 @@ const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 const HEADER_BYTES: usize = 1_024;
 /// The least that is of use.
 const RECORD_BYTES_MIN: usize = 16 * 1024;
-/// Opening takes several requests, one after the other; a cluster may be electing a leader.
+/// Opening takes several requests, one after the other.
 const OPEN_REQUESTS: u32 = 5;
+/// A cluster that lost its leader has another one after 4 to 9 s, and one of the stream takes as long again.
+const OPEN_WITHIN_MIN: Duration = Duration::from_secs(20);
+/// Between two attempts to open.
+const OPEN_PAUSE: Duration = Duration::from_millis(250);
 
 /// What was found and made when the store was opened.
 pub(crate) struct Opened {
@@ -43,21 +47,33 @@ pub(crate) struct Opened {
 }
 
 /// Connects, makes what is missing and checks what is there.
+///
+/// A cluster that elects a leader refuses for a moment what it takes a second later, and a server that is cut off refuses
+/// for as long as it is: what may mend itself is tried again within the same time, each time on a new connection.
 pub(crate) async fn open(config: &Arc<NatsConfig>, api: &Api) -> Result<Opened, OpenError> {
-    let deadline = Instant::now() + config.timeout() * OPEN_REQUESTS;
-    let connection = connect(config).await?;
-    let client = connection.client();
-    let found = timeout_at(deadline, find(config, api, client)).await;
-    let (info, (root, base, root_sequence)) = found.unwrap_or_else(|_| {
-        let complaint = connection.complaint().map(|text| format!("; the server says: {text}")).unwrap_or_default();
-        let text = format!("JetStream at {} does not answer in time{complaint}", config.names());
-        // A request without permission gets no answer, only a complaint beside it.
-        let denied = complaint.to_lowercase().contains("permission");
-        Err(if denied { OpenError::Login(text) } else { OpenError::Unreachable(text) })
-    })?;
-    let profile = profile(config, client, &info)?;
-    warn(config, &info);
-    Ok(Opened { connection, info, root, base, root_sequence, profile })
+    let deadline = Instant::now() + (config.timeout() * OPEN_REQUESTS).max(OPEN_WITHIN_MIN);
+    loop {
+        let connection = connect(config).await?;
+        let found = timeout_at(deadline, find(config, api, connection.client())).await;
+        let found = found.unwrap_or_else(|_| Err(no_answer(config, &connection)));
+        match found {
+            Ok((info, (root, base, root_sequence))) => {
+                let profile = profile(config, connection.client(), &info)?;
+                warn(config, &info);
+                return Ok(Opened { connection, info, root, base, root_sequence, profile });
+            }
+            Err(OpenError::Unreachable(_)) if Instant::now() + OPEN_PAUSE < deadline => sleep(OPEN_PAUSE).await,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn no_answer(config: &NatsConfig, connection: &Connection) -> OpenError {
+    let complaint = connection.complaint().map(|text| format!("; the server says: {text}")).unwrap_or_default();
+    let text = format!("JetStream at {} does not answer in time{complaint}", config.names());
+    // A request without permission gets no answer, only a complaint beside it.
+    let denied = complaint.to_lowercase().contains("permission");
+    if denied { OpenError::Login(text) } else { OpenError::Unreachable(text) }
 }
 
 /// A connection to the first server that answers and can be trusted. If there is none, what is the easiest to mend.

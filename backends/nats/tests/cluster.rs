@@ -117,3 +117,12 @@ async fn the_leader_may_go_away() {
     let counts: Vec<usize> = done.into_iter().map(|(_, count)| count).collect();
     workload::check_journal(&observer, &keys[0], &counts).await;
 }
+
+/// A broker that starts just then waits until another server leads, and does not give up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_has_just_lost_its_leader_can_be_opened() {
+    let cluster = Cluster::start().await;
+    drop(cluster.joined().await);
+    cluster.leader().await.kill();
+    cluster.open().await.unwrap();
+}
