@@ -294,6 +294,13 @@ impl Extras {
         Self::new(None, blockers, None)
     }
 
+    /// The same for who may not know whom it met.
+    #[must_use]
+    pub fn without_blockers(self) -> Self {
+        let Some(extra) = self.0 else { return self };
+        Self::new(extra.value, Vec::new(), extra.adopted)
+    }
+
     /// The value block, if the operation had `VALUE_BLOCK` and was successful.
     pub fn value(&self) -> Option<&Value> {
         self.0.as_ref()?.value.as_ref()

@@ -15,6 +15,7 @@
 //! * [`mod@format`]: stored formats, and how brokers of several versions share a store;
 //! * [`standing`]: what brokers tell each other about the store's memory;
 //! * [`backend`]: the contract of a store; [`root`], [`registration`]: what stores keep besides records, as bytes;
+//! * [`access`]: who asks, and what that one may do;
 //! * [`token`]: what a client shows to say which session is its own;
 //! * [`broker`]: the broker as a machine: shards, sessions, liveness;
 //! * [`planted`]: wrong versions of the rules, for the simulation alone.
@@ -30,6 +31,7 @@ pub mod standing;
 pub mod backend;
 pub mod registration;
 pub mod root;
+pub mod access;
 pub mod token;
 pub mod broker;
 pub mod planted;

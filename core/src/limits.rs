@@ -63,6 +63,19 @@ pub const CALLS_PER_CLIENT_MAX: usize = 8_192;
 /// Sessions that one client opens in a second by calls; more wait their turn, up to ten seconds. As many as of a quarter of a
 /// second may come at once. Streams are not counted: sessions that move come on them, and all at once where a broker died.
 pub const OPENS_PER_SECOND_MAX: u32 = 2_000;
+/// Sessions of one principal at a broker, where there is access control.
+pub const SESSIONS_PER_PRINCIPAL_MAX: usize = 10_000;
+/// Claims of one principal at a broker, over all its sessions.
+pub const CLAIMS_PER_PRINCIPAL_MAX: usize = 100_000;
+/// Claims of one principal at a broker that wait, over all its sessions.
+pub const WAITING_PER_PRINCIPAL_MAX: usize = 10_000;
+/// Streams of one principal that watch at a broker.
+pub const WATCHES_PER_PRINCIPAL_MAX: usize = 10_000;
+/// Wrong credentials of one client that are answered in a second, however many connections it has.
+pub const WRONG_CREDENTIALS_PER_SECOND_MAX: u32 = 10;
+/// Handshakes of TLS that one client begins in a second; more wait their turn, up to five seconds. Each costs the broker up to a
+/// millisecond of a processor, and its client as good as nothing.
+pub const HANDSHAKES_PER_SECOND_MAX: u32 = 200;
 /// HTTP/2 frames of one client that are read in a second, or messages without HTTP/2; what comes faster stays in its sockets. A lock and its release on a
 /// session stream are two frames, as calls about eight. Of a client that is trusted all are read.
 pub const FRAMES_PER_SECOND_MAX: u32 = 50_000;

@@ -37,6 +37,8 @@ pub enum Bug {
     ForcedWithoutMark,
     /// A resume whose last unread claim ends meanwhile is not answered.
     ResumeForgotten,
+    /// A wait that has ended by its time still counts among those of its principal.
+    QuotaNotGivenBack,
     /// Claims that a client gave up when it moved stay where they are (rule 9).
     VoidClaimsStay,
     /// Nobody looks for the claims of dead sessions (rule 10).
@@ -113,6 +115,7 @@ impl Bug {
         Self::ForcedFreeAtOnce,
         Self::ForcedWithoutMark,
         Self::ResumeForgotten,
+        Self::QuotaNotGivenBack,
         Self::VoidClaimsStay,
         Self::NoSweep,
         Self::BoundReleasedOnCut,

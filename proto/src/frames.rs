@@ -19,6 +19,9 @@ use tokio_util::codec::{Decoder, Encoder};
 /// begins so.
 pub const GREETING: [u8; 8] = *b"\x06sixpin\x01";
 
+/// What clients ask for and brokers agree to by ALPN (RFC 7301) where the connection has TLS; the greeting follows inside.
+pub const ALPN: &[u8] = b"sixpin/1";
+
 /// Bytes of a length.
 pub const HEAD: usize = 4;
 

@@ -9,6 +9,7 @@ pub mod v1 {
 
 pub mod frames;
 mod held;
+mod hidden;
 
 /// What the messages are made with: whoever reads or writes them by themselves needs it.
 pub use prost;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use sixpin_core::backend::BrokerInfo;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::access::Access;
 use crate::backends::Opener;
 use crate::config::Config;
 use crate::drain::Drain;
@@ -22,8 +22,11 @@ use crate::frontend::grpc::{self, health::Health, inside::Services};
 use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::frontend::listener::share::{Lane, UnreadTotal};
 use crate::frontend::listener::{self, Protocol};
+use crate::listening::Listening;
+use crate::reload::Changing;
 use crate::runtime::Runtime;
 use crate::runtime::incarnation::Process;
+use crate::tls::Tls;
 
 /// How long the start waits for the engines to serve before it says so; it goes on all the same.
 const SERVING_PATIENCE: Duration = Duration::from_secs(10);
@@ -49,9 +52,10 @@ impl Broker {
     pub fn start(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Opener, process: Process) -> Self {
         let runtime = engines::start_all(config, stores, info, opener, process);
         let health = Health::default();
+        let access = Access::new(config.access.clone());
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         Self {
-            api: Api::new(runtime.clone()),
+            api: Api::new(runtime.clone(), access),
             runtime,
             health,
             drain,
@@ -64,28 +68,24 @@ impl Broker {
         }
     }
 
-    /// Serves clients on this socket.
-    pub fn listen_for_clients(&mut self, socket: TcpListener, limits: ConnectionLimits) -> Result<(), StartError> {
+    /// Serves clients there.
+    pub fn listen_for_clients(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
         let protocol = grpc::for_clients(&self.api, &self.health);
-        self.listen(socket, limits, Protocol { greeted: Some(frames::door(&self.api)), ..protocol })
+        self.listen(at, limits, Protocol { greeted: Some(frames::door(&self.api)), ..protocol })
     }
 
-    /// Serves administrators on this socket.
-    pub fn listen_for_administrators(
-        &mut self,
-        socket: TcpListener,
-        limits: ConnectionLimits,
-    ) -> Result<(), StartError> {
-        self.listen(socket, limits, grpc::for_administrators(&self.api, &self.health, self.administration()))
+    /// Serves administrators there.
+    pub fn listen_for_administrators(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
+        self.listen(at, limits, grpc::for_administrators(&self.api, &self.health, self.administration()))
     }
 
-    fn listen(&mut self, socket: TcpListener, limits: ConnectionLimits, protocol: Protocol) -> Result<(), StartError> {
+    fn listen(&mut self, at: Listening, limits: ConnectionLimits, protocol: Protocol) -> Result<(), StartError> {
         let lane = match self.lane.take() {
             Some(lane) => lane,
             None => Lane::start().map_err(StartError::Thread)?,
         };
         let gate = Gate::new(limits, self.lane.insert(lane).clone(), Arc::clone(&self.unread));
-        self.listeners.spawn(listener::serve(socket, protocol, gate, self.stop.subscribe()));
+        self.listeners.spawn(listener::serve(at.socket, at.tls, protocol, gate, self.stop.subscribe()));
         Ok(())
     }
 
@@ -98,6 +98,11 @@ impl Broker {
     fn administration(&self) -> Administration {
         let drain = (self.process == Process::Own).then(|| self.drain.clone());
         Administration::new(self.api.clone(), drain)
+    }
+
+    /// What of it can change.
+    pub(crate) fn changing(&self, config: Config, tls: Vec<Arc<Tls>>) -> Changing {
+        Changing::new(config, tls, self.api.access().clone(), self.runtime.clone())
     }
 
     /// Waits until every engine serves, and reports health from then on. A broker that is reached before would only send

@@ -7,7 +7,6 @@
 //! It runs on a thread and a runtime of its own, because a program that keeps its runtime busy would otherwise let its
 //! broker fall silent, and others would declare it dead.
 
-use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::config::{Config, ConfigError};
 use crate::engines::open_all;
 use crate::error::StartError;
 use crate::frontend::grpc::inside::Services;
+use crate::listening::Listening;
 use crate::runtime::incarnation::Process;
 use crate::{backends, listening};
 
@@ -131,10 +131,10 @@ fn run(
 async fn start(config: Config, program: String) -> Result<Broker, StartError> {
     let opener = backends::opener();
     let admin = match config.admin_listen {
-        Some(address) => Some(listening::bind(address).await?),
+        Some(address) => Some(Listening::at(address, config.admin_tls.as_ref()).await?),
         None => None,
     };
-    let admin_address = admin.as_ref().map(|(_, address): &(_, SocketAddr)| listening::reachable(*address));
+    let admin_address = admin.as_ref().map(|admin| listening::reachable(admin.address));
     let info = BrokerInfo {
         name: config.name.clone(),
         // Nobody else can come here.
@@ -144,8 +144,8 @@ async fn start(config: Config, program: String) -> Result<Broker, StartError> {
     };
     let stores = open_all(&config, &opener).await?;
     let mut broker = Broker::start(&config, stores, &info, &opener, Process::Program);
-    if let Some((socket, _)) = admin {
-        broker.listen_for_administrators(socket, listening::for_administrators(&config.connections))?;
+    if let Some(admin) = admin {
+        broker.listen_for_administrators(admin, listening::for_administrators(&config.connections))?;
     }
     broker.begin().await;
     Ok(broker)

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use sixpin_core::backend::OpenError;
 
+use crate::tls::files::BadFile;
+
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,6 +17,9 @@ pub enum StartError {
     /// An address could not be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
+    /// What TLS needs could not be read.
+    #[error(transparent)]
+    Tls(#[from] BadFile),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),

@@ -8,21 +8,25 @@
 //! * [`config`]: what an operator can set;
 //! * [`backends`]: the one file that names all backends;
 //! * [`runtime`]: the thin shell around the broker machine;
-//! * [`frontend`]: how clients reach it;
+//! * [`frontend`]: how clients reach it; [`tls`]: what protects that; [`access`]: who they are;
 //! * [`drain`]: how a broker ends; [`error`]: why it does not start; `listening`: where it listens;
 //! * [`engines`]: the stores and engines that a configuration asks for;
 //! * [`broker`]: all of that together;
+//! * [`reload`]: what can change while it runs;
 //! * [`server`]: a broker that listens; [`embedded`]: one inside another program.
 
 pub mod config;
 pub mod backends;
 pub mod runtime;
 pub mod frontend;
+pub mod tls;
+pub mod access;
 pub mod drain;
 pub mod error;
 mod listening;
 pub mod engines;
 pub mod broker;
+pub mod reload;
 pub mod server;
 pub mod embedded;
 

@@ -1,6 +1,7 @@
 //! Addresses that a broker listens on, and how many may connect there.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
@@ -8,6 +9,7 @@ use crate::config::check::host_name;
 use crate::error::StartError;
 use crate::frontend::listener::descriptors;
 use crate::frontend::listener::gate::ConnectionLimits;
+use crate::tls::{Tls, TlsConfig};
 
 /// Connections of administrators: few, and never crowded out by clients.
 const ADMIN_CONNECTIONS: usize = 100;
@@ -17,19 +19,22 @@ pub(crate) fn reachable(address: SocketAddr) -> String {
     if address.ip().is_unspecified() { format!("{}:{}", host_name(), address.port()) } else { address.to_string() }
 }
 
-/// A socket that listens, and its address.
-pub(crate) async fn bind(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |error| StartError::Listen(asked, error);
-    let socket = TcpListener::bind(asked).await.map_err(failed)?;
-    let address = socket.local_addr().map_err(failed)?;
-    warn_of_exposure(address);
-    Ok((socket, address))
+/// Where a broker listens.
+pub struct Listening {
+    /// The address.
+    pub(crate) address: SocketAddr,
+    pub(crate) socket: TcpListener,
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
-/// There is no authentication yet: whoever reaches the port may lock and, worse, administer.
-fn warn_of_exposure(address: SocketAddr) {
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening beyond this host without authentication: let only trusted hosts reach this port");
+impl Listening {
+    /// Listens, with this TLS or without.
+    pub(crate) async fn at(asked: SocketAddr, tls: Option<&TlsConfig>) -> Result<Self, StartError> {
+        let tls = tls.cloned().map(Tls::load).transpose()?;
+        let failed = |error| StartError::Listen(asked, error);
+        let socket = TcpListener::bind(asked).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { address, socket, tls })
     }
 }
 

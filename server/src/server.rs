@@ -1,17 +1,19 @@
 //! A broker that listens: what `sixpin serve` runs.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sixpin_core::backend::BrokerInfo;
 
 use crate::backends::{self, Opener};
 use crate::broker::Broker;
-use crate::config::Config;
+use crate::config::{Config, Exposed};
 use crate::engines::{Stores, open_all};
 use crate::error::StartError;
-use crate::listening::{bind, connection_limits, for_administrators, reachable};
+use crate::listening::{Listening, connection_limits, for_administrators, reachable};
+use crate::reload::Changing;
 use crate::runtime::incarnation::Process;
+use crate::tls::files::BadFile;
 
 /// A broker that listens.
 pub struct Server {
@@ -20,6 +22,7 @@ pub struct Server {
     /// Where administrators connect.
     pub admin_address: Option<SocketAddr>,
     broker: Broker,
+    changing: tokio::sync::Mutex<Changing>,
 }
 
 impl Server {
@@ -40,28 +43,46 @@ impl Server {
     }
 
     async fn run(config: Config, stores: Stores, opener: Opener) -> Result<Self, StartError> {
-        let (socket, address) = bind(config.listen).await?;
+        for Exposed { setting, address, lacks } in config.open_to_others() {
+            tracing::warn!(%address, "`{setting}` is reached by other hosts, without {lacks}: `insecure` is set");
+        }
+        let clients = Listening::at(config.listen, config.tls.as_ref()).await?;
         let admin = match config.admin_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(Listening::at(address, config.admin_tls.as_ref()).await?),
             None => None,
         };
-        let admin_address = admin.as_ref().map(|(_, address)| *address);
+        let address = clients.address;
+        let admin_address = admin.as_ref().map(|admin| admin.address);
         let info = BrokerInfo {
             name: config.name.clone(),
             address: config.advertise.clone().unwrap_or_else(|| reachable(address)),
             admin_address: admin_address.map(reachable).unwrap_or_default(),
             program: crate::PROGRAM.into(),
         };
+        let tls = [clients.tls.clone(), admin.as_ref().and_then(|admin| admin.tls.clone())];
         let mut broker = Broker::start(&config, stores, &info, &opener, Process::Own);
-        let limits = connection_limits(config.connections);
-        if let Some((socket, _)) = admin {
-            broker.listen_for_administrators(socket, for_administrators(&limits))?;
+        let limits = connection_limits(config.connections.clone());
+        if let Some(admin) = admin {
+            broker.listen_for_administrators(admin, for_administrators(&limits))?;
         }
-        broker.listen_for_clients(socket, limits)?;
+        broker.listen_for_clients(clients, limits)?;
         broker.begin().await;
         let admin = admin_address.map_or_else(|| "nowhere".to_string(), |admin| admin.to_string());
         tracing::info!("listening on {address}, for administrators on {admin}");
-        Ok(Self { address, admin_address, broker })
+        let tls = tls.into_iter().flatten().collect();
+        let changing = tokio::sync::Mutex::new(broker.changing(config, tls));
+        Ok(Self { address, admin_address, broker, changing })
+    }
+
+    /// Takes what can change from a configuration that was read again: who may do what. Reads certificates and keys again. If
+    /// one of the files is bad, nothing changes.
+    pub async fn reload(&self, config: Config) -> Result<(), BadFile> {
+        self.changing.lock().await.take(config).await
+    }
+
+    /// The files, besides those of the configuration, whose contents count while it runs.
+    pub async fn files(&self) -> Vec<PathBuf> {
+        self.changing.lock().await.files()
     }
 
     /// The broker that listens.

@@ -316,6 +316,8 @@ pub fn status_of(error: &v1::Error) -> Status {
         v1::Reason::Unavailable | v1::Reason::Draining => Code::Unavailable,
         v1::Reason::WrongToken => Code::PermissionDenied,
         v1::Reason::Unsupported => Code::Unimplemented,
+        v1::Reason::Unauthenticated => Code::Unauthenticated,
+        v1::Reason::Denied => Code::PermissionDenied,
         v1::Reason::Unspecified | v1::Reason::Unknown => Code::Unknown,
     };
     let name = reason.as_str_name().trim_start_matches("REASON_");

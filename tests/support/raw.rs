@@ -58,6 +58,22 @@ pub async fn call(channel: &Way, path: &str, message: Vec<u8>) -> Result<Respons
     client.unary(Request::new(message.into()), PathAndQuery::try_from(path).unwrap(), RawCodec).await
 }
 
+/// As somebody who shows this in the header `authorization`, if anything; reads no more than the first answer.
+pub async fn first(
+    channel: &Way,
+    authorization: Option<&str>,
+    path: &str,
+    message: Vec<u8>,
+) -> Result<Option<Bytes>, Status> {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let mut request = Request::new(futures::stream::iter([Bytes::from(message)]));
+    if let Some(authorization) = authorization {
+        request.metadata_mut().insert("authorization", authorization.parse().unwrap());
+    }
+    client.streaming(request, PathAndQuery::try_from(path).unwrap(), RawCodec).await?.into_inner().message().await
+}
+
 /// As [`call`], for methods that answer with a stream; says how it ends.
 pub async fn stream(channel: &Way, path: &str, messages: Vec<Vec<u8>>) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());

@@ -12,9 +12,11 @@
 //! * `folder`: copies of a server's data;
 //! * `callers`: who opened a connection;
 //! * `provider`: where a server comes from: a program of this machine, or a container;
+//! * [`authority`]: who signs certificates, and their files;
 //! * [`ports`]: ports that stay ours over a restart;
 //! * [`wait`]: waiting until a condition holds, with a deadline.
 
+pub mod authority;
 mod callers;
 mod folder;
 pub mod members;

@@ -8,6 +8,7 @@ use super::api::{Done, DoneStatus, Event, LogLevel, LostReason, Reply, RequestEr
 use super::shard::{Pending, Purpose};
 use super::table::{Claim, Session};
 use super::timers::Timer;
+use crate::access::{Place, Verb};
 use crate::command::{Command, Completion, Options, Outcome, Refusal, Status};
 use crate::limits::with_tolerance;
 use crate::name::{ClaimId, ClaimNumber, Fence, OperationNumber, ResourceId, Version};
@@ -88,6 +89,11 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         let mut done = Done::of(completion, version);
+        // Who may not see who holds a lock still learns that somebody does.
+        if !done.extras.blockers().is_empty() && !session.principal.may(Verb::Inspect, Place::Resource(&claim.resource))
+        {
+            done.extras = done.extras.without_blockers();
+        }
         if self.planted.has(Bug::FenceFromMemory) {
             done.fence = done.fence.map(|_| Fence(self.counters.writes));
         }
@@ -105,7 +111,7 @@ impl Broker {
         // While it is given back, only its end is an answer.
         let speaks = !claim.leaving || done.mode.is_none();
         let operation = claim.pending.take_if(|operation| speaks && operation.number <= done.operation);
-        session.waiting -= usize::from(operation.is_some());
+        session.counts.waiting(-isize::from(operation.is_some()));
         session.numbers.mark_once(id.number);
         if operation.is_some() {
             claim.untold = (self.muted && is_new).then_some(done.operation);
@@ -217,7 +223,7 @@ impl Broker {
         if operation.is_some()
             && let Some(session) = self.sessions.get_mut(&id.session)
         {
-            session.waiting -= 1;
+            session.counts.waiting(-1);
         }
         let number = operation.as_ref().map_or(OperationNumber(0), |operation| operation.number);
         let done = Done::empty(id.number, number, status);
@@ -267,7 +273,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&claim.session) else { return };
         let Some(known) = session.claims.get_mut(&claim.number) else { return };
         let Some(operation) = known.pending.take_if(|pending| pending.number == number) else { return };
-        session.waiting -= 1;
+        if !self.planted.has(Bug::QuotaNotGivenBack) {
+            session.counts.waiting(-1);
+        }
         let (granted, grant_seq) = (known.granted, known.grant_seq);
         let mut done = Done::empty(claim.number, number, DoneStatus::Is(Status::TimedOut));
         (done.mode, done.grant_seq) = (granted, grant_seq);
@@ -299,7 +307,7 @@ impl Broker {
         let Some(operation) = claim.pending.take_if(|operation| operation.number == number) else { return };
         let resource = claim.resource.clone();
         let created = claim.granted.is_some() || session.numbers.is_used(id.number);
-        session.waiting -= 1;
+        session.counts.waiting(-1);
         if claim.let_go && !self.planted.has(Bug::RefusedCopyCreates) {
             session.never_create(id.number);
         }

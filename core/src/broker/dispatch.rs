@@ -5,6 +5,7 @@ use super::phases::Phase;
 use super::shard::Purpose;
 use super::timers::Timer;
 use super::{Broker, HOUSEKEEPING};
+use crate::access::Principal;
 use crate::backend::{Pulse, StoreError};
 use crate::command::Command;
 use crate::name::{SessionId, Version};
@@ -12,7 +13,7 @@ use crate::name::{SessionId, Version};
 impl Broker {
     pub(super) fn input(&mut self, input: Input) {
         match input {
-            Input::Request { from, session, request } => self.request(from, session, request),
+            Input::Request { from, session, principal, request } => self.request(from, session, principal, request),
             Input::Admin { from, request } => self.admin(from, request),
             Input::Query { from, query } => self.query(from, query),
             Input::Disconnected { connection } => self.disconnected(connection),
@@ -97,22 +98,31 @@ impl Broker {
         self.begin_sweep();
     }
 
-    fn request(&mut self, from: ReplyTo, session: SessionRef, request: Request) {
+    fn request(&mut self, from: ReplyTo, session: SessionRef, principal: Principal, request: Request) {
         let result = match request {
-            Request::Open(open) => self.open(from, *open),
-            Request::Resume(resume) => self.resume(from, *resume),
-            other => self.session_of(from.connection, session).and_then(|id| self.session_request(from, id, other)),
+            Request::Open(open) => self.open(from, principal, *open),
+            Request::Resume(resume) => self.resume(from, principal, *resume),
+            other => self
+                .session_of(from.connection, session, &principal)
+                .and_then(|id| self.session_request(from, id, principal, other)),
         };
         if let Err(error) = result {
             self.reply_error(from, error);
         }
     }
 
-    fn session_request(&mut self, from: ReplyTo, id: SessionId, request: Request) -> Result<(), RequestError> {
+    fn session_request(
+        &mut self,
+        from: ReplyTo,
+        id: SessionId,
+        principal: Principal,
+        request: Request,
+    ) -> Result<(), RequestError> {
         let now = self.now.mono;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.heard = now;
             session.came_back = true;
+            session.principal = principal;
         }
         match request {
             Request::KeepAlive { move_number } => self.keep_alive(from, id, move_number),

@@ -199,7 +199,7 @@ impl Broker {
             }
             let reply = self.claim_mut(claim).and_then(|claim| claim.pending.take()).and_then(|pending| pending.reply);
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.waiting = session.waiting.saturating_sub(1);
+                session.counts.waiting(-1);
             }
             if let Some(to) = reply {
                 let error = self.not_here(id);

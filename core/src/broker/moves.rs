@@ -16,14 +16,20 @@ use super::shard::{Review, Stored};
 use super::table::{Claim, Life, Numbers, Operation, Resuming, Session};
 use super::timers::Timer;
 use super::waits::wait_timer;
+use crate::access::Principal;
 use crate::limits::{VOID_CLAIMS_MAX, with_tolerance};
 use crate::name::{ClaimId, ClaimNumber, Incarnation, OperationNumber, ResourceId, SessionId, Version};
 use crate::planted::Bug;
 
 impl Broker {
-    pub(super) fn resume(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {
+    pub(super) fn resume(
+        &mut self,
+        from: ReplyTo,
+        principal: Principal,
+        resume: ResumeRequest,
+    ) -> Result<(), RequestError> {
         let id = resume.session;
-        if !is_secret_of(&self.config.root, id, &resume.secret) {
+        if !is_secret_of(&self.config.root, id, &principal, &resume.secret) {
             return Err(RequestError::WrongToken(id));
         }
         if resume.move_number == 0 {
@@ -54,15 +60,15 @@ impl Broker {
                 "an earlier move of session {id} is still being written: try again"
             ))),
             Some((life, number, _)) => {
-                self.resume_known(from, resume, life, number);
+                self.resume_known(from, principal, resume, life, number);
                 Ok(())
             }
-            None => self.move_here(from, resume),
+            None => self.move_here(from, principal, resume),
         }
     }
 
     /// The session is in the table: its stream was cut, or the client repeats its move, or it comes back.
-    fn resume_known(&mut self, from: ReplyTo, resume: ResumeRequest, life: Life, number: u32) {
+    fn resume_known(&mut self, from: ReplyTo, principal: Principal, resume: ResumeRequest, life: Life, number: u32) {
         let id = resume.session;
         let now = self.now.mono;
         let repeat = resume.move_number == number;
@@ -71,6 +77,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard = now;
         session.meet(&resume.client);
+        session.principal = principal;
         session.came_back = true;
         session.move_number = resume.move_number;
         session.numbers.use_all_below(resume.next_claim);
@@ -93,15 +100,16 @@ impl Broker {
         }
     }
 
-    fn move_here(&mut self, from: ReplyTo, resume: ResumeRequest) -> Result<(), RequestError> {
+    fn move_here(&mut self, from: ReplyTo, principal: Principal, resume: ResumeRequest) -> Result<(), RequestError> {
         let id = resume.session;
         // One that was opened here and is not in the table any more may have lived on elsewhere: its mark decides.
         if !self.config.profile.contract.is_shared() || self.strangers.is_dead(id) {
             return Err(RequestError::SessionGone(id));
         }
-        self.check_room(resume.client.shares)?;
+        self.check_room(resume.client.shares, &principal)?;
         let mut session = Session::new(resume.client.clone(), false, Life::Moving, self.now.mono);
         session.came_back = true;
+        session.principal = principal;
         session.move_number = resume.move_number;
         session.from_elsewhere = true;
         self.settling.vouches_for(id.ttl());
@@ -324,16 +332,16 @@ impl Broker {
     fn note_live(&mut self, id: ClaimId, live: &LiveClaim, asked: Option<(OperationNumber, Option<Duration>)>) {
         let now = self.now.mono;
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
-        let new = || Box::new(Claim::new(live.resource.clone(), live.last_operation));
-        let claim = session.claims.get_or_insert_with(live.claim, new);
+        let claim = session.claim(live.claim, || Claim::new(live.resource.clone(), live.last_operation));
         claim.unread = true;
         claim.believed_seq = if self.planted.has(Bug::LostGrantBelieved) { 0 } else { live.grant_seq };
         if let Some((number, wait)) = asked {
             let deadline = wait.map(|wait| now + wait);
             let operation =
                 Operation { number, reply: None, until_done: false, deadline, queued: None, given_up: false };
-            session.waiting += usize::from(claim.pending.replace(operation).is_none());
+            let more = claim.pending.replace(operation).is_none();
             claim.operation = claim.operation.max(number);
+            session.counts.waiting(isize::from(more));
             if let Some(deadline) = deadline {
                 wait_timer(&mut self.timers, now, deadline, id, number);
             }

@@ -97,7 +97,7 @@ impl Broker {
         claim.granted = waiting.granted;
         claim.grant_seq = claim.grant_seq.max(waiting.grant_seq);
         if claim.waits_for_less(waiting.operation) {
-            session.waiting += usize::from(claim.pending.is_none());
+            let more = claim.pending.is_none();
             claim.operation = claim.operation.max(waiting.operation);
             claim.pending = Some(Operation {
                 number: waiting.operation,
@@ -107,6 +107,7 @@ impl Broker {
                 queued: None,
                 given_up: false,
             });
+            session.counts.waiting(isize::from(more));
         }
     }
 

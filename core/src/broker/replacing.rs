@@ -81,7 +81,7 @@ impl Broker {
         let mut session = Session::new(client, false, Life::Vouching, self.now.mono);
         // Its whole TTL passes before it is buried.
         session.came_back = true;
-        session.claims.insert(claim.number, Box::new(Claim::new(resource.clone(), ONCE.1)));
+        session.claim(claim.number, || Claim::new(resource.clone(), ONCE.1));
         self.insert_session(claim.session, session);
         self.arm_session(claim.session);
     }

@@ -9,9 +9,11 @@ use super::api::{
     CancelResult, ConvertRequest, Done, DoneStatus, LockRequest, Reply, ReplyTo, RequestError, UnlockRequest,
 };
 use super::shard::{Pending, Purpose};
+use super::shares::check_quotas;
 use super::table::{Claim, Life, Operation};
 use super::waits::wait_timer;
 use super::{Broker, Phase};
+use crate::access::Principal;
 use crate::command::{CancelReason, Command, ConvertCommand, LockCommand, Options, Status};
 use crate::limits::WAIT_MAX;
 use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
@@ -48,6 +50,8 @@ impl Broker {
         } else if self.repeat_of_finished(from, claim, lock.operation) {
             return Ok(());
         } else {
+            // What was asked before the rules changed goes on: its copies only look what became of it.
+            self.principal_of(id)?.check_lock(lock.mode, lock.options, &lock.resource)?;
             self.check_new_claim(id, lock.claim)?;
         }
         self.check_requests()?;
@@ -56,8 +60,7 @@ impl Broker {
             if lock.label.is_empty() {
                 lock.label = session.client.label.clone();
             }
-            let new = || Box::new(Claim::new(lock.resource.clone(), lock.operation));
-            session.claims.get_or_insert_with(lock.claim, new);
+            session.claim(lock.claim, || Claim::new(lock.resource.clone(), lock.operation));
         }
         let operation = self.operation(from, lock.operation, lock.wait, until_done);
         let resource = lock.resource.clone();
@@ -81,7 +84,14 @@ impl Broker {
         let Some(known) = self.claim_mut(claim) else {
             return Err(RequestError::NotFound(format!("session {id} has no claim {}", convert.claim)));
         };
-        let resource = known.resource.clone();
+        let (resource, held, repeat) = (known.resource.clone(), known.granted, known.operation >= convert.operation);
+        if !repeat {
+            let principal = self.principal_of(id)?;
+            // From the mode that is held the value block may be written.
+            for mode in held.into_iter().chain([convert.mode]) {
+                principal.check_lock(mode, convert.options, &resource)?;
+            }
+        }
         self.check_requests()?;
         let operation = self.operation(from, convert.operation, convert.wait, until_done);
         let command = Command::Convert(ConvertCommand {
@@ -94,6 +104,11 @@ impl Broker {
             value: convert.value,
         });
         self.begin(claim, operation, &resource, command, false)
+    }
+
+    /// Whose session it is.
+    fn principal_of(&self, id: SessionId) -> Result<Principal, RequestError> {
+        self.sessions.get(&id).map(|session| session.principal.clone()).ok_or_else(|| self.not_here(id))
     }
 
     fn operation(&self, from: ReplyTo, number: OperationNumber, wait: Option<Duration>, until_done: bool) -> Operation {
@@ -130,6 +145,11 @@ impl Broker {
         let number = operation.number;
         let waiting_max = self.config.limits.waiting_per_session;
         let Some(session) = self.sessions.get_mut(&claim.session) else { return Err(self.not_here(claim.session)) };
+        let refused = if session.counts.that_wait() >= waiting_max {
+            Some(RequestError::Limit(format!("{waiting_max} waiting claims of one session")))
+        } else {
+            check_quotas(session, true).err()
+        };
         let Some(known) = session.claims.get_mut(&claim.number) else { return Ok(Noted::ClaimGone) };
         match &mut known.pending {
             Some(pending) if pending.number == number => {
@@ -148,20 +168,20 @@ impl Broker {
                     format!("claim {} has an operation pending: cancel it first, or release with force", claim.number);
                 Err(RequestError::Busy(text))
             }
-            None if session.waiting >= waiting_max => {
+            None if refused.is_some() => {
                 // One that came with a move is not this request's.
                 if known.granted.is_none() && known.commands == 0 && !known.unread {
-                    session.claims.remove(&claim.number);
+                    session.drop_claim(claim.number);
                 }
-                Err(RequestError::Limit(format!("{waiting_max} waiting claims of one session")))
+                Err(refused.unwrap_or_else(|| self.not_here(claim.session)))
             }
             None => {
-                session.waiting += 1;
                 known.operation = known.operation.max(number);
                 if let Some(deadline) = operation.deadline {
                     wait_timer(&mut self.timers, self.now.mono, deadline, claim, number);
                 }
                 known.pending = Some(operation);
+                session.counts.waiting(1);
                 Ok(Noted::Pending { replaced: None })
             }
         }
@@ -194,6 +214,7 @@ impl Broker {
         if session.claims.len() >= limits.claims_per_session {
             return Err(RequestError::Limit(format!("{} claims of one session", limits.claims_per_session)));
         }
+        check_quotas(session, false)?;
         if session.numbers.is_too_far(number) {
             let text =
                 format!("claim number {number} runs too far ahead of the numbers used before: number claims in order");
@@ -226,8 +247,14 @@ impl Broker {
             let text = format!("claim {} waits: cancel it first, or release with force", claim.number);
             return Err(RequestError::Busy(text));
         }
-        known.let_go = true;
-        let resource = known.resource.clone();
+        let (resource, held) = (known.resource.clone(), known.granted);
+        let writes = unlock.value.is_some() || unlock.options.contains(Options::INVALIDATE_VALUE);
+        if let Some(mode) = held.filter(|_| writes) {
+            self.principal_of(id)?.check_lock(mode, Options::empty(), &resource)?;
+        }
+        if let Some(known) = self.claim_mut(claim) {
+            known.let_go = true;
+        }
         let command = Command::Unlock {
             claim,
             operation: unlock.operation,

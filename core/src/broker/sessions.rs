@@ -7,20 +7,26 @@ use super::api::{ConnectionId, Effect, OpenRequest, Reply, ReplyTo, RequestError
 use super::secret::{is_secret_of, secret_of};
 use super::table::{Life, Session};
 use super::{Broker, Phase};
+use crate::access::Principal;
 use crate::limits::SESSION_TTL_MIN;
 use crate::name::SessionId;
 use crate::planted::Bug;
 
 impl Broker {
     /// The session that a request is about, if this broker vouches for it.
-    pub(super) fn session_of(&self, connection: ConnectionId, session: SessionRef) -> Result<SessionId, RequestError> {
+    pub(super) fn session_of(
+        &self,
+        connection: ConnectionId,
+        session: SessionRef,
+        principal: &Principal,
+    ) -> Result<SessionId, RequestError> {
         let id = match session {
             SessionRef::Attached => match self.connections.get(&connection) {
                 Some(id) => *id,
                 None => return Err(RequestError::Invalid("no session is open on this stream".into())),
             },
             SessionRef::Named(id, secret) => {
-                if !is_secret_of(&self.config.root, id, &secret) {
+                if !is_secret_of(&self.config.root, id, principal, &secret) {
                     return Err(RequestError::WrongToken(id));
                 }
                 id
@@ -38,7 +44,12 @@ impl Broker {
         }
     }
 
-    pub(super) fn open(&mut self, from: ReplyTo, open: OpenRequest) -> Result<(), RequestError> {
+    pub(super) fn open(&mut self, from: ReplyTo, principal: Principal, open: OpenRequest) -> Result<(), RequestError> {
+        if !principal.may_lock_something() {
+            let text =
+                "no rule of yours allows `lock` anywhere, so a session is of no use: ask who administers the broker";
+            return Err(RequestError::Denied(text.into()));
+        }
         let OpenRequest { ttl, client, bound, release_on_end, attach } = open;
         let ttl = ttl.unwrap_or(self.config.session_ttl);
         let max = self.config.session_ttl_max;
@@ -49,19 +60,20 @@ impl Broker {
             return Err(RequestError::Invalid(text));
         }
         self.check_may_vouch()?;
-        self.check_room(client.shares)?;
+        self.check_room(client.shares, &principal)?;
         self.check_free(from.connection, attach)?;
         self.next_serial += 1;
         let id =
             SessionId { opener: self.config.incarnation, serial: self.next_serial, ttl_ms: ttl.as_millis() as u32 };
         let mut session = Session::new(client, bound, Life::Vouching, self.now.mono);
         session.release_on_end = bound && release_on_end;
+        let secret = secret_of(&self.config.root, id, &principal);
+        session.principal = principal;
         self.insert_session(id, session);
         self.arm_session(id);
         if attach {
             self.attach(id, from.connection);
         }
-        let secret = secret_of(&self.config.root, id);
         self.reply(from, Reply::Opened { session: id, secret });
         Ok(())
     }

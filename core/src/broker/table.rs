@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, ReplyTo};
 use super::mark::Mark;
+use super::shares::Counts;
+use crate::access::Principal;
 use crate::limits::{CLAIM_NUMBER_GAP_MAX, VOID_CLAIMS_MAX};
 use crate::mode::Mode;
 use crate::name::{ClaimNumber, Fence, Incarnation, OperationNumber, ResourceId, Version};
@@ -53,6 +55,8 @@ impl Life {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: ClientInfo,
+    /// Whose it is, with the rules that were in force when it was last heard.
+    pub(super) principal: Principal,
     /// When it was opened or came here, monotonic.
     pub(super) since: Duration,
     pub(super) bound: bool,
@@ -70,15 +74,16 @@ pub(super) struct Session {
     /// When the client was heard, monotonic.
     pub(super) heard: Duration,
     pub(super) connection: Option<ConnectionId>,
-    /// Boxed: they come and go with every lock, and a map would move them about.
+    /// Boxed: they come and go with every lock, and a map would move them about. They come by [`Session::claim`] and go by
+    /// [`Session::drop_claim`].
     pub(super) claims: Map<ClaimNumber, Box<Claim>>,
     pub(super) numbers: Numbers,
     /// Claims that count as dead wherever they are met.
     pub(super) void: BTreeSet<ClaimNumber>,
     /// Claims that an administrator takes away, as the mark says.
     pub(super) taken: BTreeSet<ClaimNumber>,
-    /// Operations that wait.
-    pub(super) waiting: usize,
+    /// How many claims it has, and how many wait.
+    pub(super) counts: Counts,
     pub(super) finished: Finished,
     /// Who is told when the session is closed.
     pub(super) closers: Vec<ReplyTo>,
@@ -112,6 +117,7 @@ impl Session {
     pub(super) fn new(client: ClientInfo, bound: bool, life: Life, heard: Duration) -> Self {
         Self {
             client,
+            principal: Principal::default(),
             since: heard,
             bound,
             release_on_end: false,
@@ -126,7 +132,7 @@ impl Session {
             numbers: Numbers::default(),
             void: BTreeSet::new(),
             taken: BTreeSet::new(),
-            waiting: 0,
+            counts: Counts::default(),
             finished: Finished::default(),
             closers: Vec::new(),
             resuming: None,
@@ -134,11 +140,27 @@ impl Session {
         }
     }
 
+    /// A claim, made if it is new.
+    pub(super) fn claim(&mut self, number: ClaimNumber, new: impl FnOnce() -> Claim) -> &mut Claim {
+        let counts = &mut self.counts;
+        self.claims.get_or_insert_with(number, || {
+            counts.claims(1);
+            Box::new(new())
+        })
+    }
+
+    /// Removes a claim, and nothing else.
+    pub(super) fn drop_claim(&mut self, number: ClaimNumber) -> Option<Box<Claim>> {
+        let claim = self.claims.remove(&number)?;
+        self.counts.claims(-1);
+        Some(claim)
+    }
+
     /// Removes a claim and keeps its last answer for repeats.
     pub(super) fn finish(&mut self, number: ClaimNumber, done: Option<Done>) -> Option<Claim> {
-        let claim = self.claims.remove(&number)?;
+        let claim = self.drop_claim(number)?;
         if claim.pending.is_some() {
-            self.waiting -= 1;
+            self.counts.waiting(-1);
         }
         if let Some(done) = done {
             // Its end is told: no late copy of a request creates it again.

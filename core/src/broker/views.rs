@@ -40,10 +40,11 @@ impl Broker {
         SessionView {
             session: id,
             client: session.client.clone(),
+            principal: session.principal.clone(),
             age: self.now.mono.saturating_sub(session.since),
             silence: self.now.mono.saturating_sub(session.heard),
             held: session.held(),
-            waiting: session.waiting,
+            waiting: session.counts.that_wait(),
             state: match session.life {
                 Life::Moving => SessionState::Moving,
                 Life::Vouching => SessionState::Vouching,
@@ -128,7 +129,7 @@ impl Broker {
             state,
             sessions: self.sessions.len(),
             claims: self.sessions.values().map(|session| session.claims.len()).sum(),
-            waiting: self.sessions.values().map(|session| session.waiting).sum(),
+            waiting: self.sessions.values().map(|session| session.counts.that_wait()).sum(),
             ..self.counters.clone()
         }
     }

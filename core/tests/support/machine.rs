@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sixpin_core::access::Principal;
 use sixpin_core::backend::{
     BrokerInfo, Change, Contract, Durability, Key, Profile, Root, Slot, StoreError, Write, WriteOutcome,
 };
@@ -95,7 +96,11 @@ impl World {
 
     pub fn send(&mut self, connection: u64, session: SessionRef, request: Request) {
         let from = ReplyTo { connection: ConnectionId(connection), request: 1 };
-        self.broker.handle(self.now(), Input::Request { from, session, request }, &mut self.effects);
+        self.broker.handle(
+            self.now(),
+            Input::Request { from, session, principal: Principal::default(), request },
+            &mut self.effects,
+        );
     }
 
     /// On the session's stream.

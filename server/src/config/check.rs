@@ -12,10 +12,12 @@ use sixpin_core::format;
 use sixpin_core::limits::{self, Limits};
 use sixpin_core::name::{Lockspace, NameError};
 
+use super::access;
 use super::file::{self, AdminListen, File};
-use super::{BackendConfig, Config, DEFAULT_BACKEND, LockspaceSettings, LogConfig};
+use super::{BackendConfig, Config, DEFAULT_BACKEND, Exposed, LockspaceSettings, LogConfig};
 use crate::frontend::client;
 use crate::frontend::listener::gate::ConnectionLimits;
+use crate::tls::{ClientAuth, TlsConfig};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -47,11 +49,11 @@ pub(super) struct Wrong {
     pub(super) text: String,
 }
 
-fn wrong<T>(key: Key, text: impl Into<String>) -> Checked<T> {
+pub(super) fn wrong<T>(key: Key, text: impl Into<String>) -> Checked<T> {
     Err(Wrong { key, text: text.into() })
 }
 
-type Checked<T> = Result<T, Wrong>;
+pub(super) type Checked<T> = Result<T, Wrong>;
 
 /// Checks everything that is written.
 pub(super) fn check(file: File) -> Checked<Config> {
@@ -65,8 +67,15 @@ pub(super) fn check(file: File) -> Checked<Config> {
         .into_iter()
         .map(|(name, settings)| lockspace(&name, &settings, &backends))
         .collect::<Checked<_>>()?;
-    Ok(Config {
+    let tls = tls("tls", file.tls)?;
+    let admin_tls = self::tls("admin_tls", file.admin_tls)?.or_else(|| tls.clone());
+    let access = file.access.map(access::policy).transpose()?;
+    let config = Config {
+        access,
         name: name(file.name)?,
+        insecure: file.insecure.unwrap_or(false),
+        tls,
+        admin_tls,
         listen: file.listen.unwrap_or_else(|| local(6616)),
         admin_listen: match file.admin_listen {
             None => Some(local(6617)),
@@ -116,7 +125,41 @@ pub(super) fn check(file: File) -> Checked<Config> {
             format: file.log.format.unwrap_or_default(),
             level: file.log.level.unwrap_or_else(|| "info".into()),
         },
-    })
+    };
+    match config.open_to_others().into_iter().next() {
+        Some(Exposed { setting, address, lacks }) if !config.insecure => {
+            let text = format!(
+                "`{setting}` is {address}, which other hosts reach, without {lacks}: configure it (docs/security.md), listen \
+                 on 127.0.0.1, or set `insecure = true`"
+            );
+            wrong(Key::of(&[setting]), text)
+        }
+        _ => Ok(config),
+    }
+}
+
+/// TLS as a section says it, if there is one.
+fn tls(section: &str, given: Option<file::Tls>) -> Checked<Option<TlsConfig>> {
+    let Some(given) = given else { return Ok(None) };
+    let key = |field: &str| Key::of(&[section, field]);
+    let Some(certificate) = given.certificate else {
+        return wrong(Key::of(&[section]), format!("`{section}` has no `certificate`: name the PEM file that has it"));
+    };
+    let Some(private) = given.key else {
+        return wrong(Key::of(&[section]), format!("`{section}` has no `key`: name the PEM file that has it"));
+    };
+    let client_auth = match (given.client_auth, &given.client_ca) {
+        (Some(file::ClientAuth::Required) | None, Some(_)) => ClientAuth::Required,
+        (Some(file::ClientAuth::Optional), Some(_)) => ClientAuth::Optional,
+        (Some(file::ClientAuth::None) | None, _) => ClientAuth::None,
+        (Some(_), None) => {
+            let text = format!(
+                "`{section}.client_auth` asks for certificates: name the file of their authorities in `client_ca`"
+            );
+            return wrong(key("client_auth"), text);
+        }
+    };
+    Ok(Some(TlsConfig { certificate, key: private, client_ca: given.client_ca, client_auth }))
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -269,7 +312,7 @@ fn duration(
     wrong(key, text)
 }
 
-fn number(key: Key, given: Option<usize>, default: usize, allowed: RangeInclusive<usize>) -> Checked<usize> {
+pub(super) fn number(key: Key, given: Option<usize>, default: usize, allowed: RangeInclusive<usize>) -> Checked<usize> {
     let number = given.unwrap_or(default);
     if allowed.contains(&number) {
         return Ok(number);

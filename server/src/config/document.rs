@@ -120,7 +120,7 @@ fn shortened(line: &str) -> String {
 
 fn may_hold_secret(line: &str) -> bool {
     let line = line.to_lowercase();
-    ["pass", "token", "secret", "@"].iter().any(|word| line.contains(word))
+    ["pass", "token", "secret", "sha256", "@"].iter().any(|word| line.contains(word))
 }
 
 /// Names what somebody wrote who took another format for this one.

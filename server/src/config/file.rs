@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::access;
 use crate::frontend::client::Network;
 
 /// The whole file.
@@ -18,6 +20,10 @@ pub struct File {
     pub(super) listen: Option<SocketAddr>,
     pub(super) admin_listen: Option<AdminListen>,
     pub(super) advertise: Option<String>,
+    pub(super) insecure: Option<bool>,
+    pub(super) tls: Option<Tls>,
+    pub(super) admin_tls: Option<Tls>,
+    pub(super) access: Option<access::Access>,
     pub(super) require: Option<Require>,
     #[serde(with = "humantime_serde")]
     pub(super) session_ttl: Option<Duration>,
@@ -87,6 +93,25 @@ pub(super) struct Connections {
     pub(super) trusted: Option<Networks>,
     #[serde(with = "humantime_serde")]
     pub(super) idle: Option<Duration>,
+}
+
+/// TLS of a listener.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) client_ca: Option<PathBuf>,
+    pub(super) client_auth: Option<ClientAuth>,
+}
+
+/// Whether clients show certificates.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ClientAuth {
+    None,
+    Optional,
+    Required,
 }
 
 /// One store. What stands beside the URL is for the store's own crate to judge.

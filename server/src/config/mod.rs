@@ -10,8 +10,9 @@
 //! * [`file`](mod@file): the settings as they are written;
 //! * `document`: a file of them, with the line of each; `yaml`, `json`: files that are not TOML;
 //! * [`sources`]: the places where they are written;
-//! * [`check`]: the settings as the process uses them.
+//! * [`check`]: the settings as the process uses them; `access`: those about who may do what.
 
+mod access;
 pub mod check;
 mod document;
 pub mod file;
@@ -30,7 +31,9 @@ use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::limits::Limits;
 use sixpin_core::name::Lockspace;
 
+use crate::access::policy::Policy;
 use crate::frontend::listener::gate::ConnectionLimits;
+use crate::tls::{ClientAuth, TlsConfig};
 use sources::Sources;
 
 /// The backend of lockspaces that name none.
@@ -52,6 +55,14 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Where clients of other brokers are sent, `host:port`; absent: made from `listen`.
     pub advertise: Option<String>,
+    /// Listeners beyond this host may be without TLS or authentication.
+    pub insecure: bool,
+    /// TLS of the listener for clients; absent: none.
+    pub tls: Option<TlsConfig>,
+    /// TLS of the listener for administrators; absent: none.
+    pub admin_tls: Option<TlsConfig>,
+    /// Who may do what; absent: everybody everything.
+    pub access: Option<Policy>,
     /// How durable stores must be.
     pub require: Durability,
     /// TTL of sessions that ask for none.
@@ -82,6 +93,38 @@ pub struct Config {
     pub lockspaces: BTreeMap<Lockspace, LockspaceSettings>,
     /// Log lines.
     pub log: LogConfig,
+}
+
+/// A listener that other hosts reach, and that lacks what would protect it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposed {
+    /// The setting of its address.
+    pub setting: &'static str,
+    /// The address.
+    pub address: SocketAddr,
+    /// What it lacks.
+    pub lacks: &'static str,
+}
+
+impl Config {
+    /// Listeners that other hosts reach without TLS, or where nobody proves who it is.
+    pub fn open_to_others(&self) -> Vec<Exposed> {
+        let known = self.access.as_ref().is_some_and(Policy::authenticates);
+        let listeners =
+            [("listen", Some(self.listen), &self.tls), ("admin_listen", self.admin_listen, &self.admin_tls)];
+        let exposed = listeners.into_iter().filter_map(|(setting, address, tls)| {
+            let address = address.filter(|address| !address.ip().is_loopback())?;
+            let certified = tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Required);
+            let lacks = match (tls, known || certified) {
+                (None, false) => "TLS (`tls`) and authentication (`access`, or `tls.client_ca`)",
+                (None, true) => "TLS (`tls`)",
+                (Some(_), false) => "authentication (`access`, or `tls.client_ca`)",
+                (Some(_), true) => return None,
+            };
+            Some(Exposed { setting, address, lacks })
+        });
+        exposed.collect()
+    }
 }
 
 /// One store.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
+use sixpin_core::access::Principal;
 use sixpin_core::backend::{Backend, Profile};
 use sixpin_core::broker::api::{
     AdminRequest, ConnectionId, Input, Query, Reply, ReplyTo, Request, RequestError, SessionRef,
@@ -161,8 +162,13 @@ impl EngineHandle {
     }
 
     /// Asks for one thing and waits for the answer. If the caller gives up, so does the machine.
-    pub async fn request(&self, session: SessionRef, request: Request) -> Result<Reply, RequestError> {
-        self.call(|from| Input::Request { from, session, request }).await
+    pub async fn request(
+        &self,
+        session: SessionRef,
+        principal: Principal,
+        request: Request,
+    ) -> Result<Reply, RequestError> {
+        self.call(|from| Input::Request { from, session, principal, request }).await
     }
 
     /// As [`EngineHandle::request`], for an administrator.
@@ -233,10 +239,10 @@ impl Connection {
         self.id
     }
 
-    /// An input of this stream.
-    pub fn input(&self, request: u64, body: Request) -> Input {
+    /// An input of this stream, which this principal asks for.
+    pub fn input(&self, request: u64, principal: Principal, body: Request) -> Input {
         let from = ReplyTo { connection: self.id, request };
-        Input::Request { from, session: SessionRef::Attached, request: body }
+        Input::Request { from, session: SessionRef::Attached, principal, request: body }
     }
 
     /// Sends all inputs at once, in order. Pending while the engine has too much to do, or its client has too much on its way:
@@ -336,7 +342,7 @@ mod tests {
     }
 
     fn send(connection: &mut Connection, inputs: u64) -> bool {
-        let input = |request| connection.input(request, Request::KeepAlive { move_number: 0 });
+        let input = |request| connection.input(request, Principal::default(), Request::KeepAlive { move_number: 0 });
         let mut inputs: Vec<Input> = (1..=inputs).map(input).collect();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         connection.poll_send(&mut cx, &mut inputs).is_ready()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sixpin_core::access::Principal;
 use sixpin_core::backend::{BrokerInfo, Change, Guard, Key, Slot, StoreError, Write, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
@@ -325,6 +326,9 @@ impl World {
         machine.flush(clock, &mut effects);
         if let Some(session) = machine.forgotten_resume() {
             self.check.fail(format!("b{slot} never answers the resume of {session}: it waits for nothing"));
+        }
+        if let Some(client) = machine.miscounted() {
+            self.check.fail(format!("b{slot} counts other claims of {client:?} than its sessions have"));
         }
         self.carry_out(slot, effects);
         self.plan_tick(slot);
@@ -665,7 +669,9 @@ impl World {
     /// A client's message, as the broker's front end hands it on.
     pub(crate) fn client_request(&mut self, slot: usize, stream: u64, request: u64, body: Request) {
         let from = ReplyTo { connection: network::connection(stream), request };
-        self.broker_input(slot, Input::Request { from, session: SessionRef::Attached, request: body });
+        let principal =
+            self.streams.get(&stream).map_or_else(Principal::default, |stream| self.principal(stream.client));
+        self.broker_input(slot, Input::Request { from, session: SessionRef::Attached, principal, request: body });
     }
 }
 

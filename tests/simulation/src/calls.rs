@@ -108,7 +108,8 @@ impl World {
         let (incarnation, caller, ask) = (node.incarnation, call.caller, call.ask);
         self.note_asked(caller, ask);
         let from = ReplyTo { connection: crate::network::connection(id), request: 1 };
-        self.broker_event(slot, incarnation, Box::new(Input::Request { from, session, request }));
+        let principal = self.principal(self.clients.len() + caller);
+        self.broker_event(slot, incarnation, Box::new(Input::Request { from, session, principal, request }));
     }
 
     /// A broker hears that a call was cut, after the call.

@@ -47,6 +47,8 @@ pub(crate) fn request(body: Up) -> Option<Request> {
             Request::ConfirmLost { claims: confirm.claims.into_iter().map(ClaimNumber).collect() }
         }
         Up::Close(_) => Request::Close,
+        // There is no access control here, so nobody says who it is.
+        Up::Authenticate(_) => return None,
     })
 }
 
@@ -207,6 +209,8 @@ fn error(error: &RequestError) -> v1::Error {
         RequestError::StaleMove(_) => (Reason::StaleMove, ""),
         RequestError::WrongToken(_) => (Reason::WrongToken, ""),
         RequestError::Unsupported(_) => (Reason::Unsupported, ""),
+        RequestError::Unauthenticated => (Reason::Unauthenticated, ""),
+        RequestError::Denied(_) => (Reason::Denied, ""),
     };
     v1::Error { reason: reason.into(), message: error.to_string(), address: address.into(), retry_after_ms: 0 }
 }

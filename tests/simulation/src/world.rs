@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sixpin_client::logic::LinkId;
+use sixpin_core::access::{Names, Principal, Quotas, Rule, Verb};
 use sixpin_core::backend::{Key, Slot};
 use sixpin_core::broker::api::Input;
 use sixpin_core::name::ClaimId;
@@ -105,6 +106,8 @@ pub struct World {
     pub(crate) brokers: Vec<BrokerNode>,
     pub(crate) clients: Vec<ClientNode>,
     pub(crate) callers: Vec<Caller>,
+    /// Who clients and callers are, where there is access control.
+    principals: Vec<Principal>,
     pub(crate) calls: BTreeMap<u64, Call>,
     /// The randomness of callers and their calls.
     pub(crate) call_rng: fastrand::Rng,
@@ -137,6 +140,7 @@ impl World {
         let clients = (0..plan.clients).map(|client| ClientNode::new(client, &mut rng)).collect();
         let mut call_rng = fastrand::Rng::with_seed(plan.seed ^ 0x0ca1_15ee);
         let callers = (0..plan.callers).map(|caller| Caller::new(caller, &mut call_rng)).collect();
+        let principals = principals(&plan);
         let check = Check::new(&plan);
         let mut world = Self {
             rng,
@@ -152,6 +156,7 @@ impl World {
             brokers,
             clients,
             callers,
+            principals,
             calls: BTreeMap::new(),
             call_rng,
             hand_rng: fastrand::Rng::with_seed(plan.seed ^ 0x4a2d_15ee),
@@ -402,6 +407,11 @@ impl World {
     }
 
     /// The newest stream of a client that runs.
+    /// Who a client is, or a caller, who are counted after the clients.
+    pub(crate) fn principal(&self, asker: usize) -> Principal {
+        self.principals.get(asker).cloned().unwrap_or_default()
+    }
+
     pub(crate) fn newest_stream(&self, client: usize) -> Option<u64> {
         let life = self.clients[client].life;
         let own = |stream: &Stream| stream.client == client && stream.life == life && stream.incarnation.is_some();
@@ -413,6 +423,23 @@ impl World {
         let own = |stream: &Stream| stream.client == client && stream.life == life && stream.link == link;
         self.streams.iter().rev().find(|(_, stream)| own(stream)).map(|(id, _)| *id)
     }
+}
+
+/// In every third schedule there is access control: each client and each caller is somebody, who may do everything, with quotas
+/// that none of them reaches.
+fn principals(plan: &Plan) -> Vec<Principal> {
+    if plan.seed % 3 != 1 {
+        return Vec::new();
+    }
+    let everything = Rule {
+        role: "everything".into(),
+        number: 1,
+        lockspace: None,
+        names: Names::Under(String::new()),
+        allow: Verb::ALL.into_iter().collect(),
+    };
+    let askers = 0..plan.clients + plan.callers;
+    askers.map(|asker| Principal::new(&format!("p{asker}"), vec![everything.clone()], Quotas::default())).collect()
 }
 
 fn seconds(time: Time) -> String {

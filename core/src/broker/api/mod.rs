@@ -12,6 +12,7 @@ mod views;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::access::Principal;
 use crate::backend::{
     Beat, BrokerInfo, Family, Guard, Key, Lane, Page, Profile, Pulse, Root, Slot, StoreError, Write, WriteOutcome,
 };
@@ -133,6 +134,8 @@ pub enum Input {
         from: ReplyTo,
         /// The session attached to the connection, or one named with its secret.
         session: SessionRef,
+        /// Who asks.
+        principal: Principal,
         /// Answered once.
         request: Request,
     },
@@ -376,7 +379,7 @@ mod tests {
     #[test]
     fn what_is_moved_about_is_small() {
         let sizes = [
-            ("Input", size_of::<Input>(), 176),
+            ("Input", size_of::<Input>(), 184),
             ("Request", size_of::<Request>(), 120),
             ("Effect", size_of::<Effect>(), 80),
             ("Reply", size_of::<Reply>(), 64),

@@ -109,6 +109,12 @@ pub enum RequestError {
     /// A later version may have it; nothing changed.
     #[error("{0}")]
     Unsupported(String),
+    /// Nobody is known who asks; nothing changed. Says no more, so that nobody learns what was wrong with a credential.
+    #[error("no valid credential: show a token or a certificate that this broker knows; its log says what was wrong")]
+    Unauthenticated,
+    /// Who asks may not do this; nothing changed. Names the verb, the lockspace and the resource, and nothing of what is there.
+    #[error("{0}")]
+    Denied(String),
 }
 
 impl RequestError {

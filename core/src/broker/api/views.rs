@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ClientInfo;
+use crate::access::Principal;
 use crate::backend::Pulse;
 use crate::name::SessionId;
 
@@ -59,6 +60,8 @@ pub struct SessionView {
     pub session: SessionId,
     /// Its client.
     pub client: ClientInfo,
+    /// Whose it is.
+    pub principal: Principal,
     /// Since it was opened or came to this broker.
     pub age: Duration,
     /// Since the client was heard.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sixpin_core::access::Principal;
 use sixpin_core::broker::api::{
     ClaimState, ClientInfo, ConnectionId, Done, DoneStatus, Event, LiveClaim, Reply, Request, ResumeRequest, Secret,
 };
@@ -23,6 +24,7 @@ pub struct Client {
     /// What it asked last.
     pub last: Option<Request>,
     pub session: Option<(SessionId, Secret)>,
+    pub principal: Principal,
     pub move_number: u32,
     /// When it says next that it lives; absent: it is dead.
     pub keepalive_at: Option<Duration>,
@@ -53,6 +55,7 @@ impl Client {
             calls: None,
             last: None,
             session: None,
+            principal: Principal::default(),
             move_number: 0,
             keepalive_at: Some(now + KEEPALIVE),
             claims: BTreeMap::new(),

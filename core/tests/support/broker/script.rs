@@ -45,6 +45,7 @@
 
 use std::time::Duration;
 
+use sixpin_core::access::{Names, Principal, Quotas, Rule, Verbs};
 use sixpin_core::backend::Key;
 use sixpin_core::broker::api::{AdminRequest, ConvertRequest, LockRequest, Request, UnlockRequest};
 use sixpin_core::command::Options;
@@ -109,7 +110,21 @@ impl World {
             "opens" => {
                 let broker = self.known_broker(arguments)?;
                 let (bound, calls) = (arguments.word("bound"), arguments.word("calls"));
-                self.open(name, &broker, bound, calls);
+                let principal = match arguments.text("may") {
+                    Some(verbs) => principal(name, &verbs, quotas(arguments)?)?,
+                    None => Principal::default(),
+                };
+                self.open(name, &broker, principal, bound, calls);
+            }
+            // From now on it may do this and no more.
+            "may" => {
+                let principal = principal(name, &arguments.next()?, Quotas::default())?;
+                self.clients.get_mut(name).ok_or("no such client")?.principal = principal;
+            }
+            // It shows what is another's.
+            "is" => {
+                let principal = self.clients[&arguments.next()?].principal.clone();
+                self.clients.get_mut(name).ok_or("no such client")?.principal = principal;
             }
             "moves" => {
                 let broker = self.known_broker(arguments)?;
@@ -298,6 +313,26 @@ fn like(name: &str) -> Result<Like, Failure> {
         "redis" => Ok(Like::Redis),
         other => Err(format!("no contract {other}").into()),
     }
+}
+
+fn quotas(arguments: &mut Arguments) -> Result<Quotas, Failure> {
+    let mut quotas = Quotas::default();
+    for (key, quota) in
+        [("sessions", &mut quotas.sessions), ("claims", &mut quotas.claims), ("waits", &mut quotas.waiting)]
+    {
+        if let Some(number) = arguments.number(key)? {
+            *quota = number as usize;
+        }
+    }
+    Ok(quotas)
+}
+
+/// Somebody with a rule about every resource: verbs as in a rule, with `+` between them.
+fn principal(name: &str, verbs: &str, quotas: Quotas) -> Result<Principal, Failure> {
+    let allow = verbs.split('+').map(str::parse::<Verbs>).collect::<Result<Vec<_>, _>>()?;
+    let allow = allow.into_iter().fold(Verbs::default(), Verbs::and);
+    let rule = Rule { role: "r".into(), number: 1, lockspace: None, names: Names::Under(String::new()), allow };
+    Ok(Principal::new(name, vec![rule], quotas))
 }
 
 fn time_of(arguments: &mut Arguments, key: &str) -> Result<Option<Duration>, Failure> {

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use sixpin_core::access::Principal;
 use sixpin_core::backend::{BrokerInfo, Guard, Key, Write, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
-    AdminRequest, BrokerConfig, ConnectionId, Input, LockspaceConfig, Now, OpenRequest, ReplyTo, Request, SessionRef,
+    AdminRequest, BrokerConfig, Client as Shares, ClientInfo, ConnectionId, Input, LockspaceConfig, Now, OpenRequest,
+    ReplyTo, Request, SessionRef,
 };
 use sixpin_core::limits::{self, Limits};
 use sixpin_core::name::{Incarnation, Lockspace, Version};
@@ -286,15 +288,25 @@ impl World {
 /// Clients and administrators.
 impl World {
     /// Opens a session, on a stream or by a call.
-    pub fn open(&mut self, name: &str, broker: &str, bound: bool, calls: bool) {
+    pub fn open(&mut self, name: &str, broker: &str, principal: Principal, bound: bool, calls: bool) {
         let mut client = Client::new(broker.into(), self.now);
+        let shares = Shares { id: principal.digest(), trusted: false };
+        client.principal = principal;
         if calls {
             client.calls = Some(Vec::new());
         } else {
             client.stream = Some(self.connect(name));
         }
         self.clients.insert(name.into(), client);
-        self.ask(name, Request::Open(Box::new(OpenRequest { attach: !calls, bound, ..OpenRequest::default() })));
+        self.ask(
+            name,
+            Request::Open(Box::new(OpenRequest {
+                attach: !calls,
+                bound,
+                client: ClientInfo { shares, ..ClientInfo::default() },
+                ..OpenRequest::default()
+            })),
+        );
     }
 
     /// Asks on the client's stream, or in a call.
@@ -309,8 +321,8 @@ impl World {
         let connection = call.or(client.stream).expect("the client has no stream");
         let number = if matches!(request, Request::Resume(_)) { RESUME } else { 1 };
         let from = ReplyTo { connection, request: number };
-        let broker = client.broker.clone();
-        self.input(&broker, Input::Request { from, session, request });
+        let (broker, principal) = (client.broker.clone(), client.principal.clone());
+        self.input(&broker, Input::Request { from, session, principal, request });
     }
 
     /// Resumes at this broker or another, on a new stream or by a call.

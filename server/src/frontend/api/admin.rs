@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sixpin_core::access::{Place, Verb};
 use sixpin_core::broker::api::{AdminRequest, Reply, RequestError};
 use sixpin_core::command::PurgeScope;
 use sixpin_core::limits::SESSION_TTL_MAX;
 use sixpin_core::name::{ClaimNumber, Lockspace, ResourceId, SessionId, Version};
 
-use super::Api;
 use super::errors::{invalid, unexpected};
+use super::{Api, Caller};
 use crate::drain::Drain;
 
 /// What administrators can do. Cheap to clone.
@@ -47,11 +48,13 @@ impl Administration {
     /// Takes claims of a session on a resource away: all of them, unless one is named.
     pub async fn force_unlock(
         &self,
+        from: &Caller,
         resource: ResourceId,
         session: SessionId,
         claim: Option<ClaimNumber>,
         haste: Haste,
     ) -> Result<Taken, RequestError> {
+        from.check(Verb::Force, Place::Resource(&resource))?;
         let lockspace = resource.lockspace.clone();
         let Haste { now, no_wait } = haste;
         taken(self.ask(&lockspace, AdminRequest::ForceUnlock { resource, session, claim, now, no_wait }).await?)
@@ -60,16 +63,19 @@ impl Administration {
     /// Ends a session of the store of a lockspace.
     pub async fn expire_session(
         &self,
+        from: &Caller,
         lockspace: &Lockspace,
         session: SessionId,
         haste: Haste,
     ) -> Result<Taken, RequestError> {
+        from.check(Verb::Expire, Place::Lockspace(lockspace))?;
         let Haste { now, no_wait } = haste;
         taken(self.ask(lockspace, AdminRequest::ExpireSession { session, now, no_wait }).await?)
     }
 
     /// Removes orphans, and says how many.
-    pub async fn purge(&self, resource: ResourceId, scope: PurgeScope) -> Result<u32, RequestError> {
+    pub async fn purge(&self, from: &Caller, resource: ResourceId, scope: PurgeScope) -> Result<u32, RequestError> {
+        from.check(Verb::Purge, Place::Resource(&resource))?;
         let lockspace = resource.lockspace.clone();
         match self.ask(&lockspace, AdminRequest::Purge { resource, scope }).await? {
             Reply::Purged { purged } => Ok(purged),
@@ -80,10 +86,12 @@ impl Administration {
     /// Removes a record that cannot be understood, at the version that was seen, and says how long nothing is granted there.
     pub async fn remove_damaged(
         &self,
+        from: &Caller,
         resource: ResourceId,
         version: Version,
         now: bool,
     ) -> Result<Duration, RequestError> {
+        from.check(Verb::Force, Place::Resource(&resource))?;
         if version.is_absent() {
             return Err(invalid("`version` is missing: give the one that was seen damaged"));
         }
@@ -95,7 +103,8 @@ impl Administration {
     }
 
     /// Drains the broker, and says how many sessions were told to move. Absent: holders have as long as is configured.
-    pub async fn drain(&self, timeout: Option<Duration>) -> Result<u32, RequestError> {
+    pub async fn drain(&self, from: &Caller, timeout: Option<Duration>) -> Result<u32, RequestError> {
+        from.check(Verb::Drain, Place::Everywhere)?;
         if timeout.is_some_and(|timeout| timeout > SESSION_TTL_MAX) {
             return Err(invalid("`timeout_ms` is more than an hour"));
         }

@@ -10,6 +10,7 @@
 //! * its first message does not open or resume a session, or a second one does while one is open;
 //! * a message cannot be decoded, has no number to answer under, or is too long;
 //! * it has no session after ten seconds;
+//! * the credential of its client expires, or is of no use any more;
 //! * the client does not take its answers;
 //! * the session is closed, over, or continued on another stream, after what had to be said;
 //! * the broker is over;
@@ -25,14 +26,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use sixpin_core::access::Principal;
 use sixpin_core::broker::api::{Event, Input, OpenRequest, Reply, Request, RequestError, ResumeRequest};
 use sixpin_core::limits::Limits;
 use sixpin_core::name::Lockspace;
 use tokio::time::{Sleep, sleep};
 
 use super::errors::{invalid, other_store};
+use super::identity::Identity;
 use super::names::Names;
 use super::{Api, Checked};
+use crate::access::Who;
 use crate::runtime::outbox::{End, Outgoing};
 use crate::runtime::{Connection, EngineHandle, Turns};
 
@@ -67,6 +71,8 @@ pub trait Client {
 /// What a message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// To say who asks.
+    Authenticate,
     /// To open a session.
     Open,
     /// To resume one, or a part of that.
@@ -123,6 +129,7 @@ pub enum Failure {
 /// One conversation.
 pub struct Conversation {
     api: Api,
+    identity: Identity,
     turns: Option<Turns>,
     names: Names,
     engine: Option<(EngineHandle, Connection)>,
@@ -157,9 +164,10 @@ enum Opening {
 }
 
 impl Conversation {
-    /// One that nobody has said anything in, of a client that has these turns.
-    pub fn new(api: Api, turns: Option<Turns>) -> Self {
+    /// One that nobody has said anything in, of somebody who has these turns.
+    pub fn new(api: Api, who: Who, turns: Option<Turns>) -> Self {
         Self {
+            identity: Identity::new(&api, who),
             api,
             turns,
             names: Names::default(),
@@ -211,6 +219,9 @@ impl Conversation {
                 return Poll::Ready(end.err().map(Err));
             }
             self.poll_patience(cx);
+            if let Poll::Ready(error) = self.identity.poll_expired(cx) {
+                self.fail(Failure::Error(error));
+            }
             let read = self.poll_read(cx, client);
             let wrote = self.poll_take(cx);
             if !self.listens && self.in_flight == 0 && wrote.is_pending() {
@@ -255,6 +266,10 @@ impl Conversation {
     /// Takes one message: into the batch for the engine, or refused here.
     fn accept<C: Client>(&mut self, client: &mut C, message: C::Message) {
         let request = C::number(&message);
+        if C::kind(&message) == Kind::Authenticate {
+            let text = "`authenticate` comes first, and only where no header can say who asks";
+            return self.fail(Failure::Error(invalid(text)));
+        }
         let opens = matches!(C::kind(&message), Kind::Open | Kind::Resume);
         if request == 0 {
             return self.fail(Failure::Error(invalid("`request` is 0: requests are numbered from 1")));
@@ -270,8 +285,12 @@ impl Conversation {
             return self.refuse(request, invalid(format!("`request` is {request} after {last}: numbers rise")));
         }
         self.last_request = request;
+        let principal = match self.identity.principal() {
+            Ok(principal) => principal,
+            Err(error) => return self.fail(Failure::Error(error)),
+        };
         match self.request_of(client, request, message) {
-            Ok(Some(body)) => self.enqueue(request, body),
+            Ok(Some(body)) => self.enqueue(request, principal, body),
             Ok(None) => {}
             Err(error) => self.refuse(request, error),
         }
@@ -341,9 +360,9 @@ impl Conversation {
         if here { Ok(()) } else { Err(other_store(lockspace)) }
     }
 
-    fn enqueue(&mut self, request: u64, body: Request) {
+    fn enqueue(&mut self, request: u64, principal: Principal, body: Request) {
         if let Some((_, connection)) = &self.engine {
-            self.inputs.push(connection.input(request, body));
+            self.inputs.push(connection.input(request, principal, body));
             self.in_flight += 1;
         }
     }

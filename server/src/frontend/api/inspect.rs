@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use futures::Stream;
+use sixpin_core::access::{Place, Verb};
 use sixpin_core::backend::{Durability, Family};
 use sixpin_core::broker::api::{BrokerView, Query, Reply, RequestError, SessionView, StatusView};
 use sixpin_core::limits::PAGE_MAX;
@@ -13,7 +14,9 @@ use sixpin_core::name::{ClaimId, ClaimNumber, Incarnation, Label, Lockspace, Res
 use sixpin_core::resource::ClaimView;
 
 use super::errors::{invalid, unexpected};
-use super::{Api, Checked};
+use super::identity::Identity;
+use super::{Api, Caller, Checked};
+use crate::access::Watching;
 use crate::runtime::EngineHandle;
 pub use crate::runtime::lookup::{Stored, bad_after};
 
@@ -66,22 +69,34 @@ pub struct BackendStatus {
 
 impl Api {
     /// One resource.
-    pub async fn resource(&self, id: &ResourceId) -> Result<Found, RequestError> {
+    pub async fn resource(&self, from: &Caller, id: &ResourceId) -> Result<Found, RequestError> {
+        from.check(Verb::Inspect, Place::Resource(id))?;
         let (version, stored) = self.engine(&id.lockspace).read(id).await?;
         Ok(stored.map(|stored| (version, stored)))
     }
 
     /// A resource as it is, and again whenever it has changed. There is no queue: what changes while nobody takes the next one
-    /// is merged into it. Ends after an error.
-    pub fn watch(&self, id: ResourceId) -> impl Stream<Item = Result<Found, RequestError>> + Send + use<> {
+    /// is merged into it. Ends after an error, one of which is that the caller may not look any more.
+    pub fn watch(
+        &self,
+        from: &Caller,
+        id: ResourceId,
+    ) -> Checked<impl Stream<Item = Result<Found, RequestError>> + Send + use<>> {
+        let mut identity = Identity::new(self, from.who.clone());
+        may_watch(&mut identity, &id)?;
+        let counted = self.access.watch(from.who.last_principal())?;
         let engine = self.engine(&id.lockspace).clone();
-        futures::stream::unfold(Watch { engine, id, said: None, failed: false }, Watch::next)
+        Ok(futures::stream::unfold(
+            Watch { engine, identity, _counted: counted, id, said: None, failed: false },
+            Watch::next,
+        ))
     }
 
-    /// Shows a page of the resources of a lockspace whose names begin so, and says from where the next one goes on; empty:
-    /// there is none.
+    /// Shows a page of the resources of a lockspace whose names begin so, as far as the caller may look, and says from where the
+    /// next one goes on; empty: there is none. A page may be empty and still have a next one.
     pub async fn resources(
         &self,
+        from: &Caller,
         lockspace: Lockspace,
         prefix: String,
         after: &str,
@@ -89,7 +104,8 @@ impl Api {
         mut show: impl FnMut(&ResourceId, Version, &Stored),
     ) -> Result<String, RequestError> {
         let engine = self.engine(&lockspace);
-        let (ids, next) = engine.list(&Family::Resources { lockspace, prefix }, after, limit).await?;
+        let (mut ids, next) = engine.list(&Family::Resources { lockspace, prefix }, after, limit).await?;
+        ids.retain(|id| from.may(Verb::Inspect, Place::Resource(id)));
         engine.read_all(&ids, |id, version, stored| show(id, version, &stored)).await?;
         Ok(next)
     }
@@ -97,6 +113,7 @@ impl Api {
     /// Shows a page of a session's claims: where this broker says that they are, what stands there.
     pub async fn claims_of_session(
         &self,
+        from: &Caller,
         lockspace: &Lockspace,
         session: SessionId,
         after: &str,
@@ -116,7 +133,7 @@ impl Api {
         let next =
             if page.len() > limit { page.pop().and(page.last()).map(|(number, _)| number.to_string()) } else { None };
         // One resource may have several claims of the session: each asks for its own.
-        for (number, id) in page {
+        for (number, id) in page.into_iter().filter(|(_, id)| from.may(Verb::Inspect, Place::Resource(id))) {
             let (_, Some(Ok(resource))) = engine.read(&id).await? else { continue };
             if let Some(view) = resource.claim(ClaimId { session, number }) {
                 show(&id, view);
@@ -129,6 +146,7 @@ impl Api {
     /// page. A page may be empty and still have a next one.
     pub async fn claims_of_owner(
         &self,
+        from: &Caller,
         lockspace: Lockspace,
         owner: &Label,
         mut after: String,
@@ -139,8 +157,9 @@ impl Api {
         let family = Family::Resources { lockspace, prefix: String::new() };
         let (mut shown, mut scanned) = (0, 0);
         loop {
-            let (ids, next) = engine.list(&family, &after, OWNER_SCAN_STEP).await?;
+            let (mut ids, next) = engine.list(&family, &after, OWNER_SCAN_STEP).await?;
             scanned += ids.len();
+            ids.retain(|id| from.may(Verb::Inspect, Place::Resource(id)));
             engine
                 .read_all(&ids, |id, _, stored| {
                     let Ok(resource) = stored else { return };
@@ -159,8 +178,9 @@ impl Api {
     }
 
     /// A page of the sessions of all stores.
-    pub async fn sessions(&self, after: &str, limit: usize) -> Result<SessionsPage, RequestError> {
-        let mut place = Place::parse(after)?;
+    pub async fn sessions(&self, from: &Caller, after: &str, limit: usize) -> Result<SessionsPage, RequestError> {
+        from.check(Verb::Inspect, Place::Everywhere)?;
+        let mut place = Cursor::parse(after)?;
         let (mut page, mut room) = (SessionsPage::default(), limit);
         for (number, engine) in self.runtime.engines().iter().enumerate() {
             // Stores before the place were shown on earlier pages; they still count in the total.
@@ -186,7 +206,8 @@ impl Api {
     }
 
     /// Those of these sessions that this broker knows.
-    pub async fn sessions_named(&self, names: Vec<SessionId>) -> Result<SessionsPage, RequestError> {
+    pub async fn sessions_named(&self, from: &Caller, names: Vec<SessionId>) -> Result<SessionsPage, RequestError> {
+        from.check(Verb::Inspect, Place::Everywhere)?;
         if names.len() > PAGE_MAX {
             return Err(invalid(format!("`sessions` has {} entries: at most {PAGE_MAX}", names.len())));
         }
@@ -201,7 +222,8 @@ impl Api {
     }
 
     /// The brokers on each store, with the store's name in the configuration.
-    pub async fn brokers(&self) -> Result<Vec<(String, BrokerView)>, RequestError> {
+    pub async fn brokers(&self, from: &Caller) -> Result<Vec<(String, BrokerView)>, RequestError> {
+        from.check(Verb::Inspect, Place::Everywhere)?;
         let mut brokers = Vec::new();
         for engine in self.runtime.engines() {
             match engine.query(Query::Brokers).await? {
@@ -213,7 +235,8 @@ impl Api {
     }
 
     /// The process that is asked.
-    pub async fn status(&self) -> Result<ProcessStatus, RequestError> {
+    pub async fn status(&self, from: &Caller) -> Result<ProcessStatus, RequestError> {
+        from.check(Verb::Inspect, Place::Everywhere)?;
         let mut backends = Vec::new();
         for (number, engine) in self.runtime.engines().iter().enumerate() {
             let view = match engine.query(Query::Status).await? {
@@ -234,12 +257,12 @@ impl Api {
 }
 
 /// Where a listing of sessions goes on: `store:session`, the store by its place in the configuration.
-struct Place {
+struct Cursor {
     engine: usize,
     session: Option<SessionId>,
 }
 
-impl Place {
+impl Cursor {
     fn parse(after: &str) -> Checked<Self> {
         if after.is_empty() {
             return Ok(Self { engine: 0, session: None });
@@ -253,9 +276,18 @@ impl Place {
     }
 }
 
+/// What is told needs the right to see it as well. Asked before each look, so that nobody looks on whose right was taken away or
+/// whose credential has expired.
+fn may_watch(identity: &mut Identity, id: &ResourceId) -> Checked<()> {
+    let principal = identity.principal()?;
+    [Verb::Watch, Verb::Inspect].into_iter().try_for_each(|verb| principal.check(verb, Place::Resource(id)))
+}
+
 /// A watched resource.
 struct Watch {
     engine: EngineHandle,
+    identity: Identity,
+    _counted: Watching,
     id: ResourceId,
     /// The version said last, [`Version::ABSENT`] if nobody had a claim; absent before the first.
     said: Option<Version>,
@@ -268,7 +300,11 @@ impl Watch {
             return None;
         }
         loop {
-            let (version, stored) = match self.engine.read(&self.id).await {
+            let read = match may_watch(&mut self.identity, &self.id) {
+                Ok(()) => self.engine.read(&self.id).await,
+                Err(error) => Err(error),
+            };
+            let (version, stored) = match read {
                 Ok(read) => read,
                 Err(error) => {
                     self.failed = true;

@@ -6,7 +6,7 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`Caller`]: who asks;
+//! * [`Caller`]: who asks; [`identity`]: the same on what lasts;
 //! * [`checks`], [`names`]: whether what they say makes sense, as far as that needs no state; [`errors`]: what they are told if not;
 //! * [`calls`]: one request about a session, one answer;
 //! * [`conversation`]: a stream that carries a session;
@@ -21,9 +21,11 @@ pub mod caller;
 pub mod checks;
 pub mod conversation;
 pub mod errors;
+pub mod identity;
 pub mod inspect;
 pub mod names;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sixpin_core::broker::api::{ClaimState, Query, Reply, RequestError, Secret, StoreState};
@@ -31,6 +33,7 @@ use sixpin_core::limits::Limits;
 use sixpin_core::name::{Lockspace, SessionId};
 use sixpin_core::token::SessionToken;
 
+use crate::access::Access;
 use crate::runtime::{Connection, EngineHandle, Runtime};
 pub use caller::Caller;
 
@@ -41,6 +44,7 @@ pub type Checked<T> = Result<T, RequestError>;
 #[derive(Clone)]
 pub struct Api {
     runtime: Runtime,
+    access: Arc<Access>,
 }
 
 /// What the client of a session that was opened is told.
@@ -68,9 +72,14 @@ pub struct Resumed {
 }
 
 impl Api {
-    /// Offers the engines of `runtime`.
-    pub fn new(runtime: Runtime) -> Self {
-        Self { runtime }
+    /// Offers the engines of `runtime` to whom `access` lets in.
+    pub fn new(runtime: Runtime, access: Arc<Access>) -> Self {
+        Self { runtime, access }
+    }
+
+    /// Who is let in.
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
     }
 
     /// The broker's name, for people.

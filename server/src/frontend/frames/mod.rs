@@ -12,14 +12,15 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use futures::future::{BoxFuture, poll_fn};
-use futures::{FutureExt as _, Sink as _, SinkExt as _, Stream as _};
+use futures::{FutureExt as _, Sink as _, SinkExt as _, Stream as _, StreamExt as _};
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
-use sixpin_proto::frames::{FrameError, Frames, GREETING};
+use sixpin_proto::frames::{ALPN, FrameError, Frames, GREETING};
 use sixpin_proto::v1;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
-use tokio_util::codec::Framed;
+use tokio_util::codec::{Encoder as _, Framed};
+use v1::session_request::Body as Request;
 use v1::session_response::Body;
 
 use super::api::conversation::Failure;
@@ -50,6 +51,20 @@ impl Greeted for Door {
         GREETING
     }
 
+    fn refusal(&self, reason: &str) -> Vec<u8> {
+        let error = to_proto(&invalid(reason));
+        let message = v1::SessionResponse { request: 0, body: Some(Body::Error(error)) };
+        let mut bytes = BytesMut::from(&GREETING[..]);
+        let mut frames: Frames<v1::SessionRequest, v1::SessionResponse> = Frames::new(MESSAGE_BYTES_MAX);
+        // It fails only for messages that are too long.
+        let _ = frames.encode(message, &mut bytes);
+        bytes.to_vec()
+    }
+
+    fn alpn(&self) -> &'static [u8] {
+        ALPN
+    }
+
     fn serve(&self, socket: Socket, admitted: Admitted) -> BoxFuture<'static, ()> {
         serve(self.api.clone(), wire(socket), admitted).map(log).boxed()
     }
@@ -70,9 +85,19 @@ fn wire(socket: Socket) -> Wire {
     wire
 }
 
-impl Messages for Wire {
+/// What a client says.
+struct Inbound {
+    /// What came first, if that did not say who asks.
+    first: Option<Result<v1::SessionRequest, FrameError>>,
+    wire: Wire,
+}
+
+impl Messages for Inbound {
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::SessionRequest, RequestError>>> {
-        let message = ready!(Pin::new(self).poll_next(cx));
+        let message = match self.first.take() {
+            Some(first) => Some(first),
+            None => ready!(Pin::new(&mut self.wire).poll_next(cx)),
+        };
         Poll::Ready(message.map(|message| message.map_err(|error| unreadable(&error))))
     }
 }
@@ -87,29 +112,43 @@ fn unreadable(error: &FrameError) -> RequestError {
 }
 
 /// Serves one connection, and says why it ends.
-async fn serve(api: Api, wire: Wire, admitted: Admitted) -> Result<(), FrameError> {
-    let Admitted { address, client, turns, place, mut unread } = admitted;
-    let mut session = Session::new(api, wire, Caller { address, client }, Some(turns), Some(place));
+async fn serve(api: Api, mut wire: Wire, admitted: Admitted) -> Result<(), FrameError> {
+    // Whoever says nothing is cut by the listener.
+    let Some(first) = wire.next().await else { return Ok(()) };
+    let (token, first) = match first {
+        Ok(v1::SessionRequest { request: 0, body: Some(Request::Authenticate(with)) }) => (Some(with.token), None),
+        first => (None, Some(first)),
+    };
+    let who = match api.access().identify_by(token.as_deref(), &admitted.shown) {
+        Ok(who) => who,
+        Err(why) => {
+            admitted.refused(&why).await;
+            return farewell(wire, Some(RequestError::Unauthenticated)).await;
+        }
+    };
+    let Admitted { address, client, turns, place, mut unread, .. } = admitted;
+    let messages = Inbound { first, wire };
+    let mut session = Session::new(api, messages, Caller { address, client, who }, Some(turns), Some(place));
     let mut grown = false;
     let failure = poll_fn(|cx| -> Poll<Result<Option<Failure>, FrameError>> {
         loop {
             // Nothing is taken before there is room for it.
-            ready!(Pin::new(session.messages()).poll_ready(cx))?;
+            ready!(Pin::new(&mut session.messages().wire).poll_ready(cx))?;
             match session.poll_next(cx) {
                 Poll::Ready(Some(Ok(message))) => {
-                    Pin::new(session.messages()).start_send(message)?;
-                    let unwritten = session.messages().write_buffer().len();
+                    Pin::new(&mut session.messages().wire).start_send(message)?;
+                    let unwritten = session.messages().wire.write_buffer().len();
                     grown |= unwritten > WRITTEN_AT_ONCE;
                     unread.note(unwritten);
                 }
                 Poll::Ready(Some(Err(failure))) => return Poll::Ready(Ok(Some(failure))),
                 Poll::Ready(None) => return Poll::Ready(Ok(None)),
                 Poll::Pending => {
-                    ready!(Pin::new(session.messages()).poll_flush(cx))?;
+                    ready!(Pin::new(&mut session.messages().wire).poll_flush(cx))?;
                     unread.note(0);
                     if std::mem::take(&mut grown) {
                         // What a large answer needed is not kept.
-                        *session.messages().write_buffer_mut() = BytesMut::with_capacity(BUFFER_BYTES);
+                        *session.messages().wire.write_buffer_mut() = BytesMut::with_capacity(BUFFER_BYTES);
                     }
                     return Poll::Pending;
                 }
@@ -121,7 +160,7 @@ async fn serve(api: Api, wire: Wire, admitted: Admitted) -> Result<(), FrameErro
         Failure::Error(error) => error,
         Failure::TooLate(text) => invalid(text),
     });
-    farewell(session.into_messages(), error).await
+    farewell(session.into_messages().wire, error).await
 }
 
 /// Says why nothing more comes, if there is a reason, and ends the connection.

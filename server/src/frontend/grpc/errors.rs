@@ -28,6 +28,8 @@ pub(super) fn code(error: &RequestError) -> Code {
         RequestError::Unknown(_) => Code::Unknown,
         RequestError::WrongToken(_) => Code::PermissionDenied,
         RequestError::Unsupported(_) => Code::Unimplemented,
+        RequestError::Unauthenticated => Code::Unauthenticated,
+        RequestError::Denied(_) => Code::PermissionDenied,
     }
 }
 

@@ -34,6 +34,7 @@ use v1::hold_response::Body;
 use super::errors;
 use crate::frontend::api::conversation::ending;
 use crate::frontend::api::errors::{unexpected, unsupported};
+use crate::frontend::api::identity::Identity;
 use crate::frontend::api::names::Names;
 use crate::frontend::api::{Api, Caller, Checked, KEEPALIVES_PER_TTL, checks};
 use crate::frontend::messages::{replies, requests};
@@ -42,6 +43,7 @@ use crate::runtime::outbox::Outgoing;
 
 /// The stream that answers one `Hold` call.
 pub struct HoldStream {
+    identity: Identity,
     connection: Connection,
     lockspace: Lockspace,
     step: Step,
@@ -75,6 +77,7 @@ impl HoldStream {
         let lockspace = lock.resource.lockspace.clone();
         let connection = api.connect(&lockspace);
         let mut stream = Self {
+            identity: Identity::new(api, from.who.clone()),
             connection,
             lockspace,
             step: Step::Opening(Box::new(lock)),
@@ -89,8 +92,13 @@ impl HoldStream {
     }
 
     fn ask(&mut self, request: Request) {
-        self.inputs.push(self.connection.input(self.next_request, request));
-        self.next_request += 1;
+        match self.identity.principal() {
+            Ok(principal) => {
+                self.inputs.push(self.connection.input(self.next_request, principal, request));
+                self.next_request += 1;
+            }
+            Err(error) => self.finish(Err(errors::status(&error))),
+        }
     }
 
     /// What one answer of the machine means to the client; nothing, for most.
@@ -196,6 +204,9 @@ impl Stream for HoldStream {
                 if let Some(body) = this.outgoing(outgoing) {
                     return Poll::Ready(Some(Ok(v1::HoldResponse { body: Some(body) })));
                 }
+            }
+            if let Poll::Ready(error) = this.identity.poll_expired(cx) {
+                this.finish(Err(errors::status(&error)));
             }
             this.poll_keepalive(cx);
             ready!(this.poll_send(cx));

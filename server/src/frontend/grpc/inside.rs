@@ -18,6 +18,7 @@ use tonic::transport::Error;
 use tower_service::Service;
 
 use super::errors;
+use crate::access::Who;
 
 /// The program itself, as far as shares are concerned.
 const THIS_PROGRAM: Client = Client { id: 0, trusted: true };
@@ -44,6 +45,7 @@ impl Service<Request<Body>> for Services {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         request.extensions_mut().insert(THIS_PROGRAM);
+        request.extensions_mut().insert(Who::this_program());
         let answer = self.0.call(request);
         answer.map(|answer| answer.map(errors::in_our_words).map_err(|never: Infallible| match never {})).boxed()
     }

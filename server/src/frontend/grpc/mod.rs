@@ -38,6 +38,7 @@ use v1::lock_service_server::LockServiceServer;
 use super::api::admin::Administration;
 use super::api::{Api, Caller};
 use super::listener::Protocol;
+use crate::access::{Access, Who};
 use health::Health;
 use inside::Services;
 
@@ -47,12 +48,12 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What clients reach: locks, inspection, health, reflection.
 pub fn for_clients(api: &Api, health: &Health) -> Protocol {
-    protocol::of(common_routes(api, health).add_service(locks(api)))
+    protocol::of(common_routes(api, health).add_service(locks(api)), api.access().clone())
 }
 
 /// What administrators reach: administration, inspection, health, reflection.
 pub fn for_administrators(api: &Api, health: &Health, administration: Administration) -> Protocol {
-    protocol::of(common_routes(api, health).add_service(admin(administration)))
+    protocol::of(common_routes(api, health).add_service(admin(administration)), api.access().clone())
 }
 
 /// What the program reaches that the broker is inside of: everything.
@@ -62,7 +63,8 @@ pub fn for_this_program(api: &Api, health: &Health, administration: Administrati
 
 /// A service that only answers: benchmarks measure with it what the transport costs by itself.
 pub fn for_benchmarks() -> Protocol {
-    protocol::of(Routes::new(EchoServiceServer::new(echo::Echo).max_decoding_message_size(MESSAGE_BYTES_MAX)))
+    let echo = EchoServiceServer::new(echo::Echo).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    protocol::of(Routes::new(echo), Access::new(None))
 }
 
 fn locks(api: &Api) -> LockServiceServer<unary::Locks> {
@@ -93,7 +95,13 @@ fn common_routes(api: &Api, health: &Health) -> Routes {
 
 /// Who calls, as the listener says it of every request.
 fn caller<T>(request: &tonic::Request<T>) -> Caller {
-    Caller { address: request.remote_addr(), client: request.extensions().get().copied().unwrap_or_default() }
+    let said = request.extensions();
+    Caller {
+        address: request.remote_addr(),
+        client: said.get().copied().unwrap_or_default(),
+        // Every way to the services says who asks; one that did not would let nobody do anything.
+        who: said.get().cloned().unwrap_or_else(Who::nobody),
+    }
 }
 
 type Answer<T> = Result<Response<T>, Status>;

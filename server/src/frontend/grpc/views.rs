@@ -134,6 +134,7 @@ pub(super) fn session(view: &SessionView) -> v1::SessionInfo {
         connected: view.connected,
         move_number: view.move_number,
         client_address: view.client.address.as_str().into(),
+        principal: view.principal.name().into(),
         age_ms: view.age.as_millis() as u64,
         program: view.client.program.as_str().into(),
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
+use super::complaint::Complaint;
 use super::connection::told_to_stop;
 use super::gate::{Gate, Pass, Refused};
 
@@ -20,8 +20,6 @@ use super::gate::{Gate, Pass, Refused};
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Complaints of one kind are logged this often at most.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where connections come from. A trait so that failures can be tested.
 pub trait Accept {
@@ -52,7 +50,7 @@ pub async fn run<A: Accept>(
     mut start: impl FnMut(A::Stream, Pass),
 ) {
     let mut pause = PAUSE_MIN;
-    let (mut failures, mut refusals) = (Complaint::default(), Complaint::default());
+    let (failures, refusals) = (Complaint::new(), Complaint::new());
     loop {
         let accepted = tokio::select! {
             accepted = source.accept() => accepted,
@@ -85,23 +83,6 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput};
     // EINVAL comes from setting an option on a socket that was reset in the meantime.
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput)
-}
-
-/// Says the same thing at most once in a while, with how often it happened.
-#[derive(Default)]
-struct Complaint {
-    said: Option<Instant>,
-    count: u64,
-}
-
-impl Complaint {
-    fn say(&mut self, say: impl FnOnce(u64)) {
-        self.count += 1;
-        if self.said.is_none_or(|said| said.elapsed() >= COMPLAINT_INTERVAL) {
-            self.said = Some(Instant::now());
-            say(std::mem::take(&mut self.count));
-        }
-    }
 }
 
 #[cfg(test)]

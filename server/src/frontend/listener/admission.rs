@@ -11,12 +11,14 @@
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Request, Response, request};
 use hyper::body::{Body as _, Frame, Incoming};
 use sixpin_core::limits::{INSPECTIONS_PER_CONNECTION_MAX, OPENING_PER_CONNECTION_MAX, WATCHES_PER_CONNECTION_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,10 +27,13 @@ use tonic::transport::server::TcpConnectInfo;
 use tower_service::Service as _;
 
 use super::answer::Answer;
+use super::beginning::Shown;
+use super::complaint::Complaint;
 use super::protocol::{Kind, Protocol};
 use super::share::{Lane, Share};
 use super::timely::TimelyBody;
 use super::unread::Traffic;
+use crate::access::{Unknown, Who};
 
 /// How long a request waits for its turn.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
@@ -49,6 +54,12 @@ impl OpeningPlace {
     }
 }
 
+/// Where the requests of a connection come from.
+pub(super) struct From {
+    pub(super) connection: TcpConnectInfo,
+    pub(super) shown: Shown,
+}
+
 /// Lets the requests of one connection in.
 #[derive(Clone)]
 pub(super) struct Admission {
@@ -60,20 +71,16 @@ struct Inner {
     traffic: Arc<Traffic>,
     share: Arc<Share>,
     lane: Lane,
-    from: TcpConnectInfo,
+    from: From,
+    /// Who asked last, and by which header.
+    known: Mutex<Option<(Option<HeaderValue>, Who)>>,
     opening: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     inspections: Arc<Semaphore>,
 }
 
 impl Admission {
-    pub(super) fn new(
-        protocol: Protocol,
-        traffic: Arc<Traffic>,
-        share: Arc<Share>,
-        lane: Lane,
-        from: TcpConnectInfo,
-    ) -> Self {
+    pub(super) fn new(protocol: Protocol, traffic: Arc<Traffic>, share: Arc<Share>, lane: Lane, from: From) -> Self {
         let places = |places| Arc::new(Semaphore::new(places));
         let inner = Inner {
             protocol,
@@ -81,6 +88,7 @@ impl Admission {
             share,
             lane,
             from,
+            known: Mutex::default(),
             opening: places(OPENING_PER_CONNECTION_MAX),
             watches: places(WATCHES_PER_CONNECTION_MAX),
             inspections: places(INSPECTIONS_PER_CONNECTION_MAX),
@@ -122,7 +130,11 @@ impl Inner {
         let what = (self.protocol.what)(parts.uri.path());
         let body = TimelyBody::new(body, what.streams_in);
         parts.extensions.insert(self.share.client);
-        parts.extensions.insert(self.from.clone());
+        parts.extensions.insert(self.from.connection.clone());
+
+        if !what.for_everybody && !self.knows(&mut parts).await {
+            return Ok((self.protocol.unauthenticated)().map(|body| self.hand_out(body, vec![call])));
+        }
         let mut places = Vec::new();
         match what.kind {
             Kind::Session => {
@@ -150,6 +162,32 @@ impl Inner {
         let answered = self.protocol.routes.clone().call(Request::from_parts(parts, body)).await;
         let response = (self.protocol.finish)(answered.unwrap_or_else(|never| match never {}));
         Ok(response.map(|body| self.hand_out(body, places)))
+    }
+
+    /// Finds out who asks. False if that cannot be known: then it took its time.
+    async fn knows(&self, parts: &mut request::Parts) -> bool {
+        let access = &self.protocol.access;
+        let header = parts.headers.get(AUTHORIZATION);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Most connections are of one program, which says the same with each request.
+        let again = known.filter(|(said, _)| said.as_ref() == header).map(|(_, who)| who);
+        let identified = match again {
+            Some(mut who) => who.principal(access).map(drop).map(|()| who),
+            None => access.identify(header.map(HeaderValue::as_bytes), &self.from.shown),
+        };
+        match identified {
+            Ok(who) => {
+                let known = Some((header.cloned(), who.clone()));
+                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+                parts.extensions.insert(who);
+                true
+            }
+            Err(why) => {
+                refused(self.from.connection.remote_addr, &why);
+                self.share.wrong_credential().await;
+                false
+            }
+        }
     }
 
     /// Answers on the inspection lane. The answer is whole when it comes back, so that its turn is over by then.
@@ -192,6 +230,12 @@ impl Inner {
     fn hand_out(&self, body: tonic::body::Body, places: Places) -> Answer {
         Answer::new(body, self.share.clone(), None, places)
     }
+}
+
+/// Says why somebody was not let in, to who looks after the broker alone.
+pub(super) fn refused(address: Option<SocketAddr>, why: &Unknown) {
+    static COMPLAINT: Complaint = Complaint::new();
+    COMPLAINT.say(|count| tracing::warn!(?address, count, %why, "not authenticated"));
 }
 
 /// A place, if there is one.

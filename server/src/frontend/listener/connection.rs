@@ -1,10 +1,12 @@
-//! One connection, from its first byte to its end: what it speaks, and when it may not go on.
+//! One connection, from its beginning to its end, and when it may not go on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::beginning::Beginning;
 use super::gate::Pass;
 use super::protocol::Protocol;
 use super::unread::Traffic;
@@ -21,25 +23,24 @@ pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How often a connection is looked at.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 
-/// Serves one connection until either side ends it. Its first byte says what it speaks.
-pub(super) async fn serve(stream: TcpStream, protocol: Protocol, pass: Pass, mut stop: watch::Receiver<bool>) {
+/// Serves one connection until either side ends it.
+pub(super) async fn serve(
+    tcp: TcpStream,
+    protocol: Protocol,
+    beginning: Arc<Beginning>,
+    pass: Pass,
+    mut stop: watch::Receiver<bool>,
+) {
     let traffic = Traffic::new();
-    let first = tokio::select! {
-        first = first_byte(&stream) => first,
+    let begun = tokio::select! {
+        begun = beginning.begin(tcp, pass.share()) => begun,
         () = told_to_stop(&mut stop) => return,
     };
-    let Some(first) = first else { return };
-    match protocol.greeted.clone().filter(|greeted| greeted.greeting().first() == Some(&first)) {
-        Some(door) => greeted::serve(stream, door, pass, traffic, stop).await,
-        None => http2::serve(stream, protocol, pass, traffic, stop).await,
+    let Some(begun) = begun else { return };
+    match protocol.greeted.clone().filter(|_| begun.greets) {
+        Some(door) => greeted::serve(begun, door, pass, traffic, stop).await,
+        None => http2::serve(begun, protocol, pass, traffic, stop).await,
     }
-}
-
-/// The first byte of a connection, which stays to be read; none if it does not come.
-async fn first_byte(stream: &TcpStream) -> Option<u8> {
-    let mut first = [0];
-    let come = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, stream.peek(&mut first)).await;
-    matches!(come, Ok(Ok(1))).then_some(first[0])
 }
 
 /// Why a connection may not go on, if so.

@@ -12,13 +12,16 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 
-use super::admission::{OpeningPlace, place};
+use super::admission::{self, OpeningPlace, place};
+use super::beginning::{Begun, Shown};
 use super::connection::{FAREWELL, FIRST_REQUEST_TIMEOUT, LOOK, PING_INTERVAL, reason_to_cut, told_to_stop};
 use super::counting::{Counting, LENGTHS};
 use super::gate::Pass;
 use super::protocol::Greeted;
 use super::share::{Large, Share};
+use super::transport::Transport;
 use super::unread::Traffic;
+use crate::access::Unknown;
 use crate::runtime::Turns;
 
 /// Probes of a peer that is silent for so long as another one would be pinged, and how many are lost before the connection is.
@@ -26,12 +29,14 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBES: u32 = 2;
 
 /// A connection whose greeting was answered.
-pub(crate) type Socket = Counting<TcpStream>;
+pub(crate) type Socket = Counting<Transport>;
 
 /// Who has greeted, and what it may do.
 pub(crate) struct Admitted {
     /// From where it comes.
     pub(crate) address: Option<SocketAddr>,
+    /// What it has shown of itself.
+    pub(crate) shown: Shown,
     /// In whose share it counts.
     pub(crate) client: Client,
     /// What it may have on its way to the broker.
@@ -40,6 +45,15 @@ pub(crate) struct Admitted {
     pub(crate) place: OpeningPlace,
     /// Counts what it leaves unread.
     pub(crate) unread: Unread,
+    share: Arc<Share>,
+}
+
+impl Admitted {
+    /// Why it is not let in. Whoever asked is told no more than that, and not at once.
+    pub(crate) async fn refused(&self, why: &Unknown) {
+        admission::refused(self.address, why);
+        self.share.wrong_credential().await;
+    }
 }
 
 /// Counts the large answers of a connection that wait to be written, among those of its client.
@@ -61,15 +75,16 @@ impl Unread {
 
 /// Serves one connection until either side ends it.
 pub(super) async fn serve(
-    mut stream: TcpStream,
+    begun: Begun,
     door: Arc<dyn Greeted>,
     pass: Pass,
     traffic: Arc<Traffic>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let Begun { mut transport, shown, .. } = begun;
     let share = pass.share().clone();
     let greeted = tokio::select! {
-        greeted = greet(&mut stream, door.greeting(), &share) => greeted,
+        greeted = greet(&mut transport, door.greeting(), &share) => greeted,
         () = told_to_stop(&mut stop) => return,
     };
     let place = match greeted {
@@ -80,15 +95,17 @@ pub(super) async fn serve(
         }
     };
     traffic.asked();
-    probe(&stream);
+    probe(transport.tcp());
     let admitted = Admitted {
-        address: stream.peer_addr().ok(),
+        address: transport.tcp().peer_addr().ok(),
+        shown,
         client: share.client,
         turns: share.turns.clone(),
         place,
         unread: Unread { share: share.clone(), counted: None },
+        share: share.clone(),
     };
-    let mut served = door.serve(Counting::new(stream, LENGTHS, traffic.clone(), share), admitted);
+    let mut served = door.serve(Counting::new(transport, LENGTHS, traffic.clone(), share), admitted);
     let mut look = interval_at(Instant::now() + LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -111,7 +128,7 @@ pub(super) async fn serve(
 
 /// Hears the greeting and answers it, if there is a place for another stream. Who is not answered goes to gRPC, which says
 /// what is wrong.
-async fn greet(stream: &mut TcpStream, greeting: [u8; 8], share: &Share) -> Result<OpeningPlace, &'static str> {
+async fn greet(stream: &mut Transport, greeting: [u8; 8], share: &Share) -> Result<OpeningPlace, &'static str> {
     let by = Instant::now() + FIRST_REQUEST_TIMEOUT;
     let mut heard = [0; 8];
     let read = timeout_at(by, stream.read_exact(&mut heard)).await;
@@ -119,7 +136,11 @@ async fn greet(stream: &mut TcpStream, greeting: [u8; 8], share: &Share) -> Resu
         return Err("it began to greet and did not go on so");
     }
     let place = opening_place(share)?;
-    match timeout_at(by, stream.write_all(&greeting)).await {
+    let answered = async {
+        stream.write_all(&greeting).await?;
+        stream.flush().await
+    };
+    match timeout_at(by, answered).await {
         Ok(Ok(())) => Ok(place),
         _ => Err("it did not hear the answer to its greeting"),
     }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sixpin_core::limits::STREAMS_PER_CONNECTION_MAX;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::transport::server::TcpConnectInfo;
 
-use super::admission::Admission;
+use super::admission::{Admission, From};
+use super::beginning::Begun;
 use super::connection::{FAREWELL, LOOK, PING_INTERVAL, STALL_MAX, reason_to_cut, told_to_stop};
 use super::counting::{Counting, Flood, HTTP2};
 use super::gate::Pass;
@@ -38,16 +38,21 @@ const PENDING_RESETS_MAX: usize = 20;
 
 /// Serves one connection until either side ends it.
 pub(super) async fn serve(
-    stream: TcpStream,
+    begun: Begun,
     protocol: Protocol,
     pass: Pass,
     traffic: Arc<Traffic>,
     mut stop: watch::Receiver<bool>,
 ) {
     // Services find it where tonic's own server puts it.
-    let from = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: stream.peer_addr().ok() };
+    let Begun { transport, shown, .. } = begun;
+    let tcp = transport.tcp();
+    let from = From {
+        connection: TcpConnectInfo { local_addr: tcp.local_addr().ok(), remote_addr: tcp.peer_addr().ok() },
+        shown,
+    };
     let admission = Admission::new(protocol, traffic.clone(), pass.share().clone(), pass.lane().clone(), from);
-    let socket = TokioIo::new(Counting::new(stream, HTTP2, traffic.clone(), pass.share().clone()));
+    let socket = TokioIo::new(Counting::new(transport, HTTP2, traffic.clone(), pass.share().clone()));
     let mut connection = Box::pin(settings(traffic.clone()).serve_connection(socket, admission));
     let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

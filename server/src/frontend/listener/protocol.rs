@@ -8,6 +8,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 
 use super::greeted::{Admitted, Socket};
+use crate::access::Access;
 
 /// How an answer ends that was cut short for this limit.
 pub(super) type CutShort = fn(&str) -> HeaderMap;
@@ -21,6 +22,10 @@ pub struct Protocol {
     pub what: fn(&str) -> What,
     /// The longest body of a request that is not a stream.
     pub request_bytes_max: usize,
+    /// Who is let in.
+    pub access: Arc<Access>,
+    /// The answer to a request of which nobody knows who asks.
+    pub unauthenticated: fn() -> Response<Body>,
     /// The answer to a request that met this limit.
     pub refusal: fn(&str) -> Response<Body>,
     /// How a large answer ends that met this limit.
@@ -36,6 +41,12 @@ pub(crate) trait Greeted: Send + Sync {
     /// What a client says first, and is answered. Its first byte is that of no other protocol on the listener.
     fn greeting(&self) -> [u8; 8];
 
+    /// What a client is answered that greets where it may not, with this reason.
+    fn refusal(&self, reason: &str) -> Vec<u8>;
+
+    /// How it is called in ALPN (RFC 7301).
+    fn alpn(&self) -> &'static [u8];
+
     /// Serves a connection on which both have been said, until either side ends it.
     fn serve(&self, socket: Socket, admitted: Admitted) -> BoxFuture<'static, ()>;
 }
@@ -47,6 +58,8 @@ pub struct What {
     pub kind: Kind,
     /// Its body is a stream, which may go on for ever.
     pub streams_in: bool,
+    /// Whoever asks is answered.
+    pub for_everybody: bool,
 }
 
 /// What a request needs a place for.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use sixpin_core::broker::api::Client;
 use sixpin_core::limits::{
-    CALLS_PER_CLIENT_MAX, FRAMES_PER_SECOND_MAX, INSPECTIONS_AT_ONCE_MAX, INSPECTIONS_PER_CLIENT_MAX,
-    OPENING_PER_CLIENT_MAX, OPENS_PER_SECOND_MAX, TRUSTED_FACTOR, TURNS_PER_CLIENT_MAX, UNREAD_BYTES_MAX,
-    UNREAD_BYTES_PER_CLIENT_MAX, WATCHES_PER_CLIENT_MAX,
+    CALLS_PER_CLIENT_MAX, FRAMES_PER_SECOND_MAX, HANDSHAKES_PER_SECOND_MAX, INSPECTIONS_AT_ONCE_MAX,
+    INSPECTIONS_PER_CLIENT_MAX, OPENING_PER_CLIENT_MAX, OPENS_PER_SECOND_MAX, TRUSTED_FACTOR, TURNS_PER_CLIENT_MAX,
+    UNREAD_BYTES_MAX, UNREAD_BYTES_PER_CLIENT_MAX, WATCHES_PER_CLIENT_MAX, WRONG_CREDENTIALS_PER_SECOND_MAX,
 };
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -25,12 +25,16 @@ use crate::runtime::Turns;
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 5;
 
+/// What a wrong credential costs whoever sent it.
+const WRONG_CREDENTIAL_COST: Duration = Duration::from_millis(100);
+/// Further ones wait for so long.
+const WRONG_CREDENTIAL_WAIT_MAX: Duration = Duration::from_secs(5);
 /// What a client did not use of its pace within this time it may use at once.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// The share of one client.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     pub(super) client: Client,
     /// Calls that go on, and streams that have no session yet.
     pub(super) calls: Arc<Semaphore>,
@@ -42,6 +46,10 @@ pub(super) struct Share {
     pub(super) inspections: Arc<Semaphore>,
     /// Calls that open a session.
     pub(super) opens: Pace,
+    /// Wrong credentials.
+    wrong: Pace,
+    /// Handshakes of TLS.
+    pub(super) handshakes: Pace,
     /// HTTP/2 frames, or messages without HTTP/2, that it sends; absent: as fast as they come.
     pub(super) frames: Option<Pace>,
     /// What its session streams ask the broker.
@@ -65,11 +73,19 @@ impl Share {
             watches: places(WATCHES_PER_CLIENT_MAX),
             inspections: Arc::new(Semaphore::new(INSPECTIONS_PER_CLIENT_MAX)),
             opens: Pace::new(OPENS_PER_SECOND_MAX * factor as u32),
+            wrong: Pace::new(WRONG_CREDENTIALS_PER_SECOND_MAX),
+            handshakes: Pace::new(HANDSHAKES_PER_SECOND_MAX * factor as u32),
             frames: (!client.trusted).then(|| Pace::new(FRAMES_PER_SECOND_MAX)),
             turns: Turns::new(TURNS_PER_CLIENT_MAX * factor),
             unread: AtomicUsize::new(0),
             total,
         }
+    }
+
+    /// A credential was wrong: whoever sent it is answered no sooner than this lets it, and the next ones later still.
+    pub(crate) async fn wrong_credential(&self) {
+        tokio::time::sleep(WRONG_CREDENTIAL_COST).await;
+        self.wrong.turn(WRONG_CREDENTIAL_WAIT_MAX).await;
     }
 
     /// Counts a large answer until it is read. Absent if it would be too much, with the limit.

@@ -25,6 +25,8 @@ pub(crate) fn reason(error: &RequestError) -> v1::Reason {
         RequestError::StaleMove(_) => v1::Reason::StaleMove,
         RequestError::WrongToken(_) => v1::Reason::WrongToken,
         RequestError::Unsupported(_) => v1::Reason::Unsupported,
+        RequestError::Unauthenticated => v1::Reason::Unauthenticated,
+        RequestError::Denied(_) => v1::Reason::Denied,
     }
 }
 

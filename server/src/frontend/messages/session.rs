@@ -44,10 +44,11 @@ struct Inbound<M> {
 impl<M: Messages> Session<M> {
     /// Answers `messages`, which come from this caller. Without turns or a place nothing is counted.
     pub(crate) fn new(api: Api, messages: M, from: Caller, turns: Option<Turns>, place: Option<OpeningPlace>) -> Self {
+        let conversation = Conversation::new(api.clone(), from.who.clone(), turns);
         Self {
             client: Inbound { messages, from, parts: Parts::default() },
-            replies: Replies::new(api.clone()),
-            conversation: Conversation::new(api, turns),
+            replies: Replies::new(api),
+            conversation,
             place,
         }
     }
@@ -100,6 +101,7 @@ impl<M: Messages> Client for Inbound<M> {
             Some(Body::Open(_)) => Kind::Open,
             Some(Body::Resume(_)) => Kind::Resume,
             Some(Body::KeepAlive(_) | Body::Close(_) | Body::ConfirmLost(_)) => Kind::Vital,
+            Some(Body::Authenticate(_)) => Kind::Authenticate,
             Some(_) => Kind::Other,
         }
     }
@@ -138,6 +140,8 @@ fn session_request(body: Body, names: &mut Names) -> Checked<Request> {
         }
         Body::ConfirmLost(confirm) => requests::confirm_lost(confirm)?,
         Body::Close(v1::Close {}) => Request::Close,
-        Body::Open(_) | Body::Resume(_) => return Err(invalid("the stream has a session already")),
+        Body::Open(_) | Body::Resume(_) | Body::Authenticate(_) => {
+            return Err(invalid("the stream has a session already"));
+        }
     })
 }

@@ -1,0 +1,63 @@
+//! Who asks on something that lasts: a stream or a watch. Its credential may expire meanwhile, and its roles may change.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use sixpin_core::access::Principal;
+use sixpin_core::broker::api::RequestError;
+use tokio::time::{Sleep, sleep};
+
+use super::Api;
+use crate::access::{Access, Unknown, Who};
+
+/// The longest sleep: a credential that is good for longer is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
+
+/// Who asks, for as long as that is known.
+pub struct Identity {
+    who: Who,
+    access: Arc<Access>,
+    /// Runs until the credential has expired; absent: it never does.
+    expiry: Option<Pin<Box<Sleep>>>,
+}
+
+impl Identity {
+    /// Of somebody who was known a moment ago.
+    pub fn new(api: &Api, who: Who) -> Self {
+        let mut identity = Self { who, access: api.access.clone(), expiry: None };
+        identity.arm();
+        identity
+    }
+
+    fn arm(&mut self) {
+        let expires = self.who.expires_in();
+        self.expiry = expires.map(|after| Box::pin(sleep(after.min(LOOK_AGAIN))));
+    }
+
+    /// Who asks, with the rules that are in force now. Fails once nobody is known by this credential any more.
+    pub fn principal(&mut self) -> Result<Principal, RequestError> {
+        self.who.principal(&self.access).cloned().map_err(|why| refused(&self.who, &why))
+    }
+
+    /// Ready once the credential is of no use any more.
+    pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<RequestError> {
+        let Some(expiry) = &mut self.expiry else { return Poll::Pending };
+        ready!(expiry.as_mut().poll(cx));
+        loop {
+            // It may have got a later end since, or the sleep was the longest.
+            if let Err(error) = self.principal() {
+                return Poll::Ready(error);
+            }
+            self.arm();
+            let Some(expiry) = &mut self.expiry else { return Poll::Pending };
+            ready!(expiry.as_mut().poll(cx));
+        }
+    }
+}
+
+fn refused(who: &Who, why: &Unknown) -> RequestError {
+    tracing::info!(principal = who.name(), %why, "a stream ends: its credential is of no use any more");
+    RequestError::Unauthenticated
+}

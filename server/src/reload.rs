@@ -1,0 +1,142 @@
+//! What can change while a broker runs: certificates and their keys, and who may do what. Everything else counts from the next start.
+//!
+//! What is new is read and checked as a whole before any of it counts; if something is wrong, what was read before stays.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sixpin_core::access::ANONYMOUS;
+use sixpin_core::broker::api::{AdminRequest, Query, Reply};
+use sixpin_core::limits::PAGE_MAX;
+
+use crate::access::Access;
+use crate::access::policy::Policy;
+use crate::config::Config;
+use crate::runtime::Runtime;
+use crate::tls::Tls;
+use crate::tls::files::BadFile;
+
+/// The parts of a broker that can change.
+pub(crate) struct Changing {
+    /// As it was read last.
+    config: Config,
+    tls: Vec<Arc<Tls>>,
+    access: Arc<Access>,
+    runtime: Runtime,
+}
+
+impl Changing {
+    /// Of a broker that was started with this configuration.
+    pub(crate) fn new(config: Config, tls: Vec<Arc<Tls>>, access: Arc<Access>, runtime: Runtime) -> Self {
+        Self { config, tls, access, runtime }
+    }
+
+    /// The files, besides those of the configuration, whose contents count.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let files: BTreeSet<&PathBuf> = self.tls.iter().flat_map(|tls| tls.files()).collect();
+        files.into_iter().cloned().collect()
+    }
+
+    /// Takes what can change from a configuration that was read again, and reads the files that it names.
+    pub(crate) async fn take(&mut self, config: Config) -> Result<(), BadFile> {
+        self.tls.iter().try_for_each(|tls| tls.reload())?;
+        let changed = self.config.access != config.access;
+        if changed {
+            self.access.replace(config.access.clone());
+        }
+        let before = Config { access: config.access.clone(), log: config.log.clone(), ..self.config.clone() };
+        if before != config {
+            tracing::warn!(
+                "settings changed that count only from the next start on: docs/configuration.md lists what can change"
+            );
+        }
+        self.config.access = config.access;
+        if let Some(policy) = self.config.access.as_ref().filter(|_| changed) {
+            end_sessions_of_strangers(&self.runtime, policy).await;
+        }
+        tracing::info!(access = changed, "certificates, keys and configuration were read again");
+        Ok(())
+    }
+}
+
+/// Ends, as an administrator would, the sessions of those who have no role any more.
+async fn end_sessions_of_strangers(runtime: &Runtime, policy: &Policy) {
+    for engine in runtime.engines() {
+        let mut after = None;
+        loop {
+            let query = Query::Sessions { after, limit: PAGE_MAX };
+            let Ok(Reply::Sessions { sessions, more, .. }) = engine.query(query).await else { break };
+            for view in &sessions {
+                let stays = match view.principal.digest() {
+                    ANONYMOUS => !policy.anonymous.is_empty(),
+                    _ => policy.roles_of(view.principal.name()).is_some_and(|roles| !roles.is_empty()),
+                };
+                if stays {
+                    continue;
+                }
+                let (session, principal) = (view.session, view.principal.name());
+                tracing::info!(%session, principal, "a session is ended: whoever it belongs to has no role any more");
+                let request = AdminRequest::ExpireSession { session, now: false, no_wait: true };
+                if let Err(error) = engine.admin(request).await {
+                    tracing::warn!(%session, %error, "the session of somebody without a role could not be ended");
+                }
+            }
+            match sessions.last() {
+                Some(last) if more => after = Some(last.session),
+                _ => break,
+            }
+        }
+    }
+}
+
+/// Files that are looked at for changes: by the moment when they were written, and their length.
+#[derive(Debug)]
+pub struct Watched(Vec<(PathBuf, Option<(SystemTime, u64)>)>);
+
+impl Watched {
+    /// As they are now.
+    pub fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self(files.into_iter().map(|file| (file.clone(), stamp(&file))).collect())
+    }
+
+    /// Whether one of them is another than it was when this was asked last.
+    pub fn changed(&mut self) -> bool {
+        let mut changed = false;
+        for (file, before) in &mut self.0 {
+            let now = stamp(file);
+            changed |= now.is_some() && now != *before;
+            *before = now;
+        }
+        changed
+    }
+}
+
+fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
+    let about = std::fs::metadata(file).ok()?;
+    Some((about.modified().ok()?, about.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_or_replaced_has_changed_and_one_that_goes_away_has_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, other) = (directory.path().join("a"), directory.path().join("b"));
+        std::fs::write(&file, "1").unwrap();
+        let mut watched = Watched::new([file.clone()]);
+        assert!(!watched.changed());
+        std::fs::write(&file, "22").unwrap();
+        assert!(watched.changed() && !watched.changed());
+        std::fs::write(&other, "333").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        assert!(watched.changed());
+        std::fs::remove_file(&file).unwrap();
+        assert!(!watched.changed());
+        std::fs::write(&file, "333").unwrap();
+        assert!(watched.changed());
+    }
+}
