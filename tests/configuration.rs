@@ -52,7 +52,8 @@ fn the_example_parses_and_shows_every_setting() {
 
 fn keys(table: &toml::Table, prefix: &str, found: &mut BTreeSet<String>) {
     for (name, value) in table {
-        let named = prefix == "backends." || prefix == "lockspaces.";
+        let named = ["backends.", "lockspaces.", "access.roles.", "access.tokens.", "access.certificates."];
+        let named = named.contains(&prefix);
         let key = format!("{prefix}{}", if named { "NAME" } else { name });
         match value {
             toml::Value::Table(table) => keys(table, &format!("{key}."), found),
@@ -262,9 +263,10 @@ fn yaml(table: &toml::Table, indent: usize) -> String {
     let line = |(name, value): (&String, &toml::Value)| {
         let value = match value {
             toml::Value::Table(table) => format!("\n{}", yaml(table, indent + 2)),
-            other => format!(" {other}\n"),
+            // JSON is YAML as well.
+            other => format!(" {}\n", serde_json::to_string(other).unwrap()),
         };
-        format!("{:indent$}{name}:{value}", "")
+        format!("{:indent$}{name:?}:{value}", "")
     };
     table.iter().map(line).collect()
 }

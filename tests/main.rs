@@ -15,6 +15,8 @@ mod modes;
 mod malformed;
 mod malformed_bytes;
 mod inspection;
+mod access;
+mod secure;
 mod limits;
 mod drain;
 mod trouble;

@@ -40,7 +40,7 @@ struct Entry {
 
 /// Lists brokers.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let brokers = vouchers::neighbours(&args.client.inspection()).await?.entries;
+    let brokers = vouchers::neighbours(&args.client.inspection()?).await?.entries;
     let listing = Listing { brokers: brokers.into_iter().map(Entry::from).collect() };
     match args.client.common.output {
         Format::Json => output::json(&listing),

@@ -5,6 +5,7 @@ use sixpin_server::backends;
 use sixpin_server::config::check::Key;
 use sixpin_server::config::sources::Sources;
 use sixpin_server::config::{Config, ConfigError, DEFAULT_BACKEND};
+use sixpin_server::tls::{self, ClientAuth, TlsConfig};
 
 use super::output::Table;
 use crate::log;
@@ -15,6 +16,12 @@ pub fn check(sources: &Sources) -> Result<String, ConfigError> {
     log::filter(&config.log).map_err(|error| sources.wrong(&Key::of(&["log", "level"]), error))?;
     for (name, backend) in &config.backends {
         backends::check(backend).map_err(|error| wrong_store(sources, name, &error))?;
+    }
+    for (section, tls) in [("tls", &config.tls), ("admin_tls", &config.admin_tls)] {
+        // What administrators have from clients is said of the clients' section.
+        if let Some(tls) = tls.as_ref().filter(|_| sources.is_set(&Key::of(&[section]))) {
+            tls::check(tls).map_err(|bad| sources.wrong(&Key::of(&[section, bad.setting]), bad))?;
+        }
     }
     Ok(plan(&config))
 }
@@ -41,12 +48,36 @@ fn plan(config: &Config) -> String {
         None => "have no listener for administrators".into(),
     };
     table.row(["admin_listen".into(), admin]);
+    for (setting, tls) in [("tls", &config.tls), ("admin_tls", &config.admin_tls)] {
+        let what = match tls {
+            None => "speak without TLS".to_owned(),
+            Some(tls) => format!("speak TLS with {}; client certificates: {}", tls.certificate.display(), asked(tls)),
+        };
+        table.row([setting.into(), what]);
+    }
+    table.row(["access".into(), access(config)]);
     for (name, backend) in &config.backends {
         let what = format!("keep {} in {}", kept_in(config, name), backends::redacted(&backend.url));
         table.row([format!("backends.{name}"), what]);
     }
     table.row(["require".into(), format!("refuse a store that is less than {}", backends::class(config.require))]);
     format!("the configuration is good; nothing was started, and no store was asked\n\n{}", table.render())
+}
+
+fn asked(tls: &TlsConfig) -> &'static str {
+    match tls.client_auth {
+        ClientAuth::None => "none",
+        ClientAuth::Optional => "if they have one",
+        ClientAuth::Required => "required",
+    }
+}
+
+fn access(config: &Config) -> String {
+    let Some(policy) = &config.access else { return "let everybody do everything".into() };
+    let (roles, tokens, certificates) = (policy.roles.len(), policy.tokens.len(), policy.certificates.len());
+    let anonymous =
+        if policy.anonymous.is_empty() { "nobody else" } else { "everybody else in the roles of `anonymous`" };
+    format!("let in {tokens} tokens and {certificates} names of certificates, with {roles} roles, and {anonymous}")
 }
 
 /// Which locks a backend has.

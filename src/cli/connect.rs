@@ -6,6 +6,7 @@ use sixpin_client::{Administration, Client, Inspection};
 use sixpin_core::name::{Lockspace, ResourceName};
 use sixpin_proto::v1;
 
+use super::credentials::CredentialArgs;
 use super::failure::Failure;
 use super::output::Format;
 
@@ -37,6 +38,9 @@ pub struct CommonArgs {
     /// Where resources are.
     #[command(flatten)]
     pub space: Space,
+    /// How brokers are trusted, and who asks them.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
     /// Text for people or JSON for programs.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     pub output: Format,
@@ -45,8 +49,8 @@ pub struct CommonArgs {
 /// Where brokers are.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Endpoints {
-    /// Brokers, tried in this order, each 250ms after the one before it; the first that answers is asked. With `grpc://` in front
-    /// of one, sessions speak gRPC instead of frames.
+    /// Brokers, tried in this order, each 250ms after the one before it; the first that answers is asked. With `https://` in front
+    /// of one, all are asked with TLS; with `grpc://`, sessions speak gRPC instead of frames.
     #[arg(
         long = "endpoints",
         env = "SIXPIN_ENDPOINTS",
@@ -76,7 +80,8 @@ pub struct Space {
 /// Where administration is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AdminEndpoints {
-    /// Admin listeners of brokers, tried in this order, each 250ms after the one before it.
+    /// Admin listeners of brokers, tried in this order, each 250ms after the one before it. With `https://` in front of one, all
+    /// are asked with TLS.
     #[arg(
         long = "admin-endpoint",
         env = "SIXPIN_ADMIN_ENDPOINTS",
@@ -90,27 +95,27 @@ pub struct AdminEndpoints {
 
 impl ClientArgs {
     /// Asks the brokers.
-    pub fn inspection(&self) -> Inspection {
-        self.endpoints.client().inspection()
+    pub fn inspection(&self) -> Result<Inspection, Failure> {
+        Ok(self.endpoints.client(&self.common.credentials)?.inspection())
     }
 }
 
 impl Endpoints {
     /// A client of the brokers.
-    pub fn client(&self) -> Client {
-        client_of(&self.addresses)
+    pub fn client(&self, credentials: &CredentialArgs) -> Result<Client, Failure> {
+        credentials.client(&self.addresses)
     }
 
     /// The first of them that answers.
-    pub async fn first_that_answers(&self) -> Result<Address, Failure> {
-        self.client().first_that_answers().await.map(Address).map_err(Failure::inspecting)
+    pub async fn first_that_answers(&self, credentials: &CredentialArgs) -> Result<Address, Failure> {
+        self.client(credentials)?.first_that_answers().await.map(Address).map_err(Failure::inspecting)
     }
 }
 
 impl AdminEndpoints {
     /// Asks the admin listeners.
-    pub fn administration(&self) -> Administration {
-        client_of(&self.admin_addresses).administration()
+    pub fn administration(&self, credentials: &CredentialArgs) -> Result<Administration, Failure> {
+        Ok(credentials.client(&self.admin_addresses)?.administration())
     }
 
     /// The only address; a failure if there are several, for requests that are meant for one broker.
@@ -123,11 +128,6 @@ impl AdminEndpoints {
     }
 }
 
-/// A client of brokers at these addresses, of which there is at least one.
-pub fn client_of(addresses: &[Address]) -> Client {
-    Client::new(addresses.iter().map(Address::as_str)).expect("addresses were checked when they were read")
-}
-
 impl Space {
     /// A resource of the lockspace.
     pub fn resource(&self, name: &ResourceName) -> v1::Resource {
@@ -135,7 +135,7 @@ impl Space {
     }
 }
 
-/// `host:port` of a broker, perhaps with `grpc://` in front, which the client library understands.
+/// `host:port` of a broker, perhaps with `https://`, `http://` or `grpc://` in front, which the client library understands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(String);
 
@@ -156,8 +156,11 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Client::new([text]).map_err(|_| "write `host:port`, and commas between several".to_owned())?;
-        Ok(Self(text.trim().to_owned()))
+        if Client::is_endpoint(text) {
+            Ok(Self(text.trim().to_owned()))
+        } else {
+            Err("write `host:port`, or `https://host:port` for TLS, and commas between several".to_owned())
+        }
     }
 }
 
@@ -167,11 +170,13 @@ mod tests {
 
     #[test]
     fn addresses_are_host_and_port() {
-        for good in ["127.0.0.1:6616", " localhost:1", "[::1]:6616", "grpc://localhost:1"] {
+        for good in
+            ["127.0.0.1:6616", " localhost:1", "[::1]:6616", "grpc://localhost:1", "https://[::1]:1", "http://host:1"]
+        {
             assert!(good.parse::<Address>().is_ok(), "{good}");
         }
-        for bad in ["", "localhost", ":1", "host:port", "http://host:1"] {
-            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        for bad in ["", "localhost", ":1", "host:port", "ftp://host:1"] {
+            assert!(bad.parse::<Address>().unwrap_err().contains("https://host:port"), "{bad}");
         }
     }
 }

@@ -32,7 +32,13 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let timeout = args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     note(format_args!("draining the broker at {address}"));
     let request = v1::DrainBrokerRequest { timeout_ms: timeout };
-    let reply = args.admin.admin.administration().drain_broker(request).await.map_err(Failure::administering)?;
+    let reply = args
+        .admin
+        .admin
+        .administration(&args.admin.common.credentials)?
+        .drain_broker(request)
+        .await
+        .map_err(Failure::administering)?;
     let report = Report { address: address.to_string(), sessions: reply.sessions };
     match args.admin.common.output {
         Format::Json => output::json(&report),

@@ -45,7 +45,13 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             humantime::format_duration(args.session.ttl())
         ));
     }
-    let reply = args.admin.admin.administration().expire_session(request).await.map_err(Failure::administering)?;
+    let reply = args
+        .admin
+        .admin
+        .administration(&args.admin.common.credentials)?
+        .expire_session(request)
+        .await
+        .map_err(Failure::administering)?;
     let report = Report { session: args.session.to_string(), free: reply.free, free_in_ms: reply.free_in_ms };
     match args.admin.common.output {
         Format::Json => output::json(&report),

@@ -79,6 +79,7 @@ impl Failure {
             ClientError::Unsupported => Self::new(exit::FAILURE, error).hint(
                 "inspection is on the broker's `--listen` address, administration on its `--admin-listen` address",
             ),
+            ClientError::Denied(refused) => Self::denied(&refused),
             ClientError::Invalid(refused) => Self::usage(&refused).elsewhere(&refused),
             ClientError::Unavailable(refused) if refused.reason != Reason::NotHere => {
                 Self::new(exit::UNREACHABLE, &refused).elsewhere(&refused)
@@ -91,6 +92,15 @@ impl Failure {
             | ClientError::Unknown(refused) => Self::new(exit::FAILURE, &refused).elsewhere(&refused),
             other => Self::new(exit::FAILURE, other),
         }
+    }
+
+    /// A broker does not know who asks, or does not let them.
+    pub fn denied(refused: &Refused) -> Self {
+        let failure = Self::new(exit::LOGIN, refused);
+        if refused.reason == Reason::Unauthenticated {
+            return failure.hint("show who you are with `--token-file` or SIXPIN_TOKEN, or with `--cert` and `--key`");
+        }
+        failure
     }
 
     /// Says whom to ask, where the broker that refused has said so.

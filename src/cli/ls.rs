@@ -61,7 +61,7 @@ struct Summary {
 
 /// Lists resources.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let inspection = args.client.inspection();
+    let inspection = args.client.inspection()?;
     let all = args.all || args.waiting;
     let mut request = v1::ListResourcesRequest {
         lockspace: args.client.common.space.lockspace.to_string(),

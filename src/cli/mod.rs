@@ -5,13 +5,14 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`serve`]: runs a broker, and `stop` when it ends; [`check`]: only checks its configuration;
+//! * [`serve`]: runs a broker, `stop` says when it ends and `reload` when it reads its configuration again; [`check`]: only checks its configuration;
 //! * `run`: runs a command under a lock (on Linux);
 //! * [`ls`], [`show`], [`watch`], [`sessions`], [`brokers`], [`status`]: look;
 //! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
+//! * [`token`], [`access`]: who may do what, without asking a broker;
 //! * `bench`: measures how fast locks are;
 //! * [`completions`], [`man`]: the command line described for shells and readers;
-//! * [`connect`], [`failure`], [`output`], [`view`], [`vouchers`]: what they share.
+//! * [`connect`], [`credentials`], [`failure`], [`output`], [`view`], [`vouchers`]: what they share.
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub mod serve;
 pub mod check;
+mod reload;
 mod stop;
 
 #[cfg(target_os = "linux")]
@@ -36,12 +38,16 @@ pub mod expire;
 pub mod drain;
 pub mod purge;
 
+pub mod token;
+pub mod access;
+
 pub mod bench;
 
 pub mod completions;
 pub mod man;
 
 pub mod connect;
+pub mod credentials;
 pub mod failure;
 pub mod output;
 pub mod view;
@@ -94,6 +100,10 @@ pub enum Command {
     Drain(drain::Args),
     /// Remove orphans, which are claims that outlived their sessions, or a damaged record.
     Purge(purge::Args),
+    /// Make tokens by which programs say who they are.
+    Token(token::Args),
+    /// Say what a configuration allows to whom.
+    Access(access::Args),
     /// Measure how fast locks are.
     Bench(Box<bench::Args>),
     /// Answers `bench` without locking anything.
@@ -134,6 +144,8 @@ impl Cli {
             Command::Expire(args) => client(expire::run(args)),
             Command::Drain(args) => client(drain::run(args)),
             Command::Purge(args) => client(purge::run(args)),
+            Command::Token(args) => done(token::run(&args)),
+            Command::Access(args) => done(access::run(&args)),
             Command::Bench(args) => bench::run(&args),
             Command::BenchFloor(args) => bench::floor::run(&args),
             Command::Completions(args) => done(completions::run(&args)),
@@ -185,7 +197,7 @@ pub mod exit {
     pub const NOT_GRANTED: u8 = 75;
     /// The store is not safe enough.
     pub const UNSAFE: u8 = 76;
-    /// A login was refused.
+    /// A login was refused, at a store or at a broker.
     pub const LOGIN: u8 = 77;
     /// The configuration is wrong.
     pub const CONFIG: u8 = 78;

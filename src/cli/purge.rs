@@ -76,7 +76,12 @@ async fn purge_orphans(args: &Args) -> Result<(), Failure> {
         resource: Some(args.client.common.space.resource(&args.resource)),
         which: which(&args.which),
     };
-    let reply = args.admin.administration().purge_orphans(request).await.map_err(Failure::administering)?;
+    let reply = args
+        .admin
+        .administration(&args.client.common.credentials)?
+        .purge_orphans(request)
+        .await
+        .map_err(Failure::administering)?;
     let report = Report { resource: args.resource.to_string(), purged: reply.purged };
     match args.client.common.output {
         Format::Json => output::json(&report),
@@ -98,7 +103,7 @@ fn render(Report { resource, purged }: &Report) -> String {
 
 /// Removes the record if it is damaged, and only as it was shown.
 async fn remove_damaged(args: &Args) -> Result<(), Failure> {
-    let state = show::state(&args.client.inspection(), &args.client.common.space, &args.resource).await?;
+    let state = show::state(&args.client.inspection()?, &args.client.common.space, &args.resource).await?;
     if state.damage.is_empty() {
         return Err(Failure::new(exit::FAILURE, format_args!("the record of `{}` is not damaged", args.resource))
             .hint("see who has it with `sixpin show`"));
@@ -111,7 +116,12 @@ async fn remove_damaged(args: &Args) -> Result<(), Failure> {
         version: state.version,
         now: args.now,
     };
-    let reply = args.admin.administration().remove_damaged(request).await.map_err(Failure::administering)?;
+    let reply = args
+        .admin
+        .administration(&args.client.common.credentials)?
+        .remove_damaged(request)
+        .await
+        .map_err(Failure::administering)?;
     let free_in_ms = reply.free_in_ms;
     let removed = Removed { resource: args.resource.to_string(), version: state.version, free_in_ms };
     match args.client.common.output {

@@ -14,6 +14,7 @@ use sixpin_server::server::Server;
 
 use super::exit;
 use super::failure::Failure;
+use super::reload::Reload;
 use super::stop::Stop;
 use super::{check, output};
 use crate::log::{Log, panics};
@@ -132,17 +133,17 @@ pub fn run_with(args: &Args, opener: Opener) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error, 1),
     };
-    let status = runtime.block_on(serve(args, config, opener));
+    let status = runtime.block_on(serve(args, config, opener, &log));
     // Whatever still runs has been told to stop, and may not hold up the end.
     runtime.shutdown_background();
     log.finish();
     status
 }
 
-async fn serve(args: &Args, config: Config, opener: Opener) -> ExitCode {
+async fn serve(args: &Args, config: Config, opener: Opener, log: &Log) -> ExitCode {
     // Signals are caught from the first moment on, so that a stop during the start is not lost.
-    let mut stop = match Stop::listen() {
-        Ok(stop) => stop,
+    let (mut stop, mut reload) = match Stop::listen().and_then(|stop| Ok((stop, Reload::listen()?))) {
+        Ok(listening) => listening,
         Err(error) => return refuse(&error, 1),
     };
     let server = tokio::select! {
@@ -168,6 +169,7 @@ async fn serve(args: &Args, config: Config, opener: Opener) -> ExitCode {
             }
         }
         () = server.drained() => {}
+        () = reload.follow(&server, args, log) => {}
     }
     server.stop().await;
     ExitCode::SUCCESS
@@ -181,7 +183,7 @@ fn refuse(error: &dyn std::error::Error, status: u8) -> ExitCode {
 /// Why the broker did not start, and what the user can do where that is not plain from the error.
 fn not_started(error: &StartError) -> ExitCode {
     let status = match error {
-        StartError::Open(_, OpenError::BadUrl(_)) => exit::CONFIG,
+        StartError::Open(_, OpenError::BadUrl(_)) | StartError::Tls(_) => exit::CONFIG,
         StartError::Open(_, OpenError::Unreachable(_)) => exit::UNREACHABLE,
         StartError::Open(_, OpenError::Login(_)) => exit::LOGIN,
         StartError::Open(_, OpenError::Unsafe(_)) => exit::UNSAFE,

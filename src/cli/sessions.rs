@@ -45,6 +45,7 @@ struct Entry {
     label: String,
     client_address: String,
     program: String,
+    principal: String,
     age_ms: u64,
     state: String,
     ttl_ms: u32,
@@ -58,7 +59,7 @@ struct Entry {
 
 /// Lists sessions.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let neighbours = vouchers::neighbours(&args.client.inspection()).await?;
+    let neighbours = vouchers::neighbours(&args.client.inspection()?).await?;
     let mut listing = Listing { sessions: Vec::new(), unanswered: Vec::new(), inside: Vec::new() };
     let mut trouble = None;
     for answer in neighbours.sessions(asked(&args, &neighbours)?, None).await {
@@ -126,6 +127,7 @@ fn shown(broker: &str, session: v1::SessionInfo) -> Entry {
         broker: broker.to_owned(),
         label: session.label,
         client_address: session.client_address,
+        principal: session.principal,
         program: session.program,
         age_ms: session.age_ms,
         ttl_ms: session.ttl_ms,

@@ -50,7 +50,7 @@ enum Use {
 }
 
 async fn show(args: Args) -> Result<Use, Failure> {
-    let inspection = args.client.inspection();
+    let inspection = args.client.inspection()?;
     let state = state(&inspection, &args.client.common.space, &args.resource).await?;
     let vouchers = Vouchers::of(&inspection, &state.claims).await;
     let claims = state.claims.iter().flat_map(|claim| [claim.granted(), claim.requested()]);

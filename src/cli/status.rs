@@ -43,7 +43,7 @@ struct Backend {
 
 /// Shows the first broker that answers.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let reply = args.client.inspection().get_status().await.map_err(Failure::inspecting)?;
+    let reply = args.client.inspection()?.get_status().await.map_err(Failure::inspecting)?;
     let status = Status::from(reply);
     match args.client.common.output {
         Format::Json => output::json(&status),

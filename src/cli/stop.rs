@@ -1,8 +1,8 @@
 //! When a broker is told to stop, and when it is told not even to drain.
 //!
 //! SIGTERM and SIGINT drain. A second SIGINT, from somebody who does not want to wait, ends the drain at once; a second
-//! SIGTERM only some seconds after the first signal, because some supervisors send it twice. SIGHUP, the end of a
-//! terminal, is no reason to leave: it is noted.
+//! SIGTERM only some seconds after the first signal, because some supervisors send it twice. SIGHUP is no reason to leave:
+//! it is left to `reload`.
 
 use std::io::Result;
 use std::time::Duration;
@@ -18,7 +18,6 @@ pub(super) struct Stop {
     terminate: Signal,
     /// Absent if it was ignored when this process was started, as for a job in the background of a script.
     interrupt: Option<Signal>,
-    hang_up: Signal,
     told: Option<Instant>,
 }
 
@@ -30,7 +29,6 @@ impl Stop {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: if ignored { None } else { Some(signal(interrupt)?) },
-            hang_up: signal(SignalKind::hangup())?,
             told: None,
         })
     }
@@ -53,12 +51,9 @@ impl Stop {
 
     /// The next signal that means to stop.
     async fn next(&mut self) -> SignalKind {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return SignalKind::terminate(),
-                () = received(self.interrupt.as_mut()) => return SignalKind::interrupt(),
-                _ = self.hang_up.recv() => tracing::info!("SIGHUP: the broker goes on; SIGTERM stops it"),
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            () = received(self.interrupt.as_mut()) => SignalKind::interrupt(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `sixpin unlock`: takes a lock away from its holder.
 
 use serde::Serialize;
-use sixpin_client::Error;
+use sixpin_client::{Administration, Error};
 use sixpin_core::name::{ResourceName, SessionId};
 use sixpin_proto::v1;
 
@@ -65,7 +65,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 
 /// What stands on the resource.
 async fn claims(args: &Args) -> Result<Vec<v1::ClaimInfo>, Failure> {
-    let state = show::state(&args.client.inspection(), &args.client.common.space, &args.resource).await?;
+    let state = show::state(&args.client.inspection()?, &args.client.common.space, &args.resource).await?;
     if state.damage.is_empty() {
         return Ok(state.claims);
     }
@@ -94,16 +94,17 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
         now: args.now,
         no_wait: args.no_wait,
     };
+    let administration = args.admin.administration(&args.client.common.credentials)?;
     // Any broker can free a lock at once, but only the broker of the session can tell the holder. If it is out of reach,
     // the lock is freed all the same: that is what `--now` is for.
-    let told = if args.now { tell_first(args, &request).await } else { Vec::new() };
+    let told = if args.now { tell_first(&administration, &request).await } else { Vec::new() };
     if !args.now && !args.no_wait {
         note(format_args!(
             "waiting until the holder has confirmed, or its TTL of {} has passed",
             humantime::format_duration(session.ttl())
         ));
     }
-    let reply = match args.admin.administration().force_unlock(request).await {
+    let reply = match administration.force_unlock(request).await {
         // Told before, the holder let go of it by itself, or has ended its session with it.
         Err(Error::NotFound(_)) if !told.is_empty() => v1::ForceUnlockResponse { free: true, ..Default::default() },
         answer => answer.map_err(Failure::administering)?,
@@ -122,9 +123,9 @@ async fn take_away(args: &Args, session: &SessionId) -> Result<(), Failure> {
 }
 
 /// Lets the broker of the session tell the holder; says which claims it is about to lose.
-async fn tell_first(args: &Args, request: &v1::ForceUnlockRequest) -> Vec<u64> {
+async fn tell_first(administration: &Administration, request: &v1::ForceUnlockRequest) -> Vec<u64> {
     let request = v1::ForceUnlockRequest { now: false, no_wait: true, ..request.clone() };
-    let told = args.admin.administration().force_unlock(request).await;
+    let told = administration.force_unlock(request).await;
     told.map(|reply| reply.claims).unwrap_or_default()
 }
 
@@ -166,7 +167,11 @@ async fn list(args: &Args, claims: &[v1::ClaimInfo]) -> Failure {
         return Failure::new(exit::FAILURE, format_args!("nobody holds `{}`", args.resource));
     };
     let name = view::argument(args.resource.as_str());
-    let vouchers = Vouchers::of(&args.client.inspection(), claims).await;
+    let inspection = match args.client.inspection() {
+        Ok(inspection) => inspection,
+        Err(failure) => return failure,
+    };
+    let vouchers = Vouchers::of(&inspection, claims).await;
     warn(format_args!("`{}` is held by\n{}", args.resource, show::claims_table(&holders, &vouchers).trim_end()));
     if let Some(orphan) = holders.iter().find(|claim| claim.orphan) {
         return Failure::usage("it is held by an orphan, whose session ended, so nothing was done")

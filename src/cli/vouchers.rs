@@ -8,7 +8,6 @@ use std::time::Duration;
 use sixpin_client::Inspection;
 use sixpin_proto::v1;
 
-use super::connect::{Address, client_of};
 use super::exit;
 use super::failure::{Failure, warn};
 
@@ -102,11 +101,11 @@ impl Neighbours {
             if broker.own {
                 return self.asked.list_sessions(request).await.map_err(Failure::inspecting);
             }
-            let address: Address = asked_at(broker).and_then(|address| address.parse().ok()).ok_or_else(|| {
+            let other = asked_at(broker).and_then(|address| self.asked.of_broker(address).ok()).ok_or_else(|| {
                 Failure::new(exit::UNREACHABLE, format_args!("broker {} told no address of its own", broker.name))
                     .hint("start it with an address that others can reach")
             })?;
-            client_of(&[address]).inspection().list_sessions(request).await.map_err(Failure::inspecting)
+            other.list_sessions(request).await.map_err(Failure::inspecting)
         };
         let late = || {
             let patience = humantime::format_duration(PATIENCE);

@@ -38,7 +38,7 @@ struct Change {
 
 /// Watches a resource until it is interrupted, at another broker when one goes. Only at the beginning must there be one.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let inspection = args.client.inspection();
+    let inspection = args.client.inspection()?;
     let resource = args.client.common.space.resource(&args.resource);
     let request = v1::WatchResourceRequest { resource: Some(resource) };
     let mut changes = open(&inspection, &request).await?;

@@ -21,7 +21,7 @@ use sixpin_server::config::file::LogFormat;
 use sixpin_server::config::{ConfigError, LogConfig};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use folding::Folding;
 use lines::Lines;
@@ -59,12 +59,13 @@ fn is_directive(word: &str) -> bool {
 pub struct Log {
     lines: Lines,
     folding: Folding,
+    filter: reload::Handle<EnvFilter, Registry>,
 }
 
 impl Log {
     /// Starts writing log lines to standard error. Once per process.
     pub fn start(config: &LogConfig) -> Result<Self, ConfigError> {
-        let filter = filter(config)?;
+        let (filter, handle) = reload::Layer::new(filter(config)?);
         let cannot = |error: &dyn std::error::Error| ConfigError(format!("the log cannot be started: {error}"));
         let lines = Lines::start(io::stderr()).map_err(|error| cannot(&error))?;
         let folding = Folding::default();
@@ -77,9 +78,15 @@ impl Log {
         };
         let started = tracing_subscriber::registry().with(filter).with(written.with_filter(folding.clone())).try_init();
         started.map_err(|error| cannot(&error))?;
-        let log = Self { lines, folding };
+        let log = Self { lines, folding, filter: handle };
         log.report_regularly().map_err(|error| cannot(&error))?;
         Ok(log)
+    }
+
+    /// From now on these lines are written.
+    pub fn set_filter(&self, filter: EnvFilter) {
+        // It fails only where there is no log any more.
+        let _ = self.filter.reload(filter);
     }
 
     /// Says what was left out, and gives what was said until now a moment to be written. Call it before the process ends.

@@ -20,6 +20,14 @@ fn the_command_knows_its_lock() {
 }
 
 #[test]
+fn the_command_does_not_get_the_token() {
+    let broker = Broker::start();
+    let mut run = broker.sixpin(&["run", "r", "--", "sh", "-c", "echo \"token: $SIXPIN_TOKEN\""]);
+    let said = Said::from(run.env("SIXPIN_TOKEN", "hidden").output().unwrap());
+    assert_eq!((said.status, said.stdout.as_str()), (Some(0), "token: \n"), "{said:?}");
+}
+
+#[test]
 fn the_status_is_that_of_the_command() {
     let broker = Broker::start();
     for (command, status) in [

@@ -29,7 +29,7 @@ fn what_a_broker_would_do_is_said_and_not_done() {
     // No store is there, and the address is nobody's: a start would fail.
     let good = file(
         "sixpin.toml",
-        "name = \"north\"\nlisten = \"192.0.2.1:7000\"\nadmin_listen = \"off\"\n\
+        "name = \"north\"\nlisten = \"192.0.2.1:7000\"\ninsecure = true\nadmin_listen = \"off\"\n\
          [backends.default]\nurl = \"redis://me:hunter2@127.0.0.1:1/0\"\n\
          [backends.safe]\nurl = \"etcd://127.0.0.1:1,etcd://127.0.0.1:2\"\n[lockspaces.orders]\nbackend = \"safe\"\n",
     );
@@ -48,6 +48,45 @@ fn a_mistake_is_said_of_the_place_where_it_was_made() {
         ("\n[limits]\nrecord_bytes = 1", &[], &[], &["sixpin.toml:3: `limits.record_bytes` is 1"]),
         ("[lockspaces.\"a.b\"]\nlock_delay = \"2h\"", &[], &[], &["sixpin.toml:2: `lockspaces.a.b.lock_delay`"]),
         ("[lockspaces.A]", &[], &[], &["sixpin.toml:1: `lockspaces.A`"]),
+        ("\nlisten = \"0.0.0.0:1\"", &[], &[], &["sixpin.toml:2: `listen` is 0.0.0.0:1", "without TLS", "insecure"]),
+        ("[tls]\ncertificate = \"a.pem\"", &[], &[], &["sixpin.toml:1: `tls` has no `key`"]),
+        (
+            "[tls]\ncertificate = \"nowhere.pem\"\nkey = \"nowhere.key\"",
+            &[],
+            &[],
+            &["sixpin.toml:2: `certificate`: nowhere.pem: it cannot be read"],
+        ),
+        (
+            "[tls]\ncertificate = \"a\"\nkey = \"b\"\nclient_auth = \"required\"",
+            &[],
+            &[],
+            &["sixpin.toml:4: ", "client_ca"],
+        ),
+        (
+            "[access.roles.a]\nrules = [{ lockspace = \"*\", prefix = \"a\", allow = [\"lock\"] }]",
+            &[],
+            &[],
+            &["sixpin.toml:2: ", "rule 1: `prefix` is `a`", "ends with `/`"],
+        ),
+        (
+            "[access.roles.a]\nrules = [{ lockspace = \"*\", prefix = \"\", allow = [\"locks\"] }]",
+            &[],
+            &[],
+            &["sixpin.toml:2: ", "`locks` is no verb"],
+        ),
+        (
+            "[access]\nanonymous = [\"b\"]\n[access.roles.a]\nrules = []",
+            &[],
+            &[],
+            &["sixpin.toml:2: ", "`b` is none of"],
+        ),
+        (
+            "[access.tokens.a]\nsha256 = \"sxp_a_hunter2\"\nroles = []",
+            &[],
+            &[],
+            &["sixpin.toml:2: ", "this is no SHA-256"],
+        ),
+        ("[access.certificates]\n\"*\" = []", &[], &[], &["sixpin.toml:2: ", "whole last segment"]),
         ("\nlistn = \"127.0.0.1:1\"", &[], &[], &["sixpin.toml:2: ", "listn"]),
         ("listen = 5", &[], &[], &["sixpin.toml:1: ", "listen = 5"]),
         ("name = \"a\"\nname = \"b\"", &[], &[], &["sixpin.toml:2: ", "name"]),

@@ -120,7 +120,8 @@ impl SessionBuilder {
     /// # Errors
     ///
     /// [`Error::Unreachable`] if none opens it in time, with what was met at each address; [`Error::Limit`] if the
-    /// brokers that answered are full; [`Error::Invalid`] for a TTL or a name outside the limits.
+    /// brokers that answered are full; [`Error::Invalid`] for a TTL or a name outside the limits;
+    /// [`Error::Denied`], at once, if a broker does not let this program in.
     pub async fn open(self) -> Result<Session, Error> {
         let sessions =
             Succession::open(self.config(), self.settings.connector.clone(), self.reopen_within, self.wake).await?;

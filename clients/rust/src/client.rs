@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
-use crate::address::address;
+use crate::address::{Scheme, endpoint};
 use crate::builder::SessionBuilder;
 use crate::connect::Connector;
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::settings::{LIBRARY, Settings};
 use crate::wake::Wake;
@@ -18,8 +19,6 @@ pub const ENDPOINTS_VARIABLE: &str = "SIXPIN_ENDPOINTS";
 /// Where a broker is looked for when nothing names one.
 pub const ENDPOINTS_DEFAULT: &str = "127.0.0.1:6616";
 
-/// Before an address: sessions speak gRPC.
-const GRPC: &str = "grpc://";
 /// How long closing a client may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// How long the broker inside this program may take to leave its store.
@@ -36,6 +35,10 @@ pub struct Client {
 impl Client {
     /// A client of the brokers at these addresses, `host:port`, best first. Nothing is connected yet.
     ///
+    /// With `https://` in front of one, all brokers are reached with TLS, and trusted by the authorities (CA) that the system
+    /// trusts; [`ClientBuilder::credentials`] names others. Brokers tell where others are without saying how they are reached, so
+    /// a client has TLS with all or with none: `http://` in front of an address says none, and beside what means TLS it is refused.
+    ///
     /// Sessions speak frames with a broker that does, which is the lighter way for a program with a connection of its own, and
     /// gRPC with any other. An address that is written `grpc://host:port` makes all of them speak gRPC.
     pub fn new<I>(endpoints: I) -> Result<Self, Error>
@@ -46,10 +49,11 @@ impl Client {
         Self::builder(endpoints).build()
     }
 
-    /// A client of the brokers named by `SIXPIN_ENDPOINTS`, or of the default address.
+    /// A client of the brokers named by `SIXPIN_ENDPOINTS`, or of the default address, with the
+    /// [`Credentials`](Credentials::from_env) of the environment.
     pub fn from_env() -> Result<Self, Error> {
         let endpoints = std::env::var(ENDPOINTS_VARIABLE).unwrap_or_else(|_| ENDPOINTS_DEFAULT.to_owned());
-        Self::new(endpoints.split(','))
+        Self::builder(endpoints.split(',')).credentials(Credentials::from_env()?).build()
     }
 
     /// A client with other settings than the default ones.
@@ -66,7 +70,13 @@ impl Client {
                 queued_max: 100_000,
                 program: LIBRARY.to_owned(),
             },
+            credentials: Credentials::new(),
         }
+    }
+
+    /// Whether this can be the address of a broker: `host:port`, perhaps with `https://`, `http://` or `grpc://` in front.
+    pub fn is_endpoint(text: &str) -> bool {
+        endpoint(text).is_ok()
     }
 
     /// The addresses, as `host:port`.
@@ -123,9 +133,17 @@ impl Client {
 #[derive(Debug, Clone)]
 pub struct ClientBuilder {
     pub(crate) settings: Settings,
+    credentials: Credentials,
 }
 
 impl ClientBuilder {
+    /// How brokers are trusted, and who this program is to them. Default: nothing of it.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
     /// How long one address may take to answer before it is given up. The next one is tried beside it after 250 ms.
     /// Default 3 s.
     #[must_use]
@@ -156,23 +174,44 @@ impl ClientBuilder {
         self
     }
 
-    /// Checks the settings.
+    /// Checks the settings, and reads the files of the credentials.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] if there is no address, one is not `host:port`, or the program's name is too long or has control
-    /// characters.
+    /// [`Error::Setting`] if there is no address, one is not `host:port`, some are with TLS and some without, the program's name
+    /// is too long or has control characters, or a file of the credentials can not be read or is not good.
     pub fn build(mut self) -> Result<Client, Error> {
-        for endpoint in &mut self.settings.endpoints {
-            let text = endpoint.trim();
-            let grpc = text.strip_prefix(GRPC);
-            self.settings.connector.grpc |= grpc.is_some();
-            *endpoint = address(grpc.unwrap_or(text))?;
+        let (mut plain, mut tls) = (None, None);
+        for written in &mut self.settings.endpoints {
+            let (scheme, address) = endpoint(written)?;
+            match scheme {
+                Scheme::Bare => {}
+                Scheme::Grpc => self.settings.connector.grpc = true,
+                Scheme::Http => plain = Some(address.clone()),
+                Scheme::Https => tls = Some(address.clone()),
+            }
+            *written = address;
         }
         if self.settings.endpoints.is_empty() {
             return Err(Error::Setting("no broker address is given: name at least one `host:port`".to_owned()));
         }
+        match (plain, &tls) {
+            (Some(plain), Some(tls)) => {
+                return Err(Error::Setting(format!(
+                    "`http://{plain}` is without TLS and `https://{tls}` with it: a client has TLS with all brokers or with none"
+                )));
+            }
+            (Some(plain), None) if self.credentials.means_tls() => {
+                return Err(Error::Setting(format!(
+                    "`http://{plain}` is without TLS, but a CA or a certificate is given: write https:// in front, or give neither"
+                )));
+            }
+            _ => {}
+        }
         self.settings.check_program()?;
+        let tls = tls.is_some() || self.credentials.means_tls();
+        let credentials = std::mem::take(&mut self.credentials);
+        self.settings.connector.security = Arc::new(credentials.load(tls)?);
         Ok(self.finish())
     }
 
@@ -199,8 +238,7 @@ mod tests {
         }
         let grpc = Client::new([" grpc://a:1", "b:2"]).unwrap();
         assert!(grpc.settings.connector.grpc && grpc.endpoints() == ["a:1", "b:2"]);
-        for bad in ["", "grpc://", "grpc://grpc:", "localhost", ":6616", "host:port", "http://host:6616", "host:66160"]
-        {
+        for bad in ["", "grpc://", "grpc://grpc:", "localhost", ":6616", "host:port", "ftp://host:6616", "host:66160"] {
             assert!(matches!(Client::new([bad]), Err(Error::Setting(_))), "{bad}");
         }
         assert!(matches!(Client::new(Vec::<String>::new()), Err(Error::Setting(_))));

@@ -1,27 +1,24 @@
 //! Ways to a broker: over the network, or to the one inside this program.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::net::TcpStream;
+use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
-#[cfg(feature = "embedded")]
-use tower::util::Either;
-use tower_service::Service as _;
+use tower::service_fn;
 
+use crate::calls::{Connection, Outside};
+use crate::credentials::Security;
+use crate::encrypted::Trouble;
 use crate::frames::{FrameStream, Unspoken};
 #[cfg(feature = "embedded")]
-use crate::inside::{Inside, Services};
+use crate::inside::Inside;
+use crate::socket::{self, PING_INTERVAL, PING_TIMEOUT};
 use crate::status::innermost;
+use crate::tls::Purpose;
+use crate::token::Token;
 
-/// Pings of HTTP/2 find out that a broker or the way to it is gone: sent after this much silence, and answered within the timeout.
-/// Brokers do the same from their side.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same without HTTP/2: probes of TCP after that silence, and how many are lost before the connection is.
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-const PROBES: u32 = 2;
 /// Stands for the address of the broker inside this program.
 #[cfg(feature = "embedded")]
 pub(crate) const INSIDE: &str = "embedded";
@@ -33,17 +30,12 @@ pub(crate) struct Connector {
     pub(crate) timeout: Duration,
     /// Sessions go over gRPC, too.
     pub(crate) grpc: bool,
+    pub(crate) security: Arc<Security>,
     unspoken: Unspoken,
     /// The broker inside this program.
     #[cfg(feature = "embedded")]
     pub(crate) inside: Option<Inside>,
 }
-
-/// A way to one broker. Cheap to clone.
-#[cfg(feature = "embedded")]
-pub(crate) type Connection = Either<Channel, Services>;
-#[cfg(not(feature = "embedded"))]
-pub(crate) type Connection = Channel;
 
 /// A way to one broker for a session.
 pub(crate) enum Stream {
@@ -59,6 +51,7 @@ impl Connector {
         Self {
             timeout,
             grpc: false,
+            security: Arc::default(),
             unspoken: Unspoken::default(),
             #[cfg(feature = "embedded")]
             inside: None,
@@ -72,28 +65,13 @@ impl Connector {
         #[cfg(not(feature = "embedded"))]
         let outside = true;
         if outside && !self.grpc && !self.unspoken.is(address) {
-            let socket = self.socket(address).await?;
-            if let Some(frames) = self.unspoken.greet(address, socket).await {
+            let socket = socket::open(address, &self.security, Purpose::Stream, self.timeout).await?;
+            let token = self.security.token.as_ref().map(Token::get);
+            if let Some(frames) = self.unspoken.greet(address, socket, token.as_deref()).await? {
                 return Ok(Stream::Frames(frames));
             }
         }
         self.connect(address).await.map(Stream::Grpc)
-    }
-
-    /// A connection on which nothing has been said, to the first of the host's addresses that answers.
-    async fn socket(&self, address: &str) -> Result<TcpStream, String> {
-        let uri = Uri::try_from(format!("http://{address}")).map_err(|error| error.to_string())?;
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(self.timeout));
-        // Frames have no pings: the system finds out that a broker or the way to it is gone, about as soon as pings would.
-        connector.set_keepalive(Some(PING_INTERVAL));
-        connector.set_keepalive_interval(Some(PROBE_INTERVAL));
-        connector.set_keepalive_retries(Some(PROBES));
-        #[cfg(target_os = "linux")]
-        connector.set_tcp_user_timeout(Some(PING_INTERVAL + PING_TIMEOUT));
-        let socket = connector.call(uri).await.map_err(|error| innermost(&error))?;
-        Ok(socket.into_inner())
     }
 
     /// Connects to one address for calls.
@@ -101,24 +79,40 @@ impl Connector {
         #[cfg(feature = "embedded")]
         if let Some(inside) = self.inside.as_ref().filter(|_| address == INSIDE) {
             let services = inside.services().ok_or("the broker inside this program has ended")?;
-            return Ok(Either::Right(services));
+            return Ok(Connection::Inside(services));
         }
-        let channel = self.dial(address).await?;
-        #[cfg(feature = "embedded")]
-        let channel = Either::Left(channel);
-        Ok(channel)
+        let trouble = Trouble::default();
+        let channel = self.dial(address, &trouble).await?;
+        let authorization = self.security.token.as_ref().map(|token| token.get().header.clone());
+        Ok(Connection::Outside(Outside { channel, authorization, trouble }))
     }
 
-    async fn dial(&self, address: &str) -> Result<Channel, String> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| error.to_string())?
+    async fn dial(&self, address: &str, trouble: &Trouble) -> Result<Channel, String> {
+        let origin = |scheme: &str| Uri::try_from(format!("{scheme}://{address}")).map_err(|error| error.to_string());
+        let scheme = if self.security.tls.is_some() { "https" } else { "http" };
+        // TLS is ours, and not to be done once more.
+        let endpoint = Endpoint::from(origin("http")?)
+            .origin(origin(scheme)?)
             .connect_timeout(self.timeout)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             // Not only while something is asked: hyper looks whether that is so when the connection moves, perhaps a
             // moment before it notes the request, and a peer that is silent from then on never makes it look again.
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true);
-        endpoint.connect().await.map_err(|error| innermost(&error))
+            .keep_alive_while_idle(true);
+        let opening = {
+            let (address, security, timeout) = (Arc::<str>::from(address), Arc::clone(&self.security), self.timeout);
+            let trouble = trouble.clone();
+            service_fn(move |_: Uri| {
+                let (address, security, trouble) = (Arc::clone(&address), Arc::clone(&security), trouble.clone());
+                async move {
+                    let opened = socket::open(&address, &security, Purpose::Calls, timeout).await;
+                    // What was wrong with a connection before this one is over.
+                    trouble.set(opened.as_ref().err().cloned());
+                    opened.map(|socket| TokioIo::new(socket.note_in(trouble)))
+                }
+            })
+        };
+        let connected = endpoint.connect_with_connector(opening).await;
+        connected.map_err(|error| trouble.get().unwrap_or_else(|| innermost(&error)))
     }
 }

@@ -19,6 +19,10 @@ pub enum Error {
     /// The broker does not know the request: it is older than this client, or this is not the listener that serves it.
     #[error("the broker does not know this request")]
     Unsupported,
+    /// The broker does not know who asks, because the token or the certificate is missing, wrong or expired, or it does not let
+    /// who asks do this; nothing changed. Correct the [`Credentials`](crate::Credentials), or ask an administrator.
+    #[error("{0}")]
+    Denied(Refused),
     /// There is no such claim, session, orphan or resource.
     #[error("{0}")]
     NotFound(Refused),
@@ -112,6 +116,7 @@ impl Error {
             v1::Reason::Unavailable | v1::Reason::NotHere | v1::Reason::Draining => Self::Unavailable(refused),
             v1::Reason::Unknown => Self::Unknown(refused),
             v1::Reason::Unsupported => Self::Unsupported,
+            v1::Reason::Unauthenticated | v1::Reason::Denied => Self::Denied(refused),
             v1::Reason::Unspecified
             | v1::Reason::Invalid
             | v1::Reason::StaleOperation
@@ -119,6 +124,11 @@ impl Error {
             | v1::Reason::WrongToken => Self::Invalid(refused),
         }
     }
+}
+
+/// Whether a refusal is about who asks: on a stream it may come before anything was asked.
+pub(crate) fn is_about_identity(reason: v1::Reason) -> bool {
+    matches!(reason, v1::Reason::Unauthenticated | v1::Reason::Denied)
 }
 
 /// What was met at an address.

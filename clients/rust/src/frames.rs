@@ -14,9 +14,13 @@ use sixpin_proto::frames::{FrameError, Frames, GREETING};
 use sixpin_proto::v1;
 use sixpin_proto::v1::session_response::Body;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::Framed;
+
+use crate::error::is_about_identity;
+use crate::socket::Socket;
+use crate::tls::GRPC;
+use crate::token::Secret;
 
 /// Longest message of a broker, in bytes, whatever brings it: the answer to a resume names every claim of the session.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -37,7 +41,7 @@ const WRITTEN_AT_ONCE: usize = 8 * 1024;
 /// ask for their next locks, and one write takes all of it.
 #[derive(Debug)]
 pub(crate) struct FrameStream {
-    wire: Framed<TcpStream, Frames<v1::SessionResponse, v1::SessionRequest>>,
+    wire: Framed<Socket, Frames<v1::SessionResponse, v1::SessionRequest>>,
     unsent: Unsent,
 }
 
@@ -51,11 +55,16 @@ enum Unsent {
     Due,
 }
 
-/// Greets; gives nothing if nobody answers in kind.
-async fn greet(mut stream: TcpStream) -> Greeted {
+/// Greets, and says who asks.
+async fn greet(mut stream: Socket, token: Option<&Secret>) -> Greeted {
+    if stream.spoken() == Some(GRPC) {
+        return Greeted::Otherwise;
+    }
     let mut answer = [0; GREETING.len()];
     let greeted = async {
-        stream.write_all(&GREETING).await?;
+        // If this fails, reading says why: a broker that does not want this program's certificate has said so.
+        let _ = stream.write_all(&GREETING).await;
+        let _ = stream.flush().await;
         let mut come = 0;
         while come < answer.len() && answer[..come] == GREETING[..come] {
             match stream.read(&mut answer[come..]).await? {
@@ -68,10 +77,16 @@ async fn greet(mut stream: TcpStream) -> Greeted {
     match timeout(GREETING_WITHIN, greeted).await {
         Ok(Ok(_)) if answer == GREETING => {
             let wire = Framed::new(stream, Frames::new(MESSAGE_BYTES_MAX));
-            Greeted::InKind(FrameStream { wire, unsent: Unsent::Nothing })
+            let mut frames = FrameStream { wire, unsent: Unsent::Nothing };
+            if let Some(token) = token {
+                let authenticate = v1::Authenticate { token: token.text.clone() };
+                let body = Some(v1::session_request::Body::Authenticate(authenticate));
+                frames.send(v1::SessionRequest { request: 0, body });
+            }
+            Greeted::InKind(frames)
         }
         Ok(Ok(come)) if come > 0 => Greeted::Otherwise,
-        Ok(_) | Err(_) => Greeted::Silence,
+        Ok(_) | Err(_) => stream.trouble().map_or(Greeted::Silence, Greeted::Trouble),
     }
 }
 
@@ -80,6 +95,8 @@ enum Greeted {
     InKind(FrameStream),
     Otherwise,
     Silence,
+    /// TLS has failed, which it does on any connection.
+    Trouble(String),
 }
 
 impl FrameStream {
@@ -94,12 +111,16 @@ impl FrameStream {
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<v1::SessionResponse, String>> {
         let Poll::Ready(next) = Pin::new(&mut self.wire).poll_next(context) else {
             // What came before a failure was read.
-            return self.poll_write(context).map(|error| Err(describe(&error)));
+            return self.poll_write(context).map(|error| Err(self.describe(&error)));
         };
         Poll::Ready(match next {
-            Some(Ok(v1::SessionResponse { request: 0, body: Some(Body::Error(error)) })) => Err(error.message),
+            Some(Ok(v1::SessionResponse { request: 0, body: Some(Body::Error(error)) }))
+                if !is_about_identity(error.reason()) =>
+            {
+                Err(error.message)
+            }
             Some(Ok(message)) => Ok(message),
-            Some(Err(error)) => Err(describe(&error)),
+            Some(Err(error)) => Err(self.describe(&error)),
             None => Err("the broker ended the stream".to_owned()),
         })
     }
@@ -125,6 +146,10 @@ impl FrameStream {
         }
     }
 
+    fn describe(&self, error: &FrameError) -> String {
+        self.wire.get_ref().trouble().unwrap_or_else(|| error.to_string().to_lowercase())
+    }
+
     /// Sends what is left, says that no more comes, and waits for the end.
     pub(crate) async fn finish(mut self) {
         if self.wire.close().await.is_ok() {
@@ -133,28 +158,34 @@ impl FrameStream {
     }
 }
 
-fn describe(error: &FrameError) -> String {
-    error.to_string().to_lowercase()
-}
-
 /// Addresses at which nobody speaks frames, and until when that is believed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unspoken(Arc<Mutex<HashMap<String, Instant>>>);
 
 impl Unspoken {
     /// Greets at an address, and notes what came of it; also if the attempt is given up before anything did.
-    pub(crate) async fn greet(&self, address: &str, stream: TcpStream) -> Option<FrameStream> {
+    /// Gives nothing if nobody answers in kind; `Err` says, for people, that nobody will in any way.
+    pub(crate) async fn greet(
+        &self,
+        address: &str,
+        stream: Socket,
+        token: Option<&Secret>,
+    ) -> Result<Option<FrameStream>, String> {
         let mut attempt = Attempt { noted: self, address, believed: Some(REMEMBERED_SILENCE) };
-        match greet(stream).await {
+        match greet(stream, token).await {
             Greeted::InKind(frames) => {
                 attempt.believed = None;
-                Some(frames)
+                Ok(Some(frames))
             }
             Greeted::Otherwise => {
                 attempt.believed = Some(REMEMBERED);
-                None
+                Ok(None)
             }
-            Greeted::Silence => None,
+            Greeted::Silence => Ok(None),
+            Greeted::Trouble(words) => {
+                attempt.believed = None;
+                Err(words)
+            }
         }
     }
 

@@ -56,9 +56,27 @@
 //! half a second for an answer on its way, whether brokers answer or not. A lock that ends so says whether somebody was
 //! in the way ([`Refusal::TimedOut`]) or no broker could tell ([`Refusal::Undecided`]).
 //!
+//! # TLS and tokens
+//!
+//! Brokers with `https://` in front of their address are reached with TLS. [`Credentials`] say by which authority they are
+//! trusted, if it is not one that the system trusts, and who the program is: by a certificate of its own, or by a token, which
+//! is sent only with TLS or to this host. A broker that does not let it in is [`Error::Denied`].
+//!
+//! ```no_run
+//! # fn example() -> Result<(), sixpin_client::Error> {
+//! use sixpin_client::{Client, Credentials};
+//!
+//! let credentials = Credentials::new().ca_file("/etc/sixpin/ca.pem").token_file("/run/secrets/sixpin-token");
+//! let client = Client::builder(["https://north:6616", "https://south:6616"]).credentials(credentials).build()?;
+//! # drop(client);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Layout
 //!
 //! * [`Client`]: addresses of brokers, and where sessions are opened; [`Client::run`] and [`Client::close`] end them all;
+//! * [`Credentials`]: how brokers are trusted, and who the program is to them;
 //! * [`Client::lock`]: one lock, in a session of its own;
 //! * [`Session`]: one life with a TTL, on one connection; what locks are asked of;
 //! * [`Guard`]: one claim that is held; released when it is dropped;
@@ -80,15 +98,26 @@ mod logic;
 mod address;
 mod mode;
 
+// Who a program is to brokers, and connections to them.
+mod files;
+mod token;
+mod pem;
+mod status;
+mod tls_trouble;
+mod encrypted;
+mod tls;
+mod credentials;
+mod socket;
+
 // Brokers outside sessions, and streams to them.
 mod frames;
-mod connect;
-mod settings;
 #[cfg(feature = "embedded")]
 mod inside;
+mod calls;
+mod connect;
+mod settings;
 mod link;
 mod reach;
-mod status;
 mod way;
 
 // One session: its task, and what reaches it. Then those of one handle, one after the other.
@@ -123,6 +152,9 @@ struct Readme;
 pub use builder::SessionBuilder;
 pub use client::{Client, ClientBuilder, ENDPOINTS_DEFAULT, ENDPOINTS_VARIABLE};
 pub use convert::{Convert, Converting};
+pub use credentials::{
+    CA_VARIABLE, CERTIFICATE_VARIABLE, Credentials, KEY_VARIABLE, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE,
+};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedBuilder;
 pub use error::{Blocker, Error, Loss, NotGranted, Refusal, Refused, Tried};

@@ -8,14 +8,16 @@ use futures::Stream as _;
 use futures::future::BoxFuture;
 use sixpin_proto::v1;
 use sixpin_proto::v1::lock_service_client::LockServiceClient;
+use sixpin_proto::v1::session_response::Body;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-use crate::connect::{Connection, Connector, Stream};
+use crate::calls::Connection;
+use crate::connect::{Connector, Stream};
 use crate::frames::{FrameStream, MESSAGE_BYTES_MAX};
 use crate::logic::LinkId;
-use crate::status::describe;
+use crate::status::{about_identity, describe};
 
 /// How long a link that is not used any more may take to deliver what was sent on it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -39,6 +41,8 @@ enum Stage {
     Calling(Calling, Sender),
     Open(Box<Streaming<v1::SessionResponse>>, Sender),
     Frames(Box<FrameStream>),
+    /// Nothing comes any more, for this reason, which is not told yet.
+    Ending(String),
     Ended,
 }
 
@@ -65,7 +69,7 @@ impl Link {
             // A link that has ended says so when it is polled.
             Stage::Calling(_, sender) | Stage::Open(_, sender) => drop(sender.send(message)),
             Stage::Frames(frames) => frames.send(message),
-            Stage::Connecting(_) | Stage::Ended => {}
+            Stage::Connecting(_) | Stage::Ending(_) | Stage::Ended => {}
         }
     }
 
@@ -90,12 +94,12 @@ impl Link {
                         self.stage = Stage::Open(Box::new(response.into_inner()), sender);
                         return Poll::Ready(Happened::Connected);
                     }
-                    Err(status) => return self.ended(describe(&status)),
+                    Err(status) => return self.failed(&status),
                 },
                 Stage::Open(stream, _) => {
                     return match ready!(Pin::new(stream.as_mut()).poll_next(context)) {
                         Some(Ok(message)) => Poll::Ready(Happened::Received(Box::new(message))),
-                        Some(Err(status)) => self.ended(describe(&status)),
+                        Some(Err(status)) => self.failed(&status),
                         None => self.ended("the broker ended the stream".to_owned()),
                     };
                 }
@@ -105,9 +109,20 @@ impl Link {
                         Err(detail) => self.ended(detail),
                     };
                 }
+                Stage::Ending(detail) => {
+                    let detail = std::mem::take(detail);
+                    return self.ended(detail);
+                }
                 Stage::Ended => return Poll::Pending,
             }
         }
+    }
+
+    /// The call has failed. What a broker says about who asks comes as frames bring it, and then the end.
+    fn failed(&mut self, status: &Status) -> Poll<Happened> {
+        let Some(error) = about_identity(status) else { return self.ended(describe(status)) };
+        self.stage = Stage::Ending(error.message.clone());
+        Poll::Ready(Happened::Received(Box::new(v1::SessionResponse { request: 0, body: Some(Body::Error(error)) })))
     }
 
     fn ended(&mut self, detail: String) -> Poll<Happened> {
@@ -135,7 +150,7 @@ impl Stage {
             }
             Self::Open(stream, _) => Ok(*stream),
             Self::Frames(frames) => return frames.finish().await,
-            Self::Connecting(_) | Self::Ended => return,
+            Self::Connecting(_) | Self::Ending(_) | Self::Ended => return,
         };
         if let Ok(mut stream) = stream {
             while let Ok(Some(_)) = stream.message().await {}

@@ -14,9 +14,10 @@ use tonic::client::Grpc;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::connect::{Connection, Connector};
+use crate::calls::Connection;
+use crate::connect::Connector;
 use crate::error::Tried;
-use crate::status::{describe, innermost};
+use crate::status::{describe, is_of_a_broker};
 
 /// How long one address may be silent before the next one is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -100,15 +101,16 @@ async fn alive(address: &str, connector: &Connector) -> Result<Connection, Strin
 /// Only whether there is an answer matters, so nothing of it is read.
 async fn ask_for_health(connection: Connection) -> Result<(), Status> {
     let mut client = Grpc::new(connection);
-    client.ready().await.map_err(|error| Status::unavailable(innermost(&error)))?;
+    client.ready().await.map_err(Status::from_error)?;
     let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     client.unary::<(), (), _>(Request::new(()), path, ProstCodec::default()).await.map(drop)
 }
 
 /// Whether a refusal came from a broker, and not from the way to it.
 fn is_an_answer(status: &Status) -> bool {
-    matches!(
+    let refused = matches!(
         status.code(),
         Code::Unimplemented | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument
-    )
+    );
+    refused && is_of_a_broker(status)
 }

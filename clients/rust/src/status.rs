@@ -30,6 +30,8 @@ pub(crate) fn another_may_do_it(status: &Status) -> bool {
             error.reason(),
             v1::Reason::Unavailable | v1::Reason::Draining | v1::Reason::Limit | v1::Reason::Unknown
         ),
+        // What was met on the way is of that way.
+        None if !is_of_a_broker(status) => true,
         None => matches!(
             status.code(),
             Code::Unavailable
@@ -55,13 +57,32 @@ pub(crate) fn refusal(status: &Status) -> Error {
         // The session that was asked about, not one of the caller's own.
         (Some(error), _) if error.reason() == v1::Reason::SessionGone => Error::NotFound(Refused::from_proto(error)),
         (Some(error), _) => Error::from_proto(error),
+        (None, _) if !is_of_a_broker(status) => Error::Unavailable(without(v1::Reason::Unavailable)),
         (None, Code::Unimplemented) => Error::Unsupported,
+        // What stands before a broker says no more than this.
+        (None, Code::Unauthenticated) => Error::Denied(without(v1::Reason::Unauthenticated)),
+        (None, Code::PermissionDenied) => Error::Denied(without(v1::Reason::Denied)),
         (None, Code::InvalidArgument | Code::OutOfRange) => Error::Invalid(without(v1::Reason::Invalid)),
         (None, Code::NotFound) => Error::NotFound(without(v1::Reason::NotFound)),
         (None, Code::ResourceExhausted) => Error::Limit(without(v1::Reason::Limit)),
         (None, Code::Unavailable | Code::DeadlineExceeded) => Error::Unavailable(without(v1::Reason::Unavailable)),
         (None, _) => Error::Unknown(without(v1::Reason::Unknown)),
     }
+}
+
+/// A refusal that is about who asks, as a stream would say it.
+pub(crate) fn about_identity(status: &Status) -> Option<v1::Error> {
+    match refusal(status) {
+        Error::Denied(Refused { reason, message, address }) => {
+            Some(v1::Error { reason: reason.into(), message, address, ..v1::Error::default() })
+        }
+        _ => None,
+    }
+}
+
+/// Whether somebody at the other end has answered so. What fails on the way has a cause here.
+pub(crate) fn is_of_a_broker(status: &Status) -> bool {
+    status.source().is_none()
 }
 
 /// A status for people: what the broker said, or what went wrong on the way to it.
@@ -74,10 +95,14 @@ pub(crate) fn describe(status: &Status) -> String {
 }
 
 /// The cause at the bottom of an error: what a person wants to read.
-pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
+    }
+    let reason = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
+    if reason == Some(h2::Reason::INADEQUATE_SECURITY) {
+        return "the broker at this address speaks TLS only: write https:// in front of it".to_owned();
     }
     error.to_string().to_lowercase()
 }

@@ -10,6 +10,7 @@ use sixpin_proto::v1::admin_service_client::AdminServiceClient;
 use sixpin_proto::v1::inspect_service_client::InspectServiceClient;
 use tonic::Streaming;
 
+use crate::address::address;
 use crate::client::Client;
 use crate::error::Error;
 use crate::status::refusal;
@@ -87,6 +88,15 @@ macro_rules! call {
 }
 
 impl Inspection {
+    /// The same, at the broker with this address, `host:port`, and at no other: as brokers tell it of each other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] if it is no address.
+    pub fn of_broker(&self, broker: &str) -> Result<Self, Error> {
+        Ok(Self { way: self.way.to(address(broker)?) })
+    }
+
     /// The same, at the first broker that answers and at no other.
     pub async fn of_one(&self) -> Result<Self, Error> {
         let (_, channel) = self.way.first().await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tonic::{Response, Status};
 
-use crate::connect::Connection;
+use crate::calls::Connection;
 use crate::error::Error;
 use crate::reach::Reach;
 use crate::settings::Settings;
@@ -43,6 +43,12 @@ impl Way {
     /// The same, to this broker and no other.
     pub(crate) fn at(&self, connection: Connection) -> Self {
         Self { one: Some(connection), ..self.clone() }
+    }
+
+    /// The same, to the broker at this address and no other.
+    pub(crate) fn to(&self, address: String) -> Self {
+        let settings = Settings { endpoints: vec![address], ..Settings::clone(&self.settings) };
+        Self { settings: Arc::new(settings), one: None }
     }
 
     fn reach(&self) -> Reach {

@@ -241,7 +241,7 @@ impl Run {
                 Body::Cancelled(v1::Cancelled { claim: cancel.claim, result: 1 + self.random.below(3) as i32 })
             }
             Asked::Close(_) => Body::Closed(v1::Closed {}),
-            Asked::UnlockAll(_) | Asked::ConfirmLost(_) => return None,
+            Asked::UnlockAll(_) | Asked::ConfirmLost(_) | Asked::Authenticate(_) => return None,
         })
     }
 

@@ -45,6 +45,6 @@ async fn serve(args: &Args) -> std::io::Result<()> {
         ConnectionLimits { total: all, per_address: all, per_trusted: all, trusted: client::this_host(), idle };
     let gate = Gate::new(limits, Lane::start()?, Arc::default());
     let stop = watch::Sender::new(false);
-    listener::serve(socket, grpc::for_benchmarks(), gate, stop.subscribe()).await;
+    listener::serve(socket, None, grpc::for_benchmarks(), gate, stop.subscribe()).await;
     Ok(())
 }

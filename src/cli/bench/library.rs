@@ -16,8 +16,7 @@ use crate::cli::failure::Failure;
 /// One slice.
 pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let contended = plan.workload == Workload::Contended;
-    let scheme = if plan.frames { "" } else { "grpc://" };
-    let client = Client::new([format!("{scheme}{}", target.address())]).map_err(Failure::usage)?;
+    let client = target.client(plan.frames)?;
     let (window, meter) = target.window(plan.sessions * plan.in_flight, time);
     let handover = Arc::new(Handover::new());
     let mut places = JoinSet::new();

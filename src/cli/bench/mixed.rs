@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sixpin_client::{Client, Error, Guard, Mode, Session};
+use sixpin_client::{Error, Guard, Mode, Session};
 use tokio::task::JoinSet;
 
 use super::library::{failed, open};
@@ -27,7 +27,7 @@ const HELD_MAX: Duration = Duration::from_millis(5);
 
 /// One slice.
 pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
-    let client = Client::new([target.address().as_str()]).map_err(Failure::usage)?;
+    let client = target.client(true)?;
     let (window, meter) = target.window(plan.sessions, time);
     let names = Arc::new(Names::new(target));
     let mut workers = JoinSet::new();

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::connect::{Endpoints, Space};
+use super::credentials::CredentialArgs;
 use super::exit;
 use super::failure::{Failure, note};
 use super::output::{self, Format};
@@ -97,6 +98,8 @@ pub struct Args {
     #[command(flatten)]
     endpoints: Endpoints,
     #[command(flatten)]
+    credentials: CredentialArgs,
+    #[command(flatten)]
     space: Space,
     /// Text for people or JSON for programs.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
@@ -117,13 +120,21 @@ async fn measure(args: &Args) -> Result<(), Failure> {
     let spawned = if args.spawn { Some(Spawned::broker().await?) } else { None };
     let address = match &spawned {
         Some(spawned) => spawned.address().clone(),
-        None => args.endpoints.first_that_answers().await?,
+        None => args.endpoints.first_that_answers(&args.credentials).await?,
     };
     let floor = if args.floor { Some(Spawned::floor().await?) } else { None };
-    let broker = Target::broker(address.clone(), args, spawned.as_ref().and_then(Spawned::pid));
+    let broker = match &spawned {
+        Some(spawned) => Target::spawned(address.clone(), args, spawned.pid()),
+        None => Target::named(address.clone(), args),
+    };
     let floor = floor.as_ref().map(|floor| (Target::floor(floor.address().clone(), args), floor));
     let mut report = Report::new(args, &address);
-    for plan in Plan::all(args) {
+    let plans = Plan::all(args);
+    if broker.is_guarded() && !plans.iter().all(|plan| plan.library) {
+        return Err(Failure::usage("this load is made without TLS and without a token")
+            .hint("measure through the client library with `--client`, or a broker without either"));
+    }
+    for plan in plans {
         note(format_args!("measuring {}", plan.describe()));
         if plan.workload == Workload::Memory {
             report.memory = Some(memory::measure(&plan, &broker, args, spawned.as_ref()).await?);

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use sixpin_client::Client;
 use sixpin_proto::frames::{Frames, GREETING};
 use sixpin_proto::v1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::Args;
 use super::tally::{Meter, Window};
 use crate::cli::connect::Address;
+use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 
@@ -37,14 +39,24 @@ pub(super) struct Target {
     lockspace: String,
     connections: usize,
     floor: bool,
+    /// How it is trusted, and who asks. A process that was started for this has none of it.
+    credentials: CredentialArgs,
+    /// Its address was given as `https://`.
+    https: bool,
     /// Its process, if it is known.
     pid: Option<u32>,
 }
 
 impl Target {
-    /// A broker.
-    pub(super) fn broker(address: Address, args: &Args, pid: Option<u32>) -> Self {
+    /// A broker that was started for this.
+    pub(super) fn spawned(address: Address, args: &Args, pid: Option<u32>) -> Self {
         Self { pid, ..Self::new(address, args, false) }
+    }
+
+    /// The broker that the arguments name.
+    pub(super) fn named(address: Address, args: &Args) -> Self {
+        let https = args.endpoints.addresses.iter().any(|address| address.as_str().starts_with("https://"));
+        Self { https, credentials: args.credentials.clone(), ..Self::new(address, args, false) }
     }
 
     /// A service that only answers.
@@ -54,12 +66,28 @@ impl Target {
 
     fn new(address: Address, args: &Args, floor: bool) -> Self {
         let (lockspace, connections) = (args.space.lockspace.to_string(), args.connections as usize);
-        Self { address, lockspace, connections, floor, pid: None }
+        Self { address, lockspace, connections, floor, credentials: CredentialArgs::default(), https: false, pid: None }
     }
 
     /// It only answers.
     pub(super) fn is_floor(&self) -> bool {
         self.floor
+    }
+
+    /// Whether the load has to say more than what is measured: it is made without TLS and tokens, unless the client library
+    /// makes it.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.https || self.credentials.is_some()
+    }
+
+    /// The client library at it. Without frames, sessions speak gRPC.
+    pub(super) fn client(&self, frames: bool) -> Result<Client, Failure> {
+        let scheme = if self.https { "https://" } else { "" };
+        let mut endpoints = vec![format!("{scheme}{}", self.address)];
+        if !frames {
+            endpoints.push(format!("grpc://{}", self.address));
+        }
+        self.credentials.client_of(endpoints.iter().map(String::as_str))
     }
 
     /// A slice for so many sessions, and what its process needs in it.

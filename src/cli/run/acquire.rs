@@ -74,9 +74,9 @@ pub(super) async fn acquire(
         let answer = tokio::select! {
             answer = request.into_future() => answer,
             () = passed(until.filter(|_| order.is_try())) => {
-                return Err(undecided(order, session).await.into());
+                return Err(undecided(order, client, session).await.into());
             }
-            () = waiting::show_waiting(order, voice, &id, &resource, &space) => {
+            () = waiting::show_waiting(order, voice, client, &id, &resource, &space) => {
                 return Err(waits_for_itself(order).into());
             }
         };
@@ -91,7 +91,7 @@ pub(super) async fn acquire(
             }
             Err(Error::Lost(loss)) => voice.warn(format_args!("the place in the queue is lost ({loss}), asking again")),
             Err(Error::NotGranted(refusal)) if refusal.why == Refusal::Undecided => {
-                return Err(undecided(order, session).await.into());
+                return Err(undecided(order, client, session).await.into());
             }
             // The queue is full: so many others wait that this one may not.
             Err(Error::Limit(refused)) => return Err(conflict(order, format_args!("at once: {refused}"))),
@@ -164,6 +164,7 @@ fn failed(order: &Order, error: Error) -> Refused {
             Failure::new(exit::UNREACHABLE, format_args!("{mode} on `{resource}` was not granted {within}: {error}"))
                 .hint(LOOK_AT_BROKERS)
         }
+        Error::Denied(refused) => Failure::denied(&refused),
         Error::Invalid(_) | Error::Setting(_) => Failure::usage(error),
         _ => Failure::new(exit::FAILURE, error),
     };
@@ -171,10 +172,10 @@ fn failed(order: &Order, error: Error) -> Refused {
 }
 
 /// No broker has said whether the lock is free.
-async fn undecided(order: &Order, session: &Session) -> Failure {
+async fn undecided(order: &Order, client: &Client, session: &Session) -> Failure {
     let (mode, resource, address) = (&order.mode, &order.resource, session.address());
     let within = humantime::format_duration(order.patience.filter(|_| !order.is_try()).unwrap_or(NO_WAIT_WITHIN));
-    let why = if waiting::broker_settles(order).await {
+    let why = if waiting::broker_settles(&client.inspection()).await {
         " grants nothing yet, in case its store forgot locks"
     } else {
         ", or its store, does not answer"

@@ -7,6 +7,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, wait, waitid};
+use sixpin_client::TOKEN_VARIABLE;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::cgroup::Cgroup;
@@ -68,6 +69,8 @@ impl Command {
             .env("SIXPIN_FENCE", lock.fence.to_string())
             .env("SIXPIN_SESSION", lock.session)
             .env(SESSIONS, sessions(lock.session))
+            // What `run` may do at brokers is not for the command.
+            .env_remove(TOKEN_VARIABLE)
             .process_group(0)
             .spawn()?;
         let pid = Pid::from_child(&child);

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use sixpin_client::{Client, Session};
+use sixpin_client::Session;
 
 use super::acquire::{Refused, acquire};
 use super::command::{Command, Lock};
@@ -77,7 +77,7 @@ async fn keep(args: &Args) -> Result<(), Failure> {
 
 /// Takes the lock and keeps it as long as it is needed. False if something of the command runs on without it.
 async fn hold(order: &Order, voice: &Voice, front: &mut Front, session: &mut Option<Session>) -> Result<bool, Refused> {
-    let client = Client::new(order.endpoints.iter().cloned()).map_err(Failure::usage)?;
+    let client = order.credentials.client_of(order.endpoints.iter().map(String::as_str))?;
     let guard = tokio::select! {
         granted = acquire(order, voice, &client, session) => granted?,
         () = front.until_gone() => return Ok(true),

@@ -10,11 +10,14 @@ use sixpin_core::limits;
 use sixpin_server::runtime::clock;
 
 use super::Task;
+use crate::cli::credentials::CredentialArgs;
 
 /// The first line to the keeper: what is to be locked and run, and how.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) endpoints: Vec<String>,
+    /// The token, if it is in no file, is in the environment of both.
+    pub(super) credentials: CredentialArgs,
     pub(super) lockspace: String,
     pub(super) resource: String,
     pub(super) mode: String,
@@ -86,6 +89,7 @@ impl Order {
         let args = &task.args;
         Self {
             endpoints: args.endpoints.addresses.iter().map(ToString::to_string).collect(),
+            credentials: args.credentials.clone(),
             lockspace: args.space.lockspace.to_string(),
             resource: task.resource.to_string(),
             mode: args.mode().to_string(),

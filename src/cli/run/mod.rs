@@ -46,6 +46,7 @@ use sixpin_core::limits;
 use sixpin_core::name::{Label, ResourceName};
 
 use super::connect::{Endpoints, Space};
+use super::credentials::CredentialArgs;
 use super::exit;
 use super::failure::Failure;
 
@@ -75,11 +76,13 @@ const USAGE: &str = "sixpin run [OPTIONS] RESOURCE -- COMMAND...
 /// Told below the options.
 const STATUSES: &str = "\
 The command has SIXPIN_RESOURCE, SIXPIN_LOCKSPACE, SIXPIN_MODE, SIXPIN_FENCE and SIXPIN_SESSION in its environment.
+SIXPIN_TOKEN is taken out of it.
 
 The exit status is that of the command: 126 or 127 if it could not be started, 128 + n if signal n ended it (of SIGINT,
 SIGTERM, SIGHUP and SIGQUIT `run` ends itself, which a shell shows as 128 + n). Otherwise:
   75  the lock was not granted in time because others have it, or its queue is full (see --conflict-exit-code)
   74  the lock was lost, and the command was ended
+  77  the broker does not know who asks, or does not let them
   69  no broker answered in time, or none could take the request: nobody is known to have the lock
    2  the arguments make no sense, or the lock would wait for itself (`run` within `run`)
 
@@ -140,6 +143,8 @@ pub struct Args {
     #[command(flatten)]
     endpoints: Endpoints,
     #[command(flatten)]
+    credentials: CredentialArgs,
+    #[command(flatten)]
     space: Space,
     /// The command and its arguments, after `--`.
     #[arg(value_name = "COMMAND", required = true, last = true)]
@@ -166,6 +171,7 @@ pub fn run(args: Args) -> ExitCode {
 
 impl Task {
     fn new(mut args: Args) -> Result<Self, Failure> {
+        args.credentials.check()?;
         let kill_after = args.kill_after()?;
         let mut command = std::mem::take(&mut args.command);
         let resource = match args.resource.take() {

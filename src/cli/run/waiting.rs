@@ -27,9 +27,16 @@ const NAMED_MAX: usize = 3;
 
 /// Shows that the lock is waited for, until it is dropped. It ends by itself only if the wait never would: what is waited
 /// for is held by a `run` around this one.
-pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, resource: &ResourceName, space: &Space) {
+pub(super) async fn show_waiting(
+    order: &Order,
+    voice: &Voice,
+    client: &Client,
+    session: &str,
+    resource: &ResourceName,
+    space: &Space,
+) {
     let around = std::env::var(command::SESSIONS).unwrap_or_default();
-    let Some(inspection) = inspection(order) else { return std::future::pending().await };
+    let inspection = client.inspection();
     tokio::time::sleep(SILENT_FOR).await;
     let line = Line::new(voice, Pid::from_raw(order.front_group));
     loop {
@@ -49,14 +56,9 @@ pub(super) async fn show_waiting(order: &Order, voice: &Voice, session: &str, re
     }
 }
 
-fn inspection(order: &Order) -> Option<Inspection> {
-    Client::new(order.endpoints.iter().cloned()).ok().map(|client| client.inspection())
-}
-
 /// Whether a broker that gave no answer in time grants nothing yet, whoever asks. It has a moment to say so.
-pub(super) async fn broker_settles(order: &Order) -> bool {
-    let Some(inspection) = inspection(order) else { return false };
-    tokio::time::timeout(SILENT_FOR, settles(&inspection)).await.unwrap_or(false)
+pub(super) async fn broker_settles(inspection: &Inspection) -> bool {
+    tokio::time::timeout(SILENT_FOR, settles(inspection)).await.unwrap_or(false)
 }
 
 /// Whether the broker grants nothing yet, whoever asks.

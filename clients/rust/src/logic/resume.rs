@@ -13,7 +13,7 @@ use super::life::{Life, valid_until};
 use super::machine::{Identity, Machine, Phase};
 use super::planted::Bug;
 use super::send::VOID_MAX;
-use crate::error::{Error, Loss};
+use crate::error::{Error, Loss, is_about_identity};
 use crate::mode::Mode;
 
 impl Machine {
@@ -25,6 +25,13 @@ impl Machine {
         message: v1::SessionResponse,
         out: &mut Vec<Output>,
     ) {
+        if let (0, Some(Body::Error(error))) = (message.request, &message.body)
+            && is_about_identity(error.reason())
+        {
+            // The stream ends with it, whatever was asked there.
+            self.attempt_refused(now, link, error.clone(), out);
+            return;
+        }
         let Some((request, sent)) = self.links.attempts.find(link).and_then(|attempt| attempt.asked) else { return };
         match message.body {
             Some(Body::Lost(lost)) if lost.claims.is_empty() => self.lose(Loss::from_proto(lost.reason()), out),

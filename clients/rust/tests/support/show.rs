@@ -63,6 +63,7 @@ fn asked(body: &Body) -> String {
         Body::Cancel(cancel) => format!("cancel {}.{}", cancel.claim, cancel.operation),
         Body::ConfirmLost(confirm) => format!("confirm lost {:?}", confirm.claims),
         Body::Close(_) => "close".to_owned(),
+        Body::Authenticate(_) => "authenticate".to_owned(),
     }
 }
 
