@@ -3,6 +3,7 @@
 //! The list of methods is made from the descriptors of the proto files, so that a new one without a row here fails.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -198,7 +199,8 @@ impl Scene {
             let roles =
                 if token.id() == "none" { String::new() } else { format!("{:?}", token.id().replace("old", "right")) };
             let expires = if token.id() == "old" { "expires = 2001-01-01T00:00:00Z\n" } else { "" };
-            settings += &format!(
+            let _ = write!(
+                settings,
                 "[access.tokens.{}]\nsha256 = \"{}\"\nroles = [{roles}]\n{expires}",
                 token.id(),
                 token.digest()

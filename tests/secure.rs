@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use sixpin_client::{Client, Credentials, Error, Mode};
+use sixpin_proto::v1::ListSessionsRequest;
 use sixpin_server::access::token::Token;
 use sixpin_server::config::{self, Config};
 use sixpin_server::server::Server;
@@ -28,7 +29,7 @@ fn config(text: &str) -> Config {
 }
 
 fn tls(own: &Signed, more: &str) -> String {
-    format!("[tls]\ncertificate = {:?}\nkey = {:?}\n{more}", own.certificate, own.key)
+    format!("[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n{more}", own.certificate.display(), own.key.display())
 }
 
 impl Broker {
@@ -173,7 +174,7 @@ async fn a_certificate_says_who_asks() {
         };
         let known = with("spiffe://example.org/ops/anna");
         let _session = known.session().open().await.unwrap();
-        let listed = known.inspection().list_sessions(Default::default()).await.unwrap();
+        let listed = known.inspection().list_sessions(ListSessionsRequest::default()).await.unwrap();
         assert!(listed.sessions.iter().any(|it| it.principal == "certificate:spiffe://example.org/ops/anna"));
         let unknown = with("spiffe://example.org/dev/bert");
         assert!(matches!(unknown.session().open().await, Err(Error::Denied(_))), "grpc: {grpc}");

@@ -32,7 +32,7 @@ enum Command {
 /// Which configuration is meant.
 #[derive(Debug, clap::Args)]
 struct Of {
-    /// Configuration file of a broker. Variables that begin with SIXPIN_SERVE_ count as they do for the broker.
+    /// Configuration file of a broker. Variables that begin with `SIXPIN_SERVE_` count as they do for the broker.
     #[arg(long, value_name = "FILE", env = "SIXPIN_SERVE_CONFIG")]
     config: Option<PathBuf>,
     /// Text for people or JSON for programs.

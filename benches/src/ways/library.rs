@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
+use sixpin_core::access::Principal;
 use sixpin_core::backend::{BrokerInfo, Durability};
 use sixpin_core::broker::api::{DoneStatus, Input, LockRequest, OpenRequest, Reply, Request, UnlockRequest};
 use sixpin_core::command::{Options, Status};
@@ -141,7 +142,7 @@ impl Stream {
         loop {
             let mut stream = Self { connection: engine.connect(None), places: Vec::new(), claims: 0 };
             let open = Request::Open(Box::new(OpenRequest { attach: true, ..OpenRequest::default() }));
-            let open = stream.connection.input(0, open);
+            let open = stream.connection.input(0, Principal::default(), open);
             stream.send(vec![open]).await;
             let answer = stream.take().await.pop_front();
             if let Some(Outgoing::Reply { reply: Reply::Opened { .. }, .. }) = answer {
@@ -167,7 +168,7 @@ impl Stream {
                 let place = usize::try_from(request).unwrap();
                 if !self.places[place].locked {
                     let unlock = self.places[place].unlock();
-                    inputs.push(self.connection.input(request, unlock));
+                    inputs.push(self.connection.input(request, Principal::default(), unlock));
                     continue;
                 }
                 let now = Instant::now();
@@ -180,7 +181,7 @@ impl Stream {
             }
             self.send(inputs).await;
         }
-        let close = self.connection.input(0, Request::Close);
+        let close = self.connection.input(0, Principal::default(), Request::Close);
         self.send(vec![close]).await;
         self.take().await;
         tally
@@ -189,7 +190,7 @@ impl Stream {
     fn lock(&mut self, place: usize, now: Instant) -> Input {
         self.claims += 1;
         let lock = self.places[place].lock(ClaimNumber(self.claims), now);
-        self.connection.input(place as u64, lock)
+        self.connection.input(place as u64, Principal::default(), lock)
     }
 
     async fn send(&mut self, mut inputs: Vec<Input>) {
