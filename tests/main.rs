@@ -17,6 +17,7 @@ mod malformed_bytes;
 mod inspection;
 mod access;
 mod secure;
+mod audit;
 mod limits;
 mod drain;
 mod trouble;

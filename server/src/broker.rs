@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::Access;
+use crate::audit::Audit;
 use crate::backends::Opener;
 use crate::config::Config;
 use crate::drain::Drain;
@@ -49,10 +50,17 @@ pub struct Broker {
 
 impl Broker {
     /// Starts the engines, one on each of these stores. `info` is what other brokers are told.
-    pub fn start(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Opener, process: Process) -> Self {
+    pub fn start(
+        config: &Config,
+        audit: Audit,
+        stores: Stores,
+        info: &BrokerInfo,
+        opener: &Opener,
+        process: Process,
+    ) -> Self {
         let runtime = engines::start_all(config, stores, info, opener, process);
         let health = Health::default();
-        let access = Access::new(config.access.clone());
+        let access = Access::new(config.access.clone(), audit);
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         Self {
             api: Api::new(runtime.clone(), access),

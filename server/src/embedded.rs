@@ -13,6 +13,7 @@ use std::time::Duration;
 use sixpin_core::backend::BrokerInfo;
 use tokio::sync::{oneshot, watch};
 
+use crate::audit::Audit;
 use crate::broker::Broker;
 use crate::config::sources::Sources;
 use crate::config::{Config, ConfigError};
@@ -143,7 +144,8 @@ async fn start(config: Config, program: String) -> Result<Broker, StartError> {
         program,
     };
     let stores = open_all(&config, &opener).await?;
-    let mut broker = Broker::start(&config, stores, &info, &opener, Process::Program);
+    let audit = Audit::start(config.audit.as_ref(), &config.name)?;
+    let mut broker = Broker::start(&config, audit, stores, &info, &opener, Process::Program);
     if let Some(admin) = admin {
         broker.listen_for_administrators(admin, listening::for_administrators(&config.connections))?;
     }

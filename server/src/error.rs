@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use sixpin_core::backend::OpenError;
 
+use crate::audit::CannotAudit;
 use crate::tls::files::BadFile;
 
 /// Why a broker did not start.
@@ -20,6 +21,9 @@ pub enum StartError {
     /// What TLS needs could not be read.
     #[error(transparent)]
     Tls(#[from] BadFile),
+    /// The audit could not be begun.
+    #[error(transparent)]
+    Audit(#[from] CannotAudit),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),

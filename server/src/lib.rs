@@ -8,7 +8,7 @@
 //! * [`config`]: what an operator can set;
 //! * [`backends`]: the one file that names all backends;
 //! * [`runtime`]: the thin shell around the broker machine;
-//! * [`frontend`]: how clients reach it; [`tls`]: what protects that; [`access`]: who they are;
+//! * [`frontend`]: how clients reach it; [`tls`]: what protects that; [`access`]: who they are; [`audit`]: what they did;
 //! * [`drain`]: how a broker ends; [`error`]: why it does not start; `listening`: where it listens;
 //! * [`engines`]: the stores and engines that a configuration asks for;
 //! * [`broker`]: all of that together;
@@ -21,6 +21,7 @@ pub mod runtime;
 pub mod frontend;
 pub mod tls;
 pub mod access;
+pub mod audit;
 pub mod drain;
 pub mod error;
 mod listening;

@@ -13,6 +13,7 @@ use sixpin_core::limits::PAGE_MAX;
 
 use crate::access::Access;
 use crate::access::policy::Policy;
+use crate::audit::{Line, Outcome};
 use crate::config::Config;
 use crate::runtime::Runtime;
 use crate::tls::Tls;
@@ -41,7 +42,9 @@ impl Changing {
 
     /// Takes what can change from a configuration that was read again, and reads the files that it names.
     pub(crate) async fn take(&mut self, config: Config) -> Result<(), BadFile> {
-        self.tls.iter().try_for_each(|tls| tls.reload())?;
+        self.tls.iter().try_for_each(|tls| tls.reload()).inspect_err(|error| {
+            self.access.audit().write(|| Line::new("operator", None, "reload").outcome(Outcome::Failed, error));
+        })?;
         let changed = self.config.access != config.access;
         if changed {
             self.access.replace(config.access.clone());
@@ -56,6 +59,7 @@ impl Changing {
         if let Some(policy) = self.config.access.as_ref().filter(|_| changed) {
             end_sessions_of_strangers(&self.runtime, policy).await;
         }
+        self.access.audit().write(|| Line::new("operator", None, "reload"));
         tracing::info!(access = changed, "certificates, keys and configuration were read again");
         Ok(())
     }

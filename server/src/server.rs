@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sixpin_core::backend::BrokerInfo;
 
+use crate::audit::Audit;
 use crate::backends::{self, Opener};
 use crate::broker::Broker;
 use crate::config::{Config, Exposed};
@@ -59,8 +60,9 @@ impl Server {
             admin_address: admin_address.map(reachable).unwrap_or_default(),
             program: crate::PROGRAM.into(),
         };
+        let audit = Audit::start(config.audit.as_ref(), &config.name)?;
         let tls = [clients.tls.clone(), admin.as_ref().and_then(|admin| admin.tls.clone())];
-        let mut broker = Broker::start(&config, stores, &info, &opener, Process::Own);
+        let mut broker = Broker::start(&config, audit, stores, &info, &opener, Process::Own);
         let limits = connection_limits(config.connections.clone());
         if let Some(admin) = admin {
             broker.listen_for_administrators(admin, for_administrators(&limits))?;

@@ -183,7 +183,7 @@ fn refuse(error: &dyn std::error::Error, status: u8) -> ExitCode {
 /// Why the broker did not start, and what the user can do where that is not plain from the error.
 fn not_started(error: &StartError) -> ExitCode {
     let status = match error {
-        StartError::Open(_, OpenError::BadUrl(_)) | StartError::Tls(_) => exit::CONFIG,
+        StartError::Open(_, OpenError::BadUrl(_)) | StartError::Tls(_) | StartError::Audit(_) => exit::CONFIG,
         StartError::Open(_, OpenError::Unreachable(_)) => exit::UNREACHABLE,
         StartError::Open(_, OpenError::Login(_)) => exit::LOGIN,
         StartError::Open(_, OpenError::Unsafe(_)) => exit::UNSAFE,

@@ -27,8 +27,8 @@ use folding::Folding;
 use lines::Lines;
 
 /// What a library logs of its own on the level of information repeats what the stores' own crates say, without saying
-/// of what. Directives that name it come later and win.
-const QUIETER: &str = "async_nats=warn";
+/// of what. The audit is written whatever the level of the rest. Directives that name them come later and win.
+const QUIETER: &str = "async_nats=warn,audit=info";
 /// What was left out is said this often.
 const REPORT: Duration = Duration::from_secs(10);
 /// The end of the process waits no longer than this for lines that nobody takes.

@@ -27,6 +27,7 @@ use std::time::{Duration, SystemTime};
 use sixpin_core::access::{ANONYMOUS, NOBODY, Principal, Quotas};
 use sixpin_core::broker::api::{Client, RequestError};
 
+use crate::audit::Audit;
 use crate::frontend::listener::Shown;
 use policy::Policy;
 use token::Token;
@@ -40,6 +41,7 @@ pub struct Access {
     /// Counts the policies that were in force.
     generation: AtomicU64,
     watches: watches::Watches,
+    audit: Audit,
 }
 
 /// Who asks on a connection or in a call, and until when that is known. Cheap to clone.
@@ -113,11 +115,12 @@ pub enum Unknown {
 
 impl Access {
     /// With this policy; absent: everybody may do everything.
-    pub fn new(policy: Option<Policy>) -> Arc<Self> {
+    pub fn new(policy: Option<Policy>, audit: Audit) -> Arc<Self> {
         Arc::new(Self {
             policy: RwLock::new(policy.map(Arc::new)),
             generation: AtomicU64::new(0),
             watches: watches::Watches::default(),
+            audit,
         })
     }
 
@@ -131,6 +134,11 @@ impl Access {
     pub(crate) fn watch(&self, principal: &Principal) -> Result<Watching, RequestError> {
         let max = self.policy().map_or(usize::MAX, |policy| policy.watches);
         self.watches.begin(principal.digest(), max)
+    }
+
+    /// Where it is written who did what.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The policy in force.

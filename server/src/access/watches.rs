@@ -53,12 +53,12 @@ mod tests {
     fn a_quota_holds_for_each_principal_and_is_given_back() {
         let watches = Watches::default();
         let first = watches.begin(1, 2).unwrap();
-        let _second = watches.begin(1, 2).unwrap();
+        let second = watches.begin(1, 2).unwrap();
         assert!(watches.begin(1, 2).unwrap_err().to_string().contains("access.quotas.watches"));
-        let _other = watches.begin(2, 2).unwrap();
+        let other = watches.begin(2, 2).unwrap();
         drop(first);
         assert!(watches.begin(1, 2).is_ok());
-        drop((_second, _other));
+        drop((second, other));
         assert!(watches.0.lock().unwrap().is_empty());
     }
 }

@@ -15,6 +15,7 @@ use sixpin_core::name::{Lockspace, NameError};
 use super::access;
 use super::file::{self, AdminListen, File};
 use super::{BackendConfig, Config, DEFAULT_BACKEND, Exposed, LockspaceSettings, LogConfig};
+use crate::audit::AuditConfig;
 use crate::frontend::client;
 use crate::frontend::listener::gate::ConnectionLimits;
 use crate::tls::{ClientAuth, TlsConfig};
@@ -72,6 +73,7 @@ pub(super) fn check(file: File) -> Checked<Config> {
     let access = file.access.map(access::policy).transpose()?;
     let config = Config {
         access,
+        audit: file.audit.map(|audit| AuditConfig { file: audit.file, locks: audit.locks }),
         name: name(file.name)?,
         insecure: file.insecure.unwrap_or(false),
         tls,

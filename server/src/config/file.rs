@@ -24,6 +24,7 @@ pub struct File {
     pub(super) tls: Option<Tls>,
     pub(super) admin_tls: Option<Tls>,
     pub(super) access: Option<access::Access>,
+    pub(super) audit: Option<Audit>,
     pub(super) require: Option<Require>,
     #[serde(with = "humantime_serde")]
     pub(super) session_ttl: Option<Duration>,
@@ -93,6 +94,14 @@ pub(super) struct Connections {
     pub(super) trusted: Option<Networks>,
     #[serde(with = "humantime_serde")]
     pub(super) idle: Option<Duration>,
+}
+
+/// Who did what.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Audit {
+    pub(super) file: Option<PathBuf>,
+    pub(super) locks: bool,
 }
 
 /// TLS of a listener.

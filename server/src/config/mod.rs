@@ -32,6 +32,7 @@ use sixpin_core::limits::Limits;
 use sixpin_core::name::Lockspace;
 
 use crate::access::policy::Policy;
+use crate::audit::AuditConfig;
 use crate::frontend::listener::gate::ConnectionLimits;
 use crate::tls::{ClientAuth, TlsConfig};
 use sources::Sources;
@@ -63,6 +64,8 @@ pub struct Config {
     pub admin_tls: Option<TlsConfig>,
     /// Who may do what; absent: everybody everything.
     pub access: Option<Policy>,
+    /// What is written of who did what; absent: nothing.
+    pub audit: Option<AuditConfig>,
     /// How durable stores must be.
     pub require: Durability,
     /// TTL of sessions that ask for none.

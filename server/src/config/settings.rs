@@ -51,6 +51,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("access.tokens.NAME.roles", "", "its roles"),
     setting("access.tokens.NAME.expires", "never", "from then on the token is of no use: 2027-01-31T00:00:00Z"),
     setting("access.certificates.NAME", "", "roles of the client certificate for this URI or DNS name"),
+    setting(
+        "audit.file",
+        "the log",
+        "file of JSON lines that say who did what; without a section `audit` nothing is written",
+    ),
+    setting("audit.locks", "false", "write grants, releases and losses of locks as well"),
     setting("require", "crash-safe", "how durable a store must be: volatile, crash-safe, power-safe, failover-safe"),
     setting("session_ttl", "10s", "TTL of sessions that ask for none, 1s to 1h"),
     setting("session_ttl_max", "1m", "longest TTL of a session, `session_ttl` to 1h"),

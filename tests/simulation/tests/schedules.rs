@@ -148,6 +148,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("OldMoveAccepted", 0),
     ("OldStoreTakenForSettled", 1820),
     ("OwnBurialWithoutMark", 7),
+    ("QuotaNotGivenBack", 1),
     ("ReadTakenForTruth", 18),
     ("RecordInTwoBatches", 2),
     ("RefusedCopyCreates", 1756),

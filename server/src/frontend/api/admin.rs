@@ -11,6 +11,7 @@ use sixpin_core::name::{ClaimNumber, Lockspace, ResourceId, SessionId, Version};
 
 use super::errors::{invalid, unexpected};
 use super::{Api, Caller};
+use crate::audit::{Line, Outcome};
 use crate::drain::Drain;
 
 /// What administrators can do. Cheap to clone.
@@ -54,10 +55,12 @@ impl Administration {
         claim: Option<ClaimNumber>,
         haste: Haste,
     ) -> Result<Taken, RequestError> {
-        from.check(Verb::Force, Place::Resource(&resource))?;
+        self.api.check(from, Verb::Force, Place::Resource(&resource))?;
+        let line = from.line(Verb::Force).on(&resource).session(session).claim(claim, None);
         let lockspace = resource.lockspace.clone();
         let Haste { now, no_wait } = haste;
-        taken(self.ask(&lockspace, AdminRequest::ForceUnlock { resource, session, claim, now, no_wait }).await?)
+        let request = AdminRequest::ForceUnlock { resource, session, claim, now, no_wait };
+        taken(self.ask(line, &lockspace, request).await?)
     }
 
     /// Ends a session of the store of a lockspace.
@@ -68,16 +71,18 @@ impl Administration {
         session: SessionId,
         haste: Haste,
     ) -> Result<Taken, RequestError> {
-        from.check(Verb::Expire, Place::Lockspace(lockspace))?;
+        self.api.check(from, Verb::Expire, Place::Lockspace(lockspace))?;
         let Haste { now, no_wait } = haste;
-        taken(self.ask(lockspace, AdminRequest::ExpireSession { session, now, no_wait }).await?)
+        let line = from.line(Verb::Expire).within(lockspace).session(session);
+        taken(self.ask(line, lockspace, AdminRequest::ExpireSession { session, now, no_wait }).await?)
     }
 
     /// Removes orphans, and says how many.
     pub async fn purge(&self, from: &Caller, resource: ResourceId, scope: PurgeScope) -> Result<u32, RequestError> {
-        from.check(Verb::Purge, Place::Resource(&resource))?;
+        self.api.check(from, Verb::Purge, Place::Resource(&resource))?;
+        let line = from.line(Verb::Purge).on(&resource);
         let lockspace = resource.lockspace.clone();
-        match self.ask(&lockspace, AdminRequest::Purge { resource, scope }).await? {
+        match self.ask(line, &lockspace, AdminRequest::Purge { resource, scope }).await? {
             Reply::Purged { purged } => Ok(purged),
             other => Err(unexpected(&other)),
         }
@@ -91,12 +96,13 @@ impl Administration {
         version: Version,
         now: bool,
     ) -> Result<Duration, RequestError> {
-        from.check(Verb::Force, Place::Resource(&resource))?;
+        self.api.check(from, Verb::Force, Place::Resource(&resource))?;
         if version.is_absent() {
             return Err(invalid("`version` is missing: give the one that was seen damaged"));
         }
+        let line = from.line("remove-damaged").on(&resource);
         let lockspace = resource.lockspace.clone();
-        match self.ask(&lockspace, AdminRequest::RemoveDamaged { resource, version, now }).await? {
+        match self.ask(line, &lockspace, AdminRequest::RemoveDamaged { resource, version, now }).await? {
             Reply::DamagedRemoved { free_in } => Ok(free_in),
             other => Err(unexpected(&other)),
         }
@@ -104,7 +110,7 @@ impl Administration {
 
     /// Drains the broker, and says how many sessions were told to move. Absent: holders have as long as is configured.
     pub async fn drain(&self, from: &Caller, timeout: Option<Duration>) -> Result<u32, RequestError> {
-        from.check(Verb::Drain, Place::Everywhere)?;
+        self.api.check(from, Verb::Drain, Place::Everywhere)?;
         if timeout.is_some_and(|timeout| timeout > SESSION_TTL_MAX) {
             return Err(invalid("`timeout_ms` is more than an hour"));
         }
@@ -113,11 +119,18 @@ impl Administration {
                 "this broker is inside a program and ends with it: end the program, or take its locks away",
             ));
         };
+        self.api.access.audit().write(|| from.line(Verb::Drain));
         Ok(drain.begin(timeout).await)
     }
 
-    async fn ask(&self, lockspace: &Lockspace, request: AdminRequest) -> Result<Reply, RequestError> {
-        self.api.engine(lockspace).admin(request).await
+    /// Has it done, and writes down how it came out.
+    async fn ask(&self, line: Line, lockspace: &Lockspace, request: AdminRequest) -> Result<Reply, RequestError> {
+        let answer = self.api.engine(lockspace).admin(request).await;
+        self.api.access.audit().write(|| match &answer {
+            Ok(_) => line,
+            Err(error) => line.outcome(Outcome::Failed, error),
+        });
+        answer
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who asks.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use sixpin_core::access::{Place, Principal, Verb};
@@ -8,6 +9,7 @@ use sixpin_core::name::Label;
 
 use super::{Checked, checks};
 use crate::access::Who;
+use crate::audit::Line;
 
 /// Who asks, as the listener says it of every request.
 #[derive(Debug, Clone)]
@@ -24,6 +26,11 @@ impl Caller {
     /// What it may do.
     pub fn principal(&self) -> Principal {
         self.who.last_principal().clone()
+    }
+
+    /// A line of the audit about something that it did.
+    pub fn line(&self, verb: impl fmt::Display) -> Line {
+        Line::new(self.who.name(), self.address, verb)
     }
 
     /// Whether it may do this there.

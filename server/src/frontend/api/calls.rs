@@ -9,11 +9,11 @@ use sixpin_core::broker::api::{
     CancelResult, ConvertRequest, Done, LockRequest, OpenRequest, Reply, Request, RequestError, ResumeRequest,
     SessionRef, UnlockRequest,
 };
-use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber};
+use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId};
 use sixpin_core::token::SessionToken;
 
 use super::errors::{invalid, other_store, unexpected};
-use super::{Api, Caller, Opened, Resumed};
+use super::{Api, Caller, Opened, Resumed, ledger, note_denied};
 
 /// What a keepalive is answered with.
 #[derive(Debug, Clone)]
@@ -32,11 +32,7 @@ impl Api {
         if open.bound {
             return Err(invalid("`connection_bound` needs a connection: open the session on a stream"));
         }
-        match self
-            .engine(lockspace)
-            .request(SessionRef::Attached, from.principal(), Request::Open(Box::new(open)))
-            .await?
-        {
+        match self.request(from, lockspace, SessionRef::Attached, Request::Open(Box::new(open))).await? {
             Reply::Opened { session, secret } => Ok(self.opened(session, secret, lockspace)),
             other => Err(unexpected(&other)),
         }
@@ -49,11 +45,7 @@ impl Api {
         lockspace: &Lockspace,
         resume: ResumeRequest,
     ) -> Result<Resumed, RequestError> {
-        match self
-            .engine(lockspace)
-            .request(SessionRef::Attached, from.principal(), Request::Resume(Box::new(resume)))
-            .await?
-        {
+        match self.request(from, lockspace, SessionRef::Attached, Request::Resume(Box::new(resume))).await? {
             Reply::Resumed { session, move_number, claims } => Ok(self.resumed(session, move_number, claims)),
             other => Err(unexpected(&other)),
         }
@@ -85,7 +77,10 @@ impl Api {
         if !self.engine(&lock.resource.lockspace).same(self.engine(&by.lockspace)) {
             return Err(other_store(&lock.resource.lockspace));
         }
-        done(self.ask(from, by, Request::Lock { lock, until_done: true }).await?)
+        let resource = lock.resource.clone();
+        let done = done(self.ask(from, by, Request::Lock { lock, until_done: true }).await?)?;
+        self.note(from, by, Some(&resource), &done);
+        Ok(done)
     }
 
     /// Converts, and waits for the end of it.
@@ -95,12 +90,16 @@ impl Api {
         by: &SessionToken,
         convert: ConvertRequest,
     ) -> Result<Done, RequestError> {
-        done(self.ask(from, by, Request::Convert { convert, until_done: true }).await?)
+        let done = done(self.ask(from, by, Request::Convert { convert, until_done: true }).await?)?;
+        self.note(from, by, None, &done);
+        Ok(done)
     }
 
     /// Releases one claim.
     pub async fn unlock(&self, from: &Caller, by: &SessionToken, unlock: UnlockRequest) -> Result<Done, RequestError> {
-        done(self.ask(from, by, Request::Unlock(unlock)).await?)
+        let done = done(self.ask(from, by, Request::Unlock(unlock)).await?)?;
+        self.note(from, by, None, &done);
+        Ok(done)
     }
 
     /// Releases all claims of the session, or of one owner in it, and says how many.
@@ -130,8 +129,27 @@ impl Api {
         }
     }
 
+    /// Writes down what happened to a lock, if that is written.
+    fn note(&self, from: &Caller, by: &SessionToken, resource: Option<&ResourceId>, done: &Done) {
+        let audit = self.access.audit();
+        if audit.locks() {
+            ledger::write(audit, from, Some(by.session), resource, done);
+        }
+    }
+
     async fn ask(&self, from: &Caller, by: &SessionToken, request: Request) -> Result<Reply, RequestError> {
-        self.engine(&by.lockspace).request(SessionRef::Named(by.session, by.secret), from.principal(), request).await
+        self.request(from, &by.lockspace, SessionRef::Named(by.session, by.secret), request).await
+    }
+
+    async fn request(
+        &self,
+        from: &Caller,
+        lockspace: &Lockspace,
+        session: SessionRef,
+        request: Request,
+    ) -> Result<Reply, RequestError> {
+        let answer = self.engine(lockspace).request(session, from.principal(), request).await;
+        answer.inspect_err(|error| note_denied(self.access.audit(), from, error))
     }
 }
 

@@ -34,9 +34,9 @@ use tokio::time::{Sleep, sleep};
 
 use super::errors::{invalid, other_store};
 use super::identity::Identity;
+use super::ledger::Ledger;
 use super::names::Names;
-use super::{Api, Checked};
-use crate::access::Who;
+use super::{Api, Caller, Checked, note_denied};
 use crate::runtime::outbox::{End, Outgoing};
 use crate::runtime::{Connection, EngineHandle, Turns};
 
@@ -130,6 +130,8 @@ pub enum Failure {
 pub struct Conversation {
     api: Api,
     identity: Identity,
+    /// What is needed to write down what happens to locks; absent: that is not written.
+    ledger: Option<Box<Ledger>>,
     turns: Option<Turns>,
     names: Names,
     engine: Option<(EngineHandle, Connection)>,
@@ -165,9 +167,10 @@ enum Opening {
 
 impl Conversation {
     /// One that nobody has said anything in, of somebody who has these turns.
-    pub fn new(api: Api, who: Who, turns: Option<Turns>) -> Self {
+    pub fn new(api: Api, from: Caller, turns: Option<Turns>) -> Self {
         Self {
-            identity: Identity::new(&api, who),
+            identity: Identity::new(&api, from),
+            ledger: Ledger::new(api.access.audit()),
             api,
             turns,
             names: Names::default(),
@@ -307,11 +310,17 @@ impl Conversation {
             }
             Some(Ask::Resume(lockspace, resume)) => {
                 self.begin(request, lockspace)?;
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.resumes(&resume);
+                }
                 Some(Request::Resume(Box::new(resume)))
             }
             Some(Ask::Session(asked)) => {
                 if let Request::Lock { lock, .. } = &asked {
                     self.check_store(&lock.resource.lockspace)?;
+                }
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.asked(&asked);
                 }
                 Some(asked)
             }
@@ -379,7 +388,12 @@ impl Conversation {
 
     fn said(&mut self, outgoing: Outgoing) -> Said {
         let (request, reply) = match outgoing {
-            Outgoing::Event(event) => return Said::Event(event),
+            Outgoing::Event(event) => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.told(self.api.access.audit(), self.identity.caller(), &event);
+                }
+                return Said::Event(event);
+            }
             Outgoing::Reply { request, reply } => (request, reply),
         };
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -387,6 +401,12 @@ impl Conversation {
             let open = matches!(reply, Reply::Opened { .. } | Reply::Resumed { .. });
             self.opening = if open { Opening::Open } else { Opening::Nothing };
             self.patience.take_if(|_| open);
+        }
+        let (audit, from) = (self.api.access.audit(), self.identity.caller());
+        match (&mut self.ledger, &reply) {
+            (Some(ledger), reply) => ledger.replied(audit, from, reply),
+            (None, Reply::Error(error)) => note_denied(audit, from, error),
+            (None, _) => {}
         }
         if matches!(reply, Reply::Closed) {
             self.listens = false;

@@ -9,15 +9,16 @@ use sixpin_core::access::Principal;
 use sixpin_core::broker::api::RequestError;
 use tokio::time::{Sleep, sleep};
 
-use super::Api;
+use super::{Api, Caller};
 use crate::access::{Access, Unknown, Who};
+use crate::audit::Audit;
 
 /// The longest sleep: a credential that is good for longer is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// Who asks, for as long as that is known.
 pub struct Identity {
-    who: Who,
+    from: Caller,
     access: Arc<Access>,
     /// Runs until the credential has expired; absent: it never does.
     expiry: Option<Pin<Box<Sleep>>>,
@@ -25,20 +26,30 @@ pub struct Identity {
 
 impl Identity {
     /// Of somebody who was known a moment ago.
-    pub fn new(api: &Api, who: Who) -> Self {
-        let mut identity = Self { who, access: api.access.clone(), expiry: None };
+    pub fn new(api: &Api, from: Caller) -> Self {
+        let mut identity = Self { from, access: api.access.clone(), expiry: None };
         identity.arm();
         identity
     }
 
     fn arm(&mut self) {
-        let expires = self.who.expires_in();
+        let expires = self.from.who.expires_in();
         self.expiry = expires.map(|after| Box::pin(sleep(after.min(LOOK_AGAIN))));
+    }
+
+    /// Where it is written who did what.
+    pub(crate) fn audit(&self) -> &Audit {
+        self.access.audit()
+    }
+
+    /// Who asked at the beginning.
+    pub fn caller(&self) -> &Caller {
+        &self.from
     }
 
     /// Who asks, with the rules that are in force now. Fails once nobody is known by this credential any more.
     pub fn principal(&mut self) -> Result<Principal, RequestError> {
-        self.who.principal(&self.access).cloned().map_err(|why| refused(&self.who, &why))
+        self.from.who.principal(&self.access).cloned().map_err(|why| refused(&self.from.who, &why))
     }
 
     /// Ready once the credential is of no use any more.

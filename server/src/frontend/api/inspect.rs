@@ -70,7 +70,7 @@ pub struct BackendStatus {
 impl Api {
     /// One resource.
     pub async fn resource(&self, from: &Caller, id: &ResourceId) -> Result<Found, RequestError> {
-        from.check(Verb::Inspect, Place::Resource(id))?;
+        self.check(from, Verb::Inspect, Place::Resource(id))?;
         let (version, stored) = self.engine(&id.lockspace).read(id).await?;
         Ok(stored.map(|stored| (version, stored)))
     }
@@ -82,8 +82,8 @@ impl Api {
         from: &Caller,
         id: ResourceId,
     ) -> Checked<impl Stream<Item = Result<Found, RequestError>> + Send + use<>> {
-        let mut identity = Identity::new(self, from.who.clone());
-        may_watch(&mut identity, &id)?;
+        [Verb::Watch, Verb::Inspect].into_iter().try_for_each(|verb| self.check(from, verb, Place::Resource(&id)))?;
+        let identity = Identity::new(self, from.clone());
         let counted = self.access.watch(from.who.last_principal())?;
         let engine = self.engine(&id.lockspace).clone();
         Ok(futures::stream::unfold(
@@ -179,7 +179,7 @@ impl Api {
 
     /// A page of the sessions of all stores.
     pub async fn sessions(&self, from: &Caller, after: &str, limit: usize) -> Result<SessionsPage, RequestError> {
-        from.check(Verb::Inspect, Place::Everywhere)?;
+        self.check(from, Verb::Inspect, Place::Everywhere)?;
         let mut place = Cursor::parse(after)?;
         let (mut page, mut room) = (SessionsPage::default(), limit);
         for (number, engine) in self.runtime.engines().iter().enumerate() {
@@ -207,7 +207,7 @@ impl Api {
 
     /// Those of these sessions that this broker knows.
     pub async fn sessions_named(&self, from: &Caller, names: Vec<SessionId>) -> Result<SessionsPage, RequestError> {
-        from.check(Verb::Inspect, Place::Everywhere)?;
+        self.check(from, Verb::Inspect, Place::Everywhere)?;
         if names.len() > PAGE_MAX {
             return Err(invalid(format!("`sessions` has {} entries: at most {PAGE_MAX}", names.len())));
         }
@@ -223,7 +223,7 @@ impl Api {
 
     /// The brokers on each store, with the store's name in the configuration.
     pub async fn brokers(&self, from: &Caller) -> Result<Vec<(String, BrokerView)>, RequestError> {
-        from.check(Verb::Inspect, Place::Everywhere)?;
+        self.check(from, Verb::Inspect, Place::Everywhere)?;
         let mut brokers = Vec::new();
         for engine in self.runtime.engines() {
             match engine.query(Query::Brokers).await? {
@@ -236,7 +236,7 @@ impl Api {
 
     /// The process that is asked.
     pub async fn status(&self, from: &Caller) -> Result<ProcessStatus, RequestError> {
-        from.check(Verb::Inspect, Place::Everywhere)?;
+        self.check(from, Verb::Inspect, Place::Everywhere)?;
         let mut backends = Vec::new();
         for (number, engine) in self.runtime.engines().iter().enumerate() {
             let view = match engine.query(Query::Status).await? {

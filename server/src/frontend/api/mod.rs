@@ -9,7 +9,7 @@
 //! * [`Caller`]: who asks; [`identity`]: the same on what lasts;
 //! * [`checks`], [`names`]: whether what they say makes sense, as far as that needs no state; [`errors`]: what they are told if not;
 //! * [`calls`]: one request about a session, one answer;
-//! * [`conversation`]: a stream that carries a session;
+//! * [`conversation`]: a stream that carries a session; `ledger`: what is written down of its locks;
 //! * [`inspect`]: who holds and who waits;
 //! * [`admin`]: what administrators do.
 //!
@@ -23,17 +23,20 @@ pub mod conversation;
 pub mod errors;
 pub mod identity;
 pub mod inspect;
+pub(crate) mod ledger;
 pub mod names;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sixpin_core::access::{Place, Verb};
 use sixpin_core::broker::api::{ClaimState, Query, Reply, RequestError, Secret, StoreState};
 use sixpin_core::limits::Limits;
 use sixpin_core::name::{Lockspace, SessionId};
 use sixpin_core::token::SessionToken;
 
 use crate::access::Access;
+use crate::audit::{Audit, Line, Outcome};
 use crate::runtime::{Connection, EngineHandle, Runtime};
 pub use caller::Caller;
 
@@ -82,6 +85,15 @@ impl Api {
         &self.access
     }
 
+    /// Refuses what a caller may not do, and writes that down.
+    fn check(&self, from: &Caller, verb: Verb, place: Place<'_>) -> Checked<()> {
+        let checked = from.check(verb, place);
+        if let Err(error) = &checked {
+            self.access.audit().write(|| at(from.line(verb), place).outcome(Outcome::Refused, error));
+        }
+        checked
+    }
+
     /// The broker's name, for people.
     pub fn broker(&self) -> &str {
         self.runtime.name()
@@ -126,6 +138,22 @@ impl Api {
 
     fn engine(&self, lockspace: &Lockspace) -> &EngineHandle {
         self.runtime.engine(lockspace)
+    }
+}
+
+/// Writes down that the machine refused what a caller may not do.
+pub(crate) fn note_denied(audit: &Audit, from: &Caller, error: &RequestError) {
+    if matches!(error, RequestError::Denied(_) | RequestError::WrongToken(_)) {
+        audit.write(|| from.line("lock").outcome(Outcome::Refused, error));
+    }
+}
+
+/// A line about a place.
+fn at(line: Line, place: Place<'_>) -> Line {
+    match place {
+        Place::Resource(id) => line.on(id),
+        Place::Lockspace(lockspace) => line.within(lockspace),
+        Place::Everywhere => line,
     }
 }
 

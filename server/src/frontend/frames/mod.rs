@@ -122,7 +122,7 @@ async fn serve(api: Api, mut wire: Wire, admitted: Admitted) -> Result<(), Frame
     let who = match api.access().identify_by(token.as_deref(), &admitted.shown) {
         Ok(who) => who,
         Err(why) => {
-            admitted.refused(&why).await;
+            admitted.refused(api.access(), &why).await;
             return farewell(wire, Some(RequestError::Unauthenticated)).await;
         }
     };

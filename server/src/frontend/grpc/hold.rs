@@ -35,8 +35,9 @@ use super::errors;
 use crate::frontend::api::conversation::ending;
 use crate::frontend::api::errors::{unexpected, unsupported};
 use crate::frontend::api::identity::Identity;
+use crate::frontend::api::ledger::Ledger;
 use crate::frontend::api::names::Names;
-use crate::frontend::api::{Api, Caller, Checked, KEEPALIVES_PER_TTL, checks};
+use crate::frontend::api::{Api, Caller, Checked, KEEPALIVES_PER_TTL, checks, note_denied};
 use crate::frontend::messages::{replies, requests};
 use crate::runtime::Connection;
 use crate::runtime::outbox::Outgoing;
@@ -44,6 +45,7 @@ use crate::runtime::outbox::Outgoing;
 /// The stream that answers one `Hold` call.
 pub struct HoldStream {
     identity: Identity,
+    ledger: Option<Box<Ledger>>,
     connection: Connection,
     lockspace: Lockspace,
     step: Step,
@@ -77,7 +79,8 @@ impl HoldStream {
         let lockspace = lock.resource.lockspace.clone();
         let connection = api.connect(&lockspace);
         let mut stream = Self {
-            identity: Identity::new(api, from.who.clone()),
+            identity: Identity::new(api, from.clone()),
+            ledger: Ledger::new(api.access().audit()),
             connection,
             lockspace,
             step: Step::Opening(Box::new(lock)),
@@ -92,6 +95,9 @@ impl HoldStream {
     }
 
     fn ask(&mut self, request: Request) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.asked(&request);
+        }
         match self.identity.principal() {
             Ok(principal) => {
                 self.inputs.push(self.connection.input(self.next_request, principal, request));
@@ -103,6 +109,13 @@ impl HoldStream {
 
     /// What one answer of the machine means to the client; nothing, for most.
     fn outgoing(&mut self, outgoing: Outgoing) -> Option<Body> {
+        let (audit, from) = (self.identity.audit(), self.identity.caller());
+        match (&mut self.ledger, &outgoing) {
+            (Some(ledger), Outgoing::Reply { reply, .. }) => ledger.replied(audit, from, reply),
+            (Some(ledger), Outgoing::Event(event)) => ledger.told(audit, from, event),
+            (None, Outgoing::Reply { reply: Reply::Error(error), .. }) => note_denied(audit, from, error),
+            (None, _) => {}
+        }
         match outgoing {
             Outgoing::Reply { reply: Reply::Error(error), .. } => self.refused(&error),
             Outgoing::Reply { reply, .. } => self.reply(reply),

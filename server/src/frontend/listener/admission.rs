@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request, Response, request};
 use hyper::body::{Body as _, Frame, Incoming};
+use sixpin_core::access::NOBODY;
 use sixpin_core::limits::{INSPECTIONS_PER_CONNECTION_MAX, OPENING_PER_CONNECTION_MAX, WATCHES_PER_CONNECTION_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
@@ -33,7 +34,8 @@ use super::protocol::{Kind, Protocol};
 use super::share::{Lane, Share};
 use super::timely::TimelyBody;
 use super::unread::Traffic;
-use crate::access::{Unknown, Who};
+use crate::access::{Access, Unknown, Who};
+use crate::audit::{Line, Outcome};
 
 /// How long a request waits for its turn.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
@@ -183,7 +185,7 @@ impl Inner {
                 true
             }
             Err(why) => {
-                refused(self.from.connection.remote_addr, &why);
+                refused(access, self.from.connection.remote_addr, &why);
                 self.share.wrong_credential().await;
                 false
             }
@@ -233,7 +235,8 @@ impl Inner {
 }
 
 /// Says why somebody was not let in, to who looks after the broker alone.
-pub(super) fn refused(address: Option<SocketAddr>, why: &Unknown) {
+pub(super) fn refused(access: &Access, address: Option<SocketAddr>, why: &Unknown) {
+    access.audit().write(|| Line::new(NOBODY, address, "authenticate").outcome(Outcome::Refused, why));
     static COMPLAINT: Complaint = Complaint::new();
     COMPLAINT.say(|count| tracing::warn!(?address, count, %why, "not authenticated"));
 }

@@ -21,7 +21,7 @@ use super::protocol::Greeted;
 use super::share::{Large, Share};
 use super::transport::Transport;
 use super::unread::Traffic;
-use crate::access::Unknown;
+use crate::access::{Access, Unknown};
 use crate::runtime::Turns;
 
 /// Probes of a peer that is silent for so long as another one would be pinged, and how many are lost before the connection is.
@@ -50,8 +50,8 @@ pub(crate) struct Admitted {
 
 impl Admitted {
     /// Why it is not let in. Whoever asked is told no more than that, and not at once.
-    pub(crate) async fn refused(&self, why: &Unknown) {
-        admission::refused(self.address, why);
+    pub(crate) async fn refused(&self, access: &Access, why: &Unknown) {
+        admission::refused(access, self.address, why);
         self.share.wrong_credential().await;
     }
 }

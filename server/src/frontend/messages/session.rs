@@ -44,7 +44,7 @@ struct Inbound<M> {
 impl<M: Messages> Session<M> {
     /// Answers `messages`, which come from this caller. Without turns or a place nothing is counted.
     pub(crate) fn new(api: Api, messages: M, from: Caller, turns: Option<Turns>, place: Option<OpeningPlace>) -> Self {
-        let conversation = Conversation::new(api.clone(), from.who.clone(), turns);
+        let conversation = Conversation::new(api.clone(), from.clone(), turns);
         Self {
             client: Inbound { messages, from, parts: Parts::default() },
             replies: Replies::new(api),

@@ -1,0 +1,228 @@
+//! Who did what: one JSON line for each thing that somebody answerable for a broker may be asked about later.
+//!
+//! Invariants: nothing waits for a line to be written, and nothing fails for it: what cannot be written is counted, and said in the
+//! log once a minute. No line holds a secret.
+//!
+//! * this file: what a line says; `writer`: how it comes into the file.
+
+mod writer;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use sixpin_core::mode::Mode;
+use sixpin_core::name::{ClaimNumber, Fence, Lockspace, ResourceId, SessionId};
+
+use writer::Writer;
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditConfig {
+    /// Where lines go; absent: to the log, with the target `audit`.
+    pub file: Option<PathBuf>,
+    /// Grants, releases and losses of locks as well.
+    pub locks: bool,
+}
+
+/// Writes what happens.
+#[derive(Debug, Default)]
+pub struct Audit {
+    broker: String,
+    /// Absent: nothing is written.
+    to: Option<To>,
+    locks: bool,
+}
+
+#[derive(Debug)]
+enum To {
+    Log,
+    File(Writer),
+}
+
+/// Why a file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("`audit.file`: {}: {error}", file.display())]
+pub struct CannotAudit {
+    file: PathBuf,
+    error: std::io::Error,
+}
+
+/// What happened. What does not apply is absent.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Line {
+    time: String,
+    broker: String,
+    /// Who.
+    pub principal: String,
+    /// From where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    /// What: a verb of a rule, or authenticate, reload, granted, released, lost.
+    pub verb: String,
+    /// Where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lockspace: Option<String>,
+    /// On what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Whose session is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Which claim of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<u64>,
+    /// The fence of a grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fence: Option<u64>,
+    /// The mode held from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// Why it came out so, if it was not done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How something came out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was done.
+    #[default]
+    Done,
+    /// It was not allowed.
+    Refused,
+    /// It could not be done.
+    Failed,
+}
+
+impl Line {
+    /// Somebody did this.
+    pub fn new(principal: impl Into<String>, address: Option<SocketAddr>, verb: impl fmt::Display) -> Self {
+        let address = address.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
+        Self { principal: principal.into(), address, verb: verb.to_string(), ..Self::default() }
+    }
+
+    /// On this resource.
+    #[must_use]
+    pub fn on(mut self, resource: &ResourceId) -> Self {
+        self.resource = Some(resource.name.to_string());
+        self.within(&resource.lockspace)
+    }
+
+    /// In this lockspace.
+    #[must_use]
+    pub fn within(mut self, lockspace: &Lockspace) -> Self {
+        self.lockspace = Some(lockspace.to_string());
+        self
+    }
+
+    /// To this session.
+    #[must_use]
+    pub fn session(mut self, session: SessionId) -> Self {
+        self.session = Some(session.to_string());
+        self
+    }
+
+    /// To this claim.
+    #[must_use]
+    pub fn claim(mut self, claim: Option<ClaimNumber>, fence: Option<Fence>) -> Self {
+        self.claim = claim.map(|claim| claim.0);
+        self.fence = fence.map(|fence| fence.0);
+        self
+    }
+
+    /// Which holds this from then on.
+    #[must_use]
+    pub fn mode(mut self, mode: Option<Mode>) -> Self {
+        self.mode = mode.map(|mode| mode.to_string());
+        self
+    }
+
+    /// And it came out so.
+    #[must_use]
+    pub fn outcome(mut self, outcome: Outcome, reason: impl fmt::Display) -> Self {
+        self.outcome = outcome;
+        self.reason = Some(reason.to_string());
+        self
+    }
+}
+
+impl Audit {
+    /// Opens the file, if there is one. Without a configuration nothing is written.
+    pub fn start(config: Option<&AuditConfig>, broker: &str) -> Result<Self, CannotAudit> {
+        let Some(config) = config else { return Ok(Self::default()) };
+        let to = match &config.file {
+            None => To::Log,
+            Some(file) => {
+                let cannot = |error| CannotAudit { file: file.clone(), error };
+                To::File(Writer::open(file).map_err(cannot)?)
+            }
+        };
+        Ok(Self { broker: broker.to_owned(), to: Some(to), locks: config.locks })
+    }
+
+    /// Grants, releases and losses are written as well.
+    pub fn locks(&self) -> bool {
+        self.locks && self.to.is_some()
+    }
+
+    /// Writes a line, if lines are written.
+    pub fn write(&self, line: impl FnOnce() -> Line) {
+        let Some(to) = &self.to else { return };
+        let line = Line {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            broker: self.broker.clone(),
+            ..line()
+        };
+        // Nothing of a line can fail to be JSON.
+        let Ok(text) = serde_json::to_string(&line) else { return };
+        match to {
+            To::Log => tracing::info!(target: "audit", "{text}"),
+            To::File(writer) => writer.write(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sixpin_core::name::ResourceName;
+
+    #[test]
+    fn a_line_is_json_with_what_applies() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let config = AuditConfig { file: Some(file.clone()), locks: false };
+        let audit = Audit::start(Some(&config), "north").unwrap();
+        let resource =
+            ResourceId { lockspace: Lockspace::default(), name: ResourceName::new("a \"quoted\" name").unwrap() };
+        audit.write(|| Line::new("token:a", None, "force").on(&resource).outcome(Outcome::Refused, "no rule"));
+        drop(audit);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        for (field, value) in [
+            ("broker", "north"),
+            ("principal", "token:a"),
+            ("verb", "force"),
+            ("lockspace", "default"),
+            ("resource", "a \"quoted\" name"),
+            ("outcome", "refused"),
+            ("reason", "no rule"),
+        ] {
+            assert_eq!(line[field], value, "{text}");
+        }
+        assert!(line.get("claim").is_none() && line["time"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let config = AuditConfig { file: Some("/nowhere/audit.jsonl".into()), locks: false };
+        let error = Audit::start(Some(&config), "north").unwrap_err().to_string();
+        assert!(error.contains("/nowhere/audit.jsonl"), "{error}");
+    }
+}

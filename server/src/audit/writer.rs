@@ -1,0 +1,110 @@
+//! Lines into a file, by a thread of their own: whoever has something to say never waits for a disk.
+//!
+//! The file is opened anew when it was moved away or removed, so that it can be rotated.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Lines that may wait to be written.
+const LINES_MAX: usize = 8_192;
+/// What was left out is said this often, and the file is looked for.
+const LOOK: Duration = Duration::from_secs(60);
+/// Only who runs the broker may read it, and its group.
+const MODE: u32 = 0o640;
+
+/// The way to the file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    lines: Option<SyncSender<String>>,
+    lost: Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Opens the file, to add to it.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        let (lines, come) = sync_channel(LINES_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        let work = Work { path: path.to_owned(), file: Some(file), lost: lost.clone(), looked: Instant::now() };
+        let thread = std::thread::Builder::new().name("audit".into()).spawn(move || work.run(&come))?;
+        Ok(Self { lines: Some(lines), lost, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Adds a line, or counts it as lost where too many wait.
+    pub(super) fn write(&self, line: String) {
+        if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What waits is written.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(MODE).open(path)
+}
+
+/// The thread.
+struct Work {
+    path: PathBuf,
+    file: Option<File>,
+    lost: Arc<AtomicU64>,
+    looked: Instant,
+}
+
+impl Work {
+    fn run(mut self, come: &Receiver<String>) {
+        loop {
+            let next = come.recv_timeout(LOOK);
+            if self.looked.elapsed() >= LOOK {
+                self.look();
+            }
+            match next {
+                Ok(line) => self.write(&(line + "\n")),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        let written = match &mut self.file {
+            Some(file) => file.write_all(line.as_bytes()).is_ok(),
+            None => false,
+        };
+        if !written {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says what was lost, and opens the file anew if it is another one now.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let file = self.path.display();
+            tracing::error!(lost, "lines of the audit were lost: {file} cannot be written, or not fast enough");
+        }
+        let number = |about: std::fs::Metadata| (about.dev(), about.ino());
+        let mine = self.file.as_ref().and_then(|file| file.metadata().ok()).map(number);
+        if mine.is_none() || mine != std::fs::metadata(&self.path).ok().map(number) {
+            self.file = open(&self.path).ok().or(self.file.take());
+        }
+    }
+}
