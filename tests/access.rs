@@ -369,3 +369,157 @@ async fn frames_say_who_asks_in_their_first_message() {
         other => panic!("{other:?}"),
     }
 }
+
+/// A name or a prefix of few segments, so that rules and names meet at every edge.
+fn random_name(random: &mut fastrand::Rng) -> String {
+    let segments = ["a", "b", "ab", "a b", "ä"];
+    let count = random.usize(1..=3);
+    let name: Vec<&str> = (0..count).map(|_| segments[random.usize(..segments.len())]).collect();
+    let ending = if random.u8(..4) == 0 { "/" } else { "" };
+    name.join("/") + ending
+}
+
+fn random_rule(random: &mut fastrand::Rng) -> String {
+    let lockspace = ["*", "orders", "other"][random.usize(..3)];
+    let about = match random.u8(..8) {
+        0 => "prefix = \"\"".to_owned(),
+        1..4 => format!("name = {:?}", random_name(random)),
+        _ => format!("prefix = \"{}/\"", random_name(random).trim_end_matches('/')),
+    };
+    let allow = ["\"inspect\"", "\"watch\", \"inspect\"", "\"watch\"", "\"lock\""][random.usize(..4)];
+    format!("{{ lockspace = \"{lockspace}\", {about}, allow = [{allow}] }}")
+}
+
+/// 100 principals with random rules and 100 resources: what a list shows is what single gets show, and a watch shows no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_watches_are_the_sum_of_single_gets() {
+    let mut random = fastrand::Rng::with_seed(15);
+    let tokens: Vec<Token> = (0..100).map(|number| Token::new(&format!("p{number}")).unwrap()).collect();
+    let holder = Token::new("holder").unwrap();
+    let mut settings = String::from(
+        "session_ttl_max = \"1h\"\n[access.roles.all]\nrules = [{ lockspace = \"*\", prefix = \"\", allow = [\"lock\"] }]\n",
+    );
+    let entry = |token: &Token, role: &str| {
+        format!("[access.tokens.{}]\nsha256 = \"{}\"\nroles = [\"{role}\"]\n", token.id(), token.digest())
+    };
+    settings += &entry(&holder, "all");
+    for token in &tokens {
+        let rules: Vec<String> = (0..random.usize(1..=5)).map(|_| random_rule(&mut random)).collect();
+        let _ = write!(
+            settings,
+            "[access.roles.{}]\nrules = [{}]\n{}",
+            token.id(),
+            rules.join(", "),
+            entry(token, token.id())
+        );
+    }
+    let broker = Broker::in_memory(Reason::Sockets, &settings).await;
+    broker.use_sockets();
+    let channel = broker.channel().await;
+    let ask = async |token: &Token, method: &str, message: Vec<u8>| {
+        let header = format!("Bearer {}", token.reveal());
+        let answer = raw::first(&channel, Some(&header), &format!("/sixpin.v1.{method}"), message).await;
+        answer.map(Option::unwrap_or_default)
+    };
+    // Nobody keeps it alive.
+    let open = v1::Open { lockspace: "orders".into(), ttl_ms: Some(3_600_000), ..Default::default() };
+    let open = v1::OpenSessionRequest { open: Some(open) };
+    let opened = ask(&holder, "LockService/OpenSession", open.encode_to_vec()).await.unwrap();
+    let session = v1::OpenSessionResponse::decode(opened).unwrap().opened.unwrap().token;
+    let mut names = BTreeSet::new();
+    while names.len() < 100 {
+        names.insert(random_name(&mut random));
+    }
+    let resource = |name: &str| Some(v1::Resource { lockspace: "orders".into(), name: name.into() });
+    for (claim, name) in (1..).zip(&names) {
+        let what = Some(v1::Mode::Cr.into());
+        let lock = v1::Lock { claim, operation: 1, resource: resource(name), what, ..Default::default() };
+        let request = v1::LockRequest { token: session.clone(), lock: Some(lock) };
+        ask(&holder, "LockService/Lock", request.encode_to_vec()).await.unwrap();
+    }
+    let (mut cases, mut shown) = (0, 0);
+    for token in &tokens {
+        let (mut got, mut listed, mut after) = (BTreeSet::new(), BTreeSet::new(), String::new());
+        for name in &names {
+            let request = v1::GetResourceRequest { resource: resource(name) };
+            let get = ask(token, "InspectService/GetResource", request.encode_to_vec()).await;
+            if let Err(status) = &get {
+                assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+            } else {
+                got.insert(name.clone());
+            }
+            cases += 1;
+            if cases % 10 == 0 {
+                let request = v1::WatchResourceRequest { resource: resource(name) };
+                let watched = ask(token, "InspectService/WatchResource", request.encode_to_vec()).await;
+                assert!(watched.is_err() || get.is_ok(), "{name} is watched and may not be seen");
+            }
+        }
+        loop {
+            let list = v1::ListResourcesRequest { lockspace: "orders".into(), after, limit: 7, ..Default::default() };
+            let answer = ask(token, "InspectService/ListResources", list.encode_to_vec()).await.unwrap();
+            let page = v1::ListResourcesResponse::decode(answer).unwrap();
+            listed.extend(page.resources.into_iter().map(|summary| summary.resource.unwrap().name));
+            after = page.next;
+            // From where it goes on is a name, perhaps, but none that may not be seen.
+            if let Some((_, name)) = after.split_once("orders/") {
+                assert!(got.contains(name), "{} is told of {after}", token.id());
+            }
+            if after.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(listed, got, "{}", token.id());
+        shown += got.len();
+    }
+    assert_eq!(cases, 10_000);
+    assert!((1_000..9_000).contains(&shown), "{shown} of them are shown: the rules say little");
+}
+
+/// Which operations were used on a claim is what its client says when it resumes: it gets no mode by it that it may not hold.
+#[tokio::test]
+async fn a_resume_that_lies_gives_no_right() {
+    let reader = Token::new("reader").unwrap();
+    let settings = format!(
+        "[access.roles.r]\nrules = [{{ lockspace = \"*\", prefix = \"\", allow = [\"lock:nl,cr,pr\"] }}]\n\
+         [access.tokens.reader]\nsha256 = \"{}\"\nroles = [\"r\"]\n",
+        reader.digest()
+    );
+    let broker = Broker::in_memory(Reason::Sockets, &settings).await;
+    broker.use_sockets();
+    let channel = broker.channel().await;
+    let header = format!("Bearer {}", reader.reveal());
+    let ask = async |method: &str, message: Vec<u8>| {
+        raw::first(&channel, Some(&header), &format!("/sixpin.v1.LockService/{method}"), message).await
+    };
+    let open = v1::OpenSessionRequest { open: Some(v1::Open::default()) };
+    let opened = ask("OpenSession", open.encode_to_vec()).await.unwrap().unwrap();
+    let token = v1::OpenSessionResponse::decode(opened).unwrap().opened.unwrap().token;
+    let resource = Some(v1::Resource { lockspace: String::new(), name: "r".into() });
+    let what = Some(v1::Mode::Nl.into());
+    let lock = v1::Lock { claim: 1, operation: 1, resource: resource.clone(), what, ..Default::default() };
+    ask("Lock", v1::LockRequest { token: token.clone(), lock: Some(lock) }.encode_to_vec()).await.unwrap();
+    let live = v1::LiveClaim {
+        claim: 1,
+        resource,
+        last_operation: 2,
+        operation: 2,
+        grant_seq: 1,
+        wanted: Some(v1::live_claim::Wanted::WantedMode(v1::Mode::Ex.into())),
+        ..Default::default()
+    };
+    let resume =
+        v1::Resume { token: token.clone(), move_number: 1, next_claim: 2, claims: vec![live], ..Default::default() };
+    ask("ResumeSession", v1::ResumeSessionRequest { resume: Some(resume) }.encode_to_vec()).await.unwrap();
+    for operation in [2, 3] {
+        let what = Some(v1::Mode::Ex.into());
+        let convert = v1::Convert { claim: 1, operation, what, timeout_ms: Some(0), ..Default::default() };
+        let refused =
+            ask("Convert", v1::ConvertRequest { token: token.clone(), convert: Some(convert) }.encode_to_vec()).await;
+        assert_eq!(
+            reason(&refused.unwrap_err()),
+            (Code::PermissionDenied, v1::Reason::Denied),
+            "operation {operation}"
+        );
+    }
+}

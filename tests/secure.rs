@@ -4,6 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 use sixpin_client::{Client, Credentials, Error, Mode};
 use sixpin_proto::v1::ListSessionsRequest;
 use sixpin_server::access::token::Token;
@@ -281,4 +284,68 @@ async fn a_token_that_expires_ends_the_stream_and_not_the_session() {
     drop(soon("another lock", async { session.lock("s", Mode::EX).await }).await.unwrap());
     guard.check().unwrap();
     guard.release().await.unwrap();
+}
+
+/// A token of an issuer whose keys are in a file says who asks, and its roles. A new key counts once the file has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_json_web_token_says_who_asks() {
+    let issuer = Issuer::new();
+    let settings = format!(
+        "{ROLES}[access.jwt]\nissuer = \"https://i\"\naudience = \"sixpin\"\njwks = \"{}\"\nalgorithms = [\"ES256\"]\n",
+        issuer.file().display()
+    );
+    let broker = Broker::start("", &settings).await;
+    let with = |grpc, token: &str| client(&broker.address(), grpc, broker.trusting().token(token));
+    let next = rcgen::KeyPair::generate().unwrap();
+    for grpc in [false, true] {
+        let known = with(grpc, &Issuer::sign(&issuer.key, "anna", &["all", "nothing"]));
+        let _session = known.session().open().await.unwrap();
+        let listed = known.inspection().list_sessions(ListSessionsRequest::default()).await.unwrap();
+        assert!(listed.sessions.iter().any(|it| it.principal == "jwt:https://i#anna"), "{listed:?}");
+        for refused in [Issuer::sign(&issuer.key, "bert", &["nothing"]), Issuer::sign(&next, "anna", &["all"])] {
+            assert!(matches!(with(grpc, &refused).session().open().await, Err(Error::Denied(_))), "grpc: {grpc}");
+        }
+    }
+    issuer.publish(&[&issuer.key, &next]);
+    broker.server.reload(config(&broker.settings)).await.unwrap();
+    assert!(with(false, &Issuer::sign(&next, "anna", &["all"])).session().open().await.is_ok());
+}
+
+/// Who makes JSON web tokens.
+struct Issuer {
+    key: rcgen::KeyPair,
+    folder: tempfile::TempDir,
+}
+
+impl Issuer {
+    fn new() -> Self {
+        let issuer = Self { key: rcgen::KeyPair::generate().unwrap(), folder: tempfile::tempdir().unwrap() };
+        issuer.publish(&[&issuer.key]);
+        issuer
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("jwks.json")
+    }
+
+    fn publish(&self, keys: &[&rcgen::KeyPair]) {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let point = key.public_key_raw();
+                let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
+                json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y })
+            })
+            .collect();
+        write(&self.file(), &json!({ "keys": keys }).to_string());
+    }
+
+    fn sign(key: &rcgen::KeyPair, subject: &str, roles: &[&str]) -> String {
+        let end = SystemTime::now() + Duration::from_secs(60);
+        let exp = end.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let claims = json!({ "iss": "https://i", "sub": subject, "aud": "sixpin", "exp": exp, "roles": roles });
+        let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
+        let key = jsonwebtoken::EncodingKey::from_ec_der(&key.serialize_der());
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+    }
 }

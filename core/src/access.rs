@@ -169,8 +169,39 @@ impl Names {
         }
     }
 
+    /// Those of them that begin so.
+    fn within(&self, prefix: &str) -> Option<Part> {
+        match self {
+            Self::Exactly(name) => name.as_str().starts_with(prefix).then(|| Part::Name(name.clone())),
+            Self::Under(own) if own.starts_with(prefix) => Some(Part::Under(own.clone())),
+            Self::Under(own) => prefix.starts_with(own.as_str()).then(|| Part::Under(prefix.to_owned())),
+        }
+    }
+
     fn are_all(&self) -> bool {
         matches!(self, Self::Under(prefix) if prefix.is_empty())
+    }
+}
+
+/// A part of a lockspace. Wider ones come first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// All names that begin so.
+    Under(String),
+    /// One name.
+    Name(ResourceName),
+}
+
+impl Part {
+    fn covers(&self, other: &Self) -> bool {
+        let other = match other {
+            Self::Under(prefix) => prefix.as_str(),
+            Self::Name(name) => name.as_str(),
+        };
+        match self {
+            Self::Under(prefix) => other.starts_with(prefix.as_str()),
+            Self::Name(name) => name.as_str() == other,
+        }
     }
 }
 
@@ -286,6 +317,23 @@ impl Principal {
         self.0.is_none() || self.why(verb, place).is_some()
     }
 
+    /// The parts of a lockspace, among the names that begin so, in which it may do this; none if that is everywhere. No name is in
+    /// two of them, and all that is in one of them is allowed.
+    pub fn parts(&self, verb: Verb, lockspace: &Lockspace, prefix: &str) -> Option<Vec<Part>> {
+        let known = self.0.as_deref()?;
+        let about = |rule: &&Rule| rule.allow.has(verb) && rule.lockspace.as_ref().is_none_or(|own| own == lockspace);
+        let mut parts: Vec<Part> =
+            known.rules.iter().filter(about).filter_map(|rule| rule.names.within(prefix)).collect();
+        parts.sort();
+        let mut apart: Vec<Part> = Vec::new();
+        for part in parts {
+            if !apart.iter().any(|wider| wider.covers(&part)) {
+                apart.push(part);
+            }
+        }
+        Some(apart)
+    }
+
     /// The rule that allows it. None if there is none, or if everything is allowed without rules.
     pub fn why(&self, verb: Verb, place: Place<'_>) -> Option<&Rule> {
         let known = self.0.as_deref()?;
@@ -365,6 +413,28 @@ mod tests {
         let may = |lockspace, name| principal.may(Verb::Inspect, Place::Resource(&id(lockspace, name)));
         assert!(may("s", "a/b") && may("s", "a/") && may("s", "a/b/c"));
         assert!(!may("s", "a") && !may("s", "ab") && !may("s", "b/a/") && !may("t", "a/b"));
+    }
+
+    #[test]
+    fn parts_are_apart_and_within_what_is_asked_for() {
+        let rules = ["a/", "a/b/", "c/", ""].map(|prefix| Names::under(prefix).unwrap());
+        let [a, ab, c, all] = rules.map(|names| rule("s", names, "inspect"));
+        let name = |name: &str| rule("*", Names::Exactly(ResourceName::new(name).unwrap()), "inspect");
+        let other = rule("t", Names::under("x/").unwrap(), "inspect");
+        let locks = rule("s", Names::under("y/").unwrap(), "lock");
+        let s = Lockspace::new("s").unwrap();
+        let parts = |rules: Vec<Rule>, prefix: &str| {
+            Principal::new("a", rules, Quotas::default()).parts(Verb::Inspect, &s, prefix).unwrap()
+        };
+        let (under, only) =
+            (|text: &str| Part::Under(text.into()), |text: &str| Part::Name(ResourceName::new(text).unwrap()));
+        let rules = vec![ab, name("a/x"), name("d"), c, a, other, locks];
+        assert_eq!(parts(rules.clone(), ""), [under("a/"), under("c/"), only("d")]);
+        assert_eq!(parts(rules.clone(), "a/b/c"), [under("a/b/c")]);
+        assert_eq!(parts(rules.clone(), "d"), [only("d")]);
+        assert_eq!(parts(rules, "b"), []);
+        assert_eq!(parts(vec![all], "q"), [under("q")]);
+        assert_eq!(Principal::default().parts(Verb::Inspect, &s, ""), None);
     }
 
     #[test]

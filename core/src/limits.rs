@@ -71,7 +71,7 @@ pub const CLAIMS_PER_PRINCIPAL_MAX: usize = 100_000;
 pub const WAITING_PER_PRINCIPAL_MAX: usize = 10_000;
 /// Streams of one principal that watch at a broker.
 pub const WATCHES_PER_PRINCIPAL_MAX: usize = 10_000;
-/// Wrong credentials of one client that are answered in a second, however many connections it has.
+/// Wrong credentials of one client that are answered in a second, however many connections it has; more wait, up to five seconds.
 pub const WRONG_CREDENTIALS_PER_SECOND_MAX: u32 = 10;
 /// Handshakes of TLS that one client begins in a second; more wait their turn, up to five seconds. Each costs the broker up to a
 /// millisecond of a processor, and its client as good as nothing.

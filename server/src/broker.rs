@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::Access;
-use crate::audit::Audit;
 use crate::backends::Opener;
 use crate::config::Config;
 use crate::drain::Drain;
@@ -52,7 +51,7 @@ impl Broker {
     /// Starts the engines, one on each of these stores. `info` is what other brokers are told.
     pub fn start(
         config: &Config,
-        audit: Audit,
+        access: Arc<Access>,
         stores: Stores,
         info: &BrokerInfo,
         opener: &Opener,
@@ -60,7 +59,6 @@ impl Broker {
     ) -> Self {
         let runtime = engines::start_all(config, stores, info, opener, process);
         let health = Health::default();
-        let access = Access::new(config.access.clone(), audit);
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         Self {
             api: Api::new(runtime.clone(), access),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use sixpin_core::backend::BrokerInfo;
 use tokio::sync::{oneshot, watch};
 
+use crate::access::Access;
 use crate::audit::Audit;
 use crate::broker::Broker;
 use crate::config::sources::Sources;
@@ -145,7 +146,8 @@ async fn start(config: Config, program: String) -> Result<Broker, StartError> {
     };
     let stores = open_all(&config, &opener).await?;
     let audit = Audit::start(config.audit.as_ref(), &config.name)?;
-    let mut broker = Broker::start(&config, audit, stores, &info, &opener, Process::Program);
+    let access = Access::new(config.access.clone(), audit)?;
+    let mut broker = Broker::start(&config, access, stores, &info, &opener, Process::Program);
     if let Some(admin) = admin {
         broker.listen_for_administrators(admin, listening::for_administrators(&config.connections))?;
     }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sixpin_core::access::ANONYMOUS;
 use sixpin_core::broker::api::{AdminRequest, Query, Reply};
 use sixpin_core::limits::PAGE_MAX;
 
@@ -37,7 +36,8 @@ impl Changing {
     /// The files, besides those of the configuration, whose contents count.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let files: BTreeSet<&PathBuf> = self.tls.iter().flat_map(|tls| tls.files()).collect();
-        files.into_iter().cloned().collect()
+        let keys = self.config.access.iter().filter_map(|policy| policy.jwt.as_ref()).map(|jwt| jwt.jwks.clone());
+        files.into_iter().cloned().chain(keys).collect()
     }
 
     /// Takes what can change from a configuration that was read again, and reads the files that it names.
@@ -46,9 +46,10 @@ impl Changing {
             self.access.audit().write(|| Line::new("operator", None, "reload").outcome(Outcome::Failed, error));
         })?;
         let changed = self.config.access != config.access;
-        if changed {
-            self.access.replace(config.access.clone());
-        }
+        // Its files may have changed where it has not.
+        self.access.replace(config.access.clone()).inspect_err(|error| {
+            self.access.audit().write(|| Line::new("operator", None, "reload").outcome(Outcome::Failed, error));
+        })?;
         let before = Config { access: config.access.clone(), log: config.log.clone(), ..self.config.clone() };
         if before != config {
             tracing::warn!(
@@ -73,14 +74,10 @@ async fn end_sessions_of_strangers(runtime: &Runtime, policy: &Policy) {
             let query = Query::Sessions { after, limit: PAGE_MAX };
             let Ok(Reply::Sessions { sessions, more, .. }) = engine.query(query).await else { break };
             for view in &sessions {
-                let stays = match view.principal.digest() {
-                    ANONYMOUS => !policy.anonymous.is_empty(),
-                    _ => policy.roles_of(view.principal.name()).is_some_and(|roles| !roles.is_empty()),
-                };
-                if stays {
+                let (session, principal) = (view.session, view.principal.name());
+                if policy.knows(principal) {
                     continue;
                 }
-                let (session, principal) = (view.session, view.principal.name());
                 tracing::info!(%session, principal, "a session is ended: whoever it belongs to has no role any more");
                 let request = AdminRequest::ExpireSession { session, now: false, no_wait: true };
                 if let Err(error) = engine.admin(request).await {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sixpin_core::backend::BrokerInfo;
 
+use crate::access::Access;
 use crate::audit::Audit;
 use crate::backends::{self, Opener};
 use crate::broker::Broker;
@@ -61,8 +62,9 @@ impl Server {
             program: crate::PROGRAM.into(),
         };
         let audit = Audit::start(config.audit.as_ref(), &config.name)?;
+        let access = Access::new(config.access.clone(), audit)?;
         let tls = [clients.tls.clone(), admin.as_ref().and_then(|admin| admin.tls.clone())];
-        let mut broker = Broker::start(&config, audit, stores, &info, &opener, Process::Own);
+        let mut broker = Broker::start(&config, access, stores, &info, &opener, Process::Own);
         let limits = connection_limits(config.connections.clone());
         if let Some(admin) = admin {
             broker.listen_for_administrators(admin, for_administrators(&limits))?;

@@ -46,9 +46,12 @@ struct Check {
     /// Which configuration is meant.
     #[command(flatten)]
     of: Of,
-    /// Who: `anonymous`, `token:ID` or `certificate:NAME`.
+    /// Who: `anonymous`, `token:ID`, `certificate:NAME` or `jwt:ISSUER#SUBJECT`.
     #[arg(long, value_name = "PRINCIPAL")]
     principal: String,
+    /// The roles that the token of `jwt:...` lists.
+    #[arg(long, value_name = "ROLE,...", value_delimiter = ',')]
+    roles: Vec<String>,
     /// Where: a lockspace, or `*` for all of them.
     #[arg(long, value_name = "NAME", default_value = "default")]
     lockspace: String,
@@ -89,7 +92,8 @@ struct Answer {
 fn check(check: &Check) -> Result<(), Failure> {
     let policy = policy(&check.of)?;
     let who = &check.principal;
-    let Some(rules) = policy.rules_of(who) else {
+    let listed = who.starts_with("jwt:") && policy.jwt.is_some();
+    let Some(rules) = (if listed { Some(policy.of_names(&check.roles)) } else { policy.rules_of(who) }) else {
         return Err(Failure::new(
             exit::FAILURE,
             format_args!("nobody is called `{who}`, so a broker would not let it in"),

@@ -23,6 +23,9 @@ pub fn check(sources: &Sources) -> Result<String, ConfigError> {
             tls::check(tls).map_err(|bad| sources.wrong(&Key::of(&[section, bad.setting]), bad))?;
         }
     }
+    if let Some(jwt) = config.access.as_ref().and_then(|policy| policy.jwt.as_ref()) {
+        jwt.check().map_err(|bad| sources.wrong(&Key::of(&["access", "jwt", "jwks"]), bad))?;
+    }
     Ok(plan(&config))
 }
 

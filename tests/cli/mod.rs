@@ -14,3 +14,4 @@ mod reach;
 mod bench;
 mod described;
 mod serve_check;
+mod access;

@@ -50,7 +50,7 @@ impl Broker {
         } else if self.repeat_of_finished(from, claim, lock.operation) {
             return Ok(());
         } else {
-            // What was asked before the rules changed goes on: its copies only look what became of it.
+            // What was asked before the rules changed goes on: its copies only look what became of it, and make nothing.
             self.principal_of(id)?.check_lock(lock.mode, lock.options, &lock.resource)?;
             self.check_new_claim(id, lock.claim)?;
         }
@@ -84,13 +84,12 @@ impl Broker {
         let Some(known) = self.claim_mut(claim) else {
             return Err(RequestError::NotFound(format!("session {id} has no claim {}", convert.claim)));
         };
-        let (resource, held, repeat) = (known.resource.clone(), known.granted, known.operation >= convert.operation);
-        if !repeat {
-            let principal = self.principal_of(id)?;
-            // From the mode that is held the value block may be written.
-            for mode in held.into_iter().chain([convert.mode]) {
-                principal.check_lock(mode, convert.options, &resource)?;
-            }
+        let (resource, held) = (known.resource.clone(), known.granted);
+        let principal = self.principal_of(id)?;
+        // From the mode that is held the value block may be written. A repeat is looked at as well: which operations were used on a
+        // claim is what its client says when it moves.
+        for mode in held.into_iter().chain([convert.mode]) {
+            principal.check_lock(mode, convert.options, &resource)?;
         }
         self.check_requests()?;
         let operation = self.operation(from, convert.operation, convert.wait, until_done);

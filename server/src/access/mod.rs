@@ -12,9 +12,10 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`token`]: static tokens; [`policy`]: who has which roles, and what they allow;
+//! * [`token`]: static tokens; [`jwt`]: those of an issuer; `watches`: how many somebody has; [`policy`]: who has which roles, and what they allow;
 //! * this file: from a credential to a principal.
 
+pub mod jwt;
 pub mod policy;
 pub mod token;
 mod watches;
@@ -29,6 +30,8 @@ use sixpin_core::broker::api::{Client, RequestError};
 
 use crate::audit::Audit;
 use crate::frontend::listener::Shown;
+use crate::tls::files::BadFile;
+use jwt::Jwt;
 use policy::Policy;
 use token::Token;
 pub(crate) use watches::Watching;
@@ -37,11 +40,17 @@ pub(crate) use watches::Watching;
 #[derive(Debug)]
 pub struct Access {
     /// Absent: everybody may do everything.
-    policy: RwLock<Option<Arc<Policy>>>,
+    policy: RwLock<Option<Arc<InForce>>>,
     /// Counts the policies that were in force.
     generation: AtomicU64,
     watches: watches::Watches,
     audit: Audit,
+}
+
+/// A policy, and what was read of the files that it names.
+struct InForce {
+    policy: Policy,
+    jwt: Option<Jwt>,
 }
 
 /// Who asks on a connection or in a call, and until when that is known. Cheap to clone.
@@ -69,6 +78,17 @@ pub enum Credential {
         /// SHA-256 of the whole.
         digest: token::Digest,
     },
+    /// By a JSON web token.
+    Jwt {
+        /// Who made it.
+        issuer: String,
+        /// For whom.
+        subject: String,
+        /// What it lists as roles.
+        roles: Vec<String>,
+        /// Until when it is valid.
+        expires: SystemTime,
+    },
     /// By a certificate for this name.
     Certificate {
         /// A URI or a DNS name.
@@ -78,13 +98,14 @@ pub enum Credential {
     },
 }
 
-/// The name of a principal: `anonymous`, `token:ID`, `certificate:NAME`.
+/// The name of a principal: `anonymous`, `token:ID`, `certificate:NAME`, `jwt:ISSUER#SUBJECT`.
 impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str(NOBODY),
             Self::ThisProgram => f.write_str("program"),
             Self::Token { id, .. } => write!(f, "token:{id}"),
+            Self::Jwt { issuer, subject, .. } => write!(f, "jwt:{issuer}#{subject}"),
             Self::Certificate { name, .. } => write!(f, "certificate:{name}"),
         }
     }
@@ -105,6 +126,9 @@ pub enum Unknown {
     /// A token that is not configured, or has another secret.
     #[error("token `{0}` is not configured, or has another secret")]
     WrongToken(String),
+    /// A JSON web token that is not taken.
+    #[error("the JSON web token is not taken: {0}")]
+    BadJwt(String),
     /// A token or a certificate that has expired.
     #[error("the credential of `{0}` has expired")]
     Expired(String),
@@ -114,25 +138,37 @@ pub enum Unknown {
 }
 
 impl Access {
-    /// With this policy; absent: everybody may do everything.
-    pub fn new(policy: Option<Policy>, audit: Audit) -> Arc<Self> {
+    /// For everybody, without any control.
+    pub fn open() -> Arc<Self> {
         Arc::new(Self {
-            policy: RwLock::new(policy.map(Arc::new)),
+            policy: RwLock::default(),
             generation: AtomicU64::new(0),
             watches: watches::Watches::default(),
-            audit,
+            audit: Audit::default(),
         })
     }
 
-    /// From now on this policy is in force.
-    pub fn replace(&self, policy: Option<Policy>) {
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy.map(Arc::new);
+    /// With this policy; absent: everybody may do everything.
+    pub fn new(policy: Option<Policy>, audit: Audit) -> Result<Arc<Self>, BadFile> {
+        Ok(Arc::new(Self {
+            policy: RwLock::new(in_force(policy)?),
+            generation: AtomicU64::new(0),
+            watches: watches::Watches::default(),
+            audit,
+        }))
+    }
+
+    /// From now on this policy is in force, with what is in its files now. If one is bad, nothing changes.
+    pub fn replace(&self, policy: Option<Policy>) -> Result<(), BadFile> {
+        let new = in_force(policy)?;
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = new;
         self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// One more watch of this principal, counted until it is dropped. Refused beyond the quota.
     pub(crate) fn watch(&self, principal: &Principal) -> Result<Watching, RequestError> {
-        let max = self.policy().map_or(usize::MAX, |policy| policy.watches);
+        let max = self.policy().map_or(usize::MAX, |now| now.policy.watches);
         self.watches.begin(principal.digest(), max)
     }
 
@@ -142,7 +178,7 @@ impl Access {
     }
 
     /// The policy in force.
-    pub fn policy(&self) -> Option<Arc<Policy>> {
+    fn policy(&self) -> Option<Arc<InForce>> {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -156,7 +192,7 @@ impl Access {
     pub(crate) fn identify_by(&self, token: Option<&str>, shown: &Shown) -> Result<Who, Unknown> {
         // Before the policy, so that a change in between is seen by who looks at the number later.
         let generation = self.generation.load(Ordering::Acquire);
-        let Some(policy) = self.policy() else {
+        let Some(now) = self.policy() else {
             let (principal, credential) = (Principal::default(), Arc::new(Credential::None));
             return Ok(Who { principal, credential, expires: None, generation });
         };
@@ -165,13 +201,16 @@ impl Access {
             (Some(text), certificate) => {
                 // A certificate beside it must be valid all the same.
                 certificate.iter().try_for_each(valid)?;
-                let token = Token::parse(text).ok_or(Unknown::NoToken)?;
-                Credential::Token { id: token.id().to_owned(), digest: token.digest() }
+                match (&now.jwt, Token::parse(text)) {
+                    (_, Some(token)) => Credential::Token { id: token.id().to_owned(), digest: token.digest() },
+                    (Some(jwt), None) if Jwt::may_be(text) => jwt.check(text)?,
+                    (_, None) => return Err(Unknown::NoToken),
+                }
             }
             (None, Some(certificate)) => certificate,
             (None, None) => Credential::None,
         };
-        let (principal, expires) = resolve(&policy, &credential)?;
+        let (principal, expires) = resolve(&now.policy, &credential)?;
         Ok(Who { principal, credential: Arc::new(credential), expires, generation })
     }
 }
@@ -182,7 +221,7 @@ impl Who {
         let generation = access.generation.load(Ordering::Acquire);
         if generation != self.generation && *self.credential != Credential::ThisProgram {
             (self.principal, self.expires) = match access.policy() {
-                Some(policy) => resolve(&policy, &self.credential)?,
+                Some(now) => resolve(&now.policy, &self.credential)?,
                 None => (Principal::default(), None),
             };
             self.generation = generation;
@@ -233,6 +272,18 @@ impl Who {
     }
 }
 
+fn in_force(policy: Option<Policy>) -> Result<Option<Arc<InForce>>, BadFile> {
+    let Some(policy) = policy else { return Ok(None) };
+    let jwt = policy.jwt.as_ref().map(Jwt::load).transpose()?;
+    Ok(Some(Arc::new(InForce { policy, jwt })))
+}
+
+impl fmt::Debug for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InForce").field(&self.policy).finish()
+    }
+}
+
 fn bearer(header: &[u8]) -> Result<&str, Unknown> {
     let (scheme, token) = header.split_at_checked(7).ok_or(Unknown::NoBearer)?;
     // RFC 9110, section 11.1: the scheme is in whatever case.
@@ -271,6 +322,13 @@ fn resolve(policy: &Policy, credential: &Credential) -> Result<(Principal, Optio
             let known = policy.token(id).filter(|known| known.digests.iter().any(|known| known.is(digest)));
             let known = known.ok_or_else(|| Unknown::WrongToken(id.clone()))?;
             (policy.of_roles(&known.roles), known.expires)
+        }
+        Credential::Jwt { issuer, roles, expires, .. } => {
+            let taken = policy.jwt.as_ref().is_some_and(|jwt| jwt.issuer == *issuer);
+            if !taken {
+                return Err(Unknown::BadJwt("its issuer is not the one that is configured".into()));
+            }
+            (policy.of_names(roles), Some(*expires))
         }
         Credential::Certificate { name, not_after } => {
             let rules = policy.of_certificate(name).ok_or_else(|| Unknown::NoRole(name.clone()))?;

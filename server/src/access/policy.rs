@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use sixpin_core::access::{NOBODY, Quotas, Rule};
 
+use super::jwt::JwtConfig;
 use super::token::Digest;
 
 /// Access control as it is configured. References were checked: a role that is named is there.
@@ -22,6 +23,8 @@ pub struct Policy {
     pub anonymous: Vec<Arc<str>>,
     /// Static tokens by name.
     pub tokens: BTreeMap<String, KnownToken>,
+    /// Which JSON web tokens are taken; absent: none.
+    pub jwt: Option<JwtConfig>,
     /// Roles of certificates.
     pub certificates: Vec<(Pattern, Vec<Arc<str>>)>,
 }
@@ -72,7 +75,7 @@ impl Pattern {
 impl Policy {
     /// Somebody can prove who it is.
     pub fn authenticates(&self) -> bool {
-        !self.tokens.is_empty() || !self.certificates.is_empty()
+        !self.tokens.is_empty() || !self.certificates.is_empty() || self.jwt.is_some()
     }
 
     /// A token by its name.
@@ -96,6 +99,17 @@ impl Policy {
         roles.sort();
         roles.dedup();
         (!roles.is_empty()).then_some(roles)
+    }
+
+    /// What roles with these names allow, as far as there are such.
+    pub fn of_names(&self, names: &[String]) -> Vec<Rule> {
+        names.iter().filter_map(|name| self.roles.get(name.as_str())).flatten().cloned().collect()
+    }
+
+    /// Whether a session of this principal may go on: it still has a role, or nobody but its token knows.
+    pub fn knows(&self, principal: &str) -> bool {
+        principal.starts_with("jwt:") && self.jwt.is_some()
+            || self.roles_of(principal).is_some_and(|roles| !roles.is_empty())
     }
 
     /// What these roles allow.

@@ -28,7 +28,7 @@ fn header(token: &Token) -> Vec<u8> {
 
 #[test]
 fn without_access_control_everybody_may_do_everything() {
-    let access = Access::new(None, Audit::default());
+    let access = Access::new(None, Audit::default()).unwrap();
     let who = access.identify(Some(b"Bearer nonsense"), &Shown::default()).unwrap();
     assert_eq!(*who.last_principal(), Principal::default());
 }
@@ -36,7 +36,7 @@ fn without_access_control_everybody_may_do_everything() {
 #[test]
 fn a_token_is_known_and_everything_else_is_not() {
     let (token, other) = (Token::new("a").unwrap(), Token::new("a").unwrap());
-    let access = Access::new(Some(with_token(&token, "")), Audit::default());
+    let access = Access::new(Some(with_token(&token, "")), Audit::default()).unwrap();
     let who = access.identify(Some(&header(&token)), &Shown::default()).unwrap();
     assert_eq!(who.name(), "token:a");
     assert!(who.last_principal().may_lock_something());
@@ -52,7 +52,7 @@ fn a_token_is_known_and_everything_else_is_not() {
 
 #[test]
 fn whoever_shows_nothing_has_the_roles_of_anonymous() {
-    let access = Access::new(Some(policy("[access]\nanonymous = [\"reader\"]\n")), Audit::default());
+    let access = Access::new(Some(policy("[access]\nanonymous = [\"reader\"]\n")), Audit::default()).unwrap();
     let who = access.identify(None, &Shown::default()).unwrap();
     assert_eq!((who.name().as_str(), who.last_principal().digest()), ("anonymous", ANONYMOUS));
     assert!(!who.last_principal().may_lock_something());
@@ -64,7 +64,8 @@ fn a_certificate_counts_unless_there_is_a_token_and_must_be_valid_in_any_case() 
     let access = Access::new(
         Some(with_token(&token, "[access.certificates]\n\"spiffe://e/ops/*\" = [\"reader\"]\n")),
         Audit::default(),
-    );
+    )
+    .unwrap();
     let (later, before) = (SystemTime::now() + Duration::from_secs(60), SystemTime::now() - Duration::from_secs(1));
     let anna = shown("spiffe://e/ops/anna", later);
     let who = access.identify(None, &anna).unwrap();
@@ -84,18 +85,18 @@ fn a_certificate_counts_unless_there_is_a_token_and_must_be_valid_in_any_case() 
 #[test]
 fn a_change_of_the_policy_counts_from_the_next_request_on() {
     let token = Token::new("a").unwrap();
-    let access = Access::new(Some(with_token(&token, "")), Audit::default());
+    let access = Access::new(Some(with_token(&token, "")), Audit::default()).unwrap();
     let mut who = access.identify(Some(&header(&token)), &Shown::default()).unwrap();
     let mut soon = with_token(&token, "");
     soon.tokens.get_mut("a").unwrap().expires = Some(SystemTime::now() + Duration::from_secs(60));
-    access.replace(Some(soon.clone()));
+    access.replace(Some(soon.clone())).unwrap();
     assert!(who.principal(&access).is_ok() && who.expires_in().is_some());
     soon.tokens.get_mut("a").unwrap().expires = Some(SystemTime::now());
-    access.replace(Some(soon));
+    access.replace(Some(soon)).unwrap();
     assert_eq!(who.principal(&access).unwrap_err(), Unknown::Expired("token:a".into()));
-    access.replace(Some(policy("")));
+    access.replace(Some(policy(""))).unwrap();
     assert_eq!(who.principal(&access).unwrap_err(), Unknown::WrongToken("a".into()));
     // Who it was is the same once it is known again: its sessions are still its own.
-    access.replace(Some(with_token(&token, "")));
+    access.replace(Some(with_token(&token, ""))).unwrap();
     assert_eq!(who.principal(&access).unwrap().digest(), Principal::new("token:a", vec![], Quotas::default()).digest());
 }

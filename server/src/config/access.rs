@@ -1,20 +1,25 @@
 //! Who may do what, as it is written, and as a policy whose references are checked.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer};
 use sixpin_core::access::{Names, Quotas, Rule, Verbs};
 use sixpin_core::limits::WATCHES_PER_PRINCIPAL_MAX;
 use sixpin_core::name::{Lockspace, ResourceName};
 
-use super::check::{Checked, Key, number, wrong};
+use super::check::{Checked, Key, duration, number, wrong};
+use crate::access::jwt::{Algorithm, JwtConfig};
 use crate::access::policy::{KnownToken, Pattern, Policy};
 use crate::access::token::{self, Digest};
 
 /// Rules of one role: a request looks through those of its principal.
 const RULES_PER_ROLE_MAX: usize = 1_000;
+
+/// How far the clocks of an issuer and of a broker may differ.
+const LEEWAY_MAX: Duration = Duration::from_secs(30);
 
 /// The section `access`.
 #[derive(Debug, Default, Deserialize)]
@@ -25,6 +30,20 @@ pub(super) struct Access {
     roles: BTreeMap<String, Role>,
     tokens: BTreeMap<String, TokenEntry>,
     certificates: BTreeMap<String, Vec<String>>,
+    jwt: Option<JwtEntry>,
+}
+
+/// Which JSON web tokens are taken.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JwtEntry {
+    issuer: String,
+    audience: String,
+    jwks: PathBuf,
+    algorithms: Vec<Algorithm>,
+    #[serde(default, with = "humantime_serde")]
+    leeway: Option<Duration>,
+    roles_claim: Option<String>,
 }
 
 /// How much one principal may have.
@@ -137,8 +156,28 @@ pub(super) fn policy(given: Access) -> Checked<Policy> {
         certificates.push((pattern, known(key, names)?));
     }
     let anonymous = known(Key::of(&["access", "anonymous"]), given.anonymous)?;
+    let jwt = given.jwt.map(jwt).transpose()?;
     let (quotas, watches) = quotas(&given.quotas)?;
-    Ok(Policy { roles, quotas, watches, anonymous, tokens, certificates })
+    Ok(Policy { roles, quotas, watches, anonymous, tokens, jwt, certificates })
+}
+
+fn jwt(given: JwtEntry) -> Checked<JwtConfig> {
+    let key = |field: &str| Key::of(&["access", "jwt", field]);
+    if given.algorithms.is_empty() {
+        return wrong(
+            key("algorithms"),
+            "`access.jwt.algorithms` is empty: name RS256, ES256 or EdDSA, as the issuer signs",
+        );
+    }
+    let leeway = duration(key("leeway"), given.leeway, LEEWAY_MAX, Duration::ZERO..=LEEWAY_MAX)?;
+    Ok(JwtConfig {
+        issuer: given.issuer,
+        audience: given.audience,
+        jwks: given.jwks,
+        algorithms: given.algorithms,
+        leeway,
+        roles_claim: given.roles_claim.unwrap_or_else(|| "roles".into()),
+    })
 }
 
 /// Quotas may be lowered, never raised.

@@ -299,7 +299,7 @@ fn lockspace(
     Ok((lockspace, LockspaceSettings { backend, config }))
 }
 
-fn duration(
+pub(super) fn duration(
     key: Key,
     given: Option<Duration>,
     default: Duration,

@@ -50,6 +50,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("access.tokens.NAME.sha256", "", "SHA-256 of a token, as `sixpin token new` prints it"),
     setting("access.tokens.NAME.roles", "", "its roles"),
     setting("access.tokens.NAME.expires", "never", "from then on the token is of no use: 2027-01-31T00:00:00Z"),
+    setting("access.jwt.issuer", "", "whose JSON web tokens are taken: the claim `iss`"),
+    setting("access.jwt.audience", "", "what their claim `aud` must have"),
+    setting("access.jwt.jwks", "", "file with the issuer's keys, a JWK set"),
+    setting("access.jwt.algorithms", "", "how they may be signed: RS256, ES256, EdDSA"),
+    setting("access.jwt.leeway", "30s", "how far clocks may differ, at most 30s"),
+    setting("access.jwt.roles_claim", "roles", "the claim that lists roles"),
     setting("access.certificates.NAME", "", "roles of the client certificate for this URI or DNS name"),
     setting(
         "audit.file",

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use futures::Stream;
-use sixpin_core::access::{Place, Verb};
+use sixpin_core::access::{Part, Place, Verb};
 use sixpin_core::backend::{Durability, Family};
 use sixpin_core::broker::api::{BrokerView, Query, Reply, RequestError, SessionView, StatusView};
 use sixpin_core::limits::PAGE_MAX;
@@ -22,6 +22,8 @@ pub use crate::runtime::lookup::{Stored, bad_after};
 
 /// A watched resource is read again at the latest after this time: a hint may be lost.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Parts of a lockspace that are looked through for one page.
+const PARTS_OF_PAGE_MAX: usize = 32;
 /// Resources looked through for one page of an owner's claims.
 const OWNER_SCAN_MAX: usize = 1_000;
 /// Resources of one step of that.
@@ -104,10 +106,47 @@ impl Api {
         mut show: impl FnMut(&ResourceId, Version, &Stored),
     ) -> Result<String, RequestError> {
         let engine = self.engine(&lockspace);
-        let (mut ids, next) = engine.list(&Family::Resources { lockspace, prefix }, after, limit).await?;
-        ids.retain(|id| from.may(Verb::Inspect, Place::Resource(id)));
+        let (ids, next) = self.names(from, &lockspace, &prefix, after, limit).await?;
         engine.read_all(&ids, |id, version, stored| show(id, version, &stored)).await?;
         Ok(next)
+    }
+
+    /// A page of the names in a lockspace that begin so and that the caller may inspect. From where the next page goes on says
+    /// nothing of other names either: only the parts that may be inspected are looked through.
+    async fn names(
+        &self,
+        from: &Caller,
+        lockspace: &Lockspace,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<(Vec<ResourceId>, String), RequestError> {
+        let engine = self.engine(lockspace);
+        let family = |prefix: &str| Family::Resources { lockspace: lockspace.clone(), prefix: prefix.to_owned() };
+        let Some(parts) = from.who.last_principal().parts(Verb::Inspect, lockspace, prefix) else {
+            return engine.list(&family(prefix), after, limit).await;
+        };
+        let (mut at, mut inner): (usize, String) = match after {
+            "" => (0, String::new()),
+            after => {
+                let (at, inner) = after.split_once(':').ok_or_else(bad_after)?;
+                (at.parse().map_err(|_| bad_after())?, inner.to_owned())
+            }
+        };
+        let (mut ids, last) = (Vec::new(), parts.len().min(at.saturating_add(PARTS_OF_PAGE_MAX)));
+        while at < last && ids.len() < limit {
+            match &parts[at] {
+                Part::Name(name) => ids.push(ResourceId { lockspace: lockspace.clone(), name: name.clone() }),
+                Part::Under(prefix) => {
+                    let (more, next) = engine.list(&family(prefix), &inner, limit - ids.len()).await?;
+                    ids.extend(more);
+                    inner = next;
+                }
+            }
+            at += usize::from(inner.is_empty());
+        }
+        let next = if at < parts.len() { format!("{at}:{inner}") } else { String::new() };
+        Ok((ids, next))
     }
 
     /// Shows a page of a session's claims: where this broker says that they are, what stands there.
@@ -154,12 +193,11 @@ impl Api {
         mut show: impl FnMut(&ResourceId, ClaimView<'_>),
     ) -> Result<String, RequestError> {
         let engine = self.engine(&lockspace);
-        let family = Family::Resources { lockspace, prefix: String::new() };
         let (mut shown, mut scanned) = (0, 0);
         loop {
-            let (mut ids, next) = engine.list(&family, &after, OWNER_SCAN_STEP).await?;
-            scanned += ids.len();
-            ids.retain(|id| from.may(Verb::Inspect, Place::Resource(id)));
+            let (ids, next) = self.names(from, &lockspace, "", &after, OWNER_SCAN_STEP).await?;
+            // What has nothing in it is a step as well.
+            scanned += ids.len().max(1);
             engine
                 .read_all(&ids, |id, _, stored| {
                     let Ok(resource) = stored else { return };

@@ -234,10 +234,12 @@ impl Inner {
     }
 }
 
+/// All listeners have one, so that the log is not filled by each.
+static COMPLAINT: Complaint = Complaint::new();
+
 /// Says why somebody was not let in, to who looks after the broker alone.
 pub(super) fn refused(access: &Access, address: Option<SocketAddr>, why: &Unknown) {
     access.audit().write(|| Line::new(NOBODY, address, "authenticate").outcome(Outcome::Refused, why));
-    static COMPLAINT: Complaint = Complaint::new();
     COMPLAINT.say(|count| tracing::warn!(?address, count, %why, "not authenticated"));
 }
 
