@@ -5,10 +5,11 @@
 //! expired or whose authority was taken away opens no connection any more.
 //!
 //! * [`files`]: what stands in PEM files, and what is wrong with it;
-//! * [`peer`]: what a client's certificate says.
+//! * [`peer`]: what a client's certificate says; `verifier`: how much work it may make.
 
 pub mod files;
 pub mod peer;
+mod verifier;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use sixpin_proto::frames;
 use tokio_rustls::TlsAcceptor;
 
 use files::{BadFile, File};
+use verifier::ShortChains;
 
 /// ALPN of HTTP/2.
 pub(crate) const HTTP2: &[u8] = b"h2";
@@ -107,7 +109,7 @@ fn read(config: &TlsConfig) -> Result<Arc<ServerConfig>, BadFile> {
             let file = File::new("client_ca", path);
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(file.authorities()?), provider);
             let verifier = if asked == ClientAuth::Optional { verifier.allow_unauthenticated() } else { verifier };
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| file.bad(error))?)
+            builder.with_client_cert_verifier(ShortChains::new(verifier.build().map_err(|error| file.bad(error))?))
         }
     };
     let mut server = builder.with_single_cert(chain, key.key()?).map_err(|error| key.bad(files::explained(&error)))?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use sixpin_client::{Client, Error, Mode, Session, State};
+use sixpin_client::{Client, Credentials, Error, Mode, Session, State};
 use tokio::task::JoinSet;
 
 /// Pause between two locks of a session, so that the load leaves a machine room.
@@ -46,8 +46,16 @@ pub struct Times {
 
 impl Honest {
     /// Opens `sessions` and lets them work.
-    pub async fn start(broker: SocketAddr, sessions: usize, ttl: Duration) -> Result<Self, Error> {
-        let client = Client::builder([broker.to_string()]).open_timeout(Duration::from_secs(60)).build()?;
+    pub async fn start(
+        broker: SocketAddr,
+        credentials: Credentials,
+        sessions: usize,
+        ttl: Duration,
+    ) -> Result<Self, Error> {
+        let client = Client::builder([broker.to_string()])
+            .credentials(credentials)
+            .open_timeout(Duration::from_secs(60))
+            .build()?;
         let noted = Arc::new(Noted::default());
         let stop = Arc::new(AtomicBool::new(false));
         let mut at_work = JoinSet::new();

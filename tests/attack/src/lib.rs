@@ -9,7 +9,9 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`wire`]: HTTP/2 as an attacker speaks it;
+//! * [`wire`]: HTTP/2 as an attacker speaks it; [`hello`]: TLS;
+//! * [`secrets`]: certificates and tokens, where the broker wants them;
+//! * [`target`]: connections to the broker, with TLS or without ([`socket`]);
 //! * [`attacks`]: what they do;
 //! * [`honest`]: the clients beside them;
 //! * [`broker`]: the broker as a process;
@@ -17,6 +19,10 @@
 
 pub mod attacks;
 pub mod broker;
+pub mod hello;
 pub mod honest;
+pub mod secrets;
+pub mod socket;
+pub mod target;
 pub mod trial;
 pub mod wire;

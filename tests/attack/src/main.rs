@@ -2,13 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use sixpin_attack::attacks::{self, ATTACKS};
+use sixpin_attack::attacks;
+use sixpin_attack::secrets::Stolen;
+use sixpin_attack::target::Target;
 use sixpin_attack::trial::{Plan, Trial};
-use sixpin_attack::wire::Target;
 
 // What the program itself has: memory is measured here.
 #[global_allocator]
@@ -29,25 +31,32 @@ enum Command {
     List,
     /// One attack.
     #[command(hide = true)]
-    Attack {
-        /// Its name.
-        name: String,
-        /// The broker.
-        #[arg(long)]
-        broker: SocketAddr,
-        /// The attacker's own address.
-        #[arg(long)]
-        from: IpAddr,
-        /// How long the attack goes on.
-        #[arg(long, value_parser = humantime::parse_duration)]
-        time: Duration,
-        /// Leaves the processors to everybody else.
-        #[arg(long)]
-        yielding: bool,
-    },
+    Attack(One),
     /// A broker.
     #[command(hide = true)]
     Serve(sixpin::cli::serve::Args),
+}
+
+/// What `attack` takes.
+#[derive(Debug, clap::Args)]
+struct One {
+    /// Its name.
+    name: String,
+    /// The broker.
+    #[arg(long)]
+    broker: SocketAddr,
+    /// The attacker's own address.
+    #[arg(long)]
+    from: IpAddr,
+    /// How long the attack goes on.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    time: Duration,
+    /// Leaves the processors to everybody else.
+    #[arg(long)]
+    yielding: bool,
+    /// Certificates and a token, where the broker wants them.
+    #[arg(long)]
+    secrets: Option<PathBuf>,
 }
 
 /// What `run` takes.
@@ -74,6 +83,9 @@ struct Run {
     /// Attackers take only what broker and honest clients leave of the processors, as if they had machines of their own.
     #[arg(long)]
     yielding: bool,
+    /// A broker with TLS and access control, all attacks through that, and those against TLS as well.
+    #[arg(long)]
+    tls: bool,
 }
 
 /// The lowest priority there is.
@@ -83,25 +95,31 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => block_on(run(args)),
         Command::List => {
-            for attack in ATTACKS {
-                say(&format!("{:<16} {}", attack.name, attack.what));
+            for attack in attacks::all(true) {
+                let only = if attack.tls { " (with --tls)" } else { "" };
+                say(&format!("{:<20} {}{only}", attack.name, attack.what));
             }
             ExitCode::SUCCESS
         }
-        Command::Attack { name, broker, from, time, yielding } => match attacks::named(&name) {
-            Some(attack) => {
-                if yielding {
-                    stand_back();
-                }
-                block_on(async {
-                    attack.run(Target { broker, from }, time).await;
-                    Ok(true)
-                })
+        Command::Attack(one) => {
+            if one.yielding {
+                stand_back();
             }
-            None => complain(&format!("there is no attack `{name}`")),
-        },
+            block_on(attack(one))
+        }
         Command::Serve(args) => sixpin::cli::serve::run(&args),
     }
+}
+
+async fn attack(one: One) -> io::Result<bool> {
+    let Some(attack) = attacks::named(&one.name) else {
+        return Err(io::Error::other(format!("there is no attack `{}`", one.name)));
+    };
+    // For as long as the process lives, so that whoever attacks can have it.
+    let stolen = |folder: &Path| Stolen::read(folder).map(|stolen| &*Box::leak(Box::new(stolen)));
+    let stolen = one.secrets.as_deref().map(stolen).transpose()?;
+    attack.run(Target { broker: one.broker, from: one.from, stolen }, one.time).await;
+    Ok(true)
 }
 
 /// Gives way to everybody else on this machine. Threads that are started later inherit it.
@@ -127,14 +145,24 @@ fn block_on(work: impl Future<Output = io::Result<bool>>) -> ExitCode {
 async fn run(args: Run) -> io::Result<bool> {
     let strangers = if args.trusted { "" } else { "[connections]\ntrusted = [\"127.0.0.1\"]\n" };
     let settings = format!("{}\n{strangers}", args.settings);
-    let plan = Plan { time: args.time, sessions: args.sessions, ttl: args.ttl, settings, yielding: args.yielding };
+    let chosen = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    let attacks: Vec<_> = attacks::all(args.tls).filter(|attack| chosen(attack.name)).collect();
+    if attacks.is_empty() {
+        return Err(io::Error::other("there are no such attacks; some there are only with --tls"));
+    }
+    let plan = Plan {
+        time: args.time,
+        sessions: args.sessions,
+        ttl: args.ttl,
+        settings,
+        tls: args.tls,
+        yielding: args.yielding,
+    };
     let log = tempfile::NamedTempFile::new()?;
     let mut trial = Trial::start(plan, log.path()).await?;
-    say("attack           memory before, most, left; processor; honest locks before and meanwhile");
+    say("attack               memory before, most, left; processor; honest locks before and meanwhile");
     let mut held = true;
-    for attack in
-        ATTACKS.iter().filter(|attack| args.only.is_empty() || args.only.iter().any(|name| name == attack.name))
-    {
+    for attack in attacks {
         let seen = trial.attack(attack).await?;
         held &= seen.violations.is_empty();
         say(&seen.to_string());

@@ -7,11 +7,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use sixpin_client::Credentials;
 use tokio::process::Command;
 
 use crate::attacks::Attack;
 use crate::broker::Broker;
 use crate::honest::{Honest, Times};
+use crate::secrets::Secrets;
 
 /// Memory that an attack may cost while it goes on.
 pub const GROWTH_MAX: u64 = 256 << 20;
@@ -35,6 +37,8 @@ pub struct Plan {
     pub ttl: Duration,
     /// The broker's settings.
     pub settings: String,
+    /// With TLS and access control.
+    pub tls: bool,
     /// Attackers leave the processors to everybody else.
     pub yielding: bool,
 }
@@ -57,6 +61,7 @@ pub struct Seen {
 /// A broker with honest sessions, for one attack after the other.
 pub struct Trial {
     plan: Plan,
+    secrets: Option<Secrets>,
     broker: Broker,
     honest: Honest,
     failures: u64,
@@ -66,9 +71,13 @@ pub struct Trial {
 impl Trial {
     /// Starts the broker, which logs to `log`, and the sessions.
     pub async fn start(plan: Plan, log: &Path) -> io::Result<Self> {
-        let broker = Broker::start(&plan.settings, log).await?;
-        let honest = Honest::start(broker.address, plan.sessions, plan.ttl).await.map_err(io::Error::other)?;
-        Ok(Self { plan, broker, honest, failures: 0, attacks: 0 })
+        let secrets = if plan.tls { Some(Secrets::new()?) } else { None };
+        let secure = secrets.as_ref().map(Secrets::settings).unwrap_or_default();
+        let broker = Broker::start(&format!("{}\n{secure}", plan.settings), log).await?;
+        let credentials = secrets.as_ref().map_or_else(Credentials::new, Secrets::honest);
+        let honest = Honest::start(broker.address, credentials, plan.sessions, plan.ttl).await;
+        let honest = honest.map_err(io::Error::other)?;
+        Ok(Self { plan, secrets, broker, honest, failures: 0, attacks: 0 })
     }
 
     /// Lets one attack loose, and looks.
@@ -77,11 +86,13 @@ impl Trial {
         let before = self.broker.resident();
         let (ticks, begun) = (self.broker.ticks(), Instant::now());
         self.attacks += 1;
+        let folder = self.secrets.as_ref().map(Secrets::folder);
         let mut attacker = Command::new(std::env::current_exe()?)
             .args(["attack", attack.name, "--broker", &self.broker.address.to_string()])
             .args(["--from", &Ipv4Addr::new(127, 0, 66, self.attacks).to_string()])
             .args(["--time", &humantime::format_duration(self.plan.time).to_string()])
             .args(self.plan.yielding.then_some("--yielding"))
+            .args(folder.iter().flat_map(|folder| [Path::new("--secrets"), *folder]))
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
@@ -174,7 +185,7 @@ impl fmt::Display for Seen {
         let slower = millis(attacked.p99) / millis(calm.p99).max(0.001);
         write!(
             f,
-            "{:<16} MiB {before:>5} {most:>5} {left:>5}  CPU {:>4.0} %  p50 {:>7.2} {:>7.2} ms  p99 {:>7.2} {:>8.2} ms  x {slower:>5.1}  locks {:>6}",
+            "{:<20} MiB {before:>5} {most:>5} {left:>5}  CPU {:>4.0} %  p50 {:>7.2} {:>7.2} ms  p99 {:>7.2} {:>8.2} ms  x {slower:>5.1}  locks {:>6}",
             self.name,
             self.busy * 100.0,
             millis(calm.p50),

@@ -1,10 +1,10 @@
 //! HTTP/2 as an attacker speaks it: frames written by hand, so that nothing keeps the rules for it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::socket::Socket;
 
 /// What a client says first.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -85,11 +85,6 @@ fn length(block: &mut Vec<u8>, length: usize) {
     block.push(rest as u8);
 }
 
-/// The beginning of a call.
-pub fn call(stream: u32, path: &str) -> Vec<u8> {
-    frame(kind::HEADERS, flag::END_HEADERS, stream, &header_block(path, &[]))
-}
-
 /// A gRPC message with its prefix.
 pub fn message(bytes: &[u8]) -> Vec<u8> {
     let mut message = vec![0];
@@ -98,45 +93,15 @@ pub fn message(bytes: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A whole call.
-pub fn unary(stream: u32, path: &str, request: &impl prost::Message) -> Vec<u8> {
-    let mut bytes = call(stream, path);
-    bytes.extend(frame(kind::DATA, flag::END_STREAM, stream, &message(&request.encode_to_vec())));
-    bytes
-}
-
-/// Where an attack comes from and where it goes.
-#[derive(Debug, Clone, Copy)]
-pub struct Target {
-    /// The broker.
-    pub broker: SocketAddr,
-    /// The attacker's own address.
-    pub from: IpAddr,
-}
-
-impl Target {
-    /// A connection on which nothing has been said.
-    pub async fn connect(self) -> io::Result<TcpStream> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(self.from, 0))?;
-        let stream = socket.connect(self.broker).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    }
-
-    /// A connection that has introduced itself and gives each stream this window.
-    pub async fn greet(self, size: u32) -> io::Result<TcpStream> {
-        let mut stream = self.connect().await?;
-        let mut hello = PREFACE.to_vec();
-        hello.extend(window(size));
-        stream.write_all(&hello).await?;
-        Ok(stream)
-    }
+/// Says it at once: TLS may keep back what is only written.
+pub async fn say(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes).await?;
+    writer.flush().await
 }
 
 /// Reads and forgets what comes until the connection ends, acknowledging settings and pings as a client must. Gives the
 /// bytes read.
-pub async fn listen(stream: &mut TcpStream) -> u64 {
+pub async fn listen(stream: &mut Socket) -> u64 {
     let mut total = 0;
     let mut header = [0; 9];
     let mut payload = vec![0; 1 << 14];
@@ -154,7 +119,7 @@ pub async fn listen(stream: &mut TcpStream) -> u64 {
             (kind::PING, 0) => frame(kind::PING, flag::ACK, 0, &payload[..length]),
             _ => continue,
         };
-        if stream.write_all(&answer).await.is_err() {
+        if say(stream, &answer).await.is_err() {
             break;
         }
     }

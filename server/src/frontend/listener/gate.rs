@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use sixpin_core::broker::api::Client;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::share::{Lane, Share, UnreadTotal};
 use crate::frontend::client::{self, Network};
+
+/// How often it is looked who may be forgotten.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Limits on connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,19 @@ pub struct Gate {
 struct State {
     total: usize,
     clients: HashMap<Client, Present>,
+    /// When those were forgotten last who are gone and owe nothing any more.
+    swept: Option<Instant>,
+}
+
+impl State {
+    /// Whoever went away too fast is remembered until its paces have run out, or it would come back without them.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        if self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP) {
+            self.swept = Some(now);
+            self.clients.retain(|_, present| present.connections > 0 || !present.share.has_rested());
+        }
+    }
 }
 
 /// A client that has connections.
@@ -78,6 +95,7 @@ impl Gate {
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Pass, Refused> {
         let client = client::at(address, &self.limits.trusted);
         let mut state = self.lock();
+        state.sweep();
         if state.total >= self.limits.total {
             return Err(Refused::Total(self.limits.total));
         }
@@ -147,7 +165,7 @@ impl Drop for Pass {
         state.total -= 1;
         if let Some(present) = state.clients.get_mut(&self.client) {
             present.connections -= 1;
-            if present.connections == 0 {
+            if present.connections == 0 && present.share.has_rested() {
                 state.clients.remove(&self.client);
             }
         }
@@ -191,5 +209,19 @@ pub(super) mod tests {
         assert!(enter(&gate, "192.0.2.1").is_ok());
         drop(passes);
         assert_eq!(gate.count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_back_at_once_still_owes_what_it_owed() {
+        let gate = gate(4, 4, 4);
+        let pass = enter(&gate, "192.0.2.1").unwrap();
+        assert!(pass.share().handshakes.came(10_000) > Duration::from_secs(1));
+        drop(pass);
+        let again = enter(&gate, "192.0.2.1").unwrap();
+        assert!(!again.share().has_rested());
+        drop(again);
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        drop(enter(&gate, "192.0.2.2").unwrap());
+        assert!(gate.lock().clients.is_empty(), "who owes nothing is forgotten");
     }
 }

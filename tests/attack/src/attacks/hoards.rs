@@ -4,12 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use futures::future::join_all;
-use sixpin_client::{Client, Error, Guard, Mode};
+use sixpin_client::{Error, Guard, Mode};
 use sixpin_proto::v1;
-use tokio::io::AsyncWriteExt as _;
 
 use super::{Until, on_each, path};
-use crate::wire::{self, Target, flag, kind};
+use crate::socket::Socket;
+use crate::target::Target;
+use crate::wire::{self, flag, kind};
 
 /// Names that are listed.
 const NAMES: usize = 1_000;
@@ -20,7 +21,7 @@ const CALLS: u32 = 126;
 
 /// Something to list: names of 1 kB, held in null mode by one session for as long as the guards live.
 async fn names(target: Target) -> Option<Vec<Guard>> {
-    let client = Client::new([target.broker.to_string()]).ok()?;
+    let client = target.client().ok()?;
     let session = client.session().ttl(Duration::from_secs(30)).label("names").open().await.ok()?;
     let mut guards = Vec::new();
     for numbers in (0..NAMES).collect::<Vec<_>>().chunks(100) {
@@ -39,17 +40,17 @@ fn number(call: u32) -> u32 {
     2 * call + 1
 }
 
-fn listings() -> Vec<u8> {
+fn listings(target: Target) -> Vec<u8> {
     let list = v1::ListResourcesRequest { limit: NAMES as u32, ..Default::default() };
-    (0..CALLS).flat_map(|call| wire::unary(number(call), path::LIST, &list)).collect()
+    (0..CALLS).flat_map(|call| target.unary(number(call), path::LIST, &list)).collect()
 }
 
 pub(super) async fn unread_listings(target: Target, until: Until) {
     let _names = names(target).await;
-    let listings = listings();
+    let listings = listings(target);
     on_each(20, until, async || {
         let mut stream = target.greet(0).await?;
-        stream.write_all(&listings).await?;
+        wire::say(&mut stream, &listings).await?;
         wire::listen(&mut stream).await;
         Ok(())
     })
@@ -58,17 +59,17 @@ pub(super) async fn unread_listings(target: Target, until: Until) {
 
 pub(super) async fn slow_listings(target: Target, until: Until) {
     let _names = names(target).await;
-    let listings = listings();
+    let listings = listings(target);
     let trickle: Vec<u8> =
         (0..CALLS).flat_map(|call| wire::frame(kind::WINDOW_UPDATE, 0, number(call), &1_u32.to_be_bytes())).collect();
     on_each(20, until, async || {
         let stream = target.greet(1).await?;
-        let (mut reader, mut writer) = stream.into_split();
+        let (mut reader, mut writer) = tokio::io::split(stream);
         let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
-        writer.write_all(&listings).await?;
+        wire::say(&mut writer, &listings).await?;
         let trickled = loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            if let Err(error) = writer.write_all(&trickle).await {
+            if let Err(error) = wire::say(&mut writer, &trickle).await {
                 break Err(error);
             }
         };
@@ -80,21 +81,21 @@ pub(super) async fn slow_listings(target: Target, until: Until) {
 
 pub(super) async fn deaf_listings(target: Target, until: Until) {
     let _names = names(target).await;
-    let listings = listings();
+    let listings = listings(target);
     on_each(20, until, async || {
         let mut stream = target.greet(i32::MAX.cast_unsigned()).await?;
-        stream.write_all(&wire::frame(kind::WINDOW_UPDATE, 0, 0, &1_000_000_000_u32.to_be_bytes())).await?;
-        stream.write_all(&listings).await?;
+        wire::say(&mut stream, &wire::frame(kind::WINDOW_UPDATE, 0, 0, &1_000_000_000_u32.to_be_bytes())).await?;
+        wire::say(&mut stream, &listings).await?;
         until_closed(&stream, until).await
     })
     .await;
 }
 
 /// Waits without reading.
-async fn until_closed(stream: &tokio::net::TcpStream, until: Until) -> io::Result<()> {
+async fn until_closed(stream: &Socket, until: Until) -> io::Result<()> {
     while !until.over() {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        if let Some(error) = stream.take_error()? {
+        if let Some(error) = stream.tcp().take_error()? {
             return Err(error);
         }
     }
@@ -104,11 +105,11 @@ async fn until_closed(stream: &tokio::net::TcpStream, until: Until) -> io::Resul
 pub(super) async fn readers(target: Target, until: Until) {
     let _names = names(target).await;
     let list = v1::ListResourcesRequest { limit: NAMES as u32, ..Default::default() };
-    read(target, until, |stream| wire::unary(stream, path::LIST, &list)).await;
+    read(target, until, |stream| target.unary(stream, path::LIST, &list)).await;
 }
 
 pub(super) async fn status(target: Target, until: Until) {
-    read(target, until, |stream| wire::unary(stream, path::STATUS, &v1::GetStatusRequest {})).await;
+    read(target, until, |stream| target.unary(stream, path::STATUS, &v1::GetStatusRequest {})).await;
 }
 
 /// Readers that ask again as soon as they have their answer: 8 connections with 16 each.
@@ -117,11 +118,11 @@ async fn read(target: Target, until: Until, ask: impl Fn(u32) -> Vec<u8>) {
     on_each(8, until, async || {
         use tokio::io::AsyncReadExt as _;
         let mut stream = target.greet(1 << 24).await?;
-        stream.write_all(&wire::frame(kind::WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).await?;
+        wire::say(&mut stream, &wire::frame(kind::WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).await?;
         let mut asks: Vec<u8> = (0..READERS).flat_map(|call| ask(number(call))).collect();
         let (mut next, mut header, mut payload) = (READERS, [0; 9], Vec::new());
         while !until.over() {
-            stream.write_all(&asks).await?;
+            wire::say(&mut stream, &asks).await?;
             asks.clear();
             stream.read_exact(&mut header).await?;
             payload.resize(u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize, 0);
@@ -150,10 +151,10 @@ async fn read(target: Target, until: Until, ask: impl Fn(u32) -> Vec<u8>) {
 pub(super) async fn watches(target: Target, until: Until) {
     let resource = Some(v1::Resource { lockspace: String::new(), name: "watched".into() });
     let watch = v1::GetResourceRequest { resource };
-    let watches: Vec<u8> = (0..CALLS).flat_map(|call| wire::unary(number(call), path::WATCH, &watch)).collect();
+    let watches: Vec<u8> = (0..CALLS).flat_map(|call| target.unary(number(call), path::WATCH, &watch)).collect();
     on_each(300, until, async || {
         let mut stream = target.greet(65_535).await?;
-        stream.write_all(&watches).await?;
+        wire::say(&mut stream, &watches).await?;
         wire::listen(&mut stream).await;
         Ok(())
     })
@@ -161,10 +162,10 @@ pub(super) async fn watches(target: Target, until: Until) {
 }
 
 pub(super) async fn empty_streams(target: Target, until: Until) {
-    let streams: Vec<u8> = (0..CALLS).flat_map(|call| wire::call(number(call), path::SESSION)).collect();
+    let streams: Vec<u8> = (0..CALLS).flat_map(|call| target.call(number(call), path::SESSION)).collect();
     on_each(300, until, async || {
         let mut stream = target.greet(65_535).await?;
-        stream.write_all(&streams).await?;
+        wire::say(&mut stream, &streams).await?;
         wire::listen(&mut stream).await;
         Ok(())
     })
@@ -175,21 +176,21 @@ pub(super) async fn sessions(target: Target, until: Until) {
     let open = v1::Open { ttl_ms: Some(3_600_000), ..Default::default() };
     on_each(20, until, async || {
         let stream = target.greet(65_535).await?;
-        let (mut reader, mut writer) = stream.into_split();
+        let (mut reader, mut writer) = tokio::io::split(stream);
         let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
         let mut next = 0;
         let sent = loop {
             // No more at once than a connection may have.
             let opens: Vec<u8> =
-                (next..next + 100).flat_map(|call| wire::unary(number(call), path::OPEN, &open)).collect();
+                (next..next + 100).flat_map(|call| target.unary(number(call), path::OPEN, &open)).collect();
             next += 100;
-            if let Err(error) = writer.write_all(&opens).await {
+            if let Err(error) = wire::say(&mut writer, &opens).await {
                 break Err(error);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
             // What was read and acknowledged does not matter here, but answers need room.
             let more = wire::frame(kind::WINDOW_UPDATE, 0, 0, &100_000_u32.to_be_bytes());
-            if let Err(error) = writer.write_all(&more).await {
+            if let Err(error) = wire::say(&mut writer, &more).await {
                 break Err(error);
             }
         };
@@ -206,11 +207,11 @@ pub(super) async fn deaf_sessions(target: Target, until: Until) {
     let open = v1::SessionRequest { request: 1, body: Some(open) }.encode_to_vec();
     on_each(20, until, async || {
         let mut stream = target.greet(i32::MAX.cast_unsigned()).await?;
-        stream.write_all(&wire::frame(kind::WINDOW_UPDATE, 0, 0, &1_000_000_000_u32.to_be_bytes())).await?;
+        wire::say(&mut stream, &wire::frame(kind::WINDOW_UPDATE, 0, 0, &1_000_000_000_u32.to_be_bytes())).await?;
         for call in 0..CALLS {
-            let mut bytes = wire::call(number(call), path::SESSION);
+            let mut bytes = target.call(number(call), path::SESSION);
             bytes.extend(wire::frame(kind::DATA, 0, number(call), &wire::message(&open)));
-            stream.write_all(&bytes).await?;
+            wire::say(&mut stream, &bytes).await?;
         }
         for request in 2.. {
             if until.over() {
@@ -220,7 +221,7 @@ pub(super) async fn deaf_sessions(target: Target, until: Until) {
             let keepalive = wire::message(&v1::SessionRequest { request, body }.encode_to_vec());
             let round: Vec<u8> =
                 (0..CALLS).flat_map(|call| wire::frame(kind::DATA, 0, number(call), &keepalive)).collect();
-            stream.write_all(&round).await?;
+            wire::say(&mut stream, &round).await?;
         }
         Ok(())
     })
@@ -234,9 +235,9 @@ pub(super) async fn slow_bodies(target: Target, until: Until) {
         let mut stream = target.greet(65_535).await?;
         for call in 0..100 {
             let path = if call % 2 == 0 { path::SESSION } else { path::CLAIMS };
-            let mut bytes = wire::call(number(call), path);
+            let mut bytes = target.call(number(call), path);
             bytes.extend(wire::frame(kind::DATA, 0, number(call), &half));
-            stream.write_all(&bytes).await?;
+            wire::say(&mut stream, &bytes).await?;
         }
         wire::listen(&mut stream).await;
         Ok(())

@@ -3,12 +3,20 @@
 //! * [`floods`]: frames that cost their sender nothing;
 //! * [`hoards`]: what is opened, asked for or begun, and then left;
 //! * [`noise`]: bytes that are no HTTP/2, or hardly;
-//! * [`plain`]: all of that on connections without HTTP/2.
+//! * [`plain`]: all of that on connections without HTTP/2;
+//! * [`handshakes`]: TLS that is begun, over and over, slowly or wrongly;
+//! * [`certificates`]: those that cost the broker more than whoever shows them;
+//! * [`records`]: what TLS has beside what it carries;
+//! * [`strangers`]: who has no token, or a wrong one, or speaks without TLS.
 
+mod certificates;
 mod floods;
+mod handshakes;
 mod hoards;
 mod noise;
 mod plain;
+mod records;
+mod strangers;
 
 use std::future::Future;
 use std::io;
@@ -17,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use crate::wire::Target;
+use crate::target::Target;
 
 /// Where a call goes.
 mod path {
@@ -35,6 +43,8 @@ pub struct Attack {
     pub name: &'static str,
     /// What it does.
     pub what: &'static str,
+    /// It needs a broker with TLS.
+    pub tls: bool,
     run: fn(Target, Until) -> Running,
 }
 
@@ -70,10 +80,18 @@ async fn on_each<A>(connections: usize, until: Until, attack: A)
 where
     A: AsyncFn() -> io::Result<()>,
 {
+    again(connections, Duration::from_millis(100), until, attack).await;
+}
+
+/// The same with a pause of one's own.
+async fn again<A>(connections: usize, pause: Duration, until: Until, attack: A)
+where
+    A: AsyncFn() -> io::Result<()>,
+{
     join_all((0..connections).map(async |_| {
         while !until.over() {
             let _ = attack().await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(pause).await;
         }
     }))
     .await;
@@ -81,12 +99,18 @@ where
 
 macro_rules! attack {
     ($name:literal, $what:literal, $run:path) => {
-        Attack { name: $name, what: $what, run: |target, until| Box::pin($run(target, until)) }
+        attack!($name, $what, $run, false)
+    };
+    ($name:literal, $what:literal, $run:path, tls) => {
+        attack!($name, $what, $run, true)
+    };
+    ($name:literal, $what:literal, $run:path, $tls:literal) => {
+        Attack { name: $name, what: $what, tls: $tls, run: |target, until| Box::pin($run(target, until)) }
     };
 }
 
 /// All of them.
-pub const ATTACKS: &[Attack] = &[
+const ATTACKS: &[Attack] = &[
     attack!("settings", "20 connections send SETTINGS without end", floods::settings),
     attack!("pings", "20 connections send PING without end", floods::pings),
     attack!("windows", "20 connections send WINDOW_UPDATE without end", floods::windows),
@@ -117,7 +141,51 @@ pub const ATTACKS: &[Attack] = &[
     attack!("plain-floods", "20 connections greet, and send keepalives without end", plain::floods),
     attack!("plain-deaf", "200 connections do so and never read an answer", plain::deaf),
     attack!("plain-halves", "300 connections greet, and begin a message of 60 kB that never ends", plain::halves),
+    attack!("tls-handshakes", "100 connections shake hands and end, without a pause", handshakes::whole, tls),
+    attack!("tls-one-by-one", "one connection does, the next one after it", handshakes::one_by_one, tls),
+    attack!("tls-hellos", "100 connections begin to shake hands and end, without a pause", handshakes::hellos, tls),
+    attack!("tls-halves", "12,000 connections say hello, and nothing more", handshakes::halves, tls),
+    attack!("tls-slow", "200 connections say hello, a byte a second", handshakes::slow, tls),
+    attack!("tls-splinters", "100 connections say hello in records of one byte", handshakes::splinters, tls),
+    attack!(
+        "tls-long-hellos",
+        "200 connections say a hello of 64 KiB or 16 MiB that never ends",
+        handshakes::long,
+        tls
+    ),
+    attack!("tls-noise", "100 connections say hello, and then random or huge records", handshakes::noise, tls),
+    attack!(
+        "tls-certificates",
+        "100 connections show a certificate without a role, again and again",
+        certificates::good,
+        tls
+    ),
+    attack!(
+        "tls-chains",
+        "100 connections show a certificate with 90 that could have signed it",
+        certificates::chains,
+        tls
+    ),
+    attack!(
+        "tls-labyrinths",
+        "the same, and each of them says that another one has signed it",
+        certificates::labyrinths,
+        tls
+    ),
+    attack!("tls-key-updates", "20 connections ask for new keys without end", records::key_updates, tls),
+    attack!("tls-paid-updates", "20 connections ask for new keys with every byte", records::paid_key_updates, tls),
+    attack!("tls-data-splinters", "20 connections send messages in records of one byte", records::splinters, tls),
+    attack!("tls-renegotiations", "100 connections shake hands, and begin again", records::renegotiations, tls),
+    attack!("tls-plaintext", "100 connections speak without TLS", strangers::plaintext, tls),
+    attack!("wrong-tokens", "100 connections make 100 calls at once with wrong tokens", strangers::wrong_tokens, tls),
+    attack!("plain-wrong-tokens", "100 connections greet with wrong tokens", strangers::wrong_tokens_in_frames, tls),
+    attack!("no-tokens", "100 connections call and greet without a token", strangers::no_tokens, tls),
 ];
+
+/// Those that there are on a broker without TLS, or with it.
+pub fn all(tls: bool) -> impl Iterator<Item = &'static Attack> {
+    ATTACKS.iter().filter(move |attack| tls || !attack.tls)
+}
 
 /// The attack of this name.
 pub fn named(name: &str) -> Option<&'static Attack> {

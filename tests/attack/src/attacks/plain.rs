@@ -6,31 +6,17 @@ use std::time::Duration;
 use futures::future::join_all;
 use sixpin_proto::frames::GREETING;
 use sixpin_proto::v1;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWrite};
 use v1::session_request::Body;
 
 use super::{Until, on_each};
-use crate::wire::Target;
-
-async fn greet(target: Target) -> io::Result<TcpStream> {
-    let mut stream = target.connect().await?;
-    stream.write_all(&GREETING).await?;
-    Ok(stream)
-}
+use crate::socket::Socket;
+use crate::target::{Target, framed, request};
+use crate::wire;
 
 /// Reads and forgets what comes.
-async fn listen(stream: &mut TcpStream) {
+async fn listen(stream: &mut Socket) {
     let _ = tokio::io::copy(stream, &mut tokio::io::sink()).await;
-}
-
-fn message(bytes: &[u8]) -> Vec<u8> {
-    [&(bytes.len() as u32).to_be_bytes(), bytes].concat()
-}
-
-fn request(request: u64, body: Body) -> Vec<u8> {
-    use prost::Message as _;
-    message(&v1::SessionRequest { request, body: Some(body) }.encode_to_vec())
 }
 
 fn open() -> Vec<u8> {
@@ -41,10 +27,10 @@ pub(super) async fn greetings(target: Target, until: Until) {
     const CONNECTIONS: usize = 12_000;
     let mut begun = Vec::new();
     while begun.len() < CONNECTIONS && !until.over() {
-        for stream in join_all((0..100).map(|_| target.connect())).await {
+        for stream in join_all((0..100).map(|_| target.connect_for_frames())).await {
             let Ok(mut stream) = stream else { continue };
             let part = begun.len() % GREETING.len() + 1;
-            drop(stream.write_all(&GREETING[..part]).await);
+            drop(wire::say(&mut stream, &GREETING[..part]).await);
             begun.push(stream);
         }
     }
@@ -53,15 +39,15 @@ pub(super) async fn greetings(target: Target, until: Until) {
 
 pub(super) async fn noise(target: Target, until: Until) {
     on_each(20, until, async || {
-        let mut stream = greet(target).await?;
+        let mut stream = target.greet_with_frames().await?;
         if fastrand::bool() {
-            stream.write_all(&open()).await?;
+            wire::say(&mut stream, &open()).await?;
         }
         let mut bytes = vec![0; fastrand::usize(1..20_000)];
         fastrand::fill(&mut bytes);
         // Some of it has a length that may be.
-        let bytes = if fastrand::bool() { message(&bytes) } else { bytes };
-        stream.write_all(&bytes).await?;
+        let bytes = if fastrand::bool() { framed(&bytes) } else { bytes };
+        wire::say(&mut stream, &bytes).await?;
         listen(&mut stream).await;
         Ok(())
     })
@@ -70,8 +56,8 @@ pub(super) async fn noise(target: Target, until: Until) {
 
 pub(super) async fn floods(target: Target, until: Until) {
     on_each(20, until, async || {
-        let stream = greet(target).await?;
-        let (mut reader, mut writer) = stream.into_split();
+        let stream = target.greet_with_frames().await?;
+        let (mut reader, mut writer) = tokio::io::split(stream);
         let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
         let sent = send_keepalives(&mut writer, until).await;
         reading.abort();
@@ -82,7 +68,7 @@ pub(super) async fn floods(target: Target, until: Until) {
 
 pub(super) async fn deaf(target: Target, until: Until) {
     on_each(200, until, async || {
-        let mut stream = greet(target).await?;
+        let mut stream = target.greet_with_frames().await?;
         stream.read_exact(&mut [0; GREETING.len()]).await?;
         send_keepalives(&mut stream, until).await
     })
@@ -90,30 +76,30 @@ pub(super) async fn deaf(target: Target, until: Until) {
 }
 
 /// Opens a session and says without end that it lives.
-async fn send_keepalives(writer: &mut (impl tokio::io::AsyncWrite + Unpin), until: Until) -> io::Result<()> {
-    writer.write_all(&open()).await?;
+async fn send_keepalives(writer: &mut (impl AsyncWrite + Unpin), until: Until) -> io::Result<()> {
+    wire::say(writer, &open()).await?;
     let mut next = 2;
     while !until.over() {
         let keepalive = |number| request(number, Body::KeepAlive(v1::KeepAlive { move_number: 0 }));
         let many: Vec<u8> = (next..next + 100).flat_map(keepalive).collect();
         next += 100;
-        writer.write_all(&many).await?;
+        wire::say(writer, &many).await?;
     }
     Ok(())
 }
 
 pub(super) async fn halves(target: Target, until: Until) {
-    let half = &message(&vec![0; 60_000])[..50_000];
+    let half = &framed(&vec![0; 60_000])[..50_000];
     on_each(300, until, async || {
-        let mut stream = greet(target).await?;
+        let mut stream = target.greet_with_frames().await?;
         if fastrand::bool() {
-            stream.write_all(&open()).await?;
+            wire::say(&mut stream, &open()).await?;
         }
-        stream.write_all(half).await?;
+        wire::say(&mut stream, half).await?;
         // A byte now and then keeps hope alive.
         while !until.over() {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            stream.write_all(&[0]).await?;
+            wire::say(&mut stream, &[0]).await?;
         }
         Ok(())
     })
