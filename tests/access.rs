@@ -17,7 +17,7 @@ use v1::session_response::Body;
 
 use crate::support::door::Way;
 use crate::support::store::Reason;
-use crate::support::{Broker, door, raw, reason};
+use crate::support::{Broker, door, raw, reason, soon};
 
 /// Everybody who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ const ROWS: [Row; 23] = [
         let (resource, session) = (Some(with.resource.clone()), with.session.into());
         v1::ForceUnlockRequest { resource, session, ..Default::default() }.encode_to_vec()
     }),
-    row("AdminService/ExpireSession", Needs::Rule, "expire on the lockspace", |with| {
+    row("AdminService/ExpireSession", Needs::Rule, "expire on *", |with| {
         let lockspace = with.resource.lockspace.clone();
         v1::ExpireSessionRequest { lockspace, session: "00000000000000ab-3-10000".into(), ..Default::default() }
             .encode_to_vec()
@@ -181,8 +181,7 @@ const RULES: &str = r#"
 [access.roles.right]
 rules = [
   { lockspace = "orders", prefix = "a/", allow = ["lock", "inspect", "watch", "force", "purge"] },
-  { lockspace = "orders", prefix = "", allow = ["expire"] },
-  { lockspace = "*", prefix = "", allow = ["inspect", "drain"] },
+  { lockspace = "*", prefix = "", allow = ["inspect", "expire", "drain"] },
 ]
 [access.roles.other]
 rules = [{ lockspace = "orders", prefix = "b/", allow = ["lock", "inspect", "watch", "force", "purge", "expire", "drain"] }]
@@ -522,4 +521,16 @@ async fn a_resume_that_lies_gives_no_right() {
             "operation {operation}"
         );
     }
+}
+
+/// Who greets and says nothing, or half of a message, has no place for ever.
+#[tokio::test]
+async fn who_greets_and_says_nothing_is_cut() {
+    use futures::StreamExt as _;
+
+    let scene = Scene::new().await;
+    let mut wire = door::greeted(scene.broker.server.address).await;
+    let answer = soon("an answer", wire.next()).await.unwrap().unwrap();
+    assert!(matches!(answer.body, Some(Body::Error(error)) if error.message.contains("nothing came")));
+    assert!(soon("the end", wire.next()).await.is_none());
 }

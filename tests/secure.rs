@@ -233,9 +233,15 @@ async fn certificates_and_tokens_are_replaced_under_load() {
     let with = |token: &Token| client(&broker.address(), false, broker.trusting().token(token.reveal()));
     assert!(with(&new).session().open().await.is_ok());
     assert!(matches!(with(&old).session().open().await, Err(Error::Denied(_))));
-    // A file that is bad changes nothing.
+    // A file without access control, as one that is cut short, does not end it.
+    let tls = &broker.settings[..broker.settings.find("[access").unwrap()];
+    assert!(broker.server.reload(config(tls)).await.is_err());
+    assert!(broker.server.reload(config("")).await.is_err());
+    let nobody = client(&broker.address(), false, broker.trusting());
+    assert!(matches!(nobody.session().open().await, Err(Error::Denied(_))));
+    // A key that is bad changes nothing about certificates.
     write(&broker.own.key, "no key");
-    assert!(broker.server.reload(config(&broker.settings)).await.is_err());
+    assert!(broker.server.reload(config(&format!("{tls}{}", with_tokens(&[&new])))).await.is_err());
     assert!(with(&new).session().open().await.is_ok());
 }
 

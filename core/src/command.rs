@@ -294,11 +294,11 @@ impl Extras {
         Self::new(None, blockers, None)
     }
 
-    /// The same for who may not know whom it met.
+    /// The same for who may not know of others: whom it met, and whose the claim was.
     #[must_use]
-    pub fn without_blockers(self) -> Self {
+    pub fn without_others(self) -> Self {
         let Some(extra) = self.0 else { return self };
-        Self::new(extra.value, Vec::new(), extra.adopted)
+        Self::new(extra.value, Vec::new(), None)
     }
 
     /// The value block, if the operation had `VALUE_BLOCK` and was successful.

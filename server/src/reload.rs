@@ -13,7 +13,7 @@ use sixpin_core::limits::PAGE_MAX;
 use crate::access::Access;
 use crate::access::policy::Policy;
 use crate::audit::{Line, Outcome};
-use crate::config::Config;
+use crate::config::{Config, Exposed};
 use crate::runtime::Runtime;
 use crate::tls::Tls;
 use crate::tls::files::BadFile;
@@ -40,30 +40,69 @@ impl Changing {
         files.into_iter().cloned().chain(keys).collect()
     }
 
-    /// Takes what can change from a configuration that was read again, and reads the files that it names.
-    pub(crate) async fn take(&mut self, config: Config) -> Result<(), BadFile> {
-        self.tls.iter().try_for_each(|tls| tls.reload()).inspect_err(|error| {
-            self.access.audit().write(|| Line::new("operator", None, "reload").outcome(Outcome::Failed, error));
-        })?;
-        let changed = self.config.access != config.access;
-        // Its files may have changed where it has not.
-        self.access.replace(config.access.clone()).inspect_err(|error| {
-            self.access.audit().write(|| Line::new("operator", None, "reload").outcome(Outcome::Failed, error));
-        })?;
-        let before = Config { access: config.access.clone(), log: config.log.clone(), ..self.config.clone() };
-        if before != config {
+    /// Takes what can change from a configuration that was read again, and reads the files that it names: certificates and keys on
+    /// one side, who may do what on the other, each as a whole. What is bad on one side does not hold up the other: a token that
+    /// was stolen can be taken away whatever the certificates are like.
+    pub(crate) async fn take(&mut self, config: Config) -> Result<(), ReloadError> {
+        let certificates = self.take_certificates();
+        let access = self.take_access(&config).await;
+        let outcome = certificates.and(access);
+        self.access.audit().write(|| match &outcome {
+            Ok(()) => Line::new("operator", None, "reload"),
+            Err(error) => Line::new("operator", None, "reload").outcome(Outcome::Failed, error),
+        });
+        outcome?;
+        let same = Config { access: config.access.clone(), log: config.log.clone(), ..self.config.clone() };
+        if same != config {
             tracing::warn!(
                 "settings changed that count only from the next start on: docs/configuration.md lists what can change"
             );
         }
-        self.config.access = config.access;
+        tracing::info!("certificates, keys and configuration were read again");
+        Ok(())
+    }
+
+    fn take_certificates(&self) -> Result<(), ReloadError> {
+        let new = self.tls.iter().map(|tls| tls.read_again()).collect::<Result<Vec<_>, _>>()?;
+        for (tls, new) in self.tls.iter().zip(new) {
+            tls.replace(new);
+        }
+        Ok(())
+    }
+
+    async fn take_access(&mut self, config: &Config) -> Result<(), ReloadError> {
+        // A file that was cut short, or is empty for a moment, has none.
+        if self.config.access.is_some() && config.access.is_none() {
+            return Err(ReloadError::NoAccess);
+        }
+        // The listeners are those of the start, whatever addresses the file has now.
+        let running = Config { access: config.access.clone(), ..self.config.clone() };
+        if let Some(exposed) = running.open_to_others().into_iter().next().filter(|_| !running.insecure) {
+            return Err(ReloadError::Exposed(exposed));
+        }
+        let changed = self.config.access != config.access;
+        // Its files may have changed where it has not.
+        self.access.replace(config.access.clone())?;
+        self.config.access.clone_from(&config.access);
         if let Some(policy) = self.config.access.as_ref().filter(|_| changed) {
             end_sessions_of_strangers(&self.runtime, policy).await;
         }
-        self.access.audit().write(|| Line::new("operator", None, "reload"));
-        tracing::info!(access = changed, "certificates, keys and configuration were read again");
         Ok(())
     }
+}
+
+/// Why something stays as it was read before.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// A file is bad.
+    #[error(transparent)]
+    File(#[from] BadFile),
+    /// Access control would be gone.
+    #[error("the configuration has no `access` any more: access control ends only with a new start")]
+    NoAccess,
+    /// A listener would be open to everybody.
+    #[error("`{}` is {}, which other hosts reach, and would be without {}", .0.setting, .0.address, .0.lacks)]
+    Exposed(Exposed),
 }
 
 /// Ends, as an administrator would, the sessions of those who have no role any more.

@@ -13,9 +13,8 @@ use crate::config::{Config, Exposed};
 use crate::engines::{Stores, open_all};
 use crate::error::StartError;
 use crate::listening::{Listening, connection_limits, for_administrators, reachable};
-use crate::reload::Changing;
+use crate::reload::{Changing, ReloadError};
 use crate::runtime::incarnation::Process;
-use crate::tls::files::BadFile;
 
 /// A broker that listens.
 pub struct Server {
@@ -78,9 +77,9 @@ impl Server {
         Ok(Self { address, admin_address, broker, changing })
     }
 
-    /// Takes what can change from a configuration that was read again: who may do what. Reads certificates and keys again. If
-    /// one of the files is bad, nothing changes.
-    pub async fn reload(&self, config: Config) -> Result<(), BadFile> {
+    /// Takes what can change from a configuration that was read again: who may do what. Reads certificates and keys again. Each of
+    /// the two stays as it is if something about it is wrong.
+    pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
         self.changing.lock().await.take(config).await
     }
 

@@ -90,9 +90,9 @@ impl Broker {
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         let mut done = Done::of(completion, version);
         // Who may not see who holds a lock still learns that somebody does.
-        if !done.extras.blockers().is_empty() && !session.principal.may(Verb::Inspect, Place::Resource(&claim.resource))
-        {
-            done.extras = done.extras.without_blockers();
+        let names_others = !done.extras.blockers().is_empty() || done.extras.adopted().is_some();
+        if names_others && !session.principal.may(Verb::Inspect, Place::Resource(&claim.resource)) {
+            done.extras = done.extras.without_others();
         }
         if self.planted.has(Bug::FenceFromMemory) {
             done.fence = done.fence.map(|_| Fence(self.counters.writes));

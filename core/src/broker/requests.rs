@@ -16,6 +16,7 @@ use super::{Broker, Phase};
 use crate::access::Principal;
 use crate::command::{CancelReason, Command, ConvertCommand, LockCommand, Options, Status};
 use crate::limits::WAIT_MAX;
+use crate::mode::Mode;
 use crate::name::{ClaimId, ClaimNumber, Label, OperationNumber, ResourceId, SessionId};
 use crate::planted::Bug;
 
@@ -86,11 +87,9 @@ impl Broker {
         };
         let (resource, held) = (known.resource.clone(), known.granted);
         let principal = self.principal_of(id)?;
-        // From the mode that is held the value block may be written. A repeat is looked at as well: which operations were used on a
-        // claim is what its client says when it moves.
-        for mode in held.into_iter().chain([convert.mode]) {
-            principal.check_lock(mode, convert.options, &resource)?;
-        }
+        // A repeat is looked at as well: which operations were used on a claim is what its client says when it moves.
+        principal.check_lock(convert.mode, convert.options, &resource)?;
+        check_giving_up(&principal, held, writes(convert.value.is_some(), convert.options), &resource)?;
         self.check_requests()?;
         let operation = self.operation(from, convert.operation, convert.wait, until_done);
         let command = Command::Convert(ConvertCommand {
@@ -247,9 +246,8 @@ impl Broker {
             return Err(RequestError::Busy(text));
         }
         let (resource, held) = (known.resource.clone(), known.granted);
-        let writes = unlock.value.is_some() || unlock.options.contains(Options::INVALIDATE_VALUE);
-        if let Some(mode) = held.filter(|_| writes) {
-            self.principal_of(id)?.check_lock(mode, Options::empty(), &resource)?;
+        if writes(unlock.value.is_some(), unlock.options) {
+            check_giving_up(&self.principal_of(id)?, held, true, &resource)?;
         }
         if let Some(known) = self.claim_mut(claim) {
             known.let_go = true;
@@ -318,6 +316,24 @@ impl Broker {
         let command = Command::Cancel { claim, operation, reason: CancelReason::Cancelled };
         self.push_command(&resource, command, Purpose::Cancel(claim, from), Some(claim));
     }
+}
+
+/// Whether the value block would be written from a mode that may.
+fn writes(has_value: bool, options: Options) -> bool {
+    has_value || options.intersects(Options::VALUE_BLOCK | Options::INVALIDATE_VALUE)
+}
+
+/// Whether whoever gives a mode up may hold it: the value block may be written with that. As long as it is not known what is held,
+/// as after a move, it may be any mode from which that can be done.
+fn check_giving_up(
+    principal: &Principal,
+    held: Option<Mode>,
+    writes: bool,
+    resource: &ResourceId,
+) -> Result<(), RequestError> {
+    let unknown: &[Mode] = if writes { &[Mode::PW, Mode::EX] } else { &[] };
+    let modes = held.as_ref().map_or(unknown, std::slice::from_ref);
+    modes.iter().try_for_each(|mode| principal.check_lock(*mode, Options::empty(), resource))
 }
 
 fn check_numbers(claim: ClaimNumber, operation: OperationNumber) -> Result<(), RequestError> {

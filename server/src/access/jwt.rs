@@ -56,7 +56,13 @@ impl JwtConfig {
 /// What is needed to check tokens.
 pub(super) struct Jwt {
     config: JwtConfig,
-    keys: Vec<(Option<String>, DecodingKey)>,
+    keys: Vec<Key>,
+}
+
+/// A key of the issuer, and what tokens that it signed must be like.
+struct Key {
+    id: Option<String>,
+    public: DecodingKey,
     validation: Validation,
 }
 
@@ -83,11 +89,22 @@ impl Jwt {
                 Err(file.bad("one of its keys is of HMAC, with which whoever checks can sign"))
             }
             _ => DecodingKey::from_jwk(jwk)
-                .map(|key| (jwk.common.key_id.clone(), key))
+                .map(|public| Key {
+                    id: jwk.common.key_id.clone(),
+                    public,
+                    validation: validation(config, algorithm_of(jwk)),
+                })
                 .map_err(|error| file.bad(format_args!("one of its keys cannot be used: {error}"))),
         };
-        let keys = set.keys.iter().map(key).collect::<Result<_, _>>()?;
-        Ok(Self { keys, validation: validation(config), config: config.clone() })
+        // A key of a kind that is not configured signs nothing here.
+        let hmac = |jwk: &Jwk| matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_));
+        let taken =
+            |jwk: &&Jwk| hmac(jwk) || algorithm_of(jwk).is_some_and(|algorithm| config.algorithms.contains(&algorithm));
+        let keys: Vec<Key> = set.keys.iter().filter(taken).map(key).collect::<Result<_, _>>()?;
+        if keys.is_empty() {
+            return Err(file.bad("none of its keys is for one of `access.jwt.algorithms`"));
+        }
+        Ok(Self { keys, config: config.clone() })
     }
 
     /// Whether a text looks like a token of this kind: three parts.
@@ -102,8 +119,8 @@ impl Jwt {
         // A token that names no key is tried with each.
         let fits = |kid: &Option<String>| named.is_none() || *kid == named;
         let mut refused = "it names no key of the issuer".to_owned();
-        for (_, key) in self.keys.iter().filter(|(kid, _)| fits(kid)) {
-            match decode::<Claims>(text, key, &self.validation) {
+        for key in self.keys.iter().filter(|key| fits(&key.id)) {
+            match decode::<Claims>(text, &key.public, &key.validation) {
                 Ok(decoded) => return Ok(self.credential(decoded.claims)),
                 Err(error) => refused = error.to_string(),
             }
@@ -123,14 +140,26 @@ impl Jwt {
     }
 }
 
-fn validation(config: &JwtConfig) -> Validation {
-    let algorithm = |algorithm: &Algorithm| match algorithm {
-        Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
-        Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
-        Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+/// What a key signs with, of what can be configured.
+fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
+    match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Some(Algorithm::RS256),
+        AlgorithmParameters::EllipticCurve(_) => Some(Algorithm::ES256),
+        AlgorithmParameters::OctetKeyPair(_) => Some(Algorithm::EdDSA),
+        _ => None,
+    }
+}
+
+/// One algorithm for each key: the header of a token chooses nothing.
+fn validation(config: &JwtConfig, algorithm: Option<Algorithm>) -> Validation {
+    let algorithms = match algorithm {
+        Some(Algorithm::RS256) => vec![jsonwebtoken::Algorithm::RS256],
+        Some(Algorithm::ES256) => vec![jsonwebtoken::Algorithm::ES256],
+        Some(Algorithm::EdDSA) => vec![jsonwebtoken::Algorithm::EdDSA],
+        None => Vec::new(),
     };
     let mut validation = Validation {
-        algorithms: config.algorithms.iter().map(algorithm).collect(),
+        algorithms,
         leeway: config.leeway.as_secs(),
         validate_nbf: true,
         // What is absent would not be looked at.
@@ -176,7 +205,7 @@ mod tests {
                 issuer: "https://issuer.example.org".into(),
                 audience: "sixpin".into(),
                 jwks,
-                algorithms: vec![Algorithm::ES256],
+                algorithms: vec![Algorithm::RS256, Algorithm::ES256],
                 leeway: Duration::from_secs(5),
                 roles_claim: "roles".into(),
             }

@@ -133,7 +133,7 @@ pub enum Unknown {
     #[error("the credential of `{0}` has expired")]
     Expired(String),
     /// A certificate whose name has no role.
-    #[error("no role is given to the certificate of `{0}`")]
+    #[error("no role is given to `{0}`")]
     NoRole(String),
 }
 
@@ -327,6 +327,9 @@ fn resolve(policy: &Policy, credential: &Credential) -> Result<(Principal, Optio
             let taken = policy.jwt.as_ref().is_some_and(|jwt| jwt.issuer == *issuer);
             if !taken {
                 return Err(Unknown::BadJwt("its issuer is not the one that is configured".into()));
+            }
+            if !roles.iter().any(|role| policy.roles.contains_key(role.as_str())) {
+                return Err(Unknown::NoRole(credential.to_string()));
             }
             (policy.of_names(roles), Some(*expires))
         }

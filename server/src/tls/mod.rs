@@ -61,15 +61,22 @@ pub struct Tls {
 impl Tls {
     /// Reads the files.
     pub fn load(config: TlsConfig) -> Result<Arc<Self>, BadFile> {
+        check(&config)?;
         let current = RwLock::new(read(&config)?);
         Ok(Arc::new(Self { config, current }))
     }
 
-    /// Reads the files again. Connections that come from now on have what is in them; if they are bad, nothing changes.
-    pub fn reload(&self) -> Result<(), BadFile> {
-        let new = read(&self.config)?;
+    /// Reads the files again, and changes nothing yet. A certificate that has expired is better than none: clients say so.
+    pub(crate) fn read_again(&self) -> Result<Arc<ServerConfig>, BadFile> {
+        if let Err(error) = validity(&self.config) {
+            tracing::error!(%error, "clients will refuse this broker");
+        }
+        read(&self.config)
+    }
+
+    /// Connections that come from now on have this.
+    pub(crate) fn replace(&self, new: Arc<ServerConfig>) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
     }
 
     /// The files.
@@ -91,14 +98,21 @@ impl fmt::Debug for Tls {
 
 /// Checks the files without using them.
 pub fn check(config: &TlsConfig) -> Result<(), BadFile> {
+    validity(config)?;
     read(config).map(drop)
+}
+
+/// The certificate is valid now.
+fn validity(config: &TlsConfig) -> Result<(), BadFile> {
+    let certificate = File::new("certificate", &config.certificate);
+    let chain = certificate.certificates()?;
+    peer::check_own(&chain[0]).map_err(|text| certificate.bad(text))
 }
 
 fn read(config: &TlsConfig) -> Result<Arc<ServerConfig>, BadFile> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certificate = File::new("certificate", &config.certificate);
     let chain = certificate.certificates()?;
-    peer::check_own(&chain[0]).map_err(|text| certificate.bad(text))?;
     let key = File::new("key", &config.key);
     let versions = [&TLS13, &TLS12];
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions);
@@ -163,10 +177,10 @@ mod tests {
         let tls = Tls::load(config.clone()).unwrap();
         let before = tls.current.read().unwrap().clone();
         std::fs::write(&config.certificate, "nothing").unwrap();
-        assert!(tls.reload().is_err());
+        assert!(tls.read_again().is_err());
         assert!(Arc::ptr_eq(&before, &tls.current.read().unwrap()));
         pair(directory.path(), "a");
-        tls.reload().unwrap();
+        tls.replace(tls.read_again().unwrap());
         assert!(!Arc::ptr_eq(&before, &tls.current.read().unwrap()));
     }
 }

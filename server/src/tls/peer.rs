@@ -27,6 +27,8 @@ fn name(certificate: &X509Certificate<'_>) -> Option<String> {
     let names = &certificate.subject_alternative_name().ok()??.value.general_names;
     let uri = names.iter().find_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
     let dns = || names.iter().find_map(|name| if let GeneralName::DNSName(dns) = name { Some(*dns) } else { None });
+    // A DNS name that looks like a URI is no name.
+    let dns = || dns().filter(|name| !name.contains([':', '/']));
     uri.or_else(dns).filter(|name| !name.is_empty()).map(ToOwned::to_owned)
 }
 

@@ -71,7 +71,8 @@ impl Administration {
         session: SessionId,
         haste: Haste,
     ) -> Result<Taken, RequestError> {
-        self.api.check(from, Verb::Expire, Place::Lockspace(lockspace))?;
+        // A session belongs to a store, and may hold locks in every lockspace there.
+        self.api.check(from, Verb::Expire, Place::Everywhere)?;
         let Haste { now, no_wait } = haste;
         let line = from.line(Verb::Expire).within(lockspace).session(session);
         taken(self.ask(line, lockspace, AdminRequest::ExpireSession { session, now, no_wait }).await?)

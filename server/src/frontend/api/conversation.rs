@@ -310,17 +310,11 @@ impl Conversation {
             }
             Some(Ask::Resume(lockspace, resume)) => {
                 self.begin(request, lockspace)?;
-                if let Some(ledger) = &mut self.ledger {
-                    ledger.resumes(&resume);
-                }
                 Some(Request::Resume(Box::new(resume)))
             }
             Some(Ask::Session(asked)) => {
                 if let Request::Lock { lock, .. } = &asked {
                     self.check_store(&lock.resource.lockspace)?;
-                }
-                if let Some(ledger) = &mut self.ledger {
-                    ledger.asked(&asked);
                 }
                 Some(asked)
             }
@@ -371,6 +365,9 @@ impl Conversation {
 
     fn enqueue(&mut self, request: u64, principal: Principal, body: Request) {
         if let Some((_, connection)) = &self.engine {
+            if let Some(ledger) = &mut self.ledger {
+                ledger.asked(request, &body);
+            }
             self.inputs.push(connection.input(request, principal, body));
             self.in_flight += 1;
         }
@@ -404,7 +401,7 @@ impl Conversation {
         }
         let (audit, from) = (self.api.access.audit(), self.identity.caller());
         match (&mut self.ledger, &reply) {
-            (Some(ledger), reply) => ledger.replied(audit, from, reply),
+            (Some(ledger), reply) => ledger.replied(audit, from, request, reply),
             (None, Reply::Error(error)) => note_denied(audit, from, error),
             (None, _) => {}
         }

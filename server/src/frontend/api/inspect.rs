@@ -22,6 +22,8 @@ pub use crate::runtime::lookup::{Stored, bad_after};
 
 /// A watched resource is read again at the latest after this time: a hint may be lost.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Claims of a session that are looked at in one step.
+const CLAIMS_STEP: usize = 256;
 /// Parts of a lockspace that are looked through for one page.
 const PARTS_OF_PAGE_MAX: usize = 32;
 /// Resources looked through for one page of an owner's claims.
@@ -136,11 +138,17 @@ impl Api {
         let (mut ids, last) = (Vec::new(), parts.len().min(at.saturating_add(PARTS_OF_PAGE_MAX)));
         while at < last && ids.len() < limit {
             match &parts[at] {
+                Part::Name(_) if !inner.is_empty() => return Err(bad_after()),
                 Part::Name(name) => ids.push(ResourceId { lockspace: lockspace.clone(), name: name.clone() }),
                 Part::Under(prefix) => {
                     let (more, next) = engine.list(&family(prefix), &inner, limit - ids.len()).await?;
+                    let nothing = more.is_empty() && !next.is_empty();
                     ids.extend(more);
                     inner = next;
+                    // A page without anything is an answer, or this would go on for long.
+                    if nothing {
+                        break;
+                    }
                 }
             }
             at += usize::from(inner.is_empty());
@@ -164,15 +172,27 @@ impl Api {
             "" => 0,
             number => number.parse().map_err(|_| bad_after())?,
         };
-        let query = Query::Claims { session, after: ClaimNumber(after), limit: limit + 1 };
-        let mut page: Vec<(ClaimNumber, ResourceId)> = match engine.query(query).await? {
-            Reply::Claims(places) => places,
-            other => return Err(unexpected(&other)),
-        };
-        let next =
-            if page.len() > limit { page.pop().and(page.last()).map(|(number, _)| number.to_string()) } else { None };
+        let who = from.who.last_principal();
+        if who.parts(Verb::Inspect, lockspace, "").is_some_and(|parts| parts.is_empty()) {
+            return Ok(String::new());
+        }
+        // One more than is shown says whether there is a next page. It goes on from one that was shown.
+        let (mut page, mut after) = (Vec::new(), ClaimNumber(after));
+        while page.len() <= limit {
+            let query = Query::Claims { session, after, limit: CLAIMS_STEP.max(limit + 1) };
+            let places: Vec<(ClaimNumber, ResourceId)> = match engine.query(query).await? {
+                Reply::Claims(places) => places,
+                other => return Err(unexpected(&other)),
+            };
+            let Some((last, _)) = places.last() else { break };
+            after = *last;
+            page.extend(places.into_iter().filter(|(_, id)| who.may(Verb::Inspect, Place::Resource(id))));
+        }
+        let more = page.len() > limit;
+        page.truncate(limit);
+        let next = page.last().filter(|_| more).map(|(number, _)| number.to_string());
         // One resource may have several claims of the session: each asks for its own.
-        for (number, id) in page.into_iter().filter(|(_, id)| from.may(Verb::Inspect, Place::Resource(id))) {
+        for (number, id) in page {
             let (_, Some(Ok(resource))) = engine.read(&id).await? else { continue };
             if let Some(view) = resource.claim(ClaimId { session, number }) {
                 show(&id, view);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use sixpin_core::broker::api::{Done, DoneStatus, Event, Reply, Request, ResumeRequest};
+use sixpin_core::broker::api::{Done, DoneStatus, Event, Reply, Request};
 use sixpin_core::command::Status;
 use sixpin_core::name::{ClaimNumber, ResourceId, SessionId};
 
@@ -16,7 +16,10 @@ use crate::audit::{Audit, Line};
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     session: Option<SessionId>,
+    /// Claims that hold or wait.
     claims: BTreeMap<ClaimNumber, ResourceId>,
+    /// Those that are asked for, by request: as many as may be in flight.
+    asked: BTreeMap<u64, Vec<(ClaimNumber, ResourceId)>>,
 }
 
 impl Ledger {
@@ -26,19 +29,21 @@ impl Ledger {
     }
 
     /// This is asked for.
-    pub(crate) fn asked(&mut self, request: &Request) {
-        if let Request::Lock { lock, .. } = request {
-            self.claims.insert(lock.claim, lock.resource.clone());
-        }
-    }
-
-    /// The session comes with these claims.
-    pub(crate) fn resumes(&mut self, resume: &ResumeRequest) {
-        self.claims.extend(resume.claims.iter().map(|live| (live.claim, live.resource.clone())));
+    pub(crate) fn asked(&mut self, number: u64, request: &Request) {
+        let claims = match request {
+            Request::Lock { lock, .. } => vec![(lock.claim, lock.resource.clone())],
+            Request::Resume(resume) => resume.claims.iter().map(|live| (live.claim, live.resource.clone())).collect(),
+            _ => return,
+        };
+        self.asked.insert(number, claims);
     }
 
     /// This is answered.
-    pub(crate) fn replied(&mut self, audit: &Audit, from: &Caller, reply: &Reply) {
+    pub(crate) fn replied(&mut self, audit: &Audit, from: &Caller, number: u64, reply: &Reply) {
+        let asked = self.asked.remove(&number).unwrap_or_default();
+        if matches!(reply, Reply::Resumed { .. } | Reply::Queued { .. } | Reply::Done(_)) {
+            self.claims.extend(asked);
+        }
         match reply {
             Reply::Opened { session, .. } | Reply::Resumed { session, .. } => self.session = Some(*session),
             Reply::Done(done) => self.done(audit, from, done),

@@ -9,6 +9,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::future::{BoxFuture, poll_fn};
@@ -34,6 +35,8 @@ use super::messages::session::{Messages, Session};
 const BUFFER_BYTES: usize = 2 * 1024;
 /// So much is collected before it is written.
 const WRITTEN_AT_ONCE: usize = 8 * 1024;
+/// How long a client that has greeted may say nothing.
+const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 /// What a client may still send after its stream has ended, so that it hears why.
 const IGNORED_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -113,8 +116,11 @@ fn unreadable(error: &FrameError) -> RequestError {
 
 /// Serves one connection, and says why it ends.
 async fn serve(api: Api, mut wire: Wire, admitted: Admitted) -> Result<(), FrameError> {
-    // Whoever says nothing is cut by the listener.
-    let Some(first) = wire.next().await else { return Ok(()) };
+    let Ok(first) = timeout(FIRST_MESSAGE_WITHIN, wire.next()).await else {
+        let text = format!("nothing came after the greeting within {FIRST_MESSAGE_WITHIN:?}");
+        return farewell(wire, Some(invalid(text))).await;
+    };
+    let Some(first) = first else { return Ok(()) };
     let (token, first) = match first {
         Ok(v1::SessionRequest { request: 0, body: Some(Request::Authenticate(with)) }) => (Some(with.token), None),
         first => (None, Some(first)),

@@ -96,7 +96,7 @@ impl HoldStream {
 
     fn ask(&mut self, request: Request) {
         if let Some(ledger) = &mut self.ledger {
-            ledger.asked(&request);
+            ledger.asked(self.next_request, &request);
         }
         match self.identity.principal() {
             Ok(principal) => {
@@ -111,7 +111,7 @@ impl HoldStream {
     fn outgoing(&mut self, outgoing: Outgoing) -> Option<Body> {
         let (audit, from) = (self.identity.audit(), self.identity.caller());
         match (&mut self.ledger, &outgoing) {
-            (Some(ledger), Outgoing::Reply { reply, .. }) => ledger.replied(audit, from, reply),
+            (Some(ledger), Outgoing::Reply { request, reply }) => ledger.replied(audit, from, *request, reply),
             (Some(ledger), Outgoing::Event(event)) => ledger.told(audit, from, event),
             (None, Outgoing::Reply { reply: Reply::Error(error), .. }) => note_denied(audit, from, error),
             (None, _) => {}
