@@ -141,6 +141,15 @@ impl Watched {
         Self(files.into_iter().map(|file| (file.clone(), stamp(&file))).collect())
     }
 
+    /// These as well. A new one counts as changed, because it was perhaps read before it was looked at.
+    pub fn also(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        for file in files {
+            if !self.0.iter().any(|(known, _)| *known == file) {
+                self.0.push((file, None));
+            }
+        }
+    }
+
     /// Whether one of them is another than it was when this was asked last.
     pub fn changed(&mut self) -> bool {
         let mut changed = false;
@@ -178,5 +187,10 @@ mod tests {
         assert!(!watched.changed());
         std::fs::write(&file, "333").unwrap();
         assert!(watched.changed());
+        watched.also([file.clone()]);
+        assert!(!watched.changed());
+        std::fs::write(&other, "4").unwrap();
+        watched.also([other]);
+        assert!(watched.changed() && !watched.changed());
     }
 }

@@ -28,8 +28,7 @@ impl Reload {
 
     /// Reads everything again whenever it should. Never ends.
     pub(super) async fn follow(&mut self, server: &Server, args: &serve::Args, log: &Log) {
-        let files = args.config.iter().cloned().chain(server.files().await);
-        let mut watched = Watched::new(files);
+        let mut watched = Watched::new(args.config.iter().cloned().chain(server.files().await));
         let mut look = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
@@ -43,16 +42,16 @@ impl Reload {
                 }
             }
             if let Err(error) = again(server, args, log).await {
-                tracing::error!(%error, "the configuration was not read again: what was in force stays");
+                tracing::error!(%error, "not all of the configuration was read again: what is wrong stays as it was");
             }
+            // It may name other files now.
+            watched.also(server.files().await);
         }
     }
 }
 
 async fn again(server: &Server, args: &serve::Args, log: &Log) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let config = args.load(sixpin_server::config::settings::variables(std::env::vars_os())?)?;
-    let filter = crate::log::filter(&config.log)?;
-    server.reload(config).await?;
-    log.set_filter(filter);
-    Ok(())
+    log.set_filter(crate::log::filter(&config.log)?);
+    Ok(server.reload(config).await?)
 }

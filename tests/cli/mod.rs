@@ -15,3 +15,4 @@ mod bench;
 mod described;
 mod serve_check;
 mod access;
+mod canaries;
