@@ -10,13 +10,14 @@ mod writer;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimNumber, Fence, Lockspace, ResourceId, SessionId};
 
-use writer::Writer;
+use writer::{Weight, Writer};
 
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,6 +35,33 @@ pub struct Audit {
     /// Absent: nothing is written.
     to: Option<To>,
     locks: bool,
+    refusals: Mutex<Refusals>,
+}
+
+/// Refusals of this second. Whoever is refused decides how often, so only some are written; the rest is counted.
+#[derive(Debug, Default)]
+struct Refusals {
+    since: Option<Instant>,
+    written: u32,
+    left_out: u64,
+}
+
+/// Refusals that are written in a second.
+const REFUSALS_PER_SECOND_MAX: u32 = 100;
+
+impl Refusals {
+    /// Whether one more is written, and how many were left out before it.
+    fn one_more(&mut self, now: Instant) -> Option<u64> {
+        if self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1)) {
+            (self.since, self.written) = (Some(now), 0);
+        }
+        if self.written >= REFUSALS_PER_SECOND_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.written += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +110,9 @@ pub struct Line {
     pub mode: Option<String>,
     /// How it came out.
     pub outcome: Outcome,
+    /// So many refusals before it were not written, because they came too fast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<u64>,
     /// Why it came out so, if it was not done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -163,7 +194,7 @@ impl Audit {
                 To::File(Writer::open(file).map_err(cannot)?)
             }
         };
-        Ok(Self { broker: broker.to_owned(), to: Some(to), locks: config.locks })
+        Ok(Self { broker: broker.to_owned(), to: Some(to), locks: config.locks, refusals: Mutex::default() })
     }
 
     /// Grants, releases and losses are written as well.
@@ -173,6 +204,25 @@ impl Audit {
 
     /// Writes a line, if lines are written.
     pub fn write(&self, line: impl FnOnce() -> Line) {
+        self.put(line, Weight::Administration);
+    }
+
+    /// Writes a line about a lock. Where lines come too fast for the disk, these are the first that are lost.
+    pub fn write_lock(&self, line: impl FnOnce() -> Line) {
+        self.put(line, Weight::Lock);
+    }
+
+    /// Writes that something was refused, or counts it among those that are not written.
+    pub fn write_refusal(&self, line: impl FnOnce() -> Line) {
+        if self.to.is_none() {
+            return;
+        }
+        let one_more = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
+        let Some(left_out) = one_more else { return };
+        self.put(|| Line { left_out: (left_out > 0).then_some(left_out), ..line() }, Weight::Administration);
+    }
+
+    fn put(&self, line: impl FnOnce() -> Line, weight: Weight) {
         let Some(to) = &self.to else { return };
         let line = Line {
             time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
@@ -183,7 +233,7 @@ impl Audit {
         let Ok(text) = serde_json::to_string(&line) else { return };
         match to {
             To::Log => tracing::info!(target: "audit", "{text}"),
-            To::File(writer) => writer.write(text),
+            To::File(writer) => writer.write(text, weight),
         }
     }
 }
@@ -217,6 +267,16 @@ mod tests {
             assert_eq!(line[field], value, "{text}");
         }
         assert!(line.get("claim").is_none() && line["time"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn refusals_that_come_too_fast_are_counted() {
+        let (mut refusals, start) = (Refusals::default(), Instant::now());
+        let written = (0..1_000).filter(|_| refusals.one_more(start).is_some()).count();
+        assert_eq!(written, REFUSALS_PER_SECOND_MAX as usize);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(refusals.one_more(later), Some(900));
+        assert_eq!(refusals.one_more(later), Some(0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,15 +14,26 @@ use std::time::{Duration, Instant};
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8_192;
+/// So many of these places are for lines about administration alone.
+const RESERVED: usize = 1_024;
 /// What was left out is said this often, and the file is looked for.
 const LOOK: Duration = Duration::from_secs(60);
 /// Only who runs the broker may read it, and its group.
 const MODE: u32 = 0o640;
 
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    Administration,
+    /// There may be very many.
+    Lock,
+}
+
 /// The way to the file.
 #[derive(Debug)]
 pub(super) struct Writer {
     lines: Option<SyncSender<String>>,
+    waiting: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -33,14 +44,26 @@ impl Writer {
         let file = open(path)?;
         let (lines, come) = sync_channel(LINES_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let work = Work { path: path.to_owned(), file: Some(file), lost: lost.clone(), looked: Instant::now() };
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let work = Work {
+            path: path.to_owned(),
+            file: Some(file),
+            lost: lost.clone(),
+            waiting: waiting.clone(),
+            looked: Instant::now(),
+        };
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || work.run(&come))?;
-        Ok(Self { lines: Some(lines), lost, thread: Mutex::new(Some(thread)) })
+        Ok(Self { lines: Some(lines), waiting, lost, thread: Mutex::new(Some(thread)) })
     }
 
     /// Adds a line, or counts it as lost where too many wait.
-    pub(super) fn write(&self, line: String) {
-        if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
+    pub(super) fn write(&self, line: String, weight: Weight) {
+        // Counted before it is taken, so that it is never taken uncounted.
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let has_place = weight == Weight::Administration || before < LINES_MAX - RESERVED;
+        let taken = has_place && self.lines.as_ref().is_some_and(|lines| lines.try_send(line).is_ok());
+        if !taken {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -65,6 +88,7 @@ struct Work {
     path: PathBuf,
     file: Option<File>,
     lost: Arc<AtomicU64>,
+    waiting: Arc<AtomicUsize>,
     looked: Instant,
 }
 
@@ -76,7 +100,10 @@ impl Work {
                 self.look();
             }
             match next {
-                Ok(line) => self.write(&(line + "\n")),
+                Ok(line) => {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    self.write(&(line + "\n"));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }

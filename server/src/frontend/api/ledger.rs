@@ -48,7 +48,7 @@ impl Ledger {
             Reply::Opened { session, .. } | Reply::Resumed { session, .. } => self.session = Some(*session),
             Reply::Done(done) => self.done(audit, from, done),
             // With it everything is released that it held.
-            Reply::Closed => audit.write(|| line(from, "closed", self.session, None)),
+            Reply::Closed => audit.write_lock(|| line(from, "closed", self.session, None)),
             Reply::Error(error) => note_denied(audit, from, error),
             _ => {}
         }
@@ -61,10 +61,10 @@ impl Ledger {
             Event::Lost { claims, .. } => {
                 for claim in claims {
                     let resource = self.claims.remove(claim);
-                    audit.write(|| line(from, "lost", self.session, resource.as_ref()).claim(Some(*claim), None));
+                    audit.write_lock(|| line(from, "lost", self.session, resource.as_ref()).claim(Some(*claim), None));
                 }
                 if claims.is_empty() {
-                    audit.write(|| line(from, "lost", self.session, None));
+                    audit.write_lock(|| line(from, "lost", self.session, None));
                 }
             }
             _ => {}
@@ -93,7 +93,7 @@ pub(crate) fn write(
         DoneStatus::Lost => "lost",
         _ => return,
     };
-    audit.write(|| line(from, verb, session, resource).claim(Some(done.claim), done.fence).mode(done.mode));
+    audit.write_lock(|| line(from, verb, session, resource).claim(Some(done.claim), done.fence).mode(done.mode));
 }
 
 fn line(from: &Caller, verb: &str, session: Option<SessionId>, resource: Option<&ResourceId>) -> Line {

@@ -89,7 +89,7 @@ impl Api {
     fn check(&self, from: &Caller, verb: Verb, place: Place<'_>) -> Checked<()> {
         let checked = from.check(verb, place);
         if let Err(error) = &checked {
-            self.access.audit().write(|| at(from.line(verb), place).outcome(Outcome::Refused, error));
+            self.access.audit().write_refusal(|| at(from.line(verb), place).outcome(Outcome::Refused, error));
         }
         checked
     }
@@ -144,7 +144,7 @@ impl Api {
 /// Writes down that the machine refused what a caller may not do.
 pub(crate) fn note_denied(audit: &Audit, from: &Caller, error: &RequestError) {
     if matches!(error, RequestError::Denied(_) | RequestError::WrongToken(_)) {
-        audit.write(|| from.line("lock").outcome(Outcome::Refused, error));
+        audit.write_refusal(|| from.line("lock").outcome(Outcome::Refused, error));
     }
 }
 

@@ -239,7 +239,7 @@ static COMPLAINT: Complaint = Complaint::new();
 
 /// Says why somebody was not let in, to who looks after the broker alone.
 pub(super) fn refused(access: &Access, address: Option<SocketAddr>, why: &Unknown) {
-    access.audit().write(|| Line::new(NOBODY, address, "authenticate").outcome(Outcome::Refused, why));
+    access.audit().write_refusal(|| Line::new(NOBODY, address, "authenticate").outcome(Outcome::Refused, why));
     COMPLAINT.say(|count| tracing::warn!(?address, count, %why, "not authenticated"));
 }
 
