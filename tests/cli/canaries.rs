@@ -1,6 +1,7 @@
 //! Secrets are shown nowhere: not in the log at its most talkative, not in messages, not in what other processes of the host can
 //! read.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -46,7 +47,7 @@ fn no_secret_is_shown_anywhere() {
         command.args(arguments).arg("--ca").arg(&authority.file);
         command.env("SIXPIN_ENDPOINTS", clients).env("SIXPIN_ADMIN_ENDPOINTS", admins);
         let said = Said::from(command.env("SIXPIN_TOKEN", token.reveal()).output().unwrap());
-        shown += &format!("{said:?}");
+        let _ = write!(shown, "{said:?}");
         said.status
     };
     assert_eq!(ask(&["status"], &token), Some(0));
@@ -59,7 +60,7 @@ fn no_secret_is_shown_anywhere() {
     let look = "env; for p in $$ $PPID; do tr '\\0' '\\n' < /proc/$p/cmdline; done; tr '\\0' '\\n' < /proc/$$/environ";
     let said = Said::from(run.args(["--", "sh", "-c", look]).env("SIXPIN_TOKEN", token.reveal()).output().unwrap());
     assert_eq!(said.status, Some(0), "{said:?}");
-    shown += &format!("{said:?}");
+    let _ = write!(shown, "{said:?}");
     let line = std::fs::read(format!("/proc/{}/cmdline", broker.pid())).unwrap();
     shown += &String::from_utf8_lossy(&line);
     broker.signal(nix::sys::signal::Signal::SIGTERM);
