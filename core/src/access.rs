@@ -221,11 +221,14 @@ pub struct Rule {
 }
 
 impl Rule {
+    fn is_about(&self, lockspace: &Lockspace) -> bool {
+        self.lockspace.as_ref().is_none_or(|own| own == lockspace)
+    }
+
     fn covers(&self, place: Place<'_>) -> bool {
-        let lockspace = |asked: &Lockspace| self.lockspace.as_ref().is_none_or(|own| own == asked);
         match place {
-            Place::Resource(id) => lockspace(&id.lockspace) && self.names.include(id.name.as_str()),
-            Place::Lockspace(asked) => lockspace(asked) && self.names.are_all(),
+            Place::Resource(id) => self.is_about(&id.lockspace) && self.names.include(id.name.as_str()),
+            Place::Lockspace(asked) => self.is_about(asked) && self.names.are_all(),
             Place::Everywhere => self.lockspace.is_none() && self.names.are_all(),
         }
     }
@@ -321,7 +324,7 @@ impl Principal {
     /// two of them, and all that is in one of them is allowed.
     pub fn parts(&self, verb: Verb, lockspace: &Lockspace, prefix: &str) -> Option<Vec<Part>> {
         let known = self.0.as_deref()?;
-        let about = |rule: &&Rule| rule.allow.has(verb) && rule.lockspace.as_ref().is_none_or(|own| own == lockspace);
+        let about = |rule: &&Rule| rule.allow.has(verb) && rule.is_about(lockspace);
         let mut parts: Vec<Part> =
             known.rules.iter().filter(about).filter_map(|rule| rule.names.within(prefix)).collect();
         parts.sort();

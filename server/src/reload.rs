@@ -101,7 +101,7 @@ pub enum ReloadError {
     #[error("the configuration has no `access` any more: access control ends only with a new start")]
     NoAccess,
     /// A listener would be open to everybody.
-    #[error("`{}` is {}, which other hosts reach, and would be without {}", .0.setting, .0.address, .0.lacks)]
+    #[error("a running listener would be open: {0}")]
     Exposed(Exposed),
 }
 

@@ -9,7 +9,7 @@ use crate::access::Access;
 use crate::audit::Audit;
 use crate::backends::{self, Opener};
 use crate::broker::Broker;
-use crate::config::{Config, Exposed};
+use crate::config::Config;
 use crate::engines::{Stores, open_all};
 use crate::error::StartError;
 use crate::listening::{Listening, connection_limits, for_administrators, reachable};
@@ -44,8 +44,8 @@ impl Server {
     }
 
     async fn run(config: Config, stores: Stores, opener: Opener) -> Result<Self, StartError> {
-        for Exposed { setting, address, lacks } in config.open_to_others() {
-            tracing::warn!(%address, "`{setting}` is reached by other hosts, without {lacks}: `insecure` is set");
+        for exposed in config.open_to_others() {
+            tracing::warn!("{exposed}: `insecure` is set");
         }
         let clients = Listening::at(config.listen, config.tls.as_ref()).await?;
         let admin = match config.admin_listen {

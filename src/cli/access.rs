@@ -93,7 +93,7 @@ fn check(check: &Check) -> Result<(), Failure> {
     let policy = policy(&check.of)?;
     let who = &check.principal;
     let listed = who.starts_with("jwt:") && policy.jwt.is_some();
-    let Some(rules) = (if listed { Some(policy.of_names(&check.roles)) } else { policy.rules_of(who) }) else {
+    let Some(rules) = (if listed { Some(policy.of_roles(&check.roles)) } else { policy.rules_of(who) }) else {
         return Err(Failure::new(
             exit::FAILURE,
             format_args!("nobody is called `{who}`, so a broker would not let it in"),

@@ -108,7 +108,7 @@ impl Connector {
                     let opened = socket::open(&address, &security, Purpose::Calls, timeout).await;
                     // What was wrong with a connection before this one is over.
                     trouble.set(opened.as_ref().err().cloned());
-                    opened.map(|socket| TokioIo::new(socket.note_in(trouble)))
+                    opened.map(|socket| TokioIo::new(socket::note_in(socket, trouble)))
                 }
             })
         };

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::codec::Framed;
 
 use crate::error::is_about_identity;
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 use crate::tls::GRPC;
 use crate::token::Secret;
 
@@ -57,7 +57,7 @@ enum Unsent {
 
 /// Greets, and says who asks.
 async fn greet(mut stream: Socket, token: Option<&Secret>) -> Greeted {
-    if stream.spoken() == Some(GRPC) {
+    if socket::spoken(&stream) == Some(GRPC) {
         return Greeted::Otherwise;
     }
     let mut answer = [0; GREETING.len()];
@@ -86,7 +86,7 @@ async fn greet(mut stream: Socket, token: Option<&Secret>) -> Greeted {
             Greeted::InKind(frames)
         }
         Ok(Ok(come)) if come > 0 => Greeted::Otherwise,
-        Ok(_) | Err(_) => stream.trouble().map_or(Greeted::Silence, Greeted::Trouble),
+        Ok(_) | Err(_) => socket::trouble(&stream).map_or(Greeted::Silence, Greeted::Trouble),
     }
 }
 
@@ -147,7 +147,7 @@ impl FrameStream {
     }
 
     fn describe(&self, error: &FrameError) -> String {
-        self.wire.get_ref().trouble().unwrap_or_else(|| error.to_string().to_lowercase())
+        socket::trouble(self.wire.get_ref()).unwrap_or_else(|| error.to_string().to_lowercase())
     }
 
     /// Sends what is left, says that no more comes, and waits for the end.

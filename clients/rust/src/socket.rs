@@ -1,15 +1,12 @@
 //! Connections on which nothing has been said, with TLS or without.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_util::either::Either;
 use tower_service::Service as _;
 
 use crate::credentials::Security;
@@ -25,12 +22,8 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBES: u32 = 2;
 
-/// A connection to a broker.
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Plain(TcpStream),
-    Tls(Box<Encrypted>),
-}
+/// A connection to a broker: left without TLS, right with it.
+pub(crate) type Socket = Either<TcpStream, Box<Encrypted>>;
 
 /// A connection to the first of the host's addresses that answers, with TLS if there is to be TLS. `Err` says, for people, why
 /// there is none.
@@ -48,10 +41,10 @@ pub(crate) async fn open(
                 "the token for `{address}` is not sent without TLS: write https:// in front of the address"
             ));
         }
-        return Ok(Socket::Plain(tcp));
+        return Ok(Socket::Left(tcp));
     };
     let encrypted = tls.encrypt(address, tcp, purpose, until.saturating_duration_since(Instant::now())).await?;
-    Ok(Socket::Tls(Box::new(encrypted)))
+    Ok(Socket::Right(Box::new(encrypted)))
 }
 
 async fn tcp(address: &str, within: Duration) -> Result<TcpStream, String> {
@@ -74,79 +67,26 @@ fn is_this_host(tcp: &TcpStream) -> bool {
     tcp.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
-impl Socket {
-    /// What the broker chose to speak of what it was offered. Nothing without TLS, or if it does not choose.
-    pub(crate) fn spoken(&self) -> Option<&[u8]> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Tls(tls) => tls.spoken(),
-        }
-    }
-
-    /// Why it failed, if TLS knows.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Tls(tls) => tls.trouble(),
-        }
-    }
-
-    /// Notes there why it fails.
-    pub(crate) fn note_in(mut self, trouble: Trouble) -> Self {
-        if let Self::Tls(tls) = &mut self {
-            tls.note_in(trouble);
-        }
-        self
+/// What the broker chose to speak of what it was offered. Nothing without TLS, or if it does not choose.
+pub(crate) fn spoken(socket: &Socket) -> Option<&[u8]> {
+    match socket {
+        Either::Left(_) => None,
+        Either::Right(tls) => tls.spoken(),
     }
 }
 
-/// Does the same with either kind.
-macro_rules! either {
-    ($socket:expr, $io:ident => $does:expr) => {
-        match $socket.get_mut() {
-            Socket::Plain(tcp) => {
-                let $io = Pin::new(tcp);
-                $does
-            }
-            Socket::Tls(tls) => {
-                let $io = Pin::new(tls.as_mut());
-                $does
-            }
-        }
-    };
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(self, io => io.poll_read(cx, into))
+/// Why it failed, if TLS knows.
+pub(crate) fn trouble(socket: &Socket) -> Option<String> {
+    match socket {
+        Either::Left(_) => None,
+        Either::Right(tls) => tls.trouble(),
     }
 }
 
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self, io => io.poll_write(cx, bytes))
+/// Notes there why it fails.
+pub(crate) fn note_in(mut socket: Socket, trouble: Trouble) -> Socket {
+    if let Either::Right(tls) = &mut socket {
+        tls.note_in(trouble);
     }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, io => io.poll_write_vectored(cx, parts))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(tcp) => tcp.is_write_vectored(),
-            Self::Tls(tls) => tls.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, io => io.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, io => io.poll_shutdown(cx))
-    }
+    socket
 }

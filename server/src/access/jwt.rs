@@ -84,23 +84,19 @@ impl Jwt {
         if set.keys.is_empty() || set.keys.len() > KEYS_MAX {
             return Err(file.bad(format_args!("it has {} keys: 1 to {KEYS_MAX} are allowed", set.keys.len())));
         }
-        let key = |jwk: &Jwk| match &jwk.algorithm {
-            AlgorithmParameters::OctetKey(_) => {
-                Err(file.bad("one of its keys is of HMAC, with which whoever checks can sign"))
+        let mut keys = Vec::new();
+        for jwk in &set.keys {
+            if matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_)) {
+                return Err(file.bad("one of its keys is of HMAC, with which whoever checks can sign"));
             }
-            _ => DecodingKey::from_jwk(jwk)
-                .map(|public| Key {
-                    id: jwk.common.key_id.clone(),
-                    public,
-                    validation: validation(config, algorithm_of(jwk)),
-                })
-                .map_err(|error| file.bad(format_args!("one of its keys cannot be used: {error}"))),
-        };
-        // A key of a kind that is not configured signs nothing here.
-        let hmac = |jwk: &Jwk| matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_));
-        let taken =
-            |jwk: &&Jwk| hmac(jwk) || algorithm_of(jwk).is_some_and(|algorithm| config.algorithms.contains(&algorithm));
-        let keys: Vec<Key> = set.keys.iter().filter(taken).map(key).collect::<Result<_, _>>()?;
+            // A key of a kind that is not configured signs nothing here.
+            let Some(algorithm) = algorithm_of(jwk).filter(|algorithm| config.algorithms.contains(algorithm)) else {
+                continue;
+            };
+            let public = DecodingKey::from_jwk(jwk)
+                .map_err(|error| file.bad(format_args!("one of its keys cannot be used: {error}")))?;
+            keys.push(Key { id: jwk.common.key_id.clone(), public, validation: validation(config, algorithm) });
+        }
         if keys.is_empty() {
             return Err(file.bad("none of its keys is for one of `access.jwt.algorithms`"));
         }
@@ -151,15 +147,14 @@ fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
 }
 
 /// One algorithm for each key: the header of a token chooses nothing.
-fn validation(config: &JwtConfig, algorithm: Option<Algorithm>) -> Validation {
-    let algorithms = match algorithm {
-        Some(Algorithm::RS256) => vec![jsonwebtoken::Algorithm::RS256],
-        Some(Algorithm::ES256) => vec![jsonwebtoken::Algorithm::ES256],
-        Some(Algorithm::EdDSA) => vec![jsonwebtoken::Algorithm::EdDSA],
-        None => Vec::new(),
+fn validation(config: &JwtConfig, algorithm: Algorithm) -> Validation {
+    let algorithm = match algorithm {
+        Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
     };
     let mut validation = Validation {
-        algorithms,
+        algorithms: vec![algorithm],
         leeway: config.leeway.as_secs(),
         validate_nbf: true,
         // What is absent would not be looked at.

@@ -12,7 +12,8 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`token`]: static tokens; [`jwt`]: those of an issuer; `watches`: how many somebody has; [`policy`]: who has which roles, and what they allow;
+//! * [`token`]: static tokens; [`jwt`]: those of an issuer; [`policy`]: who has which roles, and what they allow;
+//! * `watches`: how many streams watch for somebody;
 //! * this file: from a credential to a principal.
 
 pub mod jwt;
@@ -140,22 +141,17 @@ pub enum Unknown {
 impl Access {
     /// For everybody, without any control.
     pub fn open() -> Arc<Self> {
-        Arc::new(Self {
-            policy: RwLock::default(),
-            generation: AtomicU64::new(0),
-            watches: watches::Watches::default(),
-            audit: Audit::default(),
-        })
+        Self::of(None, Audit::default())
     }
 
     /// With this policy; absent: everybody may do everything.
     pub fn new(policy: Option<Policy>, audit: Audit) -> Result<Arc<Self>, BadFile> {
-        Ok(Arc::new(Self {
-            policy: RwLock::new(in_force(policy)?),
-            generation: AtomicU64::new(0),
-            watches: watches::Watches::default(),
-            audit,
-        }))
+        Ok(Self::of(in_force(policy)?, audit))
+    }
+
+    fn of(in_force: Option<Arc<InForce>>, audit: Audit) -> Arc<Self> {
+        let (policy, watches) = (RwLock::new(in_force), watches::Watches::default());
+        Arc::new(Self { policy, generation: AtomicU64::new(0), watches, audit })
     }
 
     /// From now on this policy is in force, with what is in its files now. If one is bad, nothing changes.
@@ -196,19 +192,15 @@ impl Access {
             let (principal, credential) = (Principal::default(), Arc::new(Credential::None));
             return Ok(Who { principal, credential, expires: None, generation });
         };
-        let certificate = certificate(shown);
-        let credential = match (token, certificate) {
-            (Some(text), certificate) => {
-                // A certificate beside it must be valid all the same.
-                certificate.iter().try_for_each(valid)?;
-                match (&now.jwt, Token::parse(text)) {
-                    (_, Some(token)) => Credential::Token { id: token.id().to_owned(), digest: token.digest() },
-                    (Some(jwt), None) if Jwt::may_be(text) => jwt.check(text)?,
-                    (_, None) => return Err(Unknown::NoToken),
-                }
-            }
-            (None, Some(certificate)) => certificate,
-            (None, None) => Credential::None,
+        // Also one beside a token must be valid.
+        let certificate = certificate(shown)?;
+        let credential = match token {
+            None => certificate.unwrap_or(Credential::None),
+            Some(text) => match (&now.jwt, Token::parse(text)) {
+                (_, Some(token)) => Credential::Token { id: token.id().to_owned(), digest: token.digest() },
+                (Some(jwt), None) if Jwt::may_be(text) => jwt.check(text)?,
+                (_, None) => return Err(Unknown::NoToken),
+            },
         };
         let (principal, expires) = resolve(&now.policy, &credential)?;
         Ok(Who { principal, credential: Arc::new(credential), expires, generation })
@@ -294,17 +286,12 @@ fn bearer(header: &[u8]) -> Result<&str, Unknown> {
 }
 
 /// What a connection has shown, if it names somebody.
-fn certificate(shown: &Shown) -> Option<Credential> {
-    let shown = shown.certificate.as_deref()?;
-    let name = shown.name.clone()?;
-    Some(Credential::Certificate { name, not_after: shown.not_after })
-}
-
-fn valid(credential: &Credential) -> Result<(), Unknown> {
-    match credential {
-        Credential::Certificate { not_after, .. } => in_time(Some(*not_after), credential).map(drop),
-        _ => Ok(()),
-    }
+fn certificate(shown: &Shown) -> Result<Option<Credential>, Unknown> {
+    let Some(shown) = shown.certificate.as_deref() else { return Ok(None) };
+    let Some(name) = shown.name.clone() else { return Ok(None) };
+    let credential = Credential::Certificate { name, not_after: shown.not_after };
+    in_time(Some(shown.not_after), &credential)?;
+    Ok(Some(credential))
 }
 
 fn in_time(expires: Option<SystemTime>, credential: &Credential) -> Result<Option<SystemTime>, Unknown> {
@@ -331,7 +318,7 @@ fn resolve(policy: &Policy, credential: &Credential) -> Result<(Principal, Optio
             if !roles.iter().any(|role| policy.roles.contains_key(role.as_str())) {
                 return Err(Unknown::NoRole(credential.to_string()));
             }
-            (policy.of_names(roles), Some(*expires))
+            (policy.of_roles(roles), Some(*expires))
         }
         Credential::Certificate { name, not_after } => {
             let rules = policy.of_certificate(name).ok_or_else(|| Unknown::NoRole(name.clone()))?;

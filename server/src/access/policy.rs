@@ -101,20 +101,15 @@ impl Policy {
         (!roles.is_empty()).then_some(roles)
     }
 
-    /// What roles with these names allow, as far as there are such.
-    pub fn of_names(&self, names: &[String]) -> Vec<Rule> {
-        names.iter().filter_map(|name| self.roles.get(name.as_str())).flatten().cloned().collect()
-    }
-
     /// Whether a session of this principal may go on: it still has a role, or nobody but its token knows.
     pub fn knows(&self, principal: &str) -> bool {
         principal.starts_with("jwt:") && self.jwt.is_some()
             || self.roles_of(principal).is_some_and(|roles| !roles.is_empty())
     }
 
-    /// What these roles allow.
-    pub(super) fn of_roles(&self, roles: &[Arc<str>]) -> Vec<Rule> {
-        roles.iter().filter_map(|role| self.roles.get(role)).flatten().cloned().collect()
+    /// What these roles allow, as far as there are such.
+    pub fn of_roles(&self, roles: &[impl AsRef<str>]) -> Vec<Rule> {
+        roles.iter().filter_map(|role| self.roles.get(role.as_ref())).flatten().cloned().collect()
     }
 
     /// The roles of a principal by its name: `anonymous`, `token:ID` or `certificate:NAME`. None if there is none of that name.

@@ -14,7 +14,7 @@ use sixpin_core::name::{Lockspace, NameError};
 
 use super::access;
 use super::file::{self, AdminListen, File};
-use super::{BackendConfig, Config, DEFAULT_BACKEND, Exposed, LockspaceSettings, LogConfig};
+use super::{BackendConfig, Config, DEFAULT_BACKEND, LockspaceSettings, LogConfig};
 use crate::audit::AuditConfig;
 use crate::frontend::client;
 use crate::frontend::listener::gate::ConnectionLimits;
@@ -128,13 +128,16 @@ pub(super) fn check(file: File) -> Checked<Config> {
             level: file.log.level.unwrap_or_else(|| "info".into()),
         },
     };
+    protected(config)
+}
+
+/// Refuses a listener that is open to other hosts, unless that is wanted.
+fn protected(config: Config) -> Checked<Config> {
     match config.open_to_others().into_iter().next() {
-        Some(Exposed { setting, address, lacks }) if !config.insecure => {
-            let text = format!(
-                "`{setting}` is {address}, which other hosts reach, without {lacks}: configure it (docs/security.md), listen \
-                 on 127.0.0.1, or set `insecure = true`"
-            );
-            wrong(Key::of(&[setting]), text)
+        Some(exposed) if !config.insecure => {
+            let text =
+                format!("{exposed}: configure it (docs/security.md), listen on 127.0.0.1, or set `insecure = true`");
+            wrong(Key::of(&[exposed.setting]), text)
         }
         _ => Ok(config),
     }

@@ -109,6 +109,13 @@ pub struct Exposed {
     pub lacks: &'static str,
 }
 
+impl fmt::Display for Exposed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, address, lacks } = self;
+        write!(f, "`{setting}` is {address}, which other hosts reach, without {lacks}")
+    }
+}
+
 impl Config {
     /// Listeners that other hosts reach without TLS, or where nobody proves who it is.
     pub fn open_to_others(&self) -> Vec<Exposed> {

@@ -61,7 +61,7 @@ pub struct Tls {
 impl Tls {
     /// Reads the files.
     pub fn load(config: TlsConfig) -> Result<Arc<Self>, BadFile> {
-        check(&config)?;
+        validity(&config)?;
         let current = RwLock::new(read(&config)?);
         Ok(Arc::new(Self { config, current }))
     }

@@ -56,10 +56,10 @@ impl Target {
 
     async fn connect_for(self, alpn: &[u8]) -> io::Result<Socket> {
         if self.stolen.is_none() {
-            return self.dial().await.map(Socket::Plain);
+            return self.dial().await.map(Socket::Left);
         }
         let config = hello::config(&version::TLS13, alpn, None)?;
-        self.shake_hands(config).await.map(Box::new).map(Socket::Tls)
+        self.shake_hands(config).await.map(Box::new).map(Socket::Right)
     }
 
     /// A connection that has introduced itself and gives each stream this window.

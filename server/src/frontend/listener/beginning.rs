@@ -70,7 +70,7 @@ impl Beginning {
                 None
             }
             None => Some(Begun {
-                transport: Transport::Plain(tcp),
+                transport: Transport::Left(tcp),
                 greets: self.greeted.as_ref().is_some_and(|door| door.greeting().first() == Some(&first)),
                 shown: Shown::default(),
             }),
@@ -99,7 +99,7 @@ impl Beginning {
                 let certificate = session.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
                 let certificate = certificate.and_then(PeerCertificate::read).map(Arc::new);
                 let shown = Shown { certificate };
-                return Some(Begun { transport: Transport::Tls(Box::new(stream)), greets, shown });
+                return Some(Begun { transport: Transport::Right(Box::new(stream)), greets, shown });
             }
             Ok(Err((error, tcp))) => {
                 // The alert that says why would be taken back by a connection that is closed at once.

@@ -19,7 +19,7 @@ use super::counting::{Counting, LENGTHS};
 use super::gate::Pass;
 use super::protocol::Greeted;
 use super::share::{Large, Share};
-use super::transport::Transport;
+use super::transport::{self, Transport};
 use super::unread::Traffic;
 use crate::access::{Access, Unknown};
 use crate::runtime::Turns;
@@ -95,9 +95,9 @@ pub(super) async fn serve(
         }
     };
     traffic.asked();
-    probe(transport.tcp());
+    probe(transport::tcp(&transport));
     let admitted = Admitted {
-        address: transport.tcp().peer_addr().ok(),
+        address: transport::tcp(&transport).peer_addr().ok(),
         shown,
         client: share.client,
         turns: share.turns.clone(),

@@ -17,6 +17,7 @@ use super::connection::{FAREWELL, LOOK, PING_INTERVAL, STALL_MAX, reason_to_cut,
 use super::counting::{Counting, Flood, HTTP2};
 use super::gate::Pass;
 use super::protocol::Protocol;
+use super::transport;
 use super::unread::{Streams, Traffic};
 
 /// After this a client is asked to connect anew, so that load spreads over brokers that came later. Streams that are
@@ -46,7 +47,7 @@ pub(super) async fn serve(
 ) {
     // Services find it where tonic's own server puts it.
     let Begun { transport, shown, .. } = begun;
-    let tcp = transport.tcp();
+    let tcp = transport::tcp(&transport);
     let from = From {
         connection: TcpConnectInfo { local_addr: tcp.local_addr().ok(), remote_addr: tcp.peer_addr().ok() },
         shown,

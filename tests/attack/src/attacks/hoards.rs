@@ -8,7 +8,7 @@ use sixpin_client::{Error, Guard, Mode};
 use sixpin_proto::v1;
 
 use super::{Until, on_each, path};
-use crate::socket::Socket;
+use crate::socket::{Socket, tcp};
 use crate::target::Target;
 use crate::wire::{self, flag, kind};
 
@@ -95,7 +95,7 @@ pub(super) async fn deaf_listings(target: Target, until: Until) {
 async fn until_closed(stream: &Socket, until: Until) -> io::Result<()> {
     while !until.over() {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        if let Some(error) = stream.tcp().take_error()? {
+        if let Some(error) = tcp(stream).take_error()? {
             return Err(error);
         }
     }
