@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use async_nats::Client;
 use sixpin_core::backend::{Contract, Durability, OpenError, Profile, Root, StoreError};
 use sixpin_core::{limits, root as root_record};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{Api, Failure, StreamConfig, StreamInfo, Which};
 use crate::config::{NatsConfig, Statement};
@@ -29,8 +29,9 @@ const HEADER_BYTES: usize = 1_024;
 const RECORD_BYTES_MIN: usize = 16 * 1024;
 /// Opening takes several requests, one after the other.
 const OPEN_REQUESTS: u32 = 5;
-/// A cluster that lost its leader has another one after 4 to 9 s, and one of the stream takes as long again.
-const OPEN_WITHIN_MIN: Duration = Duration::from_secs(20);
+/// A cluster that lost its leader has another one after 4 to 9 s, and one of the stream takes as long again; on a busy host
+/// both take longer.
+const OPEN_WITHIN_MIN: Duration = Duration::from_secs(30);
 /// Between two attempts to open.
 const OPEN_PAUSE: Duration = Duration::from_millis(250);
 
@@ -48,15 +49,14 @@ pub(crate) struct Opened {
 
 /// Connects, makes what is missing and checks what is there.
 ///
-/// A cluster that elects a leader refuses for a moment what it takes a second later, and a server that is cut off refuses
-/// for as long as it is: what may mend itself is tried again within the same time, each time on a new connection.
+/// A cluster that elects a leader refuses for a moment what it takes a second later, never answers a question that reached a
+/// leader which had just died, and a server that is cut off refuses for as long as it is. So each question has a time, and
+/// what may mend itself is tried again from the beginning, each time on a new connection.
 pub(crate) async fn open(config: &Arc<NatsConfig>, api: &Api) -> Result<Opened, OpenError> {
     let deadline = Instant::now() + (config.timeout() * OPEN_REQUESTS).max(OPEN_WITHIN_MIN);
     loop {
         let connection = connect(config).await?;
-        let found = timeout_at(deadline, find(config, api, connection.client())).await;
-        let found = found.unwrap_or_else(|_| Err(no_answer(config, &connection)));
-        match found {
+        match (Opening { config, api, connection: &connection }).find().await {
             Ok((info, (root, base, root_sequence))) => {
                 let profile = profile(config, connection.client(), &info)?;
                 warn(config, &info);
@@ -66,14 +66,6 @@ pub(crate) async fn open(config: &Arc<NatsConfig>, api: &Api) -> Result<Opened, 
             Err(error) => return Err(error),
         }
     }
-}
-
-fn no_answer(config: &NatsConfig, connection: &Connection) -> OpenError {
-    let complaint = connection.complaint().map(|text| format!("; the server says: {text}")).unwrap_or_default();
-    let text = format!("JetStream at {} does not answer in time{complaint}", config.names());
-    // A request without permission gets no answer, only a complaint beside it.
-    let denied = complaint.to_lowercase().contains("permission");
-    if denied { OpenError::Login(text) } else { OpenError::Unreachable(text) }
 }
 
 /// A connection to the first server that answers and can be trusted. If there is none, what is the easiest to mend.
@@ -105,59 +97,131 @@ pub(crate) fn server(client: &Client) -> Result<(), OpenError> {
     )))
 }
 
-async fn find(config: &NatsConfig, api: &Api, client: &Client) -> Result<(StreamInfo, (Root, u64, u64)), OpenError> {
-    match api.account(client).await {
-        Ok(account) if account.api.level.is_some_and(|level| level < API_LEVEL_MIN) => {
+/// One attempt to open, over one connection.
+struct Opening<'a> {
+    config: &'a NatsConfig,
+    api: &'a Api,
+    connection: &'a Connection,
+}
+
+impl Opening<'_> {
+    async fn find(&self) -> Result<(StreamInfo, (Root, u64, u64)), OpenError> {
+        let (api, client) = (self.api, self.connection.client());
+        let account = self.ask(api.account(client)).await?.map_err(|failure| self.explain(&failure))?;
+        if account.api.level.is_some_and(|level| level < API_LEVEL_MIN) {
             return Err(OpenError::Unsafe(
                 "a server of this account is too old for sixpin: upgrade every nats-server to 2.12 or later".into(),
             ));
         }
-        Ok(_) => {}
-        Err(failure) => return Err(explain(config, &failure)),
-    }
-    let info = loop {
-        match api.info_of_leader(client).await {
-            Ok(info) => break info,
-            Err(Failure::Api(error)) if error.err_code == code::NO_STREAM => {
-                create(config, api, client).await?;
+        let info = loop {
+            match self.ask(api.info_of_leader(client)).await? {
+                Ok(info) => break info,
+                Err(Failure::Api(error)) if error.err_code == code::NO_STREAM => self.create().await?,
+                Err(failure) => return Err(self.explain(&failure)),
             }
-            Err(failure) => return Err(explain(config, &failure)),
-        }
-    };
-    stream(config, api, &info.config)?;
-    let root = root(config, api, client).await?;
-    probe(config, api, client, root.2).await?;
-    Ok((info, root))
-}
-
-async fn create(config: &NatsConfig, api: &Api, client: &Client) -> Result<(), OpenError> {
-    match api.create(client, config.settings.replicas.unwrap_or(1)).await {
-        Ok(_) => Ok(()),
-        // Somebody else made it meanwhile.
-        Err(Failure::Api(error)) if error.err_code == code::STREAM_EXISTS => Ok(()),
-        Err(Failure::Api(error)) if error.err_code != code::NOT_AVAILABLE => Err(OpenError::Unsafe(format!(
-            "JetStream at {} cannot make the stream `{}` ({error}): give it the room and the servers that it needs, or \
-             ask for fewer `replicas`",
-            config.names(),
-            api.stream
-        ))),
-        Err(failure) => Err(explain(config, &failure)),
+        };
+        stream(self.config, api, &info.config)?;
+        let root = self.root().await?;
+        self.probe(root.2).await?;
+        Ok((info, root))
     }
-}
 
-fn explain(config: &NatsConfig, failure: &Failure) -> OpenError {
-    let servers = config.names();
-    match failure {
-        Failure::Nobody => OpenError::Unsafe(format!(
-            "nats-server at {servers} runs without JetStream: add `jetstream {{ store_dir: \"…\" }}` to its configuration"
-        )),
-        Failure::Api(error) if matches!(error.err_code, code::NOT_ENABLED | code::NOT_ENABLED_FOR_ACCOUNT) => {
-            OpenError::Unsafe(format!(
-                "JetStream is not enabled for the account of this login at {servers}: enable it, or use another login"
-            ))
+    /// The answer, if it comes in time.
+    async fn ask<T>(&self, answer: impl Future<Output = T>) -> Result<T, OpenError> {
+        timeout(self.config.timeout(), answer).await.map_err(|_| self.no_answer())
+    }
+
+    fn no_answer(&self) -> OpenError {
+        let complaint =
+            self.connection.complaint().map(|text| format!("; the server says: {text}")).unwrap_or_default();
+        let text = format!("JetStream at {} does not answer in time{complaint}", self.config.names());
+        // A request without permission gets no answer, only a complaint beside it.
+        let denied = complaint.to_lowercase().contains("permission");
+        if denied { OpenError::Login(text) } else { OpenError::Unreachable(text) }
+    }
+
+    async fn create(&self) -> Result<(), OpenError> {
+        let replicas = self.config.settings.replicas.unwrap_or(1);
+        match self.ask(self.api.create(self.connection.client(), replicas)).await? {
+            Ok(_) => Ok(()),
+            // Somebody else made it meanwhile.
+            Err(Failure::Api(error)) if error.err_code == code::STREAM_EXISTS => Ok(()),
+            Err(Failure::Api(error)) if error.err_code != code::NOT_AVAILABLE => Err(OpenError::Unsafe(format!(
+                "JetStream at {} cannot make the stream `{}` ({error}): give it the room and the servers that it needs, or \
+                 ask for fewer `replicas`",
+                self.config.names(),
+                self.api.stream
+            ))),
+            Err(failure) => Err(self.explain(&failure)),
         }
-        Failure::Api(error) => OpenError::Unreachable(format!("JetStream at {servers} refuses: {error}")),
-        Failure::NoAnswer(text) => OpenError::Unreachable(format!("JetStream at {servers} does not answer: {text}")),
+    }
+
+    fn explain(&self, failure: &Failure) -> OpenError {
+        let servers = self.config.names();
+        match failure {
+            Failure::Nobody => OpenError::Unsafe(format!(
+                "nats-server at {servers} runs without JetStream: add `jetstream {{ store_dir: \"…\" }}` to its configuration"
+            )),
+            Failure::Api(error) if matches!(error.err_code, code::NOT_ENABLED | code::NOT_ENABLED_FOR_ACCOUNT) => {
+                OpenError::Unsafe(format!(
+                    "JetStream is not enabled for the account of this login at {servers}: enable it, or use another login"
+                ))
+            }
+            Failure::Api(error) => OpenError::Unreachable(format!("JetStream at {servers} refuses: {error}")),
+            Failure::NoAnswer(text) => {
+                OpenError::Unreachable(format!("JetStream at {servers} does not answer: {text}"))
+            }
+        }
+    }
+
+    /// Reads the root record, or makes it in a stream that is empty.
+    async fn root(&self) -> Result<(Root, u64, u64), OpenError> {
+        let (api, client) = (self.api, self.connection.client());
+        let subject = api.subjects.root();
+        for _ in 0..3 {
+            let stored =
+                self.ask(api.get(client, Which::LastOf(&subject))).await?.map_err(|failure| self.explain(&failure))?;
+            if let Some(stored) = stored {
+                let bytes = stored.bytes.unwrap_or_default();
+                let (root, base) = root_record::decode(&bytes)
+                    .map_err(|what| corrupt(api, &StoreError::Corrupt(format!("the root record: {what}"))))?;
+                return Ok((root, base, stored.sequence));
+            }
+            let info = self.ask(api.info(client, None)).await?.map_err(|failure| self.explain(&failure))?;
+            if info.state.messages > 0 {
+                // Somebody else made the root meanwhile, or it is missing.
+                continue;
+            }
+            let (root, base) = (Root { secret_key: rand::random(), identity: rand::random() }, now_10us());
+            let bytes = root_record::encode(&root, base).into();
+            match self.ask(api.publish(client, subject.clone(), 0, Some(bytes))).await? {
+                Answer::Stored(sequence) => return Ok((root, base, sequence)),
+                // Somebody else makes it.
+                Answer::Conflict(_) => {}
+                Answer::Refused(text) | Answer::Doubtful(text) | Answer::Missing(text) => {
+                    return Err(self.cannot_store(&text));
+                }
+            }
+        }
+        Err(corrupt(api, &StoreError::Corrupt("it has messages and no root record".into())))
+    }
+
+    /// A write that must be refused: shows that this login may publish, and that the server checks what is expected.
+    async fn probe(&self, root_sequence: u64) -> Result<(), OpenError> {
+        // Nothing is ever stored there, so no sequence is right but 0.
+        let refused = self.api.publish(self.connection.client(), self.api.subjects.probe(), root_sequence, None);
+        match self.ask(refused).await? {
+            Answer::Conflict(_) => Ok(()),
+            Answer::Stored(_) => Err(OpenError::Unsafe(format!(
+                "nats-server at {} does not check the expected sequence: use an unmodified nats-server 2.12 or later",
+                self.config.names()
+            ))),
+            Answer::Refused(text) | Answer::Doubtful(text) | Answer::Missing(text) => Err(self.cannot_store(&text)),
+        }
+    }
+
+    fn cannot_store(&self, text: &str) -> OpenError {
+        OpenError::Unreachable(format!("JetStream at {} cannot store: {text}", self.config.names()))
     }
 }
 
@@ -206,54 +270,9 @@ pub(crate) fn stream(config: &NatsConfig, api: &Api, found: &StreamConfig) -> Re
     }
 }
 
-/// Reads the root record, or makes it in a stream that is empty.
-async fn root(config: &NatsConfig, api: &Api, client: &Client) -> Result<(Root, u64, u64), OpenError> {
-    let subject = api.subjects.root();
-    for _ in 0..3 {
-        let stored = api.get(client, Which::LastOf(&subject)).await.map_err(|failure| explain(config, &failure))?;
-        if let Some(stored) = stored {
-            let bytes = stored.bytes.unwrap_or_default();
-            let (root, base) = root_record::decode(&bytes)
-                .map_err(|what| corrupt(api, &StoreError::Corrupt(format!("the root record: {what}"))))?;
-            return Ok((root, base, stored.sequence));
-        }
-        let info = api.info(client, None).await.map_err(|failure| explain(config, &failure))?;
-        if info.state.messages > 0 {
-            // Somebody else made the root meanwhile, or it is missing.
-            continue;
-        }
-        let (root, base) = (Root { secret_key: rand::random(), identity: rand::random() }, now_10us());
-        let bytes = root_record::encode(&root, base).into();
-        match api.publish(client, subject.clone(), 0, Some(bytes)).await {
-            Answer::Stored(sequence) => return Ok((root, base, sequence)),
-            // Somebody else makes it.
-            Answer::Conflict(_) => {}
-            Answer::Refused(text) | Answer::Doubtful(text) | Answer::Missing(text) => {
-                return Err(OpenError::Unreachable(format!("JetStream at {} cannot store: {text}", config.names())));
-            }
-        }
-    }
-    Err(corrupt(api, &StoreError::Corrupt("it has messages and no root record".into())))
-}
-
 fn corrupt(api: &Api, error: &StoreError) -> OpenError {
     let name = &api.stream;
     OpenError::Unsafe(format!("the stream `{name}` cannot be used ({error}): choose another `bucket`, or delete it"))
-}
-
-/// A write that must be refused: shows that this login may publish, and that the server checks what is expected.
-async fn probe(config: &NatsConfig, api: &Api, client: &Client, root_sequence: u64) -> Result<(), OpenError> {
-    // Nothing is ever stored there, so no sequence is right but 0.
-    match api.publish(client, api.subjects.probe(), root_sequence, None).await {
-        Answer::Conflict(_) => Ok(()),
-        Answer::Stored(_) => Err(OpenError::Unsafe(format!(
-            "nats-server at {} does not check the expected sequence: use an unmodified nats-server 2.12 or later",
-            config.names()
-        ))),
-        Answer::Refused(text) | Answer::Doubtful(text) | Answer::Missing(text) => {
-            Err(OpenError::Unreachable(format!("JetStream at {} cannot store: {text}", config.names())))
-        }
-    }
 }
 
 fn profile(config: &NatsConfig, client: &Client, info: &StreamInfo) -> Result<Profile, OpenError> {
