@@ -26,6 +26,7 @@ use verifier::ShortChains;
 
 /// ALPN of HTTP/2.
 pub(crate) const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
 
 /// What a listener has and asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +128,7 @@ fn read(config: &TlsConfig) -> Result<Arc<ServerConfig>, BadFile> {
         }
     };
     let mut server = builder.with_single_cert(chain, key.key()?).map_err(|error| key.bad(files::explained(&error)))?;
-    server.alpn_protocols = vec![frames::ALPN.to_vec(), HTTP2.to_vec()];
+    server.alpn_protocols = [frames::ALPN, HTTP2, HTTP1].map(<[u8]>::to_vec).to_vec();
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
     Ok(Arc::new(server))

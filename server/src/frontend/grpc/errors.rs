@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderValue, Response};
 use sixpin_core::broker::api::RequestError;
 use sixpin_proto::{ERROR_DOMAIN, v1};
 use tonic::body::Body;
@@ -74,15 +74,6 @@ pub(super) fn in_our_words(mut response: Response<Body>) -> Response<Body> {
         }
     }
     response
-}
-
-/// A status as the end of an answer that has begun.
-pub(super) fn trailers(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    if status.add_header(&mut trailers).is_err() {
-        trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
-    }
-    trailers
 }
 
 #[cfg(test)]

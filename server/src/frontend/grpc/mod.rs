@@ -7,7 +7,7 @@
 //! * [`session`]: the stream of one session, the main way in;
 //! * [`hold`]: one lock for as long as a call is open;
 //! * [`unary`]: the lock service;
-//! * [`inspect`], [`views`]: who holds and who waits;
+//! * [`inspect`]: who holds and who waits;
 //! * [`admin`]: the admin service;
 //! * [`health`]: whether the engines serve;
 //! * [`inside`]: the services for the program that the broker is inside of;
@@ -23,7 +23,6 @@ pub mod inside;
 mod protocol;
 pub mod session;
 pub mod unary;
-mod views;
 
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;

@@ -1,8 +1,9 @@
-//! What the listener has to know of gRPC: what kind of request a path is, how a request is refused that never comes to a
-//! service, and how an answer ends that was cut short.
+//! What the listener has to know of gRPC: what kind of request a path is, and how a request is refused that never comes
+//! to a service.
 
 use std::sync::Arc;
 
+use http::request;
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use tonic::service::Routes;
@@ -10,7 +11,7 @@ use tonic::service::Routes;
 use super::errors;
 use crate::access::Access;
 use crate::frontend::api::errors::over_limit;
-use crate::frontend::listener::{Kind, Protocol, What};
+use crate::frontend::listener::{Dialect, Kind, Protocol, What};
 
 /// The head of a message on the wire.
 const MESSAGE_HEAD: usize = 5;
@@ -19,20 +20,24 @@ const MESSAGE_HEAD: usize = 5;
 pub(super) fn of(routes: Routes, access: Arc<Access>) -> Protocol {
     Protocol {
         routes: routes.prepare(),
-        what,
+        dialect: |_| &DIALECT,
         request_bytes_max: MESSAGE_BYTES_MAX + MESSAGE_HEAD,
         access,
-        unauthenticated: || errors::status(&RequestError::Unauthenticated).into_http(),
-        refusal: |limit| errors::status(&over_limit(limit)).into_http(),
-        cut_short: |limit| errors::trailers(&errors::status(&over_limit(limit))),
-        finish: errors::in_our_words,
         greeted: None,
     }
 }
 
-fn what(path: &str) -> What {
+/// gRPC, for the listener.
+pub(super) static DIALECT: Dialect = Dialect {
+    what,
+    unauthenticated: || errors::status(&RequestError::Unauthenticated).into_http(),
+    refusal: |limit| errors::status(&over_limit(limit)).into_http(),
+    finish: errors::in_our_words,
+};
+
+fn what(request: &request::Parts) -> What {
     let what = |kind| What { kind, streams_in: false, for_everybody: false };
-    match path {
+    match request.uri.path() {
         "/sixpin.v1.LockService/Session" => What { streams_in: true, ..what(Kind::Session) },
         "/sixpin.v1.EchoService/Echo" => What { streams_in: true, ..what(Kind::Call) },
         // What the API looks like is no secret.

@@ -18,10 +18,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Request, Response, request};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
 use hyper::body::{Body as _, Frame, Incoming};
 use sixpin_core::access::NOBODY;
-use sixpin_core::limits::{INSPECTIONS_PER_CONNECTION_MAX, OPENING_PER_CONNECTION_MAX, WATCHES_PER_CONNECTION_MAX};
+use sixpin_core::limits::{
+    INSPECTIONS_PER_CONNECTION_MAX, LARGE_ANSWER_BYTES, OPENING_PER_CONNECTION_MAX, WATCHES_PER_CONNECTION_MAX,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
@@ -30,10 +32,11 @@ use tower_service::Service as _;
 use super::answer::Answer;
 use super::beginning::Shown;
 use super::complaint::Complaint;
-use super::protocol::{Kind, Protocol};
+use super::gate::Pass;
+use super::protocol::{Dialect, Kind, Protocol, What};
 use super::share::{Lane, Share};
 use super::timely::TimelyBody;
-use super::unread::Traffic;
+use super::unread::{Live, Traffic};
 use crate::access::{Access, Unknown, Who};
 use crate::audit::{Line, Outcome};
 
@@ -56,10 +59,33 @@ impl OpeningPlace {
     }
 }
 
+/// A connection that goes on after its request, in another protocol: it counts as long as this lives. In the extensions of a
+/// request with a session stream over HTTP/1.1.
+#[derive(Clone)]
+pub(crate) struct Upgraded {
+    pass: Arc<Pass>,
+}
+
+impl Upgraded {
+    /// A message came. Returns when the next one may be read.
+    pub(crate) async fn came(&self) {
+        rest(self.pass.share()).await;
+    }
+}
+
+/// Waits as long as a client must that has sent one more request.
+async fn rest(share: &Share) {
+    let rest = share.frames.as_ref().map_or(Duration::ZERO, |pace| pace.came(1));
+    if !rest.is_zero() {
+        tokio::time::sleep(rest).await;
+    }
+}
+
 /// Where the requests of a connection come from.
 pub(super) struct From {
     pub(super) connection: TcpConnectInfo,
     pub(super) shown: Shown,
+    pub(super) pass: Arc<Pass>,
 }
 
 /// Lets the requests of one connection in.
@@ -71,8 +97,6 @@ pub(super) struct Admission {
 struct Inner {
     protocol: Protocol,
     traffic: Arc<Traffic>,
-    share: Arc<Share>,
-    lane: Lane,
     from: From,
     /// Who asked last, and by which header.
     known: Mutex<Option<(Option<HeaderValue>, Who)>>,
@@ -82,13 +106,11 @@ struct Inner {
 }
 
 impl Admission {
-    pub(super) fn new(protocol: Protocol, traffic: Arc<Traffic>, share: Arc<Share>, lane: Lane, from: From) -> Self {
+    pub(super) fn new(protocol: Protocol, traffic: Arc<Traffic>, from: From) -> Self {
         let places = |places| Arc::new(Semaphore::new(places));
         let inner = Inner {
             protocol,
             traffic,
-            share,
-            lane,
             from,
             known: Mutex::default(),
             opening: places(OPENING_PER_CONNECTION_MAX),
@@ -109,61 +131,75 @@ impl hyper::service::Service<Request<Incoming>> for Admission {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let inner = self.inner.clone();
         inner.traffic.asked();
+        // A request of HTTP/1.1 is no stream that would be counted.
+        let live = (request.version() < Version::HTTP_2).then(|| Live::new(inner.traffic.clone()));
         // Named before anything waits, so that what waits is counted.
-        let call = place(&inner.share.calls);
+        let call = place(&inner.share().calls);
         Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            let dialect = (inner.protocol.dialect)(&parts);
+            let what = (dialect.what)(&parts);
+            let body = TimelyBody::new(body, what.streams_in);
+            if live.is_some() {
+                rest(inner.share()).await;
+            }
             let answered = match call {
-                Some(call) => inner.answer(request, call).await,
                 None => Err("calls in progress of this client"),
+                Some(call) if !what.for_everybody && !inner.knows(&mut parts).await => {
+                    Ok(inner.hand_out((dialect.unauthenticated)(), vec![call]))
+                }
+                Some(call) => inner.answer(Request::from_parts(parts, body), dialect, what, call).await,
             };
-            Ok(answered.unwrap_or_else(|limit| inner.refuse(limit)))
+            let answered = answered.unwrap_or_else(|limit| inner.hand_out((dialect.refusal)(limit), Vec::new()));
+            Ok(answered.map(|body| body.of(live)))
         })
     }
 }
 
 impl Inner {
+    fn share(&self) -> &Arc<Share> {
+        self.from.pass.share()
+    }
+
+    fn lane(&self) -> &Lane {
+        self.from.pass.lane()
+    }
+
     /// Answers, or says which limit was met.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<TimelyBody>,
+        dialect: &'static Dialect,
+        what: What,
         call: OwnedSemaphorePermit,
     ) -> Result<Response<Answer>, &'static str> {
-        let (mut parts, body) = request.into_parts();
-        let what = (self.protocol.what)(parts.uri.path());
-        let body = TimelyBody::new(body, what.streams_in);
-        parts.extensions.insert(self.share.client);
-        parts.extensions.insert(self.from.connection.clone());
-
-        if !what.for_everybody && !self.knows(&mut parts).await {
-            return Ok((self.protocol.unauthenticated)().map(|body| self.hand_out(body, vec![call])));
-        }
+        let extensions = request.extensions_mut();
+        extensions.insert(self.share().client);
+        extensions.insert(self.from.connection.clone());
         let mut places = Vec::new();
         match what.kind {
             Kind::Session => {
                 let limit = "session streams without a session on this connection: open the sessions first";
                 let own = turn(&self.opening, limit).await?;
-                let opening = place(&self.share.opening).ok_or("session streams without a session of this client")?;
+                let opening = place(&self.share().opening).ok_or("session streams without a session of this client")?;
                 // The stream counts as a call until it has a session; from then on the session counts.
-                parts.extensions.insert(OpeningPlace::of((own, opening, call)));
-                parts.extensions.insert(self.share.turns.clone());
+                extensions.insert(OpeningPlace::of((own, opening, call)));
+                extensions.insert(self.share().turns.clone());
+                extensions.insert(Upgraded { pass: self.from.pass.clone() });
             }
             Kind::Watch => {
                 places.push(place(&self.watches).ok_or("streams that watch on this connection")?);
-                places.push(place(&self.share.watches).ok_or("streams that watch of this client")?);
+                places.push(place(&self.share().watches).ok_or("streams that watch of this client")?);
             }
-            Kind::Inspection => {
-                let request = Request::from_parts(parts, body);
-                return self.inspect(request, call).await;
-            }
+            Kind::Inspection => return self.inspect(request, dialect, call).await,
             Kind::Open => {
-                self.share.opens.turn(TURN_WITHIN).await.ok_or("sessions opened in a second by this client")?;
+                self.share().opens.turn(TURN_WITHIN).await.ok_or("sessions opened in a second by this client")?;
                 places.push(call);
             }
             Kind::Call => places.push(call),
         }
-        let answered = self.protocol.routes.clone().call(Request::from_parts(parts, body)).await;
-        let response = (self.protocol.finish)(answered.unwrap_or_else(|never| match never {}));
-        Ok(response.map(|body| self.hand_out(body, places)))
+        let answered = self.protocol.routes.clone().call(request).await;
+        Ok(self.hand_out((dialect.finish)(answered.unwrap_or_else(|never| match never {})), places))
     }
 
     /// Finds out who asks. False if that cannot be known: then it took its time.
@@ -186,51 +222,45 @@ impl Inner {
             }
             Err(why) => {
                 refused(access, self.from.connection.remote_addr, &why);
-                self.share.wrong_credential().await;
+                self.share().wrong_credential().await;
                 false
             }
         }
     }
 
-    /// Answers on the inspection lane. The answer is whole when it comes back, so that its turn is over by then.
+    /// Answers on the inspection lane. The answer is whole when it comes back, so that its turn is over by then, and one that is
+    /// too much is refused before it has begun.
     async fn inspect(
         &self,
         request: Request<TimelyBody>,
+        dialect: &'static Dialect,
         call: OwnedSemaphorePermit,
     ) -> Result<Response<Answer>, &'static str> {
         // Who sends slowly has no turn yet.
         let (parts, body) = request.into_parts();
         let request = Request::from_parts(parts, arrived(body, self.protocol.request_bytes_max).await);
         let own = turn(&self.inspections, "inspections at once on this connection").await?;
-        let at_work = turn(&self.share.inspections, "inspections at once of this client").await?;
-        let (mut routes, finish) = (self.protocol.routes.clone(), self.protocol.finish);
-        let waiting = tokio::time::timeout(TURN_WITHIN, self.lane.turn());
+        let at_work = turn(&self.share().inspections, "inspections at once of this client").await?;
+        let mut routes = self.protocol.routes.clone();
+        let waiting = tokio::time::timeout(TURN_WITHIN, self.lane().turn());
         let turn = waiting.await.ok().flatten().ok_or("inspections at once at this broker")?;
-        let work = self.lane.spawn(async move {
+        let work = self.lane().spawn(async move {
             let answered = routes.call(request).await;
-            let response = finish(answered.unwrap_or_else(|never| match never {}));
+            let response = (dialect.finish)(answered.unwrap_or_else(|never| match never {}));
             let (parts, body) = response.into_parts();
             let body = whole(body).await;
             drop((turn, at_work));
             Response::from_parts(parts, body)
         });
-        match work.await {
-            Ok(response) => {
-                let places = vec![own, call];
-                let cut_short = Some(self.protocol.cut_short);
-                Ok(response
-                    .map(|body| Answer::new(tonic::body::Body::new(body), self.share.clone(), cut_short, places)))
-            }
-            Err(_) => Err("the inspection was given up"),
-        }
+        let response = work.await.map_err(|_| "the inspection was given up")?;
+        let bytes = response.body().data.as_ref().map_or(0, Bytes::len);
+        let large = if bytes < LARGE_ANSWER_BYTES { None } else { Some(self.share().large(bytes, true)?) };
+        let response = response.map(tonic::body::Body::new);
+        Ok(self.hand_out(response, vec![own, call]).map(|answer| answer.counted(large)))
     }
 
-    fn refuse(&self, limit: &str) -> Response<Answer> {
-        (self.protocol.refusal)(limit).map(|body| self.hand_out(body, Vec::new()))
-    }
-
-    fn hand_out(&self, body: tonic::body::Body, places: Places) -> Answer {
-        Answer::new(body, self.share.clone(), None, places)
+    fn hand_out(&self, response: Response<tonic::body::Body>, places: Places) -> Response<Answer> {
+        response.map(|body| Answer::new(body, self.share().clone(), places))
     }
 }
 

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 use sixpin_core::limits::LARGE_ANSWER_BYTES;
 
-use super::protocol::CutShort;
 use super::share::{Large, Share};
-use super::unread::Stream;
+use super::unread::{Live, Stream};
 
 /// The most that is handed out in one piece.
 const PIECE_BYTES_MAX: usize = 32 * 1024;
@@ -21,48 +19,35 @@ pub(super) struct Answer {
     body: tonic::body::Body,
     stream: Option<Arc<Stream>>,
     share: Arc<Share>,
-    /// How a large answer ends that is refused; absent: it is only counted.
-    cut_short: Option<CutShort>,
     /// What came and was not handed out yet.
     rest: Bytes,
-    /// How a refused answer ends.
-    refusal: Option<HeaderMap>,
-    large: Vec<Large>,
-    over: bool,
+    large: Option<Large>,
     /// What the call holds until it is over.
     _places: super::admission::Places,
+    /// Without a stream of its own it is what goes on on its connection.
+    _live: Option<Live>,
 }
 
 impl Answer {
-    pub(super) fn new(
-        body: tonic::body::Body,
-        share: Arc<Share>,
-        cut_short: Option<CutShort>,
-        places: super::admission::Places,
-    ) -> Self {
-        Self {
-            body,
-            stream: Stream::current(),
-            share,
-            cut_short,
-            rest: Bytes::new(),
-            refusal: None,
-            large: Vec::new(),
-            over: false,
-            _places: places,
-        }
+    pub(super) fn new(body: tonic::body::Body, share: Arc<Share>, places: super::admission::Places) -> Self {
+        Self { body, stream: Stream::current(), share, rest: Bytes::new(), large: None, _places: places, _live: None }
+    }
+
+    /// The same, as what goes on on its connection.
+    pub(super) fn of(self, live: Option<Live>) -> Self {
+        Self { _live: live, ..self }
+    }
+
+    /// The same, of which so much was counted already.
+    pub(super) fn counted(self, large: Option<Large>) -> Self {
+        Self { large, ..self }
     }
 
     fn take(&mut self, data: Bytes) {
+        // What came before was handed out.
+        self.large = None;
         if data.len() >= LARGE_ANSWER_BYTES {
-            match (self.share.large(data.len(), self.cut_short.is_some()), self.cut_short) {
-                (Ok(large), _) => self.large.push(large),
-                (Err(limit), Some(cut_short)) => {
-                    self.refusal = Some(cut_short(limit));
-                    return;
-                }
-                (Err(_), None) => {}
-            }
+            self.large = self.share.large(data.len(), false).ok();
         }
         self.rest = data;
     }
@@ -87,13 +72,6 @@ impl Body for Answer {
                 };
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
-            if let Some(trailers) = this.refusal.take() {
-                this.over = true;
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-            }
-            if this.over {
-                return Poll::Ready(None);
-            }
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -106,11 +84,11 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.refusal.is_none() && (self.over || self.body.is_end_stream())
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         // What is here besides is not counted by the inner body any more.
-        if self.rest.is_empty() && self.refusal.is_none() { self.body.size_hint() } else { SizeHint::default() }
+        if self.rest.is_empty() { self.body.size_hint() } else { SizeHint::default() }
     }
 }

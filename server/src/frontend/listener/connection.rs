@@ -10,7 +10,7 @@ use super::beginning::Beginning;
 use super::gate::Pass;
 use super::protocol::Protocol;
 use super::unread::Traffic;
-use super::{greeted, http2};
+use super::{greeted, http};
 
 /// A connection that has asked for nothing by then is closed.
 pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub(super) async fn serve(
     let Some(begun) = begun else { return };
     match protocol.greeted.clone().filter(|_| begun.greets) {
         Some(door) => greeted::serve(begun, door, pass, traffic, stop).await,
-        None => http2::serve(begun, protocol, pass, traffic, stop).await,
+        None => http::serve(begun, protocol, pass, traffic, stop).await,
     }
 }
 

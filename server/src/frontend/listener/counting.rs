@@ -1,4 +1,5 @@
-//! What a peer sends, counted: the frames of HTTP/2, or the messages of a connection that begins with a greeting.
+//! What a peer sends, counted: the frames of HTTP/2, or the messages of a connection that begins with a greeting. HTTP/1.1 has no
+//! frames: its requests are counted where they come in.
 //!
 //! HTTP/2 has frames that ask for nothing and cost their sender nothing: SETTINGS, PING, `WINDOW_UPDATE`, PRIORITY, resets,
 //! headers without end, data without a byte. A peer that sends many of them beside requests is a peer at work; one that
@@ -41,7 +42,9 @@ enum Frame {
 /// How bytes are told apart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Framing {
-    /// Length of what a client says before its first frame.
+    /// How that begins which a client says before its first frame. Who says anything else has no frames.
+    sign: &'static [u8],
+    /// Length of all of it.
     preface: usize,
     /// Length of the head of a frame.
     head: usize,
@@ -49,10 +52,10 @@ pub(super) struct Framing {
     read: fn(&[u8; HEAD_MAX]) -> (Frame, usize),
 }
 
-/// RFC 9113.
-pub(super) const HTTP2: Framing = Framing { preface: 24, head: 9, read: http2 };
+/// RFC 9113, or HTTP/1.1, in which no method begins as the preface does.
+pub(super) const HTTP: Framing = Framing { sign: b"PRI", preface: 24, head: 9, read: http2 };
 /// What has its length in front, and nothing besides.
-pub(super) const LENGTHS: Framing = Framing { preface: 0, head: 4, read: length };
+pub(super) const LENGTHS: Framing = Framing { sign: b"", preface: 0, head: 4, read: length };
 
 fn http2(head: &[u8; HEAD_MAX]) -> (Frame, usize) {
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
@@ -72,6 +75,10 @@ fn length(head: &[u8; HEAD_MAX]) -> (Frame, usize) {
 /// Where in the stream of bytes the reader is.
 #[derive(Debug)]
 enum Place {
+    /// So much of the sign has come.
+    Sign(usize),
+    /// There are no frames.
+    Unframed,
     /// So much of the preface is missing, or of a frame's contents.
     Skip(usize),
     /// So much of a frame's head has come.
@@ -85,10 +92,21 @@ impl Place {
         if bytes == 0 { Self::NEXT } else { Self::Skip(bytes) }
     }
 
+    fn beginning(framing: Framing) -> Self {
+        if framing.sign.is_empty() { Self::after(framing.preface) } else { Self::Sign(0) }
+    }
+
     /// Goes on with these bytes and shows each frame that begins in them.
     fn take(&mut self, framing: Framing, mut bytes: &[u8], mut show: impl FnMut(Frame)) {
         while !bytes.is_empty() {
             match self {
+                Self::Unframed => return,
+                Self::Sign(come) if *come == framing.sign.len() => *self = Self::after(framing.preface - *come),
+                Self::Sign(come) if bytes[0] == framing.sign[*come] => {
+                    *come += 1;
+                    bytes = &bytes[1..];
+                }
+                Self::Sign(_) => *self = Self::Unframed,
                 Self::Skip(missing) => {
                     let skipped = bytes.len().min(*missing);
                     bytes = &bytes[skipped..];
@@ -156,7 +174,7 @@ pub(crate) struct Counting<S> {
 
 impl<S> Counting<S> {
     pub(super) fn new(socket: S, framing: Framing, traffic: Arc<Traffic>, share: Arc<Share>) -> Self {
-        let place = Place::after(framing.preface);
+        let place = Place::beginning(framing);
         Self { socket, framing, place, allowance: Allowance::new(), traffic, share, rest: None }
     }
 
@@ -248,8 +266,12 @@ mod tests {
     fn frame(kind: u8, length: usize) -> Vec<u8> {
         let mut bytes = (length as u32).to_be_bytes()[1..].to_vec();
         bytes.push(kind);
-        bytes.resize(HTTP2.head + length, 0);
+        bytes.resize(HTTP.head + length, 0);
         bytes
+    }
+
+    fn preface() -> Vec<u8> {
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()
     }
 
     fn share() -> Arc<Share> {
@@ -257,27 +279,34 @@ mod tests {
     }
 
     fn counting() -> Counting<()> {
-        let mut counting = Counting::new((), HTTP2, Traffic::new(), share());
-        counting.count(&[0; HTTP2.preface]).unwrap();
+        let mut counting = Counting::new((), HTTP, Traffic::new(), share());
+        counting.count(&preface()).unwrap();
         counting
     }
 
     #[test]
     fn frames_are_told_apart_wherever_the_bytes_are_split() {
         let bytes: Vec<u8> =
-            [vec![0; HTTP2.preface], frame(4, 6), frame(1, 300), frame(0, 4), frame(0, 5), frame(6, 8), frame(4, 0)]
-                .concat();
+            [preface(), frame(4, 6), frame(1, 300), frame(0, 4), frame(0, 5), frame(6, 8), frame(4, 0)].concat();
         let expected = [Frame::Idle, Frame::Step, Frame::Idle, Frame::Step, Frame::Idle, Frame::Idle];
         for size in [1, 2, 7, 9, 10, 64, bytes.len()] {
-            let (mut place, mut seen) = (Place::after(HTTP2.preface), Vec::new());
-            bytes.chunks(size).for_each(|bytes| place.take(HTTP2, bytes, |frame| seen.push(frame)));
+            let (mut place, mut seen) = (Place::beginning(HTTP), Vec::new());
+            bytes.chunks(size).for_each(|bytes| place.take(HTTP, bytes, |frame| seen.push(frame)));
             assert_eq!(seen, expected, "in pieces of {size} bytes");
         }
         let bytes = [&[0, 0, 0, 2, 9, 9][..], &[0, 0, 0, 0], &[0, 0, 1, 0], &[7; 256], &[0]].concat();
         for size in [1, 3, 4, 5, bytes.len()] {
-            let (mut place, mut seen) = (Place::after(LENGTHS.preface), 0);
+            let (mut place, mut seen) = (Place::beginning(LENGTHS), 0);
             bytes.chunks(size).for_each(|bytes| place.take(LENGTHS, bytes, |_| seen += 1));
             assert_eq!(seen, 3, "in pieces of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn http1_has_no_frames() {
+        for text in ["PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n", "P", "PR"] {
+            let mut place = Place::beginning(HTTP);
+            text.as_bytes().chunks(1).for_each(|bytes| place.take(HTTP, bytes, |_| panic!("a frame")));
         }
     }
 
@@ -308,11 +337,11 @@ mod tests {
         let share = share();
         let seconds = 3;
         let frames = FRAMES_PER_SECOND_MAX as usize * seconds;
-        let bytes = [vec![0; HTTP2.preface], frame(1, 10).repeat(frames / 2)].concat();
+        let bytes = [preface(), frame(1, 10).repeat(frames / 2)].concat();
         let begin = Instant::now();
         // Two connections of the client, one after the other.
         for _ in 0..2 {
-            let mut counting = Counting::new(bytes.as_slice(), HTTP2, Traffic::new(), share.clone());
+            let mut counting = Counting::new(bytes.as_slice(), HTTP, Traffic::new(), share.clone());
             tokio::io::copy(&mut counting, &mut tokio::io::sink()).await.unwrap();
             let _ = counting.read(&mut [0]).await;
         }

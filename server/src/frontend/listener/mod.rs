@@ -8,7 +8,7 @@
 //! * [`gate`]: how many connections there may be, in all and of one client; [`share`]: what else a client has a share of;
 //! * [`accept`]: the accept loop;
 //! * [`connection`]: one connection, from its beginning to its end;
-//! * `beginning`: TLS or not, and what is spoken; `transport`: what carries it; `http2`, `greeted`: what it may speak;
+//! * `beginning`: TLS or not, and what is spoken; `transport`: what carries it; `http`, `greeted`: what it may speak;
 //! * `counting`: what a peer sends, counted; `unread`: what it does not read, counted;
 //! * `protocol`: what it has to know of what is spoken on a connection;
 //! * `admission`: where requests come in; `timely`: those that do not arrive whole; `answer`: what goes out;
@@ -25,7 +25,7 @@ mod beginning;
 mod complaint;
 mod counting;
 mod greeted;
-mod http2;
+mod http;
 mod protocol;
 mod timely;
 mod transport;
@@ -36,14 +36,14 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub(crate) use admission::OpeningPlace;
+pub(crate) use admission::{OpeningPlace, Upgraded};
 use beginning::Beginning;
 pub(crate) use beginning::Shown;
 pub(crate) use connection::FAREWELL;
 use gate::Gate;
 pub(crate) use greeted::{Admitted, Socket};
 pub(crate) use protocol::Greeted;
-pub use protocol::{Kind, Protocol, What};
+pub use protocol::{Dialect, Kind, Protocol, What};
 
 use crate::tls::Tls;
 

@@ -3,37 +3,39 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use http::{HeaderMap, Response};
+use http::{Response, request};
 use tonic::body::Body;
 use tonic::service::Routes;
 
 use super::greeted::{Admitted, Socket};
 use crate::access::Access;
 
-/// How an answer ends that was cut short for this limit.
-pub(super) type CutShort = fn(&str) -> HeaderMap;
-
 /// A protocol. Cheap to clone.
 #[derive(Clone)]
 pub struct Protocol {
     /// What answers.
     pub routes: Routes,
-    /// What a request to a path is.
-    pub what: fn(&str) -> What,
+    /// In which dialect a request is.
+    pub dialect: fn(&request::Parts) -> &'static Dialect,
     /// The longest body of a request that is not a stream.
     pub request_bytes_max: usize,
     /// Who is let in.
     pub access: Arc<Access>,
+    /// What is spoken on connections that begin with a greeting; absent: nothing.
+    pub(crate) greeted: Option<Arc<dyn Greeted>>,
+}
+
+/// What one front end says over HTTP of its requests.
+#[derive(Debug)]
+pub struct Dialect {
+    /// What a request is.
+    pub what: fn(&request::Parts) -> What,
     /// The answer to a request of which nobody knows who asks.
     pub unauthenticated: fn() -> Response<Body>,
     /// The answer to a request that met this limit.
     pub refusal: fn(&str) -> Response<Body>,
-    /// How a large answer ends that met this limit.
-    pub cut_short: CutShort,
     /// The last look at an answer.
     pub finish: fn(Response<Body>) -> Response<Body>,
-    /// What is spoken on connections that begin with a greeting; absent: nothing.
-    pub(crate) greeted: Option<Arc<dyn Greeted>>,
 }
 
 /// What is spoken on a connection that begins with a greeting in place of HTTP/2. It carries one session.

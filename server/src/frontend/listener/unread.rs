@@ -255,11 +255,12 @@ where
     }
 }
 
-/// A stream that is answered.
-struct Live(Arc<Traffic>);
+/// Something that is answered.
+#[derive(Debug)]
+pub(super) struct Live(Arc<Traffic>);
 
 impl Live {
-    fn new(connection: Arc<Traffic>) -> Self {
+    pub(super) fn new(connection: Arc<Traffic>) -> Self {
         connection.live.fetch_add(1, Ordering::Relaxed);
         Self(connection)
     }

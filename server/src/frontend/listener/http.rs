@@ -1,11 +1,10 @@
-//! One connection that speaks HTTP/2.
+//! One connection that speaks HTTP, 1.1 or 2: its first bytes say which.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use sixpin_core::limits::STREAMS_PER_CONNECTION_MAX;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -14,7 +13,7 @@ use tonic::transport::server::TcpConnectInfo;
 use super::admission::{Admission, From};
 use super::beginning::Begun;
 use super::connection::{FAREWELL, LOOK, PING_INTERVAL, STALL_MAX, reason_to_cut, told_to_stop};
-use super::counting::{Counting, Flood, HTTP2};
+use super::counting::{Counting, Flood, HTTP};
 use super::gate::Pass;
 use super::protocol::Protocol;
 use super::transport;
@@ -31,8 +30,11 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What HTTP/2 keeps of one stream's answers.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Header bytes of one request.
+/// Header bytes of one request, and headers of one of HTTP/1.1.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
+const HEADERS_MAX: usize = 64;
+/// How long the head of a request of HTTP/1.1 may take, with the silence before it.
+const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// Streams that the peer made us reset, and resets that we have not looked at: floods of either end the connection.
 const LOCAL_RESETS_MAX: usize = 1_024;
 const PENDING_RESETS_MAX: usize = 20;
@@ -48,13 +50,16 @@ pub(super) async fn serve(
     // Services find it where tonic's own server puts it.
     let Begun { transport, shown, .. } = begun;
     let tcp = transport::tcp(&transport);
+    let pass = Arc::new(pass);
     let from = From {
         connection: TcpConnectInfo { local_addr: tcp.local_addr().ok(), remote_addr: tcp.peer_addr().ok() },
         shown,
+        pass: pass.clone(),
     };
-    let admission = Admission::new(protocol, traffic.clone(), pass.share().clone(), pass.lane().clone(), from);
-    let socket = TokioIo::new(Counting::new(transport, HTTP2, traffic.clone(), pass.share().clone()));
-    let mut connection = Box::pin(settings(traffic.clone()).serve_connection(socket, admission));
+    let admission = Admission::new(protocol, traffic.clone(), from);
+    let socket = TokioIo::new(Counting::new(transport, HTTP, traffic.clone(), pass.share().clone()));
+    let settings = settings(traffic.clone());
+    let mut connection = Box::pin(settings.serve_connection_with_upgrades(socket, admission));
     let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let old = Instant::now() + jittered(AGE_MAX);
@@ -63,7 +68,7 @@ pub(super) async fn serve(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    log_end(&error);
+                    log_end(&*error);
                 }
                 return;
             }
@@ -96,7 +101,7 @@ pub(super) async fn serve(
 }
 
 /// Peers go away in many ways; none of them is worth more than a line for who looks for it.
-fn log_end(error: &hyper::Error) {
+fn log_end(error: &(dyn std::error::Error + Send + Sync + 'static)) {
     let mut source = error.source();
     while let Some(inner) = source {
         if inner.downcast_ref::<Flood>().is_some() {
@@ -108,9 +113,16 @@ fn log_end(error: &hyper::Error) {
     tracing::debug!(%error, "connection ended");
 }
 
-fn settings(traffic: Arc<Traffic>) -> http2::Builder<Streams> {
-    let mut settings = http2::Builder::new(Streams(traffic));
+fn settings(traffic: Arc<Traffic>) -> auto::Builder<Streams> {
+    let mut settings = auto::Builder::new(Streams(traffic));
     settings
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEADER_BYTES_MAX as usize)
+        .max_headers(HEADERS_MAX);
+    settings
+        .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)

@@ -6,15 +6,15 @@ use sixpin_core::name::{Fence, ResourceId, Stamp, Version};
 use sixpin_core::resource::{ClaimView, Queue, Resource};
 use sixpin_proto::{API_LEVEL, v1};
 
+use super::replies::mode;
 use crate::frontend::api::inspect::{BackendStatus, ProcessStatus, Stored};
-use crate::frontend::messages::replies::mode;
 use crate::runtime::clock;
 
 /// Bytes of claims in one answer: what is beyond is counted as left out. Well below what clients accept (4 MiB).
 const CLAIMS_BYTES_MAX: usize = 1024 * 1024;
 
 /// A resource as it is stored.
-pub(super) fn resource(id: &ResourceId, found: Option<&(Version, Stored)>) -> v1::ResourceState {
+pub(crate) fn resource(id: &ResourceId, found: Option<&(Version, Stored)>) -> v1::ResourceState {
     match found {
         None => absent(id),
         Some((version, Ok(resource))) => present(id, *version, resource),
@@ -52,7 +52,7 @@ fn present(id: &ResourceId, version: Version, resource: &Resource) -> v1::Resour
 }
 
 /// A resource in one line.
-pub(super) fn summary(id: &ResourceId, version: Version, stored: &Stored) -> v1::ResourceSummary {
+pub(crate) fn summary(id: &ResourceId, version: Version, stored: &Stored) -> v1::ResourceSummary {
     let empty = v1::ResourceSummary { resource: Some(resource_id(id)), version: version.0, ..Default::default() };
     let resource = match stored {
         Ok(resource) => resource,
@@ -84,7 +84,7 @@ fn age_ms(view: &ClaimView<'_>) -> u64 {
 }
 
 /// One claim, with its resource.
-pub(super) fn claim_on(id: &ResourceId, view: &ClaimView<'_>) -> v1::ClaimInfo {
+pub(crate) fn claim_on(id: &ResourceId, view: &ClaimView<'_>) -> v1::ClaimInfo {
     v1::ClaimInfo { resource: Some(resource_id(id)), ..claim(view) }
 }
 
@@ -121,7 +121,7 @@ fn resource_id(id: &ResourceId) -> v1::Resource {
 }
 
 /// A session. Its secret is never shown.
-pub(super) fn session(view: &SessionView) -> v1::SessionInfo {
+pub(crate) fn session(view: &SessionView) -> v1::SessionInfo {
     v1::SessionInfo {
         session: view.session.to_string(),
         label: view.client.label.as_str().into(),
@@ -151,7 +151,7 @@ fn session_state(state: SessionState) -> v1::SessionState {
 }
 
 /// A broker, as seen on one backend.
-pub(super) fn broker((backend, view): (String, BrokerView)) -> v1::BrokerEntry {
+pub(crate) fn broker((backend, view): (String, BrokerView)) -> v1::BrokerEntry {
     let pulse = view.pulse;
     v1::BrokerEntry {
         incarnation: pulse.broker.to_string(),
@@ -181,7 +181,7 @@ fn broker_state(state: BrokerState) -> v1::BrokerState {
 }
 
 /// The process.
-pub(super) fn status(status: ProcessStatus) -> v1::BrokerStatus {
+pub(crate) fn status(status: ProcessStatus) -> v1::BrokerStatus {
     v1::BrokerStatus {
         name: status.name,
         incarnation: status.incarnation.to_string(),
