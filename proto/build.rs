@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "sixpin/v1/claim.proto",
         "sixpin/v1/session.proto",
         "sixpin/v1/lock.proto",
+        "sixpin/v1/lease.proto",
         "sixpin/v1/inspect.proto",
         "sixpin/v1/admin.proto",
         "sixpin/v1/bench.proto",
@@ -23,6 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("sixpin.bin"), descriptors.encode_to_vec())?;
     // A credential is not to get into a log with the message that brings it.
     let secret = ["sixpin.v1.Authenticate"];
-    tonic_prost_build::configure().bytes(".").skip_debug(secret).compile_fds(descriptors)?;
+    let mut messages = tonic_prost_build::Config::new();
+    // HTTP finds the descriptor of a message by its name.
+    messages.enable_type_names();
+    tonic_prost_build::configure().bytes(".").skip_debug(secret).compile_fds_with_config(descriptors, messages)?;
     Ok(())
 }

@@ -17,11 +17,11 @@ use crate::engines::{self, Stores};
 use crate::error::StartError;
 use crate::frontend::api::Api;
 use crate::frontend::api::admin::Administration;
-use crate::frontend::frames;
 use crate::frontend::grpc::{self, health::Health, inside::Services};
 use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::frontend::listener::share::{Lane, UnreadTotal};
 use crate::frontend::listener::{self, Protocol};
+use crate::frontend::{frames, http};
 use crate::listening::Listening;
 use crate::reload::Changing;
 use crate::runtime::Runtime;
@@ -76,13 +76,15 @@ impl Broker {
 
     /// Serves clients there.
     pub fn listen_for_clients(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
-        let protocol = grpc::for_clients(&self.api, &self.health);
+        let protocol = http::beside_for_clients(grpc::for_clients(&self.api, &self.health), &self.api);
         self.listen(at, limits, Protocol { greeted: Some(frames::door(&self.api)), ..protocol })
     }
 
     /// Serves administrators there.
     pub fn listen_for_administrators(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
-        self.listen(at, limits, grpc::for_administrators(&self.api, &self.health, self.administration()))
+        let administration = self.administration();
+        let protocol = grpc::for_administrators(&self.api, &self.health, administration.clone());
+        self.listen(at, limits, http::beside_for_administrators(protocol, &self.api, administration))
     }
 
     fn listen(&mut self, at: Listening, limits: ConnectionLimits, protocol: Protocol) -> Result<(), StartError> {

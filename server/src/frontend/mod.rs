@@ -7,6 +7,7 @@
 //! * [`api`]: what the process offers, in words that know no protocol;
 //! * `messages`: the messages of `sixpin.v1` and the words of the API, translated both ways;
 //! * [`grpc`]: the gRPC services, which only translate;
+//! * [`http`]: JSON over HTTP/1.1 and HTTP/2;
 //! * [`frames`]: the session stream without HTTP/2.
 
 pub mod client;
@@ -14,4 +15,5 @@ pub mod listener;
 pub mod api;
 mod messages;
 pub mod grpc;
+pub(crate) mod http;
 pub mod frames;

@@ -1,16 +1,17 @@
 //! One request about a session, one answer: for clients without a stream.
 //!
 //! A call names its session and proves the right to use it by a token. Repeating any of them is safe. A call that is given up by
-//! its client is given up by the machine: a lock that still waits is cancelled.
+//! its client is given up by the machine: a lock that still waits is cancelled, unless it was asked for so that it keeps its place.
 
 use std::time::Duration;
 
 use sixpin_core::broker::api::{
-    CancelResult, ConvertRequest, Done, LockRequest, OpenRequest, Reply, Request, RequestError, ResumeRequest,
+    CancelResult, ConvertRequest, Done, LockRequest, OpenRequest, Query, Reply, Request, RequestError, ResumeRequest,
     SessionRef, UnlockRequest,
 };
-use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId};
+use sixpin_core::name::{ClaimNumber, Fence, Label, Lockspace, OperationNumber, ResourceId};
 use sixpin_core::token::SessionToken;
+use tokio::sync::oneshot;
 
 use super::errors::{invalid, other_store, unexpected};
 use super::{Api, Caller, Opened, Resumed, ledger, note_denied};
@@ -24,6 +25,28 @@ pub struct KeptAlive {
     pub ttl: Duration,
     /// Claims that were taken away and are not confirmed yet.
     pub lost: Vec<ClaimNumber>,
+}
+
+/// How far a lock has come.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// It ended.
+    Done(Done),
+    /// It waits in the queue.
+    Queued(Queued),
+}
+
+/// A place in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queued {
+    /// The claim that waits.
+    pub claim: ClaimNumber,
+    /// Its operation.
+    pub operation: OperationNumber,
+    /// Claims ahead of it when it was queued.
+    pub position: u32,
+    /// The order of tickets is that of the queue.
+    pub ticket: Fence,
 }
 
 impl Api {
@@ -74,13 +97,79 @@ impl Api {
 
     /// Locks, and waits for the end of it.
     pub async fn lock(&self, from: &Caller, by: &SessionToken, lock: LockRequest) -> Result<Done, RequestError> {
-        if !self.engine(&lock.resource.lockspace).same(self.engine(&by.lockspace)) {
-            return Err(other_store(&lock.resource.lockspace));
-        }
+        self.check_store(&lock.resource.lockspace, by)?;
         let resource = lock.resource.clone();
         let done = done(self.ask(from, by, Request::Lock { lock, until_done: true }).await?)?;
         self.note(from, by, Some(&resource), &done);
         Ok(done)
+    }
+
+    /// Locks, and waits for the end of it, but no longer than this: then the claim keeps its place, and the same request again goes
+    /// on waiting there. It keeps it as well if its caller goes away; the session's TTL ends it then.
+    pub async fn lock_within(
+        &self,
+        from: &Caller,
+        by: &SessionToken,
+        lock: LockRequest,
+        patience: Duration,
+    ) -> Result<Progress, RequestError> {
+        self.check_store(&lock.resource.lockspace, by)?;
+        let resource = lock.resource.clone();
+        let begun = progress(self.ask(from, by, Request::Lock { lock: lock.clone(), until_done: false }).await?)?;
+        let progress = match begun {
+            Progress::Done(done) => Progress::Done(done),
+            Progress::Queued(_) => {
+                let (tell, told) = oneshot::channel();
+                // Goes on without its caller until the claim is left at its place.
+                tokio::spawn(self.clone().wait_in_queue(from.clone(), by.clone(), lock, patience, tell));
+                told.await.map_err(|_| RequestError::Unknown("the wait was given up: repeat the request".into()))??
+            }
+        };
+        if let Progress::Done(done) = &progress {
+            self.note(from, by, Some(&resource), done);
+        }
+        Ok(progress)
+    }
+
+    async fn wait_in_queue(
+        self,
+        from: Caller,
+        by: SessionToken,
+        lock: LockRequest,
+        patience: Duration,
+        mut tell: oneshot::Sender<Result<Progress, RequestError>>,
+    ) {
+        let waiting = self.ask(&from, &by, Request::Lock { lock: lock.clone(), until_done: true });
+        tokio::pin!(waiting);
+        let ended = tokio::select! {
+            ended = &mut waiting => Some(ended),
+            () = tell.closed() => None,
+            () = tokio::time::sleep(patience) => None,
+        };
+        let progressed = match ended {
+            Some(ended) => ended.and_then(progress),
+            None => {
+                // A newer copy, which waits for nothing, takes the place of the one that waits: so that one gives nothing up.
+                let copy = self.ask(&from, &by, Request::Lock { lock, until_done: false }).await;
+                copy.and_then(progress)
+            }
+        };
+        // Whoever went away asks again.
+        let _ = tell.send(progressed);
+    }
+
+    fn check_store(&self, lockspace: &Lockspace, by: &SessionToken) -> Result<(), RequestError> {
+        if self.engine(lockspace).same(self.engine(&by.lockspace)) { Ok(()) } else { Err(other_store(lockspace)) }
+    }
+
+    /// The resource of a claim of the session, if the session has it here.
+    pub async fn resource_of(&self, by: &SessionToken, claim: ClaimNumber) -> Result<Option<ResourceId>, RequestError> {
+        let after = ClaimNumber(claim.0.saturating_sub(1));
+        let query = Query::Claims { session: by.session, after, limit: 1 };
+        match self.engine(&by.lockspace).query(query).await? {
+            Reply::Claims(claims) => Ok(claims.into_iter().find(|(number, _)| *number == claim).map(|(_, id)| id)),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Converts, and waits for the end of it.
@@ -150,6 +239,16 @@ impl Api {
     ) -> Result<Reply, RequestError> {
         let answer = self.engine(lockspace).request(session, from.principal(), request).await;
         answer.inspect_err(|error| note_denied(self.access.audit(), from, error))
+    }
+}
+
+fn progress(reply: Reply) -> Result<Progress, RequestError> {
+    match reply {
+        Reply::Done(done) => Ok(Progress::Done(done)),
+        Reply::Queued { claim, operation, position, ticket } => {
+            Ok(Progress::Queued(Queued { claim, operation, position, ticket }))
+        }
+        other => Err(unexpected(&other)),
     }
 }
 

@@ -36,6 +36,8 @@ use sixpin_core::name::{Lockspace, SessionId};
 use sixpin_core::token::SessionToken;
 
 use crate::access::Access;
+use errors::unexpected;
+
 use crate::audit::{Audit, Line, Outcome};
 use crate::runtime::{Connection, EngineHandle, Runtime};
 pub use caller::Caller;
@@ -111,14 +113,25 @@ impl Api {
 
     /// True if every engine serves just now.
     pub async fn serves(&self) -> bool {
+        self.not_serving().await.is_empty()
+    }
+
+    /// The stores whose engines do not serve just now, by their names in the configuration, and why.
+    pub async fn not_serving(&self) -> Vec<(String, String)> {
+        let mut not = Vec::new();
         for engine in self.runtime.engines() {
-            match engine.query(Query::Status).await {
+            let why = match engine.query(Query::Status).await {
                 // One that settles opens sessions and keeps them alive.
-                Ok(Reply::Status(status)) if matches!(status.state, StoreState::Serving | StoreState::Settling) => {}
-                _ => return false,
-            }
+                Ok(Reply::Status(status)) => match status.state {
+                    StoreState::Serving | StoreState::Settling => continue,
+                    state => format!("the broker is {} there", format!("{state:?}").to_lowercase()),
+                },
+                Ok(other) => unexpected(&other).to_string(),
+                Err(error) => error.to_string(),
+            };
+            not.push((engine.name().to_owned(), why));
         }
-        true
+        not
     }
 
     /// What is said of a session that was opened for this lockspace.

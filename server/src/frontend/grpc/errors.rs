@@ -14,7 +14,7 @@ use crate::frontend::api::errors::{too_long, undecodable};
 use crate::frontend::messages::errors::{reason, retry_after, to_proto};
 
 /// The gRPC code for programs that do not know our reasons.
-pub(super) fn code(error: &RequestError) -> Code {
+pub(in crate::frontend) fn code(error: &RequestError) -> Code {
     match error {
         RequestError::Invalid(_) | RequestError::StaleOperation(_) | RequestError::StaleMove(_) => {
             Code::InvalidArgument

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use http::request;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, request};
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use tonic::service::Routes;
@@ -19,21 +20,30 @@ const MESSAGE_HEAD: usize = 5;
 /// These services, for the listener.
 pub(super) fn of(routes: Routes, access: Arc<Access>) -> Protocol {
     Protocol {
-        routes: routes.prepare(),
-        dialect: |_| &DIALECT,
+        dialects: Arc::new([dialect(routes)]),
         request_bytes_max: MESSAGE_BYTES_MAX + MESSAGE_HEAD,
         access,
         greeted: None,
     }
 }
 
-/// gRPC, for the listener.
-pub(super) static DIALECT: Dialect = Dialect {
-    what,
-    unauthenticated: || errors::status(&RequestError::Unauthenticated).into_http(),
-    refusal: |limit| errors::status(&over_limit(limit)).into_http(),
-    finish: errors::in_our_words,
-};
+/// These services, for a listener that has other front ends as well.
+pub(super) fn dialect(routes: Routes) -> Dialect {
+    Dialect {
+        routes: routes.prepare(),
+        is_for,
+        what,
+        unauthenticated: || errors::status(&RequestError::Unauthenticated).into_http(),
+        refusal: |limit| errors::status(&over_limit(limit)).into_http(),
+        finish: errors::in_our_words,
+    }
+}
+
+/// gRPC over HTTP/2 says so.
+fn is_for(request: &request::Parts) -> bool {
+    let kind = request.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
 
 fn what(request: &request::Parts) -> What {
     let what = |kind| What { kind, streams_in: false, for_everybody: false };

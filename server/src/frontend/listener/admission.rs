@@ -137,7 +137,9 @@ impl hyper::service::Service<Request<Incoming>> for Admission {
         let call = place(&inner.share().calls);
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let dialect = (inner.protocol.dialect)(&parts);
+            let Some(dialect) = inner.protocol.dialect(&parts) else {
+                return Ok(inner.hand_out(Response::default(), Vec::new()));
+            };
             let what = (dialect.what)(&parts);
             let body = TimelyBody::new(body, what.streams_in);
             if live.is_some() {
@@ -169,7 +171,7 @@ impl Inner {
     async fn answer(
         &self,
         mut request: Request<TimelyBody>,
-        dialect: &'static Dialect,
+        dialect: &Dialect,
         what: What,
         call: OwnedSemaphorePermit,
     ) -> Result<Response<Answer>, &'static str> {
@@ -198,7 +200,7 @@ impl Inner {
             }
             Kind::Call => places.push(call),
         }
-        let answered = self.protocol.routes.clone().call(request).await;
+        let answered = dialect.routes.clone().call(request).await;
         Ok(self.hand_out((dialect.finish)(answered.unwrap_or_else(|never| match never {})), places))
     }
 
@@ -233,7 +235,7 @@ impl Inner {
     async fn inspect(
         &self,
         request: Request<TimelyBody>,
-        dialect: &'static Dialect,
+        dialect: &Dialect,
         call: OwnedSemaphorePermit,
     ) -> Result<Response<Answer>, &'static str> {
         // Who sends slowly has no turn yet.
@@ -241,12 +243,12 @@ impl Inner {
         let request = Request::from_parts(parts, arrived(body, self.protocol.request_bytes_max).await);
         let own = turn(&self.inspections, "inspections at once on this connection").await?;
         let at_work = turn(&self.share().inspections, "inspections at once of this client").await?;
-        let mut routes = self.protocol.routes.clone();
+        let (mut routes, finish) = (dialect.routes.clone(), dialect.finish);
         let waiting = tokio::time::timeout(TURN_WITHIN, self.lane().turn());
         let turn = waiting.await.ok().flatten().ok_or("inspections at once at this broker")?;
         let work = self.lane().spawn(async move {
             let answered = routes.call(request).await;
-            let response = (dialect.finish)(answered.unwrap_or_else(|never| match never {}));
+            let response = finish(answered.unwrap_or_else(|never| match never {}));
             let (parts, body) = response.into_parts();
             let body = whole(body).await;
             drop((turn, at_work));

@@ -13,10 +13,8 @@ use crate::access::Access;
 /// A protocol. Cheap to clone.
 #[derive(Clone)]
 pub struct Protocol {
-    /// What answers.
-    pub routes: Routes,
-    /// In which dialect a request is.
-    pub dialect: fn(&request::Parts) -> &'static Dialect,
+    /// What answers: the first that a request is for, or else the last.
+    pub dialects: Arc<[Dialect]>,
     /// The longest body of a request that is not a stream.
     pub request_bytes_max: usize,
     /// Who is let in.
@@ -25,9 +23,20 @@ pub struct Protocol {
     pub(crate) greeted: Option<Arc<dyn Greeted>>,
 }
 
-/// What one front end says over HTTP of its requests.
-#[derive(Debug)]
+impl Protocol {
+    /// What answers a request.
+    pub(super) fn dialect(&self, request: &request::Parts) -> Option<&Dialect> {
+        self.dialects.iter().find(|dialect| (dialect.is_for)(request)).or(self.dialects.last())
+    }
+}
+
+/// One front end over HTTP. Cheap to clone.
+#[derive(Clone)]
 pub struct Dialect {
+    /// What answers.
+    pub routes: Routes,
+    /// Whether a request is one of its own.
+    pub is_for: fn(&request::Parts) -> bool,
     /// What a request is.
     pub what: fn(&request::Parts) -> What,
     /// The answer to a request of which nobody knows who asks.

@@ -1,10 +1,13 @@
 //! Calls about a session, in messages: for every front end that has calls.
 
+use std::time::Duration;
+
 use sixpin_core::broker::api::RequestError;
 use sixpin_proto::v1;
 
 use super::replies::{self, Replies};
 use super::requests;
+use crate::frontend::api::calls::Progress;
 use crate::frontend::api::errors::missing;
 use crate::frontend::api::names::Names;
 use crate::frontend::api::{Api, Caller, checks};
@@ -68,6 +71,18 @@ impl LockCalls {
         let lock = requests::lock(request.lock.ok_or_else(|| missing("lock"))?, &mut Names::default())?;
         let done = self.api.lock(from, &by, lock).await?;
         Ok(v1::LockResponse { completion: Some(replies::completion(&done)) })
+    }
+
+    /// The same, but it waits no longer than this: then it says where in the queue the claim stands, and keeps.
+    pub(crate) async fn lock_within(
+        &self,
+        request: v1::LockRequest,
+        from: &Caller,
+        patience: Duration,
+    ) -> Result<Progress, RequestError> {
+        let by = checks::token(&request.token)?;
+        let lock = requests::lock(request.lock.ok_or_else(|| missing("lock"))?, &mut Names::default())?;
+        self.api.lock_within(from, &by, lock, patience).await
     }
 
     pub(crate) async fn convert(

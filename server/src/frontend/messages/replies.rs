@@ -10,6 +10,7 @@ use sixpin_proto::{API_LEVEL, v1};
 use v1::session_response::Body;
 
 use super::errors;
+use crate::frontend::api::calls::Queued;
 use crate::frontend::api::errors::unexpected;
 use crate::frontend::api::{Api, Opened, Resumed};
 
@@ -56,7 +57,7 @@ impl Replies {
         Some(match reply {
             Reply::Done(done) => Body::Completion(completion(&done)),
             Reply::Queued { claim, operation, position, ticket } => {
-                Body::Queued(v1::Queued { claim: claim.0, operation: operation.0, position, ticket: ticket.0 })
+                Body::Queued(queued(&Queued { claim, operation, position, ticket }))
             }
             Reply::KeptAlive { move_number, ttl, lost } => Body::KeptAlive(kept_alive(move_number, ttl, &lost)),
             Reply::Opened { session, secret } => {
@@ -107,6 +108,16 @@ pub(crate) fn completion(done: &Done) -> v1::Completion {
         value: done.extras.value().map(value),
         blockers: done.extras.blockers().iter().map(blocker).collect(),
         adopted: done.extras.adopted().map(claim_ref),
+    }
+}
+
+/// An operation waits.
+pub(crate) fn queued(queued: &Queued) -> v1::Queued {
+    v1::Queued {
+        claim: queued.claim.0,
+        operation: queued.operation.0,
+        position: queued.position,
+        ticket: queued.ticket.0,
     }
 }
 

@@ -1,0 +1,71 @@
+//! The HTTP front end: JSON over HTTP/1.1 and HTTP/2.
+//!
+//! Its messages are those of `sixpin.v1`, and what they mean is decided where it is for gRPC (`api`, `messages`). Here is only how
+//! they travel: which method and path stands for which call, and how JSON is read and written.
+//!
+//! # Layout, in reading order
+//!
+//! * [`protocol`]: what the listener has to know of it; `asked`: a request, taken apart;
+//! * [`routes`]: all methods and paths, each with what it stands for; `path`: how they are found;
+//! * `json`: messages as JSON;
+//! * `problem`: what went wrong;
+//! * `sessions`, `inspection`, `administration`: the calls that gRPC has as well;
+//! * `leases`: locks for who has no library; `repeats`: what makes something is made once;
+//! * `health`: whether the process lives and serves.
+//!
+//! A new call is a row in [`routes`].
+
+mod administration;
+mod asked;
+mod health;
+mod inspection;
+mod json;
+mod leases;
+mod path;
+mod problem;
+mod protocol;
+mod repeats;
+mod routes;
+mod sessions;
+
+use std::sync::Arc;
+
+use super::api::Api;
+use super::api::admin::Administration;
+use super::listener::Protocol;
+use super::messages::administration::AdminCalls;
+use super::messages::inspection::InspectionCalls;
+use super::messages::locks::LockCalls;
+use repeats::Repeats;
+
+/// What all requests share.
+pub(crate) struct Door {
+    api: Api,
+    locks: LockCalls,
+    inspection: InspectionCalls,
+    /// Absent where clients are served.
+    administration: Option<AdminCalls>,
+    repeats: Repeats,
+}
+
+/// Serves clients over HTTP beside `protocol`.
+pub(crate) fn beside_for_clients(protocol: Protocol, api: &Api) -> Protocol {
+    protocol::beside(protocol, Door::new(api, None))
+}
+
+/// Serves administrators over HTTP beside `protocol`.
+pub(crate) fn beside_for_administrators(protocol: Protocol, api: &Api, administration: Administration) -> Protocol {
+    protocol::beside(protocol, Door::new(api, Some(AdminCalls::new(administration))))
+}
+
+impl Door {
+    fn new(api: &Api, administration: Option<AdminCalls>) -> Arc<Self> {
+        Arc::new(Self {
+            locks: LockCalls::new(api.clone()),
+            inspection: InspectionCalls::new(api.clone()),
+            administration,
+            repeats: Repeats::default(),
+            api: api.clone(),
+        })
+    }
+}
