@@ -11,6 +11,7 @@ mod streams;
 mod frames;
 mod calls;
 mod hold;
+mod http;
 mod modes;
 mod malformed;
 mod malformed_bytes;

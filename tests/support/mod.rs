@@ -3,6 +3,7 @@
 pub mod door;
 pub mod endpoints;
 pub mod hints;
+pub mod http;
 pub mod raw;
 pub mod store;
 pub mod stream;

@@ -109,6 +109,11 @@ impl Asked {
         json::read(&self.fields)
     }
 
+    /// A field that its message does not have.
+    pub(super) fn take(&mut self, field: &str) -> Option<Value> {
+        self.fields.remove(field)
+    }
+
     /// All that it says, for who compares requests.
     pub(super) fn said(&self) -> String {
         Value::from(self.fields.clone()).to_string()

@@ -9,9 +9,10 @@
 //! * [`routes`]: all methods and paths, each with what it stands for; `path`: how they are found;
 //! * `json`: messages as JSON;
 //! * `problem`: what went wrong;
-//! * `sessions`, `inspection`, `administration`: the calls that gRPC has as well;
+//! * `sessions`, `inspection`, `watch`, `administration`: what gRPC has as well;
+//! * `websocket`: the stream of one session;
 //! * `leases`: locks for who has no library; `repeats`: what makes something is made once;
-//! * `health`: whether the process lives and serves.
+//! * `health`: whether the process lives and serves; `openapi`: what there is, for tools.
 //!
 //! A new call is a row in [`routes`].
 
@@ -21,12 +22,15 @@ mod health;
 mod inspection;
 mod json;
 mod leases;
+mod openapi;
 mod path;
 mod problem;
 mod protocol;
 mod repeats;
 mod routes;
 mod sessions;
+mod watch;
+mod websocket;
 
 use std::sync::Arc;
 

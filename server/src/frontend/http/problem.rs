@@ -73,7 +73,8 @@ impl Problem {
         }
     }
 
-    fn body(self) -> Map<String, Value> {
+    /// What it says.
+    pub(super) fn body(self) -> Map<String, Value> {
         let status = self.status();
         let (title, detail, more) = match self {
             Self::Error(error) => {

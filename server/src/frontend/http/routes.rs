@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::asked::Asked;
 use super::problem::Problem;
-use super::{administration, health, inspection, leases, sessions};
+use super::{administration, health, inspection, leases, openapi, sessions, watch, websocket};
 use crate::frontend::listener::Kind;
 
 /// What a request is answered with.
@@ -27,7 +27,7 @@ pub(super) struct Route {
     pub(super) kind: Kind,
     /// Whoever asks is answered.
     pub(super) for_everybody: bool,
-    /// What it does, in a line.
+    /// What it does, in a line; this and the next two are for its description.
     pub(super) summary: &'static str,
     /// The message that the request makes; empty: none.
     pub(super) asks: &'static str,
@@ -86,10 +86,12 @@ pub(super) static ROUTES: &[Route] = &[
     route!(POST "/v1/sessions/{session}/claims/{claim}:convert", Clients, Call, false, "Changes the mode of a claim", "Convert" => "Completion", sessions::convert),
     route!(POST "/v1/sessions/{session}/claims/{claim}:cancel", Clients, Call, false, "Withdraws what a claim waits for", "Cancel" => "Cancelled", sessions::cancel),
     route!(DELETE "/v1/sessions/{session}/claims/{claim}", Clients, Call, false, "Releases a claim", "Unlock" => "Completion", sessions::unlock),
+    route!(GET "/v1/stream", Clients, Session, true, "A WebSocket that carries one session: the messages of the gRPC stream, by `sixpin.v1.json` or `sixpin.v1.proto`", "" => "", websocket::stream),
     // Who holds and who waits.
     route!(GET "/v1/resources", Both, Inspection, false, "Resources that somebody has a claim on", "ListResourcesRequest" => "ListResourcesResponse", inspection::resources),
     route!(GET "/v1/resources/{name}", Both, Inspection, false, "Who has a resource, and who waits for it", "GetResourceRequest" => "ResourceState", inspection::resource),
     route!(POST "/v1/resources:get", Both, Inspection, false, "The same, with the name in the body", "GetResourceRequest" => "ResourceState", inspection::resource),
+    route!(GET "/v1/resources/{name}:watch", Both, Watch, false, "A resource now, and again after each change: Server-Sent Events, or with `version` and `wait` one answer", "WatchResourceRequest" => "ResourceState", watch::watch),
     route!(GET "/v1/claims", Both, Inspection, false, "The claims of a session, or of an owner within a lockspace", "ListClaimsRequest" => "ListClaimsResponse", inspection::claims),
     route!(GET "/v1/sessions", Both, Inspection, false, "The sessions that the broker asked vouches for", "ListSessionsRequest" => "ListSessionsResponse", inspection::sessions),
     route!(GET "/v1/brokers", Both, Inspection, false, "All brokers on the stores", "ListBrokersRequest" => "ListBrokersResponse", inspection::brokers),
@@ -106,6 +108,7 @@ pub(super) static ROUTES: &[Route] = &[
     // The process.
     route!(GET "/livez", Both, Call, true, "The process answers", "" => "", health::lives),
     route!(GET "/readyz", Both, Call, true, "Every store serves; otherwise 503 says which does not", "" => "", health::is_ready),
+    route!(GET "/openapi.json", Both, Call, true, "This description", "" => "", openapi::get),
 ];
 
 /// An answer with these fields.

@@ -17,6 +17,8 @@ use crate::frontend::messages::replies;
 
 /// How long one request waits for a lock. What is in between cuts what takes a minute.
 const PATIENCE: Duration = Duration::from_secs(55);
+/// Where a caller says that it waits less (RFC 7240, section 4.3).
+const PREFER: &str = "prefer";
 
 pub(super) async fn open(asked: Asked) -> Answered {
     let open: v1::Open = asked.message()?;
@@ -54,7 +56,7 @@ pub(super) async fn close(mut asked: Asked) -> Answered {
 pub(super) async fn lock(mut asked: Asked) -> Answered {
     let token = asked.token_of_session()?;
     let request = v1::LockRequest { token, lock: Some(asked.message()?) };
-    match asked.door.locks.lock_within(request, &asked.from, PATIENCE).await? {
+    match asked.door.locks.lock_within(request, &asked.from, patience(&asked)).await? {
         Progress::Done(done) => completed(Some(replies::completion(&done))),
         Progress::Queued(queued) => {
             let mut response = json(write(&replies::queued(&queued)));
@@ -92,6 +94,13 @@ pub(super) async fn cancel(mut asked: Asked) -> Answered {
     let request = v1::CancelRequest { token, cancel: Some(asked.message()?) };
     let cancelled = asked.door.locks.cancel(request, &asked.from).await?;
     Ok(json(write(&cancelled.cancelled.ok_or_else(|| missing("cancelled"))?)))
+}
+
+/// As long as the caller would wait for an answer.
+fn patience(asked: &Asked) -> Duration {
+    let preferences = asked.parts.headers.get(PREFER).and_then(|header| header.to_str().ok()).unwrap_or_default();
+    let wait = preferences.split([',', ';']).find_map(|preference| preference.trim().strip_prefix("wait="));
+    wait.and_then(|seconds| seconds.parse().ok()).map_or(PATIENCE, |seconds| PATIENCE.min(Duration::from_secs(seconds)))
 }
 
 /// What was granted is an answer; what was not is a "no" with the reason.

@@ -63,25 +63,45 @@ impl OpeningPlace {
 /// request with a session stream over HTTP/1.1.
 #[derive(Clone)]
 pub(crate) struct Upgraded {
-    pass: Arc<Pass>,
+    from: From,
 }
 
 impl Upgraded {
-    /// A message came. Returns when the next one may be read.
-    pub(crate) async fn came(&self) {
-        rest(self.pass.share()).await;
+    /// A message came. How long to rest before the next one is read, if at all.
+    pub(crate) fn came(&self) -> Option<Duration> {
+        rest(self.from.pass.share())
+    }
+
+    /// Who asks, by a header or a token, or else by what the connection has shown. None if that cannot be known: then it took its
+    /// time.
+    pub(crate) async fn identify(
+        &self,
+        access: &Access,
+        header: Option<&HeaderValue>,
+        token: Option<&str>,
+    ) -> Option<Who> {
+        let identified = match token {
+            Some(token) => access.identify_by(Some(token), &self.from.shown),
+            None => access.identify(header.map(HeaderValue::as_bytes), &self.from.shown),
+        };
+        match identified {
+            Ok(who) => Some(who),
+            Err(why) => {
+                refused(access, self.from.connection.remote_addr, &why);
+                self.from.pass.share().wrong_credential().await;
+                None
+            }
+        }
     }
 }
 
-/// Waits as long as a client must that has sent one more request.
-async fn rest(share: &Share) {
-    let rest = share.frames.as_ref().map_or(Duration::ZERO, |pace| pace.came(1));
-    if !rest.is_zero() {
-        tokio::time::sleep(rest).await;
-    }
+/// How long a client must rest that has sent one more request.
+fn rest(share: &Share) -> Option<Duration> {
+    share.frames.as_ref().map(|pace| pace.came(1)).filter(|rest| !rest.is_zero())
 }
 
 /// Where the requests of a connection come from.
+#[derive(Clone)]
 pub(super) struct From {
     pub(super) connection: TcpConnectInfo,
     pub(super) shown: Shown,
@@ -142,8 +162,10 @@ impl hyper::service::Service<Request<Incoming>> for Admission {
             };
             let what = (dialect.what)(&parts);
             let body = TimelyBody::new(body, what.streams_in);
-            if live.is_some() {
-                rest(inner.share()).await;
+            if live.is_some()
+                && let Some(rest) = rest(inner.share())
+            {
+                tokio::time::sleep(rest).await;
             }
             let answered = match call {
                 None => Err("calls in progress of this client"),
@@ -187,7 +209,7 @@ impl Inner {
                 // The stream counts as a call until it has a session; from then on the session counts.
                 extensions.insert(OpeningPlace::of((own, opening, call)));
                 extensions.insert(self.share().turns.clone());
-                extensions.insert(Upgraded { pass: self.from.pass.clone() });
+                extensions.insert(Upgraded { from: self.from.clone() });
             }
             Kind::Watch => {
                 places.push(place(&self.watches).ok_or("streams that watch on this connection")?);

@@ -1,0 +1,124 @@
+//! A resource as it is, and again whenever it has changed: as Server-Sent Events, or as one answer that waits for the next change.
+//!
+//! What changes faster than it is told is merged: each event is the whole state, so nothing but states in between is missed. An
+//! event's id is the version; who comes back with the one that it saw last is told nothing until there is another, or first
+//! that something was missed.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures::{Stream, StreamExt as _};
+use serde_json::Value;
+use sixpin_core::broker::api::RequestError;
+use sixpin_proto::v1;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::asked::Asked;
+use super::json::write;
+use super::problem::Problem;
+use super::routes::{Answered, json};
+use crate::frontend::api::Checked;
+use crate::frontend::api::errors::{invalid, missing};
+
+/// Between two events about one resource.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// What is in between keeps a connection on which something comes.
+const COMMENT_EVERY: Duration = Duration::from_secs(15);
+/// Longest wait for a change.
+const WAIT_MAX: Duration = Duration::from_secs(55);
+/// Where a browser says what it saw last.
+const LAST_SEEN: &str = "last-event-id";
+
+pub(super) async fn watch(asked: Asked) -> Answered {
+    let mut asked = asked.with_resource()?;
+    let (version, wait) = (asked.take("version"), asked.take("wait"));
+    let seen = match &version {
+        Some(version) => Some(number("version", version)?),
+        None => last_seen(&asked)?,
+    };
+    let states = asked.door.inspection.watch(&asked.from, asked.message()?)?;
+    let states = states.map(|watched| watched.and_then(|watched| watched.state.ok_or_else(|| missing("state"))));
+    match (version, wait) {
+        (Some(_), wait) => next(states, seen, wait_of(wait)?).await,
+        (None, Some(_)) => Err(invalid("`wait` is for who says which `version` it has seen").into()),
+        (None, None) => Ok(events(states, seen)),
+    }
+}
+
+fn last_seen(asked: &Asked) -> Checked<Option<u64>> {
+    let Some(seen) = asked.parts.headers.get(LAST_SEEN) else { return Ok(None) };
+    number("Last-Event-ID", &Value::from(seen.to_str().unwrap_or_default())).map(Some)
+}
+
+fn number(field: &str, value: &Value) -> Checked<u64> {
+    let number = value.as_str().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| invalid(format!("`{field}` must be the version of a state")))
+}
+
+fn wait_of(wait: Option<Value>) -> Checked<Duration> {
+    let Some(wait) = wait else { return Ok(Duration::ZERO) };
+    let wait = wait.as_str().and_then(|text| humantime::parse_duration(text).ok()).filter(|wait| *wait <= WAIT_MAX);
+    wait.ok_or_else(|| invalid(format!("`wait` is a time with a unit, as \"30s\", and at most {WAIT_MAX:?}")))
+}
+
+/// The first state that was not seen, or the last one once the wait is over.
+async fn next(
+    states: impl Stream<Item = Result<v1::ResourceState, RequestError>>,
+    seen: Option<u64>,
+    wait: Duration,
+) -> Answered {
+    let until = Instant::now() + wait;
+    let mut states = pin!(states);
+    let mut last = None;
+    loop {
+        let state = match &last {
+            None => states.next().await,
+            Some(_) => match timeout_at(until, states.next()).await {
+                Ok(state) => state,
+                Err(_) => break,
+            },
+        };
+        let Some(state) = state.transpose()? else { break };
+        let new = Some(state.version) != seen;
+        last = Some(state);
+        if new {
+            break;
+        }
+    }
+    Ok(json(write(&last.ok_or_else(|| RequestError::Unavailable("the broker is stopping".into()))?)))
+}
+
+fn events(
+    states: impl Stream<Item = Result<v1::ResourceState, RequestError>> + Send + 'static,
+    seen: Option<u64>,
+) -> Response {
+    let first = std::iter::once(Instant::now()).chain(std::iter::repeat_with(|| Instant::now() + INTERVAL));
+    let paced = states.zip(futures::stream::iter(first)).then(|(state, at)| async move {
+        sleep_until(at).await;
+        state
+    });
+    let events = paced.enumerate().flat_map(move |(number, state)| {
+        futures::stream::iter(match state {
+            Err(error) => vec![event("error", &Value::from(Problem::from(error).body()))],
+            Ok(state) if number == 0 && seen == Some(state.version) => Vec::new(),
+            Ok(state) => {
+                let missed = number == 0 && seen.is_some();
+                let resync = missed.then(|| event("resync", &Value::Object(Default::default())));
+                let id = state.version.to_string();
+                resync.into_iter().chain([event("state", &Value::from(write(&state))).id(id)]).collect()
+            }
+        })
+    });
+    let comments = KeepAlive::new().interval(COMMENT_EVERY);
+    let mut response = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(comments).into_response();
+    response.headers_mut().insert("x-accel-buffering", http::HeaderValue::from_static("no"));
+    response
+}
+
+/// JSON has no line ends that would end an event.
+fn event(name: &str, data: &Value) -> Event {
+    Event::default().event(name).data(data.to_string())
+}

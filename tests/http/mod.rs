@@ -1,0 +1,18 @@
+//! The HTTP door.
+
+mod access;
+mod leases;
+mod protocol;
+mod sessions;
+mod watch;
+
+use crate::support::Broker;
+use crate::support::http::Http;
+
+/// A broker, and one who asks it. The door has sockets only.
+async fn broker() -> (Broker, Http) {
+    let broker = Broker::start().await;
+    broker.use_sockets();
+    let http = Http::clients_of(&broker);
+    (broker, http)
+}

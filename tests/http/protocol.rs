@@ -1,0 +1,96 @@
+//! What is not JSON, not HTTP, not for this door, or too much.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::broker;
+use crate::support::http::Http;
+use crate::support::soon;
+
+#[tokio::test]
+async fn both_versions_of_http_say_the_same() {
+    let (_broker, http) = broker().await;
+    for http in [http.clone(), http.over_http2()] {
+        assert_eq!(http.get("/livez").await.status, 200);
+        assert_eq!(http.get("/readyz").await.body, "ready\n");
+        assert_eq!(http.get("/v1/status").await.is(200)["backends"][0]["state"], "SERVING");
+        assert_eq!(http.get("/openapi.json").await.is(200)["openapi"], "3.1.0");
+        let lease = http.post("/v1/leases", json!({ "resource": "r", "mode": "PR" })).await.is(200);
+        assert_eq!(lease["mode"], "PR");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_meant_is_told_why() {
+    let (_broker, http) = broker().await;
+    let send = async |kind: Option<&str>, body: &str| {
+        http.send(Method::POST, "/v1/leases", kind, Bytes::copy_from_slice(body.as_bytes())).await
+    };
+    let text = |answer: serde_json::Value| answer["detail"].as_str().unwrap().to_owned();
+    let form = Some("application/x-www-form-urlencoded");
+    assert!(text(send(form, "{}").await.is(400)).contains("Content-Type: application/json"));
+    assert!(text(send(Some("application/json"), "[1]").await.is(400)).contains("object"));
+    assert!(text(send(Some("application/json; charset=utf-8"), "{").await.is(400)).contains("no JSON"));
+    let long = format!("{{\"resource\":\"{}\"}}", "x".repeat(300_000));
+    send(Some("application/json"), &long).await.is(413);
+    assert!(text(http.get("/v1/nothing").await.is(404)).contains("/openapi.json"));
+    let other = http.ask(Method::PUT, "/v1/leases", None).await;
+    assert_eq!(other.headers[http::header::ALLOW], "POST");
+    other.is(405);
+    http.get("/v1/resources?limit=1&limit=2").await.is(400);
+    http.get("/v1/resources?limit=1001").await.is(400);
+    http.get("/v1/resources?nonsense=1").await.is(400);
+    http.get("/v1/resources/%ff").await.is(400);
+    http.get("/v1/resources/a%00b").await.is(400);
+    http.post("/v1/leases?resource=a", json!({ "resource": "b", "mode": "EX" })).await.is(400);
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_may_not_ask() {
+    let (broker, http) = broker().await;
+    let own = format!("http://{}", broker.server.address);
+    let lease = json!({ "resource": "r", "mode": "NL" });
+    http.with("origin", &own).post("/v1/leases", lease.clone()).await.is(200);
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:1"] {
+        assert_eq!(http.with("origin", origin).post("/v1/leases", lease.clone()).await.is(403)["reason"], "DENIED");
+        Http::administrators_of(&broker).with("origin", origin).post("/v1/broker:drain", json!({})).await.is(403);
+    }
+}
+
+/// What a raw connection is answered.
+async fn raw(http: &std::net::SocketAddr, bytes: &[u8]) -> String {
+    let mut socket = TcpStream::connect(http).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = soon("the end", socket.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_closed() {
+    let (broker, http) = broker().await;
+    let address = broker.server.address;
+    let many = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
+    for (bytes, status) in [
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), "400"),
+        ("G\u{1}T / HTTP/1.1\r\n\r\n".to_owned(), "400"),
+        (format!("GET /livez HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(20_000)), "431"),
+        (format!("GET /livez HTTP/1.1\r\nhost: a\r\n{many}\r\n"), "431"),
+        ("POST /v1/leases HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(), "400"),
+    ] {
+        let answer = raw(&address, bytes.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{bytes:.60}: {answer}");
+    }
+    // One that begins and does not go on is not waited for long.
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /livez HT").await.unwrap();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(15), slow.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "a head that never ends");
+    assert_eq!(http.get("/livez").await.status, 200);
+}
