@@ -7,6 +7,7 @@ mod support;
 
 mod command_line;
 mod configuration;
+mod differences;
 mod streams;
 mod frames;
 mod calls;
