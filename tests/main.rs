@@ -29,6 +29,7 @@ mod many_brokers;
 mod by_hand;
 mod process;
 mod log;
+mod reload;
 
 mod client_world;
 mod embedded;
