@@ -6,7 +6,7 @@ use std::time::Duration;
 use sixpin::cli::serve::Args;
 use sixpin_core::backend::Durability;
 use sixpin_core::name::Lockspace;
-use sixpin_server::config::settings::SETTINGS;
+use sixpin_server::config::settings::{Counts, SETTINGS};
 use sixpin_server::config::{self, Config};
 
 const EXAMPLE: &str = include_str!("../compose/sixpin.example.toml");
@@ -69,8 +69,30 @@ fn the_document_lists_every_setting_with_its_default() {
     for setting in SETTINGS {
         let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
         let default = if setting.default.contains(' ') { setting.default.to_string() } else { default };
-        let row = format!("| `{}` | {default} | {} |", setting.key, setting.help);
+        let counts = match setting.counts {
+            Counts::Running => "while it runs",
+            Counts::Contents => "at a restart; contents: while it runs",
+            Counts::Restart => "at a restart",
+        };
+        let row = format!("| `{}` | {default} | {} | {counts} |", setting.key, setting.help);
         assert!(DOCUMENT.contains(&row), "docs/configuration.md lacks the row\n{row}");
+    }
+}
+
+#[test]
+fn the_document_says_of_every_setting_whether_it_needs_a_restart() {
+    let (_, list) = DOCUMENT.split_once("## What can change while it runs").unwrap();
+    let (list, _) = list.split_once("\n## ").unwrap();
+    let (running, restart) = list.split_once("### What needs a restart").unwrap();
+    let names = |list: &str, key: &str| {
+        let section = key.split_once('.').map_or(key, |(section, _)| section);
+        [key, section].iter().any(|name| list.contains(&format!("`{name}`")))
+    };
+    for setting in SETTINGS {
+        let list = if setting.counts == Counts::Running { running } else { restart };
+        assert!(names(list, setting.key), "`{}` is not listed", setting.key);
+        let other = if setting.counts == Counts::Running { restart } else { running };
+        assert!(!other.contains(&format!("| `{}`", setting.key)), "`{}` is listed twice", setting.key);
     }
 }
 

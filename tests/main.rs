@@ -7,6 +7,7 @@ mod support;
 
 mod command_line;
 mod configuration;
+mod differences;
 mod streams;
 mod frames;
 mod calls;
@@ -29,6 +30,7 @@ mod many_brokers;
 mod by_hand;
 mod process;
 mod log;
+mod reload;
 
 mod client_world;
 mod embedded;

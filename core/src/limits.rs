@@ -30,6 +30,8 @@ pub const SESSION_TTL_DEFAULT: Duration = Duration::from_secs(10);
 pub const SESSION_TTL_LIMIT_DEFAULT: Duration = Duration::from_secs(60);
 /// Default of a broker's own TTL: how long it may be silent before others may evict it.
 pub const BROKER_TTL_DEFAULT: Duration = Duration::from_secs(5);
+/// Claims of one session, whatever an operator allows: as many as any broker may have let it have, and so may bring along.
+pub const CLAIMS_PER_SESSION_MAX: usize = 10_000;
 /// Commands applied to one record by one write at most: the places that a fence can name.
 pub const COMMANDS_PER_WRITE_MAX: usize = crate::name::FENCE_PLACES as usize;
 /// Requests not yet answered that a moving session may declare void.
@@ -132,7 +134,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            claims_per_session: 10_000,
+            claims_per_session: CLAIMS_PER_SESSION_MAX,
             waiting_per_session: 1_000,
             queued_per_resource: 1_000,
             requests_per_stream: 256,
@@ -147,6 +149,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// These, in the place of others that were in force: but what clients were told of those stays, because they go by it.
+    #[must_use]
+    pub fn in_place_of(self, former: &Self) -> Self {
+        Self { requests_per_stream: former.requests_per_stream, first_life: former.first_life, ..self }
+    }
+
     /// When the client of a session with this TTL should be heard for the first time after the opening; from then on a
     /// third of the TTL is enough.
     pub fn first_keepalive(&self, ttl: Duration) -> Duration {

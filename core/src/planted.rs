@@ -95,6 +95,8 @@ pub enum Bug {
     HeldRecordNotLookedAt,
     /// Where a damaged record was removed, grants begin at once (rule 20).
     DamagedRecordForgotten,
+    /// A session that has more claims than its broker allows by now cannot move there.
+    MoveWithinLimits,
 }
 
 impl Bug {
@@ -144,6 +146,7 @@ impl Bug {
         Self::RefusedCopyCreates,
         Self::HeldRecordNotLookedAt,
         Self::DamagedRecordForgotten,
+        Self::MoveWithinLimits,
     ];
 }
 

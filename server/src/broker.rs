@@ -22,7 +22,7 @@ use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::frontend::listener::share::{Lane, UnreadTotal};
 use crate::frontend::listener::{self, Protocol};
 use crate::frontend::{frames, http};
-use crate::listening::Listening;
+use crate::listening::{Gates, Listening};
 use crate::reload::Changing;
 use crate::runtime::Runtime;
 use crate::runtime::incarnation::Process;
@@ -41,6 +41,7 @@ pub struct Broker {
     /// What all listeners share; the first one starts it.
     lane: Option<Lane>,
     unread: Arc<UnreadTotal>,
+    gates: Gates,
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
     /// Reports health until it is dropped.
@@ -68,6 +69,7 @@ impl Broker {
             process,
             lane: None,
             unread: Arc::default(),
+            gates: Gates::default(),
             stop: watch::Sender::new(false),
             listeners: JoinSet::new(),
             reporters: JoinSet::new(),
@@ -77,24 +79,28 @@ impl Broker {
     /// Serves clients there.
     pub fn listen_for_clients(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
         let protocol = http::beside_for_clients(grpc::for_clients(&self.api, &self.health), &self.api);
-        self.listen(at, limits, Protocol { greeted: Some(frames::door(&self.api)), ..protocol })
+        let protocol = Protocol { greeted: Some(frames::door(&self.api)), ..protocol };
+        self.gates.clients = Some(self.listen(at, limits, protocol)?);
+        Ok(())
     }
 
     /// Serves administrators there.
     pub fn listen_for_administrators(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
         let administration = self.administration();
         let protocol = grpc::for_administrators(&self.api, &self.health, administration.clone());
-        self.listen(at, limits, http::beside_for_administrators(protocol, &self.api, administration))
+        let protocol = http::beside_for_administrators(protocol, &self.api, administration);
+        self.gates.administrators = Some(self.listen(at, limits, protocol)?);
+        Ok(())
     }
 
-    fn listen(&mut self, at: Listening, limits: ConnectionLimits, protocol: Protocol) -> Result<(), StartError> {
+    fn listen(&mut self, at: Listening, limits: ConnectionLimits, protocol: Protocol) -> Result<Arc<Gate>, StartError> {
         let lane = match self.lane.take() {
             Some(lane) => lane,
             None => Lane::start().map_err(StartError::Thread)?,
         };
         let gate = Gate::new(limits, self.lane.insert(lane).clone(), Arc::clone(&self.unread));
-        self.listeners.spawn(listener::serve(at.socket, at.tls, protocol, gate, self.stop.subscribe()));
-        Ok(())
+        self.listeners.spawn(listener::serve(at.socket, at.tls, protocol, gate.clone(), self.stop.subscribe()));
+        Ok(gate)
     }
 
     /// All services, for the program that this broker is inside of. No listener stands before them, so nothing counts
@@ -110,7 +116,7 @@ impl Broker {
 
     /// What of it can change.
     pub(crate) fn changing(&self, config: Config, tls: Vec<Arc<Tls>>) -> Changing {
-        Changing::new(config, tls, self.api.access().clone(), self.runtime.clone())
+        Changing::new(config, tls, self.api.access().clone(), self.runtime.clone(), self.gates.clone())
     }
 
     /// Waits until every engine serves, and reports health from then on. A broker that is reached before would only send

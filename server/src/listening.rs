@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use crate::config::check::host_name;
 use crate::error::StartError;
 use crate::frontend::listener::descriptors;
-use crate::frontend::listener::gate::ConnectionLimits;
+use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::tls::{Tls, TlsConfig};
 
 /// Connections of administrators: few, and never crowded out by clients.
@@ -58,5 +58,25 @@ pub(crate) fn for_administrators(limits: &ConnectionLimits) -> ConnectionLimits 
         per_address: ADMIN_CONNECTIONS,
         per_trusted: ADMIN_CONNECTIONS,
         ..limits.clone()
+    }
+}
+
+/// Those who count the connections of listeners.
+#[derive(Clone, Default)]
+pub(crate) struct Gates {
+    pub(crate) clients: Option<Arc<Gate>>,
+    pub(crate) administrators: Option<Arc<Gate>>,
+}
+
+impl Gates {
+    /// What is configured by now holds for connections to come.
+    pub(crate) fn limit(&self, configured: &ConnectionLimits) {
+        let limits = connection_limits(configured.clone());
+        if let Some(gate) = &self.administrators {
+            gate.limit(for_administrators(&limits));
+        }
+        if let Some(gate) = &self.clients {
+            gate.limit(limits);
+        }
     }
 }

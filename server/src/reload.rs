@@ -1,6 +1,8 @@
-//! What can change while a broker runs: certificates and their keys, and who may do what. Everything else counts from the next start.
+//! What can change while a broker runs: certificates and their keys, who may do what, and limits. Everything else counts from the
+//! next start.
 //!
-//! What is new is read and checked as a whole before any of it counts; if something is wrong, what was read before stays.
+//! What is new is read and checked as a whole before any of it counts; if something is wrong, what was read before stays. A limit
+//! that is lowered takes nothing away from who has more: it holds for what is asked from then on.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,9 @@ use sixpin_core::limits::PAGE_MAX;
 use crate::access::Access;
 use crate::access::policy::Policy;
 use crate::audit::{Line, Outcome};
+use crate::config::differences::Differences;
 use crate::config::{Config, Exposed};
+use crate::listening::Gates;
 use crate::runtime::Runtime;
 use crate::tls::Tls;
 use crate::tls::files::BadFile;
@@ -25,12 +29,13 @@ pub(crate) struct Changing {
     tls: Vec<Arc<Tls>>,
     access: Arc<Access>,
     runtime: Runtime,
+    gates: Gates,
 }
 
 impl Changing {
     /// Of a broker that was started with this configuration.
-    pub(crate) fn new(config: Config, tls: Vec<Arc<Tls>>, access: Arc<Access>, runtime: Runtime) -> Self {
-        Self { config, tls, access, runtime }
+    pub(crate) fn new(config: Config, tls: Vec<Arc<Tls>>, access: Arc<Access>, runtime: Runtime, gates: Gates) -> Self {
+        Self { config, tls, access, runtime, gates }
     }
 
     /// The files, besides those of the configuration, whose contents count.
@@ -41,25 +46,41 @@ impl Changing {
     }
 
     /// Takes what can change from a configuration that was read again, and reads the files that it names: certificates and keys on
-    /// one side, who may do what on the other, each as a whole. What is bad on one side does not hold up the other: a token that
-    /// was stolen can be taken away whatever the certificates are like.
+    /// one side, what the configuration says itself on the other, each as a whole. What is bad on one side does not hold up the
+    /// other: a token that was stolen can be taken away whatever the certificates are like.
     pub(crate) async fn take(&mut self, config: Config) -> Result<(), ReloadError> {
         let certificates = self.take_certificates();
-        let access = self.take_access(&config).await;
-        let outcome = certificates.and(access);
+        let settings = self.take_settings(config).await;
+        let outcome = certificates.and(settings);
         self.access.audit().write(|| match &outcome {
             Ok(()) => Line::new("operator", None, "reload"),
             Err(error) => Line::new("operator", None, "reload").outcome(Outcome::Failed, error),
         });
         outcome?;
-        let same = Config { access: config.access.clone(), log: config.log.clone(), ..self.config.clone() };
-        if same != config {
-            tracing::warn!(
-                "settings changed that count only from the next start on: docs/configuration.md lists what can change"
-            );
-        }
         tracing::info!("certificates, keys and configuration were read again");
         Ok(())
+    }
+
+    async fn take_settings(&mut self, config: Config) -> Result<(), ReloadError> {
+        let differences = Differences::between(&self.config, &config);
+        // First, because it may refuse all of it.
+        self.take_access(&config).await?;
+        self.take_limits(&config).await;
+        self.config.log.level = config.log.level;
+        differences.log();
+        Ok(())
+    }
+
+    async fn take_limits(&mut self, config: &Config) {
+        if self.config.connections != config.connections {
+            self.gates.limit(&config.connections);
+            self.config.connections.clone_from(&config.connections);
+        }
+        let limits = config.limits.clone().in_place_of(&self.config.limits);
+        if self.config.limits != limits {
+            self.runtime.limit(&limits).await;
+            self.config.limits = limits;
+        }
     }
 
     fn take_certificates(&self) -> Result<(), ReloadError> {

@@ -36,14 +36,16 @@ async fn ask(http: &Http, method: &str, template: &str, operation: &str) -> Answ
         .replace("{name}", "a%2Fr");
     let query = if operation == "getClaims" { "?session=0000000000000001-1-1000" } else { "" };
     let token = "sxs1~default~0000000000000001-1-1000~00000000000000000000000000000000";
-    let http = if template.contains("{session}") || template.contains("{lease}") { http.of(token) } else { http.clone() };
+    let http =
+        if template.contains("{session}") || template.contains("{lease}") { http.of(token) } else { http.clone() };
     let body = (method == "post").then(|| body(operation));
     http.ask(method.to_uppercase().parse().unwrap(), &format!("{path}{query}"), body).await
 }
 
 #[tokio::test]
 async fn every_operation_asks_who_it_is_and_refuses_who_may_not() {
-    let (right, other, bare) = (Token::new("right").unwrap(), Token::new("other").unwrap(), Token::new("bare").unwrap());
+    let (right, other, bare) =
+        (Token::new("right").unwrap(), Token::new("other").unwrap(), Token::new("bare").unwrap());
     let settings = format!(
         "[access.roles.all]\nrules = [{{ lockspace = \"*\", prefix = \"\", allow = [\"lock\", \"inspect\", \"watch\", \"force\", \
          \"expire\", \"purge\"] }}]\n[access.roles.other]\nrules = [{{ lockspace = \"*\", prefix = \"b/\", allow = [\"lock\", \
@@ -68,7 +70,9 @@ async fn every_operation_asks_who_it_is_and_refuses_who_may_not() {
                 assert!(ask(&http, method, path, id).await.status.is_success(), "{id} is for everybody");
                 continue;
             }
-            for (asker, http) in [("nobody", http.clone()), ("a wrong token", http.with("authorization", "Bearer sxp_x_y"))] {
+            for (asker, http) in
+                [("nobody", http.clone()), ("a wrong token", http.with("authorization", "Bearer sxp_x_y"))]
+            {
                 let problem = ask(&http, method, path, id).await.is(401);
                 assert_eq!(problem["reason"], "UNAUTHENTICATED", "{id} by {asker}");
             }

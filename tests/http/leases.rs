@@ -27,11 +27,17 @@ async fn a_lease_is_taken_shown_renewed_and_released() {
     assert_eq!((&lease["ttlMs"], &lease["mode"], &lease["resource"]), (&json!(2_000), &json!("EX"), &json!("a/b c")));
     assert!(lease["fence"].as_str().unwrap().parse::<u64>().unwrap() > 0);
     let refused = http.post("/v1/leases", exclusive("a/b c")).await.is(409);
-    assert_eq!((&refused["reason"], &refused["completion"]["blockers"][0]["label"]), (&json!("WOULD_WAIT"), &json!("host-7")));
+    assert_eq!(
+        (&refused["reason"], &refused["completion"]["blockers"][0]["label"]),
+        (&json!("WOULD_WAIT"), &json!("host-7"))
+    );
 
     let seen = http.get("/v1/resources/a%2Fb%20c").await.is(200);
     assert_eq!(seen["claims"][0]["granted"], "EX");
-    assert_eq!(http.post("/v1/resources:get", json!({ "resource": { "name": "a/b c" } })).await.is(200)["claims"], seen["claims"]);
+    assert_eq!(
+        http.post("/v1/resources:get", json!({ "resource": { "name": "a/b c" } })).await.is(200)["claims"],
+        seen["claims"]
+    );
     let still = of(&http, &lease).get(&path(&lease, "")).await.is(200);
     assert_eq!((&still["fence"], &still["mode"], still.get("token")), (&lease["fence"], &lease["mode"], None));
     let renewed = of(&http, &lease).post(&path(&lease, ":renew"), json!({})).await.is(200);

@@ -5,6 +5,7 @@ mod leases;
 mod protocol;
 mod sessions;
 mod watch;
+mod websocket;
 
 use crate::support::Broker;
 use crate::support::http::Http;

@@ -103,7 +103,10 @@ async fn a_session_moves_to_another_broker_on_the_store() {
     let token = mine.header("sixpin-token");
     let there = http.of(&token);
     let elsewhere = there.post(&format!("{path}:keepAlive"), json!({})).await.is(421);
-    assert_eq!((&elsewhere["reason"], &elsewhere["address"]), (&json!("NOT_HERE"), &json!(first.server.address.to_string())));
+    assert_eq!(
+        (&elsewhere["reason"], &elsewhere["address"]),
+        (&json!("NOT_HERE"), &json!(first.server.address.to_string()))
+    );
     let claim = json!({
         "claim": 1, "resource": { "name": "r" }, "lastOperation": 1, "mode": "EX",
         "fence": granted["fence"], "grantSeq": granted["grantSeq"],

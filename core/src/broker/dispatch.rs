@@ -28,6 +28,7 @@ impl Broker {
             Input::ClearDone { target, outcome } => self.clear_done(target, &outcome),
             Input::Pulses { result } => self.pulses_answered(result),
             Input::History(history) => self.history(history),
+            Input::Limits(limits) => self.config.limits = limits.in_place_of(&self.config.limits),
         }
     }
 

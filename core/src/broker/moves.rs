@@ -17,7 +17,7 @@ use super::table::{Claim, Life, Numbers, Operation, Resuming, Session};
 use super::timers::Timer;
 use super::waits::wait_timer;
 use crate::access::Principal;
-use crate::limits::{VOID_CLAIMS_MAX, with_tolerance};
+use crate::limits::{CLAIMS_PER_SESSION_MAX, VOID_CLAIMS_MAX, with_tolerance};
 use crate::name::{ClaimId, ClaimNumber, Incarnation, OperationNumber, ResourceId, SessionId, Version};
 use crate::planted::Bug;
 
@@ -38,11 +38,9 @@ impl Broker {
         if resume.void.len() > VOID_CLAIMS_MAX {
             return Err(RequestError::Limit(format!("{VOID_CLAIMS_MAX} void claims of one move")));
         }
-        if resume.claims.len() > self.config.limits.claims_per_session {
-            return Err(RequestError::Limit(format!(
-                "{} claims of one session",
-                self.config.limits.claims_per_session
-            )));
+        let claims_max = self.claims_of_a_move();
+        if resume.claims.len() > claims_max {
+            return Err(RequestError::Limit(format!("{claims_max} claims of one session")));
         }
         self.check_may_vouch()?;
         self.check_free(from.connection, resume.attach)?;
@@ -64,6 +62,16 @@ impl Broker {
                 Ok(())
             }
             None => self.move_here(from, principal, resume),
+        }
+    }
+
+    /// How many claims a session may bring along. A limit that was lowered, or is lower than elsewhere, holds for new claims: a
+    /// session that could not move with those that it has would lose them.
+    fn claims_of_a_move(&self) -> usize {
+        if self.planted.has(Bug::MoveWithinLimits) {
+            self.config.limits.claims_per_session
+        } else {
+            CLAIMS_PER_SESSION_MAX
         }
     }
 

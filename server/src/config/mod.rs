@@ -10,10 +10,12 @@
 //! * [`file`](mod@file): the settings as they are written;
 //! * `document`: a file of them, with the line of each; `yaml`, `json`: files that are not TOML;
 //! * [`sources`]: the places where they are written;
-//! * [`check`]: the settings as the process uses them; `access`: those about who may do what.
+//! * [`check`]: the settings as the process uses them; `access`: those about who may do what;
+//! * [`differences`]: what differs from what a broker runs with.
 
 mod access;
 pub mod check;
+pub mod differences;
 mod document;
 pub mod file;
 mod json;

@@ -19,10 +19,31 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does.
     pub help: &'static str,
+    /// From when on a change counts.
+    pub counts: Counts,
+}
+
+/// From when on a setting counts that was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    /// When the broker has read its configuration again.
+    Running,
+    /// The contents of the file that it names: then; its name: from the next start on.
+    Contents,
+    /// From the next start on.
+    Restart,
 }
 
 const fn setting(key: &'static str, default: &'static str, help: &'static str) -> Setting {
-    Setting { key, default, help }
+    Setting { key, default, help, counts: Counts::Restart }
+}
+
+const fn changing(key: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, default, help, counts: Counts::Running }
+}
+
+const fn file_of(key: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, default, help, counts: Counts::Contents }
 }
 
 /// Every setting, in the order of the documentation.
@@ -33,30 +54,30 @@ pub const SETTINGS: &[Setting] = &[
     setting("admin_listen", "127.0.0.1:6617", "address where administrators connect, or `off`"),
     setting("advertise", "made from `listen`", "`host:port` where clients of other brokers reach this one"),
     setting("insecure", "false", "listen beyond this host without TLS or authentication all the same"),
-    setting("tls.certificate", "none", "PEM file: the certificate of both listeners, and those up to its authority"),
-    setting("tls.key", "none", "PEM file: its key"),
-    setting("tls.client_ca", "none", "PEM file: authorities of client certificates"),
+    file_of("tls.certificate", "none", "PEM file: the certificate of both listeners, and those up to its authority"),
+    file_of("tls.key", "none", "PEM file: its key"),
+    file_of("tls.client_ca", "none", "PEM file: authorities of client certificates"),
     setting("tls.client_auth", "none; required with `client_ca`", "client certificates: none, optional or required"),
-    setting("admin_tls.certificate", "as `tls`", "the same for administrators, who may have TLS of their own"),
-    setting("admin_tls.key", "as `tls`", ""),
-    setting("admin_tls.client_ca", "as `tls`", ""),
+    file_of("admin_tls.certificate", "as `tls`", "the same for administrators, who may have TLS of their own"),
+    file_of("admin_tls.key", "as `tls`", ""),
+    file_of("admin_tls.client_ca", "as `tls`", ""),
     setting("admin_tls.client_auth", "as `tls`", ""),
-    setting("access.anonymous", "none", "roles of whoever shows no credential"),
-    setting("access.quotas.sessions", "10000", "sessions of one principal at this broker"),
-    setting("access.quotas.claims", "100000", "claims of one principal at this broker"),
-    setting("access.quotas.waiting", "10000", "claims of one principal at this broker that wait"),
-    setting("access.quotas.watches", "10000", "streams of one principal that watch at this broker"),
-    setting("access.roles.NAME.rules", "", "what a role allows: lockspace, prefix or name, and verbs of each rule"),
-    setting("access.tokens.NAME.sha256", "", "SHA-256 of a token, as `sixpin token new` prints it"),
-    setting("access.tokens.NAME.roles", "", "its roles"),
-    setting("access.tokens.NAME.expires", "never", "from then on the token is of no use: 2027-01-31T00:00:00Z"),
-    setting("access.jwt.issuer", "", "whose JSON web tokens are taken: the claim `iss`"),
-    setting("access.jwt.audience", "", "what their claim `aud` must have"),
-    setting("access.jwt.jwks", "", "file with the issuer's keys, a JWK set"),
-    setting("access.jwt.algorithms", "", "how they may be signed: RS256, ES256, EdDSA"),
-    setting("access.jwt.leeway", "30s", "how far clocks may differ, at most 30s"),
-    setting("access.jwt.roles_claim", "roles", "the claim that lists roles"),
-    setting("access.certificates.NAME", "", "roles of the client certificate for this URI or DNS name"),
+    changing("access.anonymous", "none", "roles of whoever shows no credential"),
+    changing("access.quotas.sessions", "10000", "sessions of one principal at this broker"),
+    changing("access.quotas.claims", "100000", "claims of one principal at this broker"),
+    changing("access.quotas.waiting", "10000", "claims of one principal at this broker that wait"),
+    changing("access.quotas.watches", "10000", "streams of one principal that watch at this broker"),
+    changing("access.roles.NAME.rules", "", "what a role allows: lockspace, prefix or name, and verbs of each rule"),
+    changing("access.tokens.NAME.sha256", "", "SHA-256 of a token, as `sixpin token new` prints it"),
+    changing("access.tokens.NAME.roles", "", "its roles"),
+    changing("access.tokens.NAME.expires", "never", "from then on the token is of no use: 2027-01-31T00:00:00Z"),
+    changing("access.jwt.issuer", "", "whose JSON web tokens are taken: the claim `iss`"),
+    changing("access.jwt.audience", "", "what their claim `aud` must have"),
+    changing("access.jwt.jwks", "", "file with the issuer's keys, a JWK set"),
+    changing("access.jwt.algorithms", "", "how they may be signed: RS256, ES256, EdDSA"),
+    changing("access.jwt.leeway", "30s", "how far clocks may differ, at most 30s"),
+    changing("access.jwt.roles_claim", "roles", "the claim that lists roles"),
+    changing("access.certificates.NAME", "", "roles of the client certificate for this URI or DNS name"),
     setting(
         "audit.file",
         "the log",
@@ -78,26 +99,26 @@ pub const SETTINGS: &[Setting] = &[
     setting("lane_depth", "4", "batches of one lane in flight at once, 1 to 16"),
     setting("stored_format_max", "2", "highest stored format that is read and written, 1 to 2"),
     setting("log.format", "text", "log lines as text or json"),
-    setting("log.level", "info", "error, warn, info, debug or trace, or directives such as `info,sixpin=debug`"),
-    setting("limits.claims_per_session", "10000", "claims of one session"),
-    setting("limits.waiting_per_session", "1000", "waiting claims of one session"),
-    setting("limits.queued_per_resource", "1000", "queued claims of one resource"),
+    changing("log.level", "info", "error, warn, info, debug or trace, or directives such as `info,sixpin=debug`"),
+    changing("limits.claims_per_session", "10000", "claims of one session"),
+    changing("limits.waiting_per_session", "1000", "waiting claims of one session"),
+    changing("limits.queued_per_resource", "1000", "queued claims of one resource"),
     setting("limits.requests_per_stream", "256", "requests in flight of one stream"),
-    setting("limits.sessions_per_broker", "200000", "sessions of this broker"),
-    setting("limits.sessions_per_client", "20000", "sessions of one client at this broker"),
-    setting("limits.sessions_per_trusted", "150000", "sessions of one trusted client at this broker"),
+    changing("limits.sessions_per_broker", "200000", "sessions of this broker"),
+    changing("limits.sessions_per_client", "20000", "sessions of one client at this broker"),
+    changing("limits.sessions_per_trusted", "150000", "sessions of one trusted client at this broker"),
     setting(
         "limits.first_life",
         "30s",
         "how long a session lives whose client is not heard after opening it, 1s to 1h",
     ),
-    setting("limits.record_bytes", "262144", "bytes of one record, at least 4096"),
-    setting("limits.requests_per_broker", "100000", "requests that wait for the store, over all sessions"),
-    setting("connections.total", "10000", "open connections, at most 1000000"),
-    setting("connections.per_address", "200", "open connections of one client"),
-    setting("connections.per_trusted", "8000", "open connections of one trusted client"),
-    setting("connections.trusted", "127.0.0.0/8,::1", "where trusted clients are: addresses and ranges of them"),
-    setting("connections.idle", "2m", "a connection on which nothing goes on is closed after this time, 1s to 24h"),
+    changing("limits.record_bytes", "262144", "bytes of one record, at least 4096"),
+    changing("limits.requests_per_broker", "100000", "requests that wait for the store, over all sessions"),
+    changing("connections.total", "10000", "open connections, at most 1000000"),
+    changing("connections.per_address", "200", "open connections of one client"),
+    changing("connections.per_trusted", "8000", "open connections of one trusted client"),
+    changing("connections.trusted", "127.0.0.0/8,::1", "where trusted clients are: addresses and ranges of them"),
+    changing("connections.idle", "2m", "a connection on which nothing goes on is closed after this time, 1s to 24h"),
     setting("backends.NAME.url", "", "URL of a further store; `backends.default` is the same as `backend`"),
     setting("lockspaces.NAME.backend", "default", "the backend of a lockspace"),
     setting("lockspaces.NAME.value_block_bytes", "32", "length of its value blocks: a multiple of 8, at most 1024"),

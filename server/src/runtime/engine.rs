@@ -207,6 +207,7 @@ impl Engine {
             Message::Inputs(connection, inputs, _turn) if self.router.knows(connection) => self.handle_all(now, inputs),
             Message::Inputs(..) => {}
             Message::Disconnected(connection) => self.disconnected(now, connection),
+            Message::Limits(limits) => self.machine.handle(now, self.config.limit(limits), &mut self.effects),
         }
     }
 
@@ -350,6 +351,7 @@ impl Engine {
                 Message::Connect { sink: Sink::Call(answer), .. } => drop(answer.send(Reply::Error(error.clone()))),
                 Message::Connect { sink: Sink::Stream(outbox), .. } => outbox.end(End::BrokerOver(error.to_string())),
                 Message::Inputs(..) | Message::Disconnected(_) => {}
+                Message::Limits(limits) => drop(self.config.limit(limits)),
             }
         }
     }

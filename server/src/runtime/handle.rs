@@ -12,7 +12,7 @@ use sixpin_core::backend::{Backend, Profile};
 use sixpin_core::broker::api::{
     AdminRequest, ConnectionId, Input, Query, Reply, ReplyTo, Request, RequestError, SessionRef,
 };
-use sixpin_core::limits::TURNS_PER_CLIENT_MAX;
+use sixpin_core::limits::{Limits, TURNS_PER_CLIENT_MAX};
 use sixpin_core::name::Incarnation;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
@@ -40,6 +40,8 @@ pub enum Message {
     Inputs(ConnectionId, Vec<Input>, Option<Turn>),
     /// A connection ended.
     Disconnected(ConnectionId),
+    /// Other limits hold from now on.
+    Limits(Limits),
 }
 
 /// How many inputs of one client may be on their way to engines at once. What goes beyond is not read from its streams, so that
@@ -179,6 +181,12 @@ impl EngineHandle {
     /// As [`EngineHandle::request`], for somebody who looks.
     pub async fn query(&self, query: Query) -> Result<Reply, RequestError> {
         self.call(|from| Input::Query { from, query }).await
+    }
+
+    /// These limits hold from now on.
+    pub async fn limit(&self, limits: Limits) {
+        // An engine that has ended has no use for them.
+        let _ = self.inbox.sender.send(Message::Limits(limits)).await;
     }
 
     /// Begins a stream of a client that has these turns.

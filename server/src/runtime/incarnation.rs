@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sixpin_core::backend::{Backend, BrokerInfo};
 use sixpin_core::broker::Broker;
-use sixpin_core::broker::api::{BrokerConfig, LockspaceConfig, LogLevel, LogLine};
+use sixpin_core::broker::api::{BrokerConfig, Input, LockspaceConfig, LogLevel, LogLine};
 use sixpin_core::limits::{self, Limits};
 use sixpin_core::name::{Incarnation, Lockspace};
 
@@ -49,6 +49,14 @@ pub struct EngineConfig {
     pub reopen: Reopen,
     /// Whose process it is.
     pub process: Process,
+}
+
+impl EngineConfig {
+    /// Other limits hold from now on, for incarnations to come as well; what the present one is told.
+    pub(super) fn limit(&mut self, limits: Limits) -> Input {
+        self.limits = limits.in_place_of(&self.limits);
+        Input::Limits(self.limits.clone())
+    }
 }
 
 /// Whose process a broker runs in.

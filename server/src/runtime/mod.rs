@@ -105,9 +105,16 @@ impl Runtime {
         self.inner.lockspaces.iter().filter(move |(_, (place, _))| *place == engine).map(|(lockspace, _)| lockspace)
     }
 
-    /// The limits in force.
+    /// The limits as they were at the start. What clients are told of them does not change.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    /// These limits hold for every engine from now on; see [`Limits::in_place_of`].
+    pub async fn limit(&self, limits: &Limits) {
+        for engine in self.engines() {
+            engine.limit(limits.clone()).await;
+        }
     }
 
     /// Since when the process serves.

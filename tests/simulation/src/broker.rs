@@ -86,6 +86,8 @@ pub(crate) struct BrokerNode {
     pub(crate) suspended: Time,
     pub(crate) suspended_until: Time,
     pub(crate) store_cut_until: Time,
+    /// What an operator has changed its limits to.
+    pub(crate) limits: Option<Limits>,
     /// The root record of the store that it opened.
     root: u64,
     /// The history of which it knows, and the one in which it commits.
@@ -120,6 +122,7 @@ impl BrokerNode {
             suspended: 0,
             suspended_until: 0,
             store_cut_until: 0,
+            limits: None,
             root: 0,
             history: History::LASTING,
             trusted: History::LASTING,
@@ -192,7 +195,7 @@ impl World {
             broker_ttl: self.plan.broker_ttl,
             session_ttl: self.plan.ttl,
             session_ttl_max: self.plan.ttl,
-            limits: if self.plan.faults.has(Fault::SmallLimits) { self.plan.limits.clone() } else { Limits::default() },
+            limits: self.limits_of(slot),
             lanes: self.plan.lanes,
             depth: self.plan.depth,
             reuses_kept: self.plan.reuses_kept,
@@ -264,6 +267,9 @@ impl World {
     }
 
     pub(crate) fn broker_input(&mut self, slot: usize, input: Input) {
+        if let Input::Request { from, request: Request::Resume(_), .. } = &input {
+            self.resumes.insert(*from);
+        }
         let clock = self.brokers[slot].clock(self.now);
         let mut effects = Vec::new();
         let Some(machine) = &mut self.brokers[slot].machine else { return };
@@ -347,7 +353,7 @@ impl World {
         let own = Incarnation(self.brokers[slot].incarnation);
         match effect {
             Effect::Reply { to, reply } => {
-                self.check.tally.refused += u64::from(matches!(reply, Reply::Error(RequestError::Limit(_))));
+                self.check_refusal(slot, to, &reply);
                 if self.call_reply(slot, to, &reply) {
                     return;
                 }
@@ -392,10 +398,26 @@ impl World {
         }
     }
 
+    /// What a session has is no reason to refuse its move, however much less is allowed by now: it would lose all of it. How many
+    /// sessions there are is no matter here.
+    fn check_refusal(&mut self, slot: usize, to: ReplyTo, reply: &Reply) {
+        let resumes = self.resumes.remove(&to);
+        let Reply::Error(RequestError::Limit(text)) = reply else { return };
+        self.check.tally.refused += 1;
+        if resumes {
+            self.check.fail(format!("b{slot} refuses the move of a session for a limit: {text}"));
+        }
+    }
+
     /// In every eighth schedule brokers are inside programs: they tell nobody where they are, and only those go there who
     /// know it.
     fn address_of(&self, slot: usize) -> String {
         if self.plan.seed % 8 == 2 { String::new() } else { format!("b{slot}") }
+    }
+
+    fn limits_of(&self, slot: usize) -> Limits {
+        let planned = self.plan.faults.has(Fault::SmallLimits).then_some(&self.plan.limits);
+        self.brokers[slot].limits.as_ref().or(planned).cloned().unwrap_or_default()
     }
 
     /// In every fourth schedule half of the lives of brokers are those of a program that knows only the oldest format.

@@ -63,6 +63,8 @@ pub struct Tally {
     pub damaged: u64,
     /// Requests that a broker refused for a limit.
     pub refused: u64,
+    /// Times that an operator changed the limits of a broker that ran.
+    pub limits_changed: u64,
 }
 
 impl Tally {
@@ -88,6 +90,7 @@ impl Tally {
         self.deleted += other.deleted;
         self.damaged += other.damaged;
         self.refused += other.refused;
+        self.limits_changed += other.limits_changed;
     }
 }
 

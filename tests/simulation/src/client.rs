@@ -447,7 +447,7 @@ impl World {
         };
         // Of a conversion that may have happened before it was refused for a full queue, no answer tells: it is repeated until
         // there is room, which two holders can keep from each other.
-        let converts = !self.plan.faults.has(Fault::SmallLimits);
+        let converts = ![Fault::SmallLimits, Fault::ChangedLimits].into_iter().any(|fault| self.plan.faults.has(fault));
         match (self.rng.u32(..100), claim) {
             (0..35, _) if busy < CLAIMS_MAX => self.ask_lock(client),
             (35..50, Some(claim)) if converts => self.ask_convert(client, claim),

@@ -2,7 +2,7 @@
 
 use sixpin_core::broker::api::{AdminRequest, ConnectionId, Input, ReplyTo};
 
-use crate::plan::{Fault, MS, Time};
+use crate::plan::{self, Fault, MS, Time};
 use crate::world::{Event, World};
 
 /// Brokers that an administrator asks answer to nobody.
@@ -89,11 +89,23 @@ impl World {
                 }
                 if kind == Fault::Wipes { self.wipe() } else { self.lose_writes() }
             }
+            Fault::ChangedLimits => self.change_limits(slot),
             Fault::DeletedRecords => self.delete_record(),
             Fault::DamagedRecords => self.damage_record(),
             // The others happen to single messages.
             _ => {}
         }
+    }
+
+    /// A broker goes on with other limits, and so does the one that is started in its place.
+    fn change_limits(&mut self, slot: usize) {
+        let limits = plan::other_limits(&mut self.rng);
+        self.trace(|| format!("FAULT b{slot} has other limits: {limits:?}"));
+        self.check.tally.limits_changed += u64::from(self.brokers[slot].machine.is_some());
+        self.brokers[slot].limits = Some(limits.clone());
+        let incarnation = self.brokers[slot].incarnation;
+        let input = Box::new(Input::Limits(limits));
+        self.after(0, Event::BrokerInput { slot, incarnation, input });
     }
 
     fn pause_broker(&mut self, slot: usize, until: Time, suspend: bool) {

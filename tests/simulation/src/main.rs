@@ -92,7 +92,7 @@ impl Args {
     fn case(&self, seed: u64, planted: Option<Planted>) -> Case {
         let usual = planted.map_or_else(|| Case::of(seed), |planted| Case::planted(seed, planted));
         let changes = Changes {
-            without: self.without.clone(),
+            without: [usual.changes.without.as_slice(), &self.without].concat(),
             clients: self.clients,
             callers: self.callers.or(usual.changes.callers),
             brokers: self.brokers,

@@ -66,6 +66,8 @@ pub enum Fault {
     SmallLimits,
     /// The store refuses batches at once: they were not written.
     RefusedBatches,
+    /// Operators change the limits of brokers that run.
+    ChangedLimits,
 }
 
 impl Fault {
@@ -94,6 +96,7 @@ impl Fault {
         (Self::DamagedRecords, "damaged-records", 8),
         (Self::SmallLimits, "small-limits", 12),
         (Self::RefusedBatches, "refused-batches", 30),
+        (Self::ChangedLimits, "changed-limits", 8),
     ];
 
     /// The fault of that name.
@@ -191,6 +194,13 @@ fn small_limits(rng: &mut fastrand::Rng) -> Limits {
     }
 }
 
+/// What an operator may change limits to: some of a broker that has none that matter, and all those again.
+pub(crate) fn other_limits(rng: &mut fastrand::Rng) -> Limits {
+    let limits = if rng.bool() { small_limits(rng) } else { Limits::default() };
+    // Fewer than many sessions have.
+    Limits { claims_per_session: if rng.bool() { 1 } else { limits.claims_per_session }, ..limits }
+}
+
 /// What is taken away from a plan to make it smaller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -262,15 +272,17 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51f1_5eed);
         // What the store loses is chosen apart, so that the other faults of a seed do not depend on it; and so is what people
-        // do by hand, and what brokers refuse.
+        // do by hand, what brokers refuse, and what operators change.
         let mut losses = fastrand::Rng::with_seed(seed ^ 0x1055_5eed);
         let mut later = fastrand::Rng::with_seed(seed ^ 0x4a2d_5eed);
         let mut speed = fastrand::Rng::with_seed(seed ^ 0xdee9_5eed);
+        let mut operators = fastrand::Rng::with_seed(seed ^ 0x0be7_5eed);
         let faults = Fault::ALL.iter().fold(Faults::default(), |faults, (fault, _, percent)| {
             let rng = match fault {
                 Fault::Wipes | Fault::LostWrites => &mut losses,
                 Fault::DeletedRecords | Fault::DamagedRecords | Fault::SmallLimits => &mut later,
                 Fault::RefusedBatches => &mut speed,
+                Fault::ChangedLimits => &mut operators,
                 _ => &mut rng,
             };
             if rng.u32(..100) < *percent { faults.with(*fault) } else { faults }

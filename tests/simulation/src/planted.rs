@@ -71,6 +71,11 @@ impl Planted {
         )
     }
 
+    /// A rule about limits that are changed. All others are shown in schedules in which they are not.
+    pub fn is_about_limits(self) -> bool {
+        self == Self::Broker(BrokerBug::MoveWithinLimits)
+    }
+
     /// The one of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|planted| planted.to_string() == name)

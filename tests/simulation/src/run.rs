@@ -30,7 +30,8 @@ impl Case {
     /// A seed in the schedule that a planted bug is looked for in, with that bug.
     pub fn planted(seed: u64, planted: Planted) -> Self {
         let callers = (!planted.is_about_callers()).then_some(0);
-        Self { seed, changes: Changes { callers, ..Changes::default() }, planted: Some(planted) }
+        let without = if planted.is_about_limits() { Vec::new() } else { vec![Fault::ChangedLimits] };
+        Self { seed, changes: Changes { without, callers, ..Changes::default() }, planted: Some(planted) }
     }
 
     /// The same schedule with all rules.

@@ -1,12 +1,12 @@
 //! Time, events, and what each event does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use sixpin_client::logic::LinkId;
 use sixpin_core::access::{Names, Principal, Quotas, Rule, Verb};
 use sixpin_core::backend::{Key, Slot};
-use sixpin_core::broker::api::Input;
+use sixpin_core::broker::api::{Input, ReplyTo};
 use sixpin_core::name::ClaimId;
 use sixpin_core::standing::History;
 use sixpin_memory::Store;
@@ -115,6 +115,8 @@ pub struct World {
     pub(crate) hand_rng: fastrand::Rng,
     pub(crate) streams: BTreeMap<u64, Stream>,
     pub(crate) next_stream: u64,
+    /// Resumes that are not answered.
+    pub(crate) resumes: BTreeSet<ReplyTo>,
     /// Until when a client and a broker cannot reach each other.
     pub(crate) cuts: BTreeMap<(usize, usize), Time>,
     pub(crate) healed: bool,
@@ -162,6 +164,7 @@ impl World {
             hand_rng: fastrand::Rng::with_seed(plan.seed ^ 0x4a2d_15ee),
             streams: BTreeMap::new(),
             next_stream: 1,
+            resumes: BTreeSet::new(),
             cuts: BTreeMap::new(),
             healed: false,
             well_from: Time::MAX,

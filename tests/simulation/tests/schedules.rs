@@ -1,6 +1,6 @@
 //! Schedules that every change must hold, what makes a schedule worth running, and bugs that must be found.
 
-use sixpin_simulation::plan::{Changes, Plan};
+use sixpin_simulation::plan::{Changes, Fault, Plan};
 use sixpin_simulation::planted::Planted;
 use sixpin_simulation::run::{self, Case};
 
@@ -142,6 +142,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("MarkInTwoBatches", 8093),
     ("MoveGivenUpInDoubt", 1868),
     ("MoveNumberReused", 3),
+    ("MoveWithinLimits", 123),
     ("NewFormatAtOnce", 21),
     ("NoSweep", 0),
     ("ObserverGoesOnCounting", 10),
@@ -168,10 +169,13 @@ const PLANTED: &[(&str, u64)] = &[
 
 #[test]
 fn schedules_that_found_something_hold() {
-    // They were found before there were callers, and with them would be other schedules.
-    let changes = Changes { callers: Some(0), ..Changes::default() };
-    let before = FOUND.iter().map(|(seed, what)| (Case { changes: changes.clone(), ..Case::of(*seed) }, what));
-    let since = FOUND_WITH_CALLERS.iter().map(|(seed, what)| (Case::of(*seed), what));
+    // They were found before there were callers, or before limits were changed, and with these would be other schedules.
+    let without = vec![Fault::ChangedLimits];
+    let with_callers = Changes { without, ..Changes::default() };
+    let changes = Changes { callers: Some(0), ..with_callers.clone() };
+    let case = |seed: u64, changes: &Changes| Case { changes: changes.clone(), ..Case::of(seed) };
+    let before = FOUND.iter().map(|(seed, what)| (case(*seed, &changes), what));
+    let since = FOUND_WITH_CALLERS.iter().map(|(seed, what)| (case(*seed, &with_callers), what));
     for (case, what) in before.chain(since) {
         let (_, result) = run::one(&case, false);
         assert_eq!(result, Ok(()), "seed {} found before: {what}", case.seed);
@@ -247,6 +251,7 @@ fn schedules_meet_what_they_are_for() {
         ("records deleted by hand", tally.deleted),
         ("records damaged by hand", tally.damaged),
         ("requests refused for a limit", tally.refused),
+        ("limits of running brokers changed", tally.limits_changed),
     ] {
         assert!(count > 20, "only {count} {what} in 300 schedules");
     }

@@ -183,6 +183,8 @@ pub enum Input {
     },
     /// Another history of the store answers.
     History(History),
+    /// These limits hold for what is asked from now on; see [`Limits::in_place_of`]. What clients have stays.
+    Limits(Limits),
     /// [`Effect::Watch`] returned.
     Changed {
         /// The key.

@@ -8,6 +8,7 @@
 //! | line | |
 //! |---|---|
 //! | `A starts [inside] [lanes=N] [depth=N] [reuses=N] [hold_back=T] [lock_delay=T] [waiting=N]`, `A stops` | a broker starts; one is killed |
+//! | `A allows [claims=N] [waiting=N]` | its limits are changed; what is not named has its default |
 //! | `A is suspended`, `A wakes` | its machine stands still, and goes on |
 //! | `a opens A [bound] [calls]` | a client opens a session at a broker; it may be bound to its stream, or have none and ask by calls |
 //! | `a locks r EX [options] [wait=T]` | a new claim |
@@ -35,7 +36,8 @@
 //! | `wait 10s` | time passes |
 //! | `show r`, `show a` | a record as it is stored; a session's mark |
 //!
-//! A broker that starts `inside` is in a program, and tells no address; `waiting=N` is its limit of waiting claims of a session.
+//! A broker that starts `inside` is in a program, and tells no address; `waiting=N` is its limit of waiting claims of a session, and `claims=N`
+//! that of all its claims.
 //!
 //! `claim=N` names one of several claims on a resource. Options are those of the transcripts of the lock machine.
 //!
@@ -47,10 +49,10 @@ use std::time::Duration;
 
 use sixpin_core::access::{Names, Principal, Quotas, Rule, Verbs};
 use sixpin_core::backend::Key;
-use sixpin_core::broker::api::{AdminRequest, ConvertRequest, LockRequest, Request, UnlockRequest};
+use sixpin_core::broker::api::{AdminRequest, ConvertRequest, Input, LockRequest, Request, UnlockRequest};
 use sixpin_core::command::Options;
 use sixpin_core::format;
-use sixpin_core::limits;
+use sixpin_core::limits::{self, Limits};
 use sixpin_core::name::{ClaimNumber, Lockspace, ResourceId, ResourceName};
 
 use super::store::{Like, Store};
@@ -93,9 +95,13 @@ impl World {
                     hold_back: time_of(arguments, "hold_back")?.unwrap_or_default(),
                     lock_delay: time_of(arguments, "lock_delay")?.unwrap_or_default(),
                     format_max: arguments.number("reads")?.map_or(format::NEWEST, |format| format as u8),
-                    waiting_max: arguments.number("waiting")?.map(|waiting| waiting as usize),
+                    limits: self::limits(arguments)?,
                 };
                 self.start(name, &start);
+            }
+            "allows" => {
+                let limits = self::limits(arguments)?;
+                self.input(name, Input::Limits(limits));
             }
             "stops" => self.stop(name),
             "is" if arguments.word("suspended") => self.suspend(name),
@@ -313,6 +319,16 @@ fn like(name: &str) -> Result<Like, Failure> {
         "redis" => Ok(Like::Redis),
         other => Err(format!("no contract {other}").into()),
     }
+}
+
+fn limits(arguments: &mut Arguments) -> Result<Limits, Failure> {
+    let mut limits = Limits::default();
+    for (key, limit) in [("claims", &mut limits.claims_per_session), ("waiting", &mut limits.waiting_per_session)] {
+        if let Some(number) = arguments.number(key)? {
+            *limit = number as usize;
+        }
+    }
+    Ok(limits)
 }
 
 fn quotas(arguments: &mut Arguments) -> Result<Quotas, Failure> {

@@ -114,16 +114,13 @@ pub struct Start<'a> {
     pub hold_back: Duration,
     pub lock_delay: Duration,
     pub format_max: u8,
-    /// Claims of one session that may wait.
-    pub waiting_max: Option<usize>,
+    pub limits: Limits,
 }
 
 /// Brokers.
 impl World {
     pub fn start(&mut self, name: &str, start: &Start<'_>) {
-        let Start { address, lanes, depth, reuses_kept, hold_back, lock_delay, format_max, waiting_max } = *start;
-        let mut limits = Limits::default();
-        limits.waiting_per_session = waiting_max.unwrap_or(limits.waiting_per_session);
+        let Start { address, lanes, depth, reuses_kept, hold_back, lock_delay, format_max, ref limits } = *start;
         let incarnation = Incarnation(0xb0_0000 + self.names.brokers.len() as u64);
         self.names.brokers.insert(incarnation, name.into());
         let info = BrokerInfo { address: address.into(), admin_address: address.into(), ..BrokerInfo::default() };
@@ -133,7 +130,7 @@ impl World {
             broker_ttl: BROKER_TTL,
             session_ttl: limits::SESSION_TTL_DEFAULT,
             session_ttl_max: limits::SESSION_TTL_DEFAULT,
-            limits,
+            limits: limits.clone(),
             lanes,
             depth,
             reuses_kept,

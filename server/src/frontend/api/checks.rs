@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sixpin_core::command::Options;
-use sixpin_core::limits::{self, Limits};
+use sixpin_core::limits;
 use sixpin_core::name::{ClaimNumber, Label, OperationNumber, SessionId};
 use sixpin_core::token::SessionToken;
 
@@ -81,13 +81,13 @@ pub fn value(bytes: Bytes) -> Checked<Option<Bytes>> {
     Ok((!bytes.is_empty()).then_some(bytes))
 }
 
-/// The lists of a resume.
-pub fn resume_lists(claims: usize, void: usize, limits: &Limits) -> Checked<()> {
+/// The lists of a resume. A session may bring along whatever any broker let it have, so no limit of this one counts.
+pub fn resume_lists(claims: usize, void: usize) -> Checked<()> {
     if void > limits::VOID_CLAIMS_MAX {
         return Err(invalid(format!("`void_claims` has more than {} entries", limits::VOID_CLAIMS_MAX)));
     }
-    if claims > limits.claims_per_session {
-        return Err(invalid(format!("`claims` has more than {} entries", limits.claims_per_session)));
+    if claims > limits::CLAIMS_PER_SESSION_MAX {
+        return Err(invalid(format!("`claims` has more than {} entries", limits::CLAIMS_PER_SESSION_MAX)));
     }
     Ok(())
 }

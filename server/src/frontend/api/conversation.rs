@@ -28,7 +28,6 @@ use std::time::Duration;
 
 use sixpin_core::access::Principal;
 use sixpin_core::broker::api::{Event, Input, OpenRequest, Reply, Request, RequestError, ResumeRequest};
-use sixpin_core::limits::Limits;
 use sixpin_core::name::Lockspace;
 use tokio::time::{Sleep, sleep};
 
@@ -62,7 +61,7 @@ pub trait Client {
     fn kind(message: &Self::Message) -> Kind;
 
     /// What it asks for, checked. Absent if that is known only with a later message.
-    fn ask(&mut self, message: Self::Message, names: &mut Names, limits: &Limits) -> Checked<Option<Ask>>;
+    fn ask(&mut self, message: Self::Message, names: &mut Names) -> Checked<Option<Ask>>;
 
     /// A message said that more of it follows.
     fn is_incomplete(&self) -> bool;
@@ -302,7 +301,7 @@ impl Conversation {
     /// What the engine is to do. Absent if that is known only with a later message.
     fn request_of<C: Client>(&mut self, client: &mut C, request: u64, message: C::Message) -> Checked<Option<Request>> {
         self.admit(C::kind(&message), client.is_incomplete())?;
-        Ok(match client.ask(message, &mut self.names, self.api.limits())? {
+        Ok(match client.ask(message, &mut self.names)? {
             None => None,
             Some(Ask::Open(lockspace, open)) => {
                 self.begin(request, lockspace)?;

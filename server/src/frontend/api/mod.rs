@@ -101,7 +101,7 @@ impl Api {
         self.runtime.name()
     }
 
-    /// The limits in force.
+    /// The limits that clients are told of; they stay as they were at the start.
     pub fn limits(&self) -> &Limits {
         self.runtime.limits()
     }

@@ -17,6 +17,7 @@ use crate::frontend::listener::Kind;
 pub(super) type Answered = Result<Response, Problem>;
 
 /// A method and a path.
+#[cfg_attr(not(test), expect(dead_code, reason = "a test makes the description, which has the words"))]
 pub(super) struct Route {
     pub(super) method: Method,
     /// See `path`.

@@ -127,7 +127,9 @@ impl Begun {
         let token = match first {
             Err(_) => return wire.end(Some(invalid(format!("nothing came within {FIRST_MESSAGE_WITHIN:?}")))).await,
             Ok(None) => return wire.end(None).await,
-            Ok(Some(Ok(v1::SessionRequest { request: 0, body: Some(Request::Authenticate(with)) }))) => Some(with.token),
+            Ok(Some(Ok(v1::SessionRequest { request: 0, body: Some(Request::Authenticate(with)) }))) => {
+                Some(with.token)
+            }
             Ok(first) => {
                 wire.first = first;
                 None

@@ -34,27 +34,26 @@ pub struct ConnectionLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Too many in all.
-    #[error("{0} connections are open, which is the limit `connections.total`")]
+    #[error("{0} connections are open, and `connections.total` allows no more")]
     Total(usize),
     /// Too many of one client.
-    #[error("{0} connections from this address are open, which is the limit `connections.per_address`")]
+    #[error("{0} connections from this address are open, and `connections.per_address` allows no more")]
     Address(usize),
     /// Too many of one client that is trusted.
-    #[error("{0} connections from this address are open, which is the limit `connections.per_trusted`")]
+    #[error("{0} connections from this address are open, and `connections.per_trusted` allows no more")]
     Trusted(usize),
 }
 
 /// Counts connections.
 pub struct Gate {
-    limits: ConnectionLimits,
     lane: Lane,
     unread: Arc<UnreadTotal>,
     state: Mutex<State>,
     left: Notify,
 }
 
-#[derive(Default)]
 struct State {
+    limits: ConnectionLimits,
     total: usize,
     clients: HashMap<Client, Present>,
     /// When those were forgotten last who are gone and owe nothing any more.
@@ -88,22 +87,29 @@ pub struct Pass {
 impl Gate {
     /// Nobody is in yet. Who is let in inspects on `lane`.
     pub fn new(limits: ConnectionLimits, lane: Lane, unread: Arc<UnreadTotal>) -> Arc<Self> {
-        Arc::new(Self { limits, lane, unread, state: Mutex::default(), left: Notify::new() })
+        let state = State { limits, total: 0, clients: HashMap::new(), swept: None };
+        Arc::new(Self { lane, unread, state: Mutex::new(state), left: Notify::new() })
+    }
+
+    /// These limits hold for whoever comes from now on. Who is in stays, in whatever numbers, and is trusted or not as before.
+    pub fn limit(&self, limits: ConnectionLimits) {
+        self.lock().limits = limits;
     }
 
     /// Lets a connection in, or says why not.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Pass, Refused> {
-        let client = client::at(address, &self.limits.trusted);
         let mut state = self.lock();
         state.sweep();
-        if state.total >= self.limits.total {
-            return Err(Refused::Total(self.limits.total));
+        let limits = &state.limits;
+        let client = client::at(address, &limits.trusted);
+        if state.total >= limits.total {
+            return Err(Refused::Total(state.total));
         }
         let open = state.clients.get(&client).map_or(0, |present| present.connections);
-        if client.trusted && open >= self.limits.per_trusted {
+        if client.trusted && open >= limits.per_trusted {
             return Err(Refused::Trusted(open));
         }
-        if !client.trusted && open >= self.limits.per_address {
+        if !client.trusted && open >= limits.per_address {
             return Err(Refused::Address(open));
         }
         let present = state
@@ -153,9 +159,9 @@ impl Pass {
         &self.gate.lane
     }
 
-    /// How long it may be open while nothing goes on.
+    /// How long it may be open while nothing goes on, as it is just now.
     pub(super) fn idle(&self) -> Duration {
-        self.gate.limits.idle
+        self.gate.lock().limits.idle
     }
 }
 
@@ -209,6 +215,27 @@ pub(super) mod tests {
         assert!(enter(&gate, "192.0.2.1").is_ok());
         drop(passes);
         assert_eq!(gate.count(), 0);
+    }
+
+    #[test]
+    fn limits_that_are_lowered_turn_nobody_out_and_let_in_who_comes_once_there_is_room() {
+        let gate = gate(10, 3, 10);
+        let limits = |per_address| ConnectionLimits { per_address, ..gate.lock().limits.clone() };
+        let mut passes: Vec<_> = (0..3).map(|_| enter(&gate, "192.0.2.1").unwrap()).collect();
+        let (lower, higher) = (limits(1), limits(4));
+        gate.limit(lower);
+        assert_eq!(gate.count(), 3);
+        assert_eq!(enter(&gate, "192.0.2.1").err(), Some(Refused::Address(3)));
+        passes.truncate(1);
+        assert_eq!(enter(&gate, "192.0.2.1").err(), Some(Refused::Address(1)));
+        gate.limit(higher);
+        passes.push(enter(&gate, "192.0.2.1").unwrap());
+        // Who was let in without being trusted goes out as such.
+        gate.limit(ConnectionLimits { trusted: vec!["192.0.2.1".parse().unwrap()], ..limits(1) });
+        passes.push(enter(&gate, "192.0.2.1").unwrap());
+        drop(passes);
+        assert_eq!(gate.count(), 0);
+        assert!(gate.lock().clients.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

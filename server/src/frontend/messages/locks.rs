@@ -42,7 +42,7 @@ impl LockCalls {
         from: &Caller,
     ) -> Result<v1::ResumeSessionResponse, RequestError> {
         let resume = request.resume.ok_or_else(|| missing("resume"))?;
-        let (lockspace, resume) = requests::resume(resume, &mut Names::default(), self.api.limits(), from, false)?;
+        let (lockspace, resume) = requests::resume(resume, &mut Names::default(), from, false)?;
         let resumed = self.api.resume(from, &lockspace, resume).await?;
         Ok(v1::ResumeSessionResponse { resumed: Some(self.replies.resumed(resumed)) })
     }

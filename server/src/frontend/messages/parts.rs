@@ -1,7 +1,6 @@
 //! A resume whose claims do not fit into one message, put together from its parts.
 
 use sixpin_core::broker::api::RequestError;
-use sixpin_core::limits::Limits;
 use sixpin_proto::v1;
 
 use crate::frontend::api::checks;
@@ -19,7 +18,7 @@ impl Parts {
     }
 
     /// Takes one part; gives the whole with the last one. After an error everything that arrived is forgotten.
-    pub(super) fn add(&mut self, part: v1::Resume, limits: &Limits) -> Result<Option<v1::Resume>, RequestError> {
+    pub(super) fn add(&mut self, part: v1::Resume) -> Result<Option<v1::Resume>, RequestError> {
         let more = part.more;
         let mut whole = match self.arrived.take() {
             None => part,
@@ -29,7 +28,7 @@ impl Parts {
             }
         };
         whole.more = false;
-        checks::resume_lists(whole.claims.len(), whole.void_claims.len(), limits)?;
+        checks::resume_lists(whole.claims.len(), whole.void_claims.len())?;
         if more {
             self.arrived = Some(whole);
             return Ok(None);
@@ -40,6 +39,8 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
+    use sixpin_core::limits::CLAIMS_PER_SESSION_MAX;
+
     use super::*;
 
     fn part(claims: std::ops::Range<u64>, more: bool) -> v1::Resume {
@@ -49,12 +50,12 @@ mod tests {
 
     #[test]
     fn the_first_part_says_who_and_all_of_them_what() {
-        let (mut parts, limits) = (Parts::default(), Limits::default());
+        let mut parts = Parts::default();
         let first = v1::Resume { token: "s".into(), ..part(1..3, true) };
-        assert_eq!(parts.add(first, &limits), Ok(None));
+        assert_eq!(parts.add(first), Ok(None));
         assert!(parts.incomplete());
-        assert_eq!(parts.add(part(3..4, true), &limits), Ok(None));
-        let whole = parts.add(part(4..6, false), &limits).unwrap().unwrap();
+        assert_eq!(parts.add(part(3..4, true)), Ok(None));
+        let whole = parts.add(part(4..6, false)).unwrap().unwrap();
         assert!(!parts.incomplete());
         let claims: Vec<u64> = whole.claims.iter().map(|claim| claim.claim).collect();
         assert_eq!((whole.token.as_str(), claims, whole.more), ("s", vec![1, 2, 3, 4, 5], false));
@@ -62,10 +63,10 @@ mod tests {
 
     #[test]
     fn parts_hold_no_more_than_a_session_may_have() {
-        let limits = Limits { claims_per_session: 4, ..Limits::default() };
+        let max = CLAIMS_PER_SESSION_MAX as u64;
         let mut parts = Parts::default();
-        assert_eq!(parts.add(part(0..4, true), &limits), Ok(None));
-        assert!(parts.add(part(4..5, true), &limits).is_err());
+        assert_eq!(parts.add(part(0..max, true)), Ok(None));
+        assert!(parts.add(part(max..max + 1, true)).is_err());
         assert!(!parts.incomplete());
     }
 }

@@ -6,7 +6,6 @@ use sixpin_core::broker::api::{
     ConvertRequest, LiveClaim, LockRequest, OpenRequest, Request, RequestError, ResumeRequest, UnlockRequest,
 };
 use sixpin_core::command::{ConversionDeadlock, Options};
-use sixpin_core::limits::Limits;
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId};
 use sixpin_core::token::SessionToken;
@@ -38,7 +37,6 @@ pub(crate) fn open(open: &v1::Open, from: &Caller, attach: bool) -> Checked<Open
 pub(crate) fn resume(
     resume: v1::Resume,
     names: &mut Names,
-    limits: &Limits,
     from: &Caller,
     attach: bool,
 ) -> Checked<(Lockspace, ResumeRequest)> {
@@ -48,7 +46,7 @@ pub(crate) fn resume(
     if resume.more {
         return Err(invalid("`more` is for a stream: one call says everything"));
     }
-    checks::resume_lists(resume.claims.len(), resume.void_claims.len(), limits)?;
+    checks::resume_lists(resume.claims.len(), resume.void_claims.len())?;
     let SessionToken { session, lockspace, secret } = checks::token(&resume.token)?;
     let resume = ResumeRequest {
         session,

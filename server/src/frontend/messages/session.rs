@@ -3,7 +3,6 @@
 use std::task::{Context, Poll, ready};
 
 use sixpin_core::broker::api::{Request, RequestError};
-use sixpin_core::limits::Limits;
 use sixpin_proto::v1;
 use v1::session_request::Body;
 
@@ -106,7 +105,7 @@ impl<M: Messages> Client for Inbound<M> {
         }
     }
 
-    fn ask(&mut self, message: v1::SessionRequest, names: &mut Names, limits: &Limits) -> Checked<Option<Ask>> {
+    fn ask(&mut self, message: v1::SessionRequest, names: &mut Names) -> Checked<Option<Ask>> {
         let Some(body) = message.body else { return Ok(None) };
         Ok(Some(match body {
             Body::Open(open) => {
@@ -114,8 +113,8 @@ impl<M: Messages> Client for Inbound<M> {
                 Ask::Open(names.lockspace(&open.lockspace)?, checked)
             }
             Body::Resume(part) => {
-                let Some(resume) = self.parts.add(part, limits)? else { return Ok(None) };
-                let (lockspace, resume) = requests::resume(resume, names, limits, &self.from, true)?;
+                let Some(resume) = self.parts.add(part)? else { return Ok(None) };
+                let (lockspace, resume) = requests::resume(resume, names, &self.from, true)?;
                 Ask::Resume(lockspace, resume)
             }
             other => Ask::Session(session_request(other, names)?),

@@ -61,9 +61,12 @@ impl Describer {
 
     fn operation(&mut self, route: &Route) -> Value {
         let mut parameters = Vec::new();
-        let path: Vec<&str> = route.path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(it, _)| it).collect();
+        let path: Vec<&str> =
+            route.path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(it, _)| it).collect();
         for name in &path {
-            parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }));
+            parameters.push(
+                json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }),
+            );
         }
         if path.iter().any(|name| matches!(*name, "session" | "lease")) && !route.is_on(true) {
             let schema = json!({ "type": "string" });
@@ -82,8 +85,11 @@ impl Describer {
         });
         if !route.asks.is_empty() {
             let message = self.message(route.asks);
-            let by_path = |field: &FieldDescriptor| path.contains(&field.json_name()) || path.contains(&"name") && field.name() == "resource";
-            let fields: Vec<FieldDescriptor> = message.fields().filter(|field| !by_path(field) && field.name() != "token").collect();
+            let by_path = |field: &FieldDescriptor| {
+                path.contains(&field.json_name()) || path.contains(&"name") && field.name() == "resource"
+            };
+            let fields: Vec<FieldDescriptor> =
+                message.fields().filter(|field| !by_path(field) && field.name() != "token").collect();
             if route.method == http::Method::POST && !fields.is_empty() {
                 let schema = if fields.len() == message.fields().len() {
                     self.reference(Way::In, route.asks)
@@ -94,10 +100,12 @@ impl Describer {
                     }
                     schema
                 };
-                operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+                operation["requestBody"] =
+                    json!({ "required": true, "content": { "application/json": { "schema": schema } } });
             } else {
                 for field in fields {
-                    let mut parameter = json!({ "name": field.json_name(), "in": "query", "schema": self.of_kind(Way::In, &field) });
+                    let mut parameter =
+                        json!({ "name": field.json_name(), "in": "query", "schema": self.of_kind(Way::In, &field) });
                     if field.is_list() {
                         parameter["schema"] = json!({ "type": "string" });
                     }
@@ -111,10 +119,15 @@ impl Describer {
         }
         if route.path.ends_with(":watch") {
             for (name, description) in [
-                ("version", "The version that was seen last: then there is one answer, once another one is there or the wait is over."),
+                (
+                    "version",
+                    "The version that was seen last: then there is one answer, once another one is there or the wait is over.",
+                ),
                 ("wait", "How long to wait for another version, with a unit; at most 55s."),
             ] {
-                parameters.push(json!({ "name": name, "in": "query", "schema": { "type": "string" }, "description": description }));
+                parameters.push(
+                    json!({ "name": name, "in": "query", "schema": { "type": "string" }, "description": description }),
+                );
             }
         }
         if !parameters.is_empty() {
@@ -130,7 +143,8 @@ impl Describer {
     fn responses(&mut self, route: &Route) -> Value {
         let content = if route.answers.is_empty() {
             let kind = if route.path == "/openapi.json" { "application/json" } else { "text/plain" };
-            let schema = if route.path == "/openapi.json" { json!({ "type": "object" }) } else { json!({ "type": "string" }) };
+            let schema =
+                if route.path == "/openapi.json" { json!({ "type": "object" }) } else { json!({ "type": "string" }) };
             json!({ kind: { "schema": schema } })
         } else {
             let schema = self.reference(Way::Out, route.answers);
@@ -145,11 +159,17 @@ impl Describer {
         if route.path.ends_with("/claims") && route.method == http::Method::POST {
             let schema = self.reference(Way::Out, "Queued");
             let content = json!({ "application/json": { "schema": schema } });
-            responses.insert("202".into(), json!({ "description": "It waits; the same request goes on waiting", "content": content }));
+            responses.insert(
+                "202".into(),
+                json!({ "description": "It waits; the same request goes on waiting", "content": content }),
+            );
         }
         if route.path == "/readyz" {
             let content = json!({ "text/plain": { "schema": { "type": "string" } } });
-            responses.insert("503".into(), json!({ "description": "Which stores are not served, and why", "content": content }));
+            responses.insert(
+                "503".into(),
+                json!({ "description": "Which stores are not served, and why", "content": content }),
+            );
         }
         for (status, _) in PROBLEMS {
             let reference = json!({ "$ref": format!("#/components/responses/{status}") });
@@ -178,7 +198,10 @@ impl Describer {
                 properties.insert(short.into(), json!({ "type": "string", "description": description }));
             }
             if way == Way::Out && matches!(field.kind(), Kind::Bytes) {
-                properties.insert("text".into(), json!({ "type": "string", "description": "The same as text, if it is some." }));
+                properties.insert(
+                    "text".into(),
+                    json!({ "type": "string", "description": "The same as text, if it is some." }),
+                );
             }
         }
         let mut schema = json!({ "type": "object", "properties": properties });
@@ -213,7 +236,9 @@ impl Describer {
 
     fn schemas(&mut self) -> Map<String, Value> {
         let mut schemas = Map::new();
-        while let Some((way, name)) = self.needed.iter().find(|(way, name)| !schemas.contains_key(&key(*way, name))).cloned() {
+        while let Some((way, name)) =
+            self.needed.iter().find(|(way, name)| !schemas.contains_key(&key(*way, name))).cloned()
+        {
             let message = self.message(&name);
             let fields: Vec<FieldDescriptor> = message.fields().collect();
             let mut schema = self.fields(way, &fields);
@@ -260,7 +285,8 @@ fn tag(route: &Route) -> &'static str {
 
 /// Its method and the words of its path.
 fn operation_id(route: &Route) -> String {
-    let words = route.path.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty() && *word != "v1");
+    let words =
+        route.path.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty() && *word != "v1");
     let mut id = route.method.as_str().to_lowercase();
     for word in words {
         let (first, rest) = word.split_at(1);
@@ -294,14 +320,20 @@ fn description() -> Value {
     for route in ROUTES {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         let operation = describer.operation(route);
-        assert!(path.get(route.method.as_str().to_lowercase()).is_none(), "{} {} stands twice", route.method, route.path);
+        assert!(
+            path.get(route.method.as_str().to_lowercase()).is_none(),
+            "{} {} stands twice",
+            route.method,
+            route.path
+        );
         path[route.method.as_str().to_lowercase()] = operation;
     }
     describer.reference(Way::Out, "Completion");
     let responses: Map<String, Value> = PROBLEMS
         .iter()
         .map(|(status, text)| {
-            let content = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+            let content =
+                json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
             (status.to_string(), json!({ "description": text, "content": content }))
         })
         .collect();
@@ -329,5 +361,8 @@ fn the_description_is_that_of_this_door() {
         std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json"), &made).unwrap();
         return;
     }
-    assert!(made == DESCRIPTION, "openapi.json is not of this door: run UPDATE_API=1 cargo test -p sixpin-server openapi");
+    assert!(
+        made == DESCRIPTION,
+        "openapi.json is not of this door: run UPDATE_API=1 cargo test -p sixpin-server openapi"
+    );
 }
