@@ -3,6 +3,7 @@
 mod access;
 mod leases;
 mod protocol;
+mod script;
 mod sessions;
 mod watch;
 mod websocket;
