@@ -14,7 +14,8 @@ use crate::support::raw;
 /// Services of the program; the floor of `bench` is another program's.
 const SERVICES: [&str; 3] = ["LockService", "InspectService", "AdminService"];
 /// Methods that an empty message makes sense for.
-const EMPTY_IS_FINE: [&str; 5] = ["ListResources", "ListSessions", "ListBrokers", "GetStatus", "DrainBroker"];
+const EMPTY_IS_FINE: [&str; 7] =
+    ["ListResources", "ListSessions", "ListBrokers", "GetStatus", "ListWaits", "ListContended", "DrainBroker"];
 
 /// A field 1 of a hundred bytes, of which three come.
 const CUT_OFF: &[u8] = &[0x0a, 100, 1, 2, 3];

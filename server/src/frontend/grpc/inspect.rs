@@ -1,6 +1,8 @@
 //! `InspectService`: who holds and who waits.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use sixpin_core::broker::api::RequestError;
@@ -12,6 +14,7 @@ use v1::list_claims_request::Whose;
 use super::{Answer, answer, caller, errors, views};
 use crate::frontend::api::errors::invalid;
 use crate::frontend::api::names::Names;
+use crate::frontend::api::waits::{Wanted, Which};
 use crate::frontend::api::{Api, Caller, Checked, checks};
 use crate::frontend::messages::requests;
 
@@ -91,8 +94,7 @@ impl Inspect {
         let page = if list.sessions.is_empty() {
             self.api.sessions(from, &list.after, checks::page_limit(list.limit)?).await?
         } else {
-            let named = list.sessions.iter().map(|name| checks::session_id("sessions", name));
-            self.api.sessions_named(from, named.collect::<Checked<_>>()?).await?
+            self.api.sessions_named(from, checks::sessions(&list.sessions)?).await?
         };
         Ok(v1::ListSessionsResponse {
             sessions: page.sessions.iter().map(views::session).collect(),
@@ -109,6 +111,35 @@ impl Inspect {
     async fn status(&self, from: &Caller) -> Result<v1::GetStatusResponse, RequestError> {
         Ok(v1::GetStatusResponse { status: Some(views::status(self.api.status(from).await?)) })
     }
+
+    async fn waits(&self, from: &Caller, list: v1::ListWaitsRequest) -> Result<v1::ListWaitsResponse, RequestError> {
+        let which = Which {
+            wanted: wanted(&list.lockspace, list.prefix)?,
+            min: Duration::from_millis(list.min_ms),
+            sessions: checks::sessions(&list.sessions)?.into_iter().collect(),
+            limit: checks::page_limit(list.limit)?,
+        };
+        // Shared, because most chains have their ends in common.
+        let waits = self.api.waits(from, &which, |id, view| Arc::new(views::claim_on(id, view))).await?;
+        Ok(views::waits(waits))
+    }
+
+    async fn contended(
+        &self,
+        from: &Caller,
+        list: v1::ListContendedRequest,
+    ) -> Result<v1::ListContendedResponse, RequestError> {
+        let wanted = wanted(&list.lockspace, list.prefix)?;
+        let limit = checks::page_limit(list.limit)?;
+        Ok(v1::ListContendedResponse { resources: self.api.contended(from, &wanted, limit, views::summary).await? })
+    }
+}
+
+/// What is waited for. Without a lockspace it is looked for in all.
+fn wanted(lockspace: &str, prefix: String) -> Checked<Wanted> {
+    checks::prefix(&prefix)?;
+    let lockspace = if lockspace.is_empty() { None } else { Some(Names::default().lockspace(lockspace)?) };
+    Ok(Wanted { lockspace, prefix })
 }
 
 type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchResourceResponse, Status>> + Send>>;
@@ -143,5 +174,13 @@ impl InspectService for Inspect {
 
     async fn get_status(&self, request: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
         answer(self.status(&caller(&request)).await)
+    }
+
+    async fn list_waits(&self, request: Request<v1::ListWaitsRequest>) -> Answer<v1::ListWaitsResponse> {
+        answer(self.waits(&caller(&request), request.into_inner()).await)
+    }
+
+    async fn list_contended(&self, request: Request<v1::ListContendedRequest>) -> Answer<v1::ListContendedResponse> {
+        answer(self.contended(&caller(&request), request.into_inner()).await)
     }
 }
