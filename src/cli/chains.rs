@@ -40,7 +40,9 @@ pub struct Gathered<T> {
     pub found: Vec<T>,
     /// How many shorter waits were left out, because answers would have been too large.
     pub left_out: u32,
-    /// Brokers that did not answer.
+    /// Brokers that answered.
+    answered: Vec<v1::BrokerEntry>,
+    /// Names of those that did not.
     pub unanswered: Vec<String>,
     /// Why the last of these did not.
     pub trouble: Option<Failure>,
@@ -63,22 +65,32 @@ pub async fn waits(neighbours: &Neighbours, brokers: &[v1::BrokerEntry], which: 
     };
     let mut gathered = ask_for_waits(neighbours, brokers, &request).await;
     gathered.found.truncate(which.limit as usize);
-    let mut waits: Vec<Followed> = std::mem::take(&mut gathered.found).into_iter().map(Followed::new).collect();
+    let waits = std::mem::take(&mut gathered.found).into_iter().map(Followed::new).collect();
+    // One that was not asked may know more, as one inside a program does.
+    let all = gathered.answered.len() == neighbours.vouching().len() && neighbours.inside().is_empty();
+    gathered.found = follow(neighbours, &gathered.answered, all, waits).await;
+    gathered
+}
+
+/// Follows chains from broker to broker, among those that answered, which may be all.
+async fn follow(
+    neighbours: &Neighbours,
+    brokers: &[v1::BrokerEntry],
+    all: bool,
+    mut waits: Vec<Followed>,
+) -> Vec<v1::WaitInfo> {
     for _ in 0..ROUNDS_MAX {
         let sessions: BTreeSet<String> = waits.iter().filter_map(Followed::leads_to).map(str::to_owned).collect();
         if sessions.is_empty() {
             break;
         }
-        let (more, all_answered) = waits_of(neighbours, brokers, sessions).await;
-        // One that could not be asked may know more, as one inside a program does.
-        let all = all_answered && brokers.len() == neighbours.vouching().len() && neighbours.inside().is_empty();
-        let went_on = waits.iter_mut().filter_map(|wait| wait.follow(&more, all).then_some(())).count();
+        let (longest, answered) = waits_of(neighbours, brokers, sessions).await;
+        let went_on = waits.iter_mut().filter_map(|wait| wait.follow(&longest, all && answered).then_some(())).count();
         if went_on == 0 {
             break;
         }
     }
-    gathered.found = waits.into_iter().map(|wait| wait.info).collect();
-    gathered
+    waits.into_iter().map(|wait| wait.info).collect()
 }
 
 /// The longest wait of each of these sessions, and whether all brokers answered.
@@ -92,7 +104,7 @@ async fn waits_of(
     for sessions in sessions.chunks(PAGE) {
         let request = v1::ListWaitsRequest { limit: PAGE as u32, sessions: sessions.to_vec(), ..Default::default() };
         let gathered = ask_for_waits(neighbours, brokers, &request).await;
-        all_answered &= gathered.unanswered.is_empty();
+        all_answered &= gathered.trouble.is_none();
         for wait in gathered.found {
             longest.entry(claim_of(&wait).0).or_insert(wait);
         }
@@ -108,7 +120,7 @@ async fn ask_for_waits(
 ) -> Gathered<v1::WaitInfo> {
     let answers = brokers.iter().map(async |broker| {
         let answer = neighbours.ask(broker, async |way| way.list_waits(request.clone()).await).await;
-        (broker.name.clone(), answer.map(|answer| (answer.waits, answer.left_out)))
+        (broker, answer.map(|answer| (answer.waits, answer.left_out)))
     });
     let mut gathered = Gathered::new();
     let mut waits = BTreeMap::new();
@@ -137,7 +149,7 @@ pub async fn contended(
     };
     let answers = brokers.iter().map(async |broker| {
         let answer = neighbours.ask(broker, async |way| way.list_contended(request.clone()).await).await;
-        (broker.name.clone(), answer)
+        (broker, answer)
     });
     let (mut gathered, mut newest) = (Gathered::new(), BTreeMap::new());
     for (broker, answer) in futures::future::join_all(answers).await {
@@ -158,15 +170,18 @@ pub async fn contended(
 
 impl<T> Gathered<T> {
     fn new() -> Self {
-        Self { found: Vec::new(), left_out: 0, unanswered: Vec::new(), trouble: None }
+        Self { found: Vec::new(), left_out: 0, answered: Vec::new(), unanswered: Vec::new(), trouble: None }
     }
 
     /// What a broker answered; notes that it did not.
-    fn answer<A>(&mut self, broker: String, answer: Result<A, Failure>) -> Option<A> {
+    fn answer<A>(&mut self, broker: &v1::BrokerEntry, answer: Result<A, Failure>) -> Option<A> {
         match answer {
-            Ok(answer) => Some(answer),
+            Ok(answer) => {
+                self.answered.push(broker.clone());
+                Some(answer)
+            }
             Err(failure) => {
-                self.unanswered.push(broker);
+                self.unanswered.push(broker.name.clone());
                 self.trouble = Some(failure);
                 None
             }

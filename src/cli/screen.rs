@@ -58,7 +58,8 @@ impl Screen {
 
     /// Shows this and nothing else, as far as there is room.
     pub fn show(&self, text: &str) -> Result<(), Failure> {
-        let lines = tcgetwinsize(stdout()).map_or(LINES, |size| usize::from(size.ws_row).max(1));
+        let size = tcgetwinsize(stdout()).ok().map(|size| usize::from(size.ws_row));
+        let lines = size.filter(|lines| *lines > 0).unwrap_or(LINES);
         let shown: Vec<String> = text.lines().take(lines).map(|line| format!("{line}\x1b[K")).collect();
         output::text(&format!("\x1b[H{}\x1b[J", shown.join("\r\n")))
     }
