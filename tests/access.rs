@@ -76,7 +76,7 @@ const fn row(method: &'static str, needs: Needs, verb: &'static str, message: fn
     Row { method, needs, verb, message }
 }
 
-const ROWS: [Row; 23] = [
+const ROWS: [Row; 25] = [
     row("LockService/Session", Needs::SomeLock, "lock somewhere", |_| {
         v1::SessionRequest { request: 1, body: Some(Ask::Open(v1::Open::default())) }.encode_to_vec()
     }),
@@ -147,6 +147,12 @@ const ROWS: [Row; 23] = [
     }),
     row("InspectService/ListBrokers", Needs::Rule, "inspect on *", |_| v1::ListBrokersRequest {}.encode_to_vec()),
     row("InspectService/GetStatus", Needs::Rule, "inspect on *", |_| v1::GetStatusRequest {}.encode_to_vec()),
+    row("InspectService/ListWaits", Needs::Filter, "inspect", |with| {
+        v1::ListWaitsRequest { lockspace: with.resource.lockspace.clone(), ..Default::default() }.encode_to_vec()
+    }),
+    row("InspectService/ListContended", Needs::Filter, "inspect", |with| {
+        v1::ListContendedRequest { lockspace: with.resource.lockspace.clone(), ..Default::default() }.encode_to_vec()
+    }),
     row("AdminService/ForceUnlock", Needs::Rule, "force", |with| {
         let (resource, session) = (Some(with.resource.clone()), with.session.into());
         v1::ForceUnlockRequest { resource, session, ..Default::default() }.encode_to_vec()

@@ -17,6 +17,7 @@ mod modes;
 mod malformed;
 mod malformed_bytes;
 mod inspection;
+mod waits;
 mod access;
 mod secure;
 mod audit;

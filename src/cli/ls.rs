@@ -40,8 +40,9 @@ struct Listing {
     next: Option<String>,
 }
 
+/// A resource in one line.
 #[derive(Debug, Serialize)]
-struct Summary {
+pub struct Summary {
     lockspace: String,
     name: String,
     #[serde(serialize_with = "view::as_text")]
@@ -95,20 +96,7 @@ fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
         note("nobody has a claim on any such resource");
         return Ok(());
     }
-    let mut table = Table::new(&["RESOURCE", "HELD", ">AGE", ">HOLDERS", ">CONVERTING", ">WAITING", ">LONGEST WAIT"]);
-    let age = |count: u32, age_ms: u64| if count == 0 { String::new() } else { view::age(age_ms) };
-    for resource in &listing.resources {
-        table.row([
-            resource.name.clone(),
-            if resource.damage.is_some() { "damaged".to_owned() } else { resource.modes.join(" ") },
-            age(resource.granted, resource.held_ms),
-            resource.granted.to_string(),
-            resource.converting.to_string(),
-            resource.waiting.to_string(),
-            age(resource.converting + resource.waiting, resource.waiting_ms),
-        ]);
-    }
-    output::text(&table.render())?;
+    output::text(&table(&listing.resources, false).render())?;
     if let Some(damaged) = listing.resources.iter().find(|resource| resource.damage.is_some()) {
         let name = view::argument(&damaged.name);
         warn(format_args!("nothing is granted where a record is damaged: see `sixpin show {name}`"));
@@ -119,7 +107,28 @@ fn show(listing: &Listing, format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
-fn summary(summary: v1::ResourceSummary) -> Summary {
+/// Resources as a table, with their lockspaces where these may differ.
+pub fn table(resources: &[Summary], lockspaces: bool) -> Table {
+    let titles = &["LOCKSPACE", "RESOURCE", "HELD", ">AGE", ">HOLDERS", ">CONVERTING", ">WAITING", ">LONGEST WAIT"];
+    let mut table = Table::new(titles);
+    let age = |count: u32, age_ms: u64| if count == 0 { String::new() } else { view::age(age_ms) };
+    for resource in resources {
+        table.row([
+            if lockspaces { resource.lockspace.clone() } else { String::new() },
+            resource.name.clone(),
+            if resource.damage.is_some() { "damaged".to_owned() } else { resource.modes.join(" ") },
+            age(resource.granted, resource.held_ms),
+            resource.granted.to_string(),
+            resource.converting.to_string(),
+            resource.waiting.to_string(),
+            age(resource.converting + resource.waiting, resource.waiting_ms),
+        ]);
+    }
+    table
+}
+
+/// A resource in one line, from what a broker says.
+pub fn summary(summary: v1::ResourceSummary) -> Summary {
     let modes = summary.modes().filter_map(view::mode).collect();
     let v1::ResourceSummary { resource, version, granted, converting, waiting, held_ms, waiting_ms, damage, .. } =
         summary;

@@ -7,12 +7,12 @@
 //!
 //! * [`serve`]: runs a broker, `stop` says when it ends and `reload` when it reads its configuration again; [`check`]: only checks its configuration;
 //! * `run`: runs a command under a lock (on Linux);
-//! * [`ls`], [`show`], [`watch`], [`sessions`], [`brokers`], [`status`]: look;
+//! * [`ls`], [`show`], [`watch`], [`sessions`], [`waits`], [`top`], [`brokers`], [`status`]: look;
 //! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
 //! * [`token`], [`access`]: who may do what, without asking a broker;
 //! * `bench`: measures how fast locks are;
 //! * [`completions`], [`man`]: the command line described for shells and readers;
-//! * [`connect`], [`credentials`], [`failure`], [`output`], [`view`], [`vouchers`]: what they share.
+//! * [`connect`], [`credentials`], [`failure`], [`output`], [`screen`], [`view`], [`vouchers`], [`chains`]: what they share.
 
 use std::process::ExitCode;
 
@@ -30,6 +30,8 @@ pub mod ls;
 pub mod show;
 pub mod watch;
 pub mod sessions;
+pub mod waits;
+pub mod top;
 pub mod brokers;
 pub mod status;
 
@@ -50,8 +52,10 @@ pub mod connect;
 pub mod credentials;
 pub mod failure;
 pub mod output;
+pub mod screen;
 pub mod view;
 pub mod vouchers;
+pub mod chains;
 
 use failure::Failure;
 
@@ -88,6 +92,10 @@ pub enum Command {
     Watch(watch::Args),
     /// List the sessions of all brokers.
     Sessions(sessions::Args),
+    /// List the longest waits, each with the holder at the root of its chain.
+    Waits(waits::Args),
+    /// Follow the longest waits and what most wait for.
+    Top(top::Args),
     /// List the brokers on the store.
     Brokers(brokers::Args),
     /// Show how a broker is.
@@ -138,6 +146,8 @@ impl Cli {
             Command::Show(args) => client(show::run(args)),
             Command::Watch(args) => client(watch::run(args)),
             Command::Sessions(args) => client(sessions::run(args)),
+            Command::Waits(args) => client(waits::run(args)),
+            Command::Top(args) => client(top::run(args)),
             Command::Brokers(args) => client(brokers::run(args)),
             Command::Status(args) => client(status::run(args)),
             Command::Unlock(args) => client(unlock::run(args)),

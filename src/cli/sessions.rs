@@ -4,11 +4,10 @@ use serde::Serialize;
 use sixpin_proto::v1;
 
 use super::connect::ClientArgs;
-use super::exit;
 use super::failure::{Failure, note, warn};
 use super::output::{self, Format, Table};
 use super::view;
-use super::vouchers::{self, Neighbours};
+use super::vouchers;
 
 /// What `sixpin sessions` takes.
 #[derive(Debug, clap::Args)]
@@ -62,7 +61,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let neighbours = vouchers::neighbours(&args.client.inspection()?).await?;
     let mut listing = Listing { sessions: Vec::new(), unanswered: Vec::new(), inside: Vec::new() };
     let mut trouble = None;
-    for answer in neighbours.sessions(asked(&args, &neighbours)?, None).await {
+    for answer in neighbours.sessions(neighbours.asked(args.broker.as_deref())?, None).await {
         let broker = answer.broker.name;
         match answer.sessions {
             Ok(sessions) => listing.sessions.extend(sessions.into_iter().map(|session| shown(&broker, session))),
@@ -100,24 +99,6 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             Err(failure)
         }
     }
-}
-
-/// The brokers to ask.
-fn asked(args: &Args, neighbours: &Neighbours) -> Result<Vec<v1::BrokerEntry>, Failure> {
-    let vouching = neighbours.vouching();
-    let Some(name) = &args.broker else { return Ok(vouching) };
-    let named = |broker: &v1::BrokerEntry| [&broker.name, &broker.incarnation, &broker.address].contains(&name);
-    let asked: Vec<v1::BrokerEntry> = vouching.into_iter().filter(|broker| named(broker)).collect();
-    if let Some(broker) = neighbours.inside().into_iter().find(|broker| named(broker)) {
-        let text = format!("broker {} is inside a program ({}), and only that can ask it", broker.name, broker.program);
-        return Err(Failure::new(exit::FAILURE, text)
-            .hint("the program may let administrators in: `admin_listen` of its embedded client"));
-    }
-    if asked.is_empty() {
-        return Err(Failure::new(exit::FAILURE, format_args!("there is no broker `{name}`"))
-            .hint("see their names with `sixpin brokers`"));
-    }
-    Ok(asked)
 }
 
 fn shown(broker: &str, session: v1::SessionInfo) -> Entry {

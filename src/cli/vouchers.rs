@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sixpin_client::Inspection;
+use sixpin_client::{Error as ClientError, Inspection};
 use sixpin_proto::v1;
 
 use super::exit;
@@ -47,6 +47,27 @@ impl Neighbours {
             .filter(|entry| asked_at(entry).map_or(entry.own, |address| addresses.insert(address.to_owned())))
             .cloned()
             .collect()
+    }
+
+    /// The one that is named, by name, incarnation or address; else all that may vouch for sessions.
+    pub fn asked(&self, name: Option<&str>) -> Result<Vec<v1::BrokerEntry>, Failure> {
+        let vouching = self.vouching();
+        let Some(name) = name else { return Ok(vouching) };
+        let named = |broker: &v1::BrokerEntry| {
+            [&broker.name, &broker.incarnation, &broker.address].into_iter().any(|known| known == name)
+        };
+        let asked: Vec<v1::BrokerEntry> = vouching.into_iter().filter(|broker| named(broker)).collect();
+        if let Some(broker) = self.inside().into_iter().find(|broker| named(broker)) {
+            let (name, program) = (&broker.name, &broker.program);
+            let text = format!("broker {name} is inside a program ({program}), and only that can ask it");
+            return Err(Failure::new(exit::FAILURE, text)
+                .hint("the program may let administrators in: `admin_listen` of its embedded client"));
+        }
+        if asked.is_empty() {
+            return Err(Failure::new(exit::FAILURE, format_args!("there is no broker `{name}`"))
+                .hint("see their names with `sixpin brokers`"));
+        }
+        Ok(asked)
     }
 
     /// Those that may vouch for sessions and cannot be asked: they are inside programs.
@@ -97,23 +118,33 @@ impl Neighbours {
         broker: &v1::BrokerEntry,
         request: v1::ListSessionsRequest,
     ) -> Result<v1::ListSessionsResponse, Failure> {
-        let page = async {
-            if broker.own {
-                return self.asked.list_sessions(request).await.map_err(Failure::inspecting);
-            }
-            let other = asked_at(broker).and_then(|address| self.asked.of_broker(address).ok()).ok_or_else(|| {
-                Failure::new(exit::UNREACHABLE, format_args!("broker {} told no address of its own", broker.name))
-                    .hint("start it with an address that others can reach")
-            })?;
-            other.list_sessions(request).await.map_err(Failure::inspecting)
-        };
+        self.ask(broker, async |way| way.list_sessions(request).await).await
+    }
+
+    /// Asks one broker, which may take its time and no more.
+    pub async fn ask<T>(
+        &self,
+        broker: &v1::BrokerEntry,
+        call: impl AsyncFnOnce(Inspection) -> Result<T, ClientError>,
+    ) -> Result<T, Failure> {
+        let answer = async { call(self.way_to(broker)?).await.map_err(Failure::inspecting) };
         let late = || {
             let patience = humantime::format_duration(PATIENCE);
             let address = asked_at(broker).unwrap_or_default();
             let text = format!("broker {} at {address} did not answer within {patience}", broker.name);
             Failure::new(exit::UNREACHABLE, text).hint("see how brokers are with `sixpin brokers`")
         };
-        tokio::time::timeout(PATIENCE, page).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    fn way_to(&self, broker: &v1::BrokerEntry) -> Result<Inspection, Failure> {
+        if broker.own {
+            return Ok(self.asked.clone());
+        }
+        asked_at(broker).and_then(|address| self.asked.of_broker(address).ok()).ok_or_else(|| {
+            Failure::new(exit::UNREACHABLE, format_args!("broker {} told no address of its own", broker.name))
+                .hint("start it with an address that others can reach")
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod program;
 
 mod look;
+mod waits;
 mod administer;
 mod damaged;
 mod run;

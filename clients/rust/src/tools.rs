@@ -130,6 +130,16 @@ impl Inspection {
         call!(self.way, ANSWER_WITHIN, InspectServiceClient.list_sessions(request))
     }
 
+    /// The longest waits of sessions that the broker vouches for, and who is in their way.
+    pub async fn list_waits(&self, request: v1::ListWaitsRequest) -> Result<v1::ListWaitsResponse, Error> {
+        call!(self.way, ANSWER_WITHIN, InspectServiceClient.list_waits(request))
+    }
+
+    /// The resources for which most sessions of the broker wait.
+    pub async fn list_contended(&self, request: v1::ListContendedRequest) -> Result<v1::ListContendedResponse, Error> {
+        call!(self.way, ANSWER_WITHIN, InspectServiceClient.list_contended(request))
+    }
+
     /// The brokers on the store, as the one that answers sees them; and inspection of that one: the address that it tells to
     /// others may not be one for this program.
     pub async fn list_brokers(&self) -> Result<(v1::ListBrokersResponse, Self), Error> {

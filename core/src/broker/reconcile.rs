@@ -28,6 +28,7 @@ impl Broker {
         let (left, compared): (BTreeSet<ClaimId>, BTreeSet<ClaimId>) =
             locals.into_iter().partition(|claim| self.is_left_alone(*claim));
         self.reconcile(at, id);
+        self.note_since(at, id, &compared);
         self.resumed_claims_read(&compared);
         if let Some(entry) = self.shards[at].entries.get_mut(id)
             && !left.is_empty()
@@ -51,6 +52,7 @@ impl Broker {
                     operation: view.operation,
                     granted: view.granted,
                     grant_seq: view.grant_seq,
+                    since_ms: view.since_ms,
                 }),
                 vanished: resource.claim(*claim).is_none(),
                 lost: resource.claim(*claim).is_some_and(|view| self.was_lost(entry, *claim, &view)),
@@ -106,8 +108,23 @@ impl Broker {
                 deadline: None,
                 queued: None,
                 given_up: false,
+                since_ms: waiting.since_ms,
             });
             session.counts.waiting(isize::from(more));
+        }
+    }
+
+    /// A claim that came with a move has waited since it came to its queue, and not only since it came here.
+    fn note_since(&mut self, at: usize, id: &ResourceId, compared: &BTreeSet<ClaimId>) {
+        let Some(entry) = self.shards[at].entries.get(id) else { return };
+        let resource = entry.state.view();
+        for id in compared {
+            let session = self.sessions.get_mut(&id.session);
+            let claim = session.and_then(|session| session.claims.get_mut(&id.number)).filter(|claim| claim.unread);
+            let view = resource.claim(*id).filter(|view| view.queue != Queue::Granted);
+            if let (Some(pending), Some(view)) = (claim.and_then(|claim| claim.pending.as_mut()), view) {
+                pending.since_ms = view.since_ms;
+            }
         }
     }
 
@@ -176,6 +193,7 @@ struct Waiting {
     operation: OperationNumber,
     granted: Option<Mode>,
     grant_seq: u32,
+    since_ms: u64,
 }
 
 fn differs_from(claim: &Claim, view: &ClaimView<'_>) -> bool {

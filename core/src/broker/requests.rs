@@ -111,7 +111,15 @@ impl Broker {
 
     fn operation(&self, from: ReplyTo, number: OperationNumber, wait: Option<Duration>, until_done: bool) -> Operation {
         let deadline = wait.filter(|wait| !wait.is_zero()).map(|wait| self.now.mono + wait);
-        Operation { number, reply: Some(from), until_done, deadline, queued: None, given_up: false }
+        Operation {
+            number,
+            reply: Some(from),
+            until_done,
+            deadline,
+            queued: None,
+            given_up: false,
+            since_ms: self.now.wall_ms,
+        }
     }
 
     /// Notes an operation as pending and queues its command. A further copy of a lock request only looks: the claim that
@@ -158,6 +166,7 @@ impl Broker {
                     (known, _) => operation.deadline = known,
                 }
                 operation.queued = pending.queued;
+                operation.since_ms = pending.since_ms;
                 Ok(Noted::Pending { replaced: std::mem::replace(pending, operation).reply })
             }
             Some(pending) if pending.number > number => Err(RequestError::StaleOperation(claim.number)),

@@ -306,6 +306,8 @@ pub(super) struct Operation {
     pub(super) queued: Option<(u32, Fence)>,
     /// Nobody waits for it any more, and nobody can be told of it.
     pub(super) given_up: bool,
+    /// By wall clocks, for people: when it was asked for, or came to its queue.
+    pub(super) since_ms: u64,
 }
 
 impl Claim {
@@ -333,6 +335,12 @@ impl Claim {
     /// Its client was told of a later grant than this one.
     pub(super) fn was_granted_after(&self, grant_seq: u32) -> bool {
         grant_seq < self.grant_seq.max(self.believed_seq)
+    }
+
+    /// It stands in a queue, as far as is known. What is on its way to the store stands in none yet.
+    pub(super) fn stands_in_a_queue(&self) -> bool {
+        let stands = |pending: &Operation| !pending.given_up && (pending.queued.is_some() || self.commands == 0);
+        self.pending.as_ref().is_some_and(stands)
     }
 
     /// It waits for an operation later than this one.

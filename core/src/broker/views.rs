@@ -2,12 +2,14 @@
 
 use super::Broker;
 use super::Phase;
-use super::api::{BrokerState, BrokerView, Query, Reply, ReplyTo, SessionState, SessionView, StatusView, StoreState};
+use super::api::{
+    BrokerState, BrokerView, Query, Reply, ReplyTo, SessionState, SessionView, StatusView, StoreState, WaitView,
+};
 use super::liveness::Observed;
 use super::table::{Life, Session};
 use crate::backend::Pulse;
 use crate::limits::PAGE_MAX;
-use crate::name::{ClaimNumber, SessionId, Version};
+use crate::name::{ClaimId, ClaimNumber, SessionId, Version};
 use crate::standing::Standing;
 
 impl Broker {
@@ -16,6 +18,7 @@ impl Broker {
             Query::Sessions { after, limit } => self.view_sessions(after, limit),
             Query::SessionsNamed { sessions } => self.view_named(&sessions),
             Query::Claims { session, after, limit } => self.view_claims(session, after, limit),
+            Query::Waits { after, looks } => self.view_waits(after, looks),
             Query::Brokers => Reply::Brokers(self.view_brokers()),
             Query::Status => Reply::Status(self.view_status()),
         };
@@ -65,6 +68,24 @@ impl Broker {
             page.map(|(number, claim)| (*number, claim.resource.clone())).collect()
         });
         Reply::Claims(claims.unwrap_or_default())
+    }
+
+    fn view_waits(&self, after: Option<SessionId>, looks: usize) -> Reply {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let mut sessions = self.sessions.range((after.map_or(Unbounded, Excluded), Unbounded));
+        let (mut waits, mut looked, mut last) = (Vec::new(), 0, None);
+        for (id, session) in sessions.by_ref() {
+            last = Some(*id);
+            looked += 1;
+            if session.counts.that_wait() > 0 && session.life.is_vouched_for() {
+                looked += session.claims.len();
+                waits.extend(waits_of(*id, session));
+            }
+            if looked >= looks {
+                break;
+            }
+        }
+        Reply::Waits { waits, next: last.filter(|_| sessions.next().is_some()) }
     }
 
     fn view_brokers(&self) -> Vec<BrokerView> {
@@ -133,4 +154,14 @@ impl Broker {
             ..self.counters.clone()
         }
     }
+}
+
+/// The claims of a session that stand in a queue.
+fn waits_of(session: SessionId, state: &Session) -> impl Iterator<Item = WaitView> {
+    let waiting = state.claims.iter().filter(|(_, claim)| claim.stands_in_a_queue());
+    waiting.filter_map(move |(number, claim)| {
+        let since_ms = claim.pending.as_ref()?.since_ms;
+        let claim_id = ClaimId { session, number: *number };
+        Some(WaitView { claim: claim_id, resource: claim.resource.clone(), granted: claim.granted, since_ms })
+    })
 }

@@ -4,7 +4,7 @@ use crate::command::{BLOCKERS_MAX, Blocker, Completion, Extras, Outcome, Refusal
 use crate::mode::Mode;
 use crate::name::{ClaimId, OperationNumber, Stamp};
 
-use super::claim::{Claim, Ended, OperationKind, Queue, Slot};
+use super::claim::{Claim, ClaimView, Ended, OperationKind, Queue, Slot};
 use super::{Resource, Step};
 
 /// How an operation number relates to the last one that the claim saw.
@@ -54,6 +54,21 @@ impl Resource {
     pub fn completion(&self, id: ClaimId) -> Option<Completion> {
         let slot = self.table.find(id)?;
         (self.table.get(slot).queue == Queue::Granted).then(|| self.answer(slot))
+    }
+
+    /// Who stands in the way of a queued claim: a holder in conflict with what it wants, before all others, and else a claim
+    /// that is ahead of it in the queue. Absent if the claim is not queued.
+    pub fn blocker_of(&self, id: ClaimId) -> Option<ClaimView<'_>> {
+        let slot = self.table.find(id)?;
+        let claim = self.table.get(slot);
+        let ahead = match claim.queue {
+            Queue::Granted => return None,
+            _ if claim.no_order => Ahead::Nobody,
+            Queue::Converting => Ahead::Converters,
+            Queue::Waiting => Ahead::ConvertersAndWaiters,
+        };
+        let blockers = self.blockers(claim.requested?, Some(slot), ahead);
+        self.claim(blockers.first()?.claim)
     }
 
     /// See [`Resource::completion`].

@@ -333,6 +333,7 @@ impl World {
         assert_eq!(known, next.encode(), "{}", told());
 
         self.check_state(&naive, &told);
+        check_blockers(&read);
         check_fences(from.state, &naive, fence);
         check_completions(&read, &outcomes, fence);
         check_at_once(from.naive, command, &outcomes);
@@ -416,6 +417,18 @@ impl World {
 }
 
 /// X1: grants of this write have its fence, and it is larger than all earlier ones.
+fn check_blockers(state: &Resource) {
+    let ahead = |one: &ClaimView<'_>, other: &ClaimView<'_>| {
+        one.queue == Queue::Converting && other.queue == Queue::Waiting || one.queue == other.queue
+    };
+    for claim in state.converting().chain(state.waiting()) {
+        let blocker = state.blocker_of(claim.id).unwrap_or_else(|| panic!("nobody is in the way of {claim:?}"));
+        let conflicts = blocker.granted.is_some_and(|held| !held.compatible(claim.requested.unwrap()));
+        assert!(blocker.id != claim.id && (conflicts || ahead(&blocker, &claim)), "{blocker:?} and {claim:?}");
+    }
+    assert!(state.granted().all(|claim| state.blocker_of(claim.id).is_none()));
+}
+
 fn check_fences(before: &Resource, after: &Naive, fence: Fence) {
     let newest = before.granted().chain(before.converting()).filter_map(|view| view.fence);
     assert!(newest.into_iter().all(|stamp| matches!(stamp, Stamp::Known(earlier) if earlier < fence)));

@@ -25,7 +25,7 @@ pub use requests::{
     AdminRequest, Client, ClientInfo, ConvertRequest, LiveClaim, LockRequest, OpenRequest, Query, Request,
     ResumeRequest, Secret, SessionRef, UnlockRequest,
 };
-pub use views::{BrokerState, BrokerView, SessionState, SessionView, StatusView, StoreState};
+pub use views::{BrokerState, BrokerView, SessionState, SessionView, StatusView, StoreState, WaitView};
 
 /// The time, as the shell reads it before each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

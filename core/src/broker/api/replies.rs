@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BrokerView, Secret, SessionView, StatusView};
+use super::{BrokerView, Secret, SessionView, StatusView, WaitView};
 use crate::command::{Extras, Refusal};
 use crate::mode::Mode;
 use crate::name::{ClaimNumber, Fence, OperationNumber, ResourceId, SessionId};
@@ -222,6 +222,13 @@ pub enum Reply {
     },
     /// Claims of a session: where they are.
     Claims(Vec<(ClaimNumber, ResourceId)>),
+    /// Waits, those of a session together.
+    Waits {
+        /// Those of one part of the table.
+        waits: Vec<WaitView>,
+        /// After which session the next part begins; absent: this was the last.
+        next: Option<SessionId>,
+    },
     /// Brokers.
     Brokers(Vec<BrokerView>),
     /// State and counters.

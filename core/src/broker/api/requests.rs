@@ -278,6 +278,14 @@ pub enum Query {
         /// At most this many.
         limit: usize,
     },
+    /// Waits of sessions that this broker vouches for: those of a part of its table, so that nothing else has to wait for long
+    /// while the whole of a large one is looked through.
+    Waits {
+        /// Of sessions after this one.
+        after: Option<SessionId>,
+        /// When so many sessions and claims of those that wait were looked at, the part ends with the session.
+        looks: usize,
+    },
     /// Brokers on this store.
     Brokers,
     /// Counters and state.

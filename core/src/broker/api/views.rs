@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::ClientInfo;
 use crate::access::Principal;
 use crate::backend::Pulse;
-use crate::name::SessionId;
+use crate::mode::Mode;
+use crate::name::{ClaimId, ResourceId, SessionId};
 
 /// Where a session is in its life at a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,19 @@ pub struct SessionView {
     pub connected: bool,
     /// Moves so far.
     pub move_number: u32,
+}
+
+/// A claim that stands in a queue, as its broker knows it. The mode that it waits for is in the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitView {
+    /// The claim.
+    pub claim: ClaimId,
+    /// What it waits for.
+    pub resource: ResourceId,
+    /// The mode that it has meanwhile, if it converts.
+    pub granted: Option<Mode>,
+    /// Since when, by wall clocks, in milliseconds.
+    pub since_ms: u64,
 }
 
 /// A broker, for people.

@@ -19,6 +19,7 @@
 //! | `a freezes`, `a thaws` | it does nothing, and its stream stays; it says that it lives |
 //! | `a moves B` | the session goes to a broker, perhaps to the one where it was, on a new stream |
 //! | `admin takes r a A [now] [no_wait]`, `admin ends a A`, `admin drains A` | what administrators ask of a broker |
+//! | `admin looks A [after=a] [looks=N]` | who waits, of A's sessions, as in one part of its table |
 //! | `store like etcd\|redis\|nats\|memory` | the contract of the store, before brokers start |
 //! | `store holds A` | what A writes from now on stays on its way to the store |
 //! | `store passes A` | what A writes from now on goes through again; what is on its way stays there |
@@ -49,7 +50,7 @@ use std::time::Duration;
 
 use sixpin_core::access::{Names, Principal, Quotas, Rule, Verbs};
 use sixpin_core::backend::Key;
-use sixpin_core::broker::api::{AdminRequest, ConvertRequest, Input, LockRequest, Request, UnlockRequest};
+use sixpin_core::broker::api::{AdminRequest, ConvertRequest, Input, LockRequest, Query, Request, UnlockRequest};
 use sixpin_core::command::Options;
 use sixpin_core::format;
 use sixpin_core::limits::{self, Limits};
@@ -231,6 +232,7 @@ impl World {
         let what = arguments.next()?;
         let (now, no_wait) = (arguments.word("now"), arguments.word("no_wait"));
         let request = match what.as_str() {
+            "looks" => return self.look_at_waits(arguments),
             "takes" => {
                 let resource = resource(&arguments.next()?)?;
                 let session = self.session(&arguments.next()?)?;
@@ -242,6 +244,14 @@ impl World {
         };
         let broker = self.known_broker(arguments)?;
         self.admin_asks(&broker, request);
+        Ok(())
+    }
+
+    fn look_at_waits(&mut self, arguments: &mut Arguments) -> Result<(), Failure> {
+        let after = arguments.text("after").map(|client| self.session(&client)).transpose()?;
+        let looks = arguments.number("looks")?.map_or(usize::MAX, |looks| looks as usize);
+        let broker = self.known_broker(arguments)?;
+        self.admin_looks(&broker, Query::Waits { after, looks });
         Ok(())
     }
 

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use sixpin_core::backend::{Change, Key, Slot, Write, WriteOutcome};
 use sixpin_core::broker::api::{
-    CancelResult, ClaimState, Done, DoneStatus, Ending, Event, LogLine, LostReason, Reply, RequestError,
+    CancelResult, ClaimState, Done, DoneStatus, Ending, Event, LogLine, LostReason, Reply, RequestError, WaitView,
 };
 use sixpin_core::broker::mark::Mark;
 use sixpin_core::command::{Blocker, Status};
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimId, ClaimNumber, FENCE_PLACES, Fence, Incarnation, ResourceId, SessionId, Version};
 use sixpin_core::resource::{ClaimView, Resource};
+
+/// What wall clocks show when everything begins.
+pub const WALL_MS: u64 = 1_700_000_000_000;
 
 /// What brokers and sessions are called in the script.
 #[derive(Debug, Default)]
@@ -173,6 +176,7 @@ impl Names {
             Reply::DamagedRemoved { free_in } => format!("removed, free in {}", seconds(*free_in)),
             Reply::Purged { purged } => format!("{purged} purged"),
             Reply::Drained { sessions } => format!("drained, sessions told to move: {sessions}"),
+            Reply::Waits { waits, next } => self.waits(waits, next.is_some()),
             Reply::Sessions { .. } | Reply::Claims(_) | Reply::Brokers(_) | Reply::Status(_) => "see there".into(),
         }
     }
@@ -198,6 +202,17 @@ impl Names {
             Event::Move { addresses } if addresses.is_empty() => "move to another broker".into(),
             Event::Move { addresses } => format!("move to {}", addresses.join(" or ")),
         }
+    }
+
+    fn waits(&self, waits: &[WaitView], more: bool) -> String {
+        let wait = |wait: &WaitView| {
+            let (claim, name, since) = (self.claim(wait.claim), &wait.resource.name, wait.since_ms);
+            let held = wait.granted.map(|mode| format!(" with {mode}")).unwrap_or_default();
+            format!("{claim} waits for {name}{held} since {}", seconds(Duration::from_millis(since - WALL_MS)))
+        };
+        let mut waits: Vec<String> = waits.iter().map(wait).collect();
+        waits.extend(more.then(|| "and there may be more".to_owned()));
+        if waits.is_empty() { "nobody waits".into() } else { waits.join(", ") }
     }
 
     fn error(&self, error: &RequestError) -> String {

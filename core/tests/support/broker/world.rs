@@ -13,7 +13,7 @@ use sixpin_core::backend::{BrokerInfo, Guard, Key, Write, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
     AdminRequest, BrokerConfig, Client as Shares, ClientInfo, ConnectionId, Input, LockspaceConfig, Now, OpenRequest,
-    ReplyTo, Request, SessionRef,
+    Query, ReplyTo, Request, SessionRef,
 };
 use sixpin_core::limits::{self, Limits};
 use sixpin_core::name::{Incarnation, Lockspace, Version};
@@ -200,7 +200,7 @@ impl World {
 
     fn time(&self, name: &str) -> Now {
         let (boot, slept) = (self.now, self.stations[name].slept);
-        Now { mono: boot.saturating_sub(slept), boot, wall_ms: 1_700_000_000_000 + boot.as_millis() as u64 }
+        Now { mono: boot.saturating_sub(slept), boot, wall_ms: words::WALL_MS + boot.as_millis() as u64 }
     }
 
     fn tick(&mut self, name: &str) {
@@ -370,6 +370,11 @@ impl World {
     pub fn admin_asks(&mut self, broker: &str, request: AdminRequest) {
         let connection = self.connect(ADMIN);
         self.input(broker, Input::Admin { from: ReplyTo { connection, request: 1 }, request });
+    }
+
+    pub fn admin_looks(&mut self, broker: &str, query: Query) {
+        let connection = self.connect(ADMIN);
+        self.input(broker, Input::Query { from: ReplyTo { connection, request: 1 }, query });
     }
 
     fn connect(&mut self, who: &str) -> ConnectionId {

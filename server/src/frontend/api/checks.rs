@@ -37,6 +37,14 @@ pub fn session_id(field: &str, text: &str) -> Checked<SessionId> {
     text.parse().map_err(|error| bad_name(field, &error))
 }
 
+/// Names of sessions, as many as a page has at most.
+pub fn sessions(names: &[String]) -> Checked<Vec<SessionId>> {
+    if names.len() > limits::PAGE_MAX {
+        return Err(invalid(format!("`sessions` has {} entries: at most {}", names.len(), limits::PAGE_MAX)));
+    }
+    names.iter().map(|name| session_id("sessions", name)).collect()
+}
+
 /// A session's token.
 pub fn token(text: &str) -> Checked<SessionToken> {
     text.parse().map_err(|error| invalid(format!("`token`: {error}")))

@@ -9,11 +9,10 @@ use futures::Stream;
 use sixpin_core::access::{Part, Place, Verb};
 use sixpin_core::backend::{Durability, Family};
 use sixpin_core::broker::api::{BrokerView, Query, Reply, RequestError, SessionView, StatusView};
-use sixpin_core::limits::PAGE_MAX;
 use sixpin_core::name::{ClaimId, ClaimNumber, Incarnation, Label, Lockspace, ResourceId, SessionId, Version};
 use sixpin_core::resource::ClaimView;
 
-use super::errors::{invalid, unexpected};
+use super::errors::unexpected;
 use super::identity::Identity;
 use super::{Api, Caller, Checked};
 use crate::access::Watching;
@@ -266,9 +265,6 @@ impl Api {
     /// Those of these sessions that this broker knows.
     pub async fn sessions_named(&self, from: &Caller, names: Vec<SessionId>) -> Result<SessionsPage, RequestError> {
         self.check(from, Verb::Inspect, Place::Everywhere)?;
-        if names.len() > PAGE_MAX {
-            return Err(invalid(format!("`sessions` has {} entries: at most {PAGE_MAX}", names.len())));
-        }
         let mut page = SessionsPage::default();
         for engine in self.runtime.engines() {
             let query = Query::SessionsNamed { sessions: names.clone() };

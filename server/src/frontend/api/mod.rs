@@ -10,7 +10,7 @@
 //! * [`checks`], [`names`]: whether what they say makes sense, as far as that needs no state; [`errors`]: what they are told if not;
 //! * [`calls`]: one request about a session, one answer;
 //! * [`conversation`]: a stream that carries a session; `ledger`: what is written down of its locks;
-//! * [`inspect`]: who holds and who waits;
+//! * [`inspect`]: who holds and who waits; [`waits`]: who waits longest and for whom, and what most wait for;
 //! * [`admin`]: what administrators do.
 //!
 //! A new front end needs a folder beside `grpc`. A new verb is a method here, and one translation in each front end.
@@ -25,6 +25,7 @@ pub mod identity;
 pub mod inspect;
 pub(crate) mod ledger;
 pub mod names;
+pub mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -60,4 +60,12 @@ impl InspectService for Inspect {
     async fn get_status(&self, request: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
         answer(self.calls.status(&caller(&request)).await)
     }
+
+    async fn list_waits(&self, request: Request<v1::ListWaitsRequest>) -> Answer<v1::ListWaitsResponse> {
+        answer(self.calls.waits(&caller(&request), request.into_inner()).await)
+    }
+
+    async fn list_contended(&self, request: Request<v1::ListContendedRequest>) -> Answer<v1::ListContendedResponse> {
+        answer(self.calls.contended(&caller(&request), request.into_inner()).await)
+    }
 }

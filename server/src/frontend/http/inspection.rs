@@ -35,3 +35,11 @@ pub(super) async fn status(asked: Asked) -> Answered {
     let got = asked.door.inspection.status(&asked.from).await?;
     Ok(json(write(&got.status.ok_or_else(|| missing("status"))?)))
 }
+
+pub(super) async fn waits(asked: Asked) -> Answered {
+    Ok(json(write(&asked.door.inspection.waits(&asked.from, asked.message()?).await?)))
+}
+
+pub(super) async fn contended(asked: Asked) -> Answered {
+    Ok(json(write(&asked.door.inspection.contended(&asked.from, asked.message()?).await?)))
+}

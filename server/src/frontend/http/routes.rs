@@ -97,6 +97,8 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/v1/sessions", Both, Inspection, false, "The sessions that the broker asked vouches for", "ListSessionsRequest" => "ListSessionsResponse", inspection::sessions),
     route!(GET "/v1/brokers", Both, Inspection, false, "All brokers on the stores", "ListBrokersRequest" => "ListBrokersResponse", inspection::brokers),
     route!(GET "/v1/status", Both, Inspection, false, "State and counters of the broker that is asked", "GetStatusRequest" => "BrokerStatus", inspection::status),
+    route!(GET "/v1/waits", Both, Inspection, false, "The longest waits of the broker asked, each with who is in its way", "ListWaitsRequest" => "ListWaitsResponse", inspection::waits),
+    route!(GET "/v1/contended", Both, Inspection, false, "What most wait for", "ListContendedRequest" => "ListContendedResponse", inspection::contended),
     // Administration.
     route!(POST "/v1/resources/{name}:forceUnlock", Administrators, Call, false, "Takes claims of a session away", "ForceUnlockRequest" => "ForceUnlockResponse", administration::force_unlock),
     route!(POST "/v1/resources:forceUnlock", Administrators, Call, false, "The same, with the name in the body", "ForceUnlockRequest" => "ForceUnlockResponse", administration::force_unlock),

@@ -1,5 +1,8 @@
 //! Who holds and who waits, in messages: for every front end.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures::{Stream, StreamExt as _};
 use sixpin_core::broker::api::RequestError;
 use sixpin_proto::v1;
@@ -8,6 +11,7 @@ use v1::list_claims_request::Whose;
 use super::{requests, views};
 use crate::frontend::api::errors::invalid;
 use crate::frontend::api::names::Names;
+use crate::frontend::api::waits::{Wanted, Which};
 use crate::frontend::api::{Api, Caller, Checked, checks};
 
 /// What one process shows. Cheap to clone.
@@ -81,8 +85,7 @@ impl InspectionCalls {
         let page = if list.sessions.is_empty() {
             self.api.sessions(from, &list.after, checks::page_limit(list.limit)?).await?
         } else {
-            let named = list.sessions.iter().map(|name| checks::session_id("sessions", name));
-            self.api.sessions_named(from, named.collect::<Checked<_>>()?).await?
+            self.api.sessions_named(from, checks::sessions(&list.sessions)?).await?
         };
         Ok(v1::ListSessionsResponse {
             sessions: page.sessions.iter().map(views::session).collect(),
@@ -100,6 +103,32 @@ impl InspectionCalls {
         Ok(v1::GetStatusResponse { status: Some(views::status(self.api.status(from).await?)) })
     }
 
+    pub(crate) async fn waits(
+        &self,
+        from: &Caller,
+        list: v1::ListWaitsRequest,
+    ) -> Result<v1::ListWaitsResponse, RequestError> {
+        let which = Which {
+            wanted: wanted(&list.lockspace, list.prefix)?,
+            min: Duration::from_millis(list.min_ms),
+            sessions: checks::sessions(&list.sessions)?.into_iter().collect(),
+            limit: checks::page_limit(list.limit)?,
+        };
+        // Shared, because most chains have their ends in common.
+        let waits = self.api.waits(from, &which, |id, view| Arc::new(views::claim_on(id, view))).await?;
+        Ok(views::waits(waits))
+    }
+
+    pub(crate) async fn contended(
+        &self,
+        from: &Caller,
+        list: v1::ListContendedRequest,
+    ) -> Result<v1::ListContendedResponse, RequestError> {
+        let wanted = wanted(&list.lockspace, list.prefix)?;
+        let limit = checks::page_limit(list.limit)?;
+        Ok(v1::ListContendedResponse { resources: self.api.contended(from, &wanted, limit, views::summary).await? })
+    }
+
     /// A resource as it is, and again whenever it has changed.
     pub(crate) fn watch(
         &self,
@@ -111,4 +140,11 @@ impl InspectionCalls {
         let state = move |found: Option<_>| Some(views::resource(&id, found.as_ref()));
         Ok(states.map(move |found| found.map(|found| v1::WatchResourceResponse { state: state(found) })))
     }
+}
+
+/// What is waited for. Without a lockspace it is looked for in all.
+fn wanted(lockspace: &str, prefix: String) -> Checked<Wanted> {
+    checks::prefix(&prefix)?;
+    let lockspace = if lockspace.is_empty() { None } else { Some(Names::default().lockspace(lockspace)?) };
+    Ok(Wanted { lockspace, prefix })
 }

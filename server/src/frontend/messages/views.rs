@@ -1,4 +1,6 @@
-//! Resources, sessions and brokers as inspection shows them.
+//! Resources, waits, sessions and brokers as inspection shows them.
+
+use std::sync::Arc;
 
 use sixpin_core::backend::Durability;
 use sixpin_core::broker::api::{BrokerState, BrokerView, SessionState, SessionView, StoreState};
@@ -8,6 +10,7 @@ use sixpin_proto::{API_LEVEL, v1};
 
 use super::replies::mode;
 use crate::frontend::api::inspect::{BackendStatus, ProcessStatus, Stored};
+use crate::frontend::api::waits::{End, Wait};
 use crate::runtime::clock;
 
 /// Bytes of claims in one answer: what is beyond is counted as left out. Well below what clients accept (4 MiB).
@@ -86,6 +89,31 @@ fn age_ms(view: &ClaimView<'_>) -> u64 {
 /// One claim, with its resource.
 pub(crate) fn claim_on(id: &ResourceId, view: &ClaimView<'_>) -> v1::ClaimInfo {
     v1::ClaimInfo { resource: Some(resource_id(id)), ..claim(view) }
+}
+
+/// Waits, as far as they fit.
+pub(crate) fn waits(waits: Vec<Wait<Arc<v1::ClaimInfo>>>) -> v1::ListWaitsResponse {
+    let (number, mut bytes) = (waits.len(), 0);
+    let fits = |info: &v1::WaitInfo| {
+        bytes += prost::Message::encoded_len(info);
+        bytes <= CLAIMS_BYTES_MAX
+    };
+    let waits: Vec<_> = waits.into_iter().map(wait).take_while(fits).collect();
+    v1::ListWaitsResponse { left_out: (number - waits.len()) as u32, waits }
+}
+
+fn wait(wait: Wait<Arc<v1::ClaimInfo>>) -> v1::WaitInfo {
+    let end = match wait.end {
+        End::Holder => v1::ChainEnd::Holder,
+        End::Cycle => v1::ChainEnd::Cycle,
+        End::Elsewhere => v1::ChainEnd::Elsewhere,
+        End::Long => v1::ChainEnd::Long,
+    };
+    v1::WaitInfo {
+        claim: Some(Arc::unwrap_or_clone(wait.claim)),
+        chain: wait.chain.into_iter().map(Arc::unwrap_or_clone).collect(),
+        end: end.into(),
+    }
 }
 
 fn claim(view: &ClaimView<'_>) -> v1::ClaimInfo {
