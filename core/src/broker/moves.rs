@@ -345,8 +345,16 @@ impl Broker {
         claim.believed_seq = if self.planted.has(Bug::LostGrantBelieved) { 0 } else { live.grant_seq };
         if let Some((number, wait)) = asked {
             let deadline = wait.map(|wait| now + wait);
-            let operation =
-                Operation { number, reply: None, until_done: false, deadline, queued: None, given_up: false };
+            let operation = Operation {
+                number,
+                reply: None,
+                until_done: false,
+                mode: None,
+                asked: now,
+                deadline,
+                queued: None,
+                given_up: false,
+            };
             let more = claim.pending.replace(operation).is_none();
             claim.operation = claim.operation.max(number);
             session.counts.waiting(isize::from(more));

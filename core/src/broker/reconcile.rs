@@ -50,6 +50,7 @@ impl Broker {
                 queued: resource.claim(*claim).filter(|view| view.queue != Queue::Granted).map(|view| Waiting {
                     operation: view.operation,
                     granted: view.granted,
+                    requested: view.requested,
                     grant_seq: view.grant_seq,
                 }),
                 vanished: resource.claim(*claim).is_none(),
@@ -92,9 +93,10 @@ impl Broker {
 
     /// A claim waits although this broker did not ask for it: its session moved here meanwhile.
     fn note_waiting(&mut self, id: ClaimId, waiting: &Waiting) {
+        let now = self.now.mono;
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
-        claim.granted = waiting.granted;
+        claim.holds(waiting.granted, now);
         claim.grant_seq = claim.grant_seq.max(waiting.grant_seq);
         if claim.waits_for_less(waiting.operation) {
             let more = claim.pending.is_none();
@@ -103,6 +105,8 @@ impl Broker {
                 number: waiting.operation,
                 reply: None,
                 until_done: false,
+                mode: waiting.requested,
+                asked: now,
                 deadline: None,
                 queued: None,
                 given_up: false,
@@ -175,6 +179,7 @@ struct News {
 struct Waiting {
     operation: OperationNumber,
     granted: Option<Mode>,
+    requested: Option<Mode>,
     grant_seq: u32,
 }
 

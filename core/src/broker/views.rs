@@ -1,13 +1,19 @@
 //! What people see of a broker.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::Broker;
 use super::Phase;
-use super::api::{BrokerState, BrokerView, Query, Reply, ReplyTo, SessionState, SessionView, StatusView, StoreState};
+use super::api::{
+    BrokerState, BrokerView, LockspaceTally, Query, Reply, ReplyTo, SessionState, SessionView, StatusView, StoreState,
+    Tally,
+};
 use super::liveness::Observed;
-use super::table::{Life, Session};
+use super::table::{Claim, Life, Session};
 use crate::backend::Pulse;
-use crate::limits::PAGE_MAX;
-use crate::name::{ClaimNumber, SessionId, Version};
+use crate::limits::{KEEPALIVES_PER_TTL, PAGE_MAX};
+use crate::name::{ClaimNumber, Lockspace, SessionId, Version};
 use crate::standing::Standing;
 
 impl Broker {
@@ -17,6 +23,7 @@ impl Broker {
             Query::SessionsNamed { sessions } => self.view_named(&sessions),
             Query::Claims { session, after, limit } => self.view_claims(session, after, limit),
             Query::Brokers => Reply::Brokers(self.view_brokers()),
+            Query::Tally { after, claims } => Reply::Tally(Box::new(self.tally(after, claims))),
             Query::Status => Reply::Status(self.view_status()),
         };
         self.reply(from, reply);
@@ -67,6 +74,27 @@ impl Broker {
         Reply::Claims(claims.unwrap_or_default())
     }
 
+    fn tally(&self, after: Option<SessionId>, claims: usize) -> Tally {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let now = self.now.mono;
+        let mut page = self.sessions.range((after.map_or(Unbounded, Excluded), Unbounded)).peekable();
+        let (mut tally, mut seen) = (Tally::default(), 0);
+        while let Some((id, session)) = page.next() {
+            if session.life.is_vouched_for() && session.came_back {
+                let lag = now.saturating_sub(session.heard).saturating_sub(id.ttl() / KEEPALIVES_PER_TTL);
+                tally.keepalive_lag = tally.keepalive_lag.max(lag);
+            }
+            session.claims.values().for_each(|claim| count(&mut tally.lockspaces, claim, now));
+            // One without claims takes time as well.
+            seen += session.claims.len() + 1;
+            if seen >= claims {
+                tally.next = page.peek().is_some().then_some(*id);
+                break;
+            }
+        }
+        tally
+    }
+
     fn view_brokers(&self) -> Vec<BrokerView> {
         let own = BrokerView {
             pulse: Pulse {
@@ -85,7 +113,7 @@ impl Broker {
                 _ if self.is_valid() => BrokerState::Alive,
                 _ => BrokerState::Silent,
             },
-            silence: std::time::Duration::ZERO,
+            silence: Duration::ZERO,
             own: true,
             burying: self.sessions.values().filter(|session| session.life.is_burying()).count(),
         };
@@ -127,10 +155,29 @@ impl Broker {
         };
         StatusView {
             state,
+            vouches: self.is_valid(),
             sessions: self.sessions.len(),
             claims: self.sessions.values().map(|session| session.claims.len()).sum(),
             waiting: self.sessions.values().map(|session| session.counts.that_wait()).sum(),
             ..self.counters.clone()
         }
+    }
+}
+
+fn count(lockspaces: &mut BTreeMap<Lockspace, LockspaceTally>, claim: &Claim, now: Duration) {
+    let lockspace = &claim.resource.lockspace;
+    if !lockspaces.contains_key(lockspace) {
+        lockspaces.insert(lockspace.clone(), LockspaceTally::default());
+    }
+    let Some(tally) = lockspaces.get_mut(lockspace) else { return };
+    match (&claim.pending, claim.granted) {
+        (None, Some(_)) => tally.granted += 1,
+        (Some(_), Some(_)) => tally.converting += 1,
+        (Some(_), None) => tally.waiting += 1,
+        // It came with a move, and how it stands is not known yet.
+        (None, None) => {}
+    }
+    if let Some(operation) = &claim.pending {
+        tally.oldest_wait = tally.oldest_wait.max(now.saturating_sub(operation.asked));
     }
 }

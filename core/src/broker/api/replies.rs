@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BrokerView, Secret, SessionView, StatusView};
+use super::{BrokerView, Secret, SessionView, StatusView, Tally};
 use crate::command::{Extras, Refusal};
 use crate::mode::Mode;
 use crate::name::{ClaimNumber, Fence, OperationNumber, ResourceId, SessionId};
@@ -222,6 +222,8 @@ pub enum Reply {
     },
     /// Claims of a session: where they are.
     Claims(Vec<(ClaimNumber, ResourceId)>),
+    /// How many claims there are.
+    Tally(Box<Tally>),
     /// Brokers.
     Brokers(Vec<BrokerView>),
     /// State and counters.

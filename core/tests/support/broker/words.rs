@@ -173,7 +173,9 @@ impl Names {
             Reply::DamagedRemoved { free_in } => format!("removed, free in {}", seconds(*free_in)),
             Reply::Purged { purged } => format!("{purged} purged"),
             Reply::Drained { sessions } => format!("drained, sessions told to move: {sessions}"),
-            Reply::Sessions { .. } | Reply::Claims(_) | Reply::Brokers(_) | Reply::Status(_) => "see there".into(),
+            Reply::Sessions { .. } | Reply::Claims(_) | Reply::Tally(_) | Reply::Brokers(_) | Reply::Status(_) => {
+                "see there".into()
+            }
         }
     }
 
