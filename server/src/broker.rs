@@ -23,6 +23,7 @@ use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::frontend::listener::share::{Lane, UnreadTotal};
 use crate::frontend::listener::{self, Protocol};
 use crate::listening::{Gates, Listening};
+use crate::metrics::{Counts, Metrics};
 use crate::reload::Changing;
 use crate::runtime::Runtime;
 use crate::runtime::incarnation::Process;
@@ -34,6 +35,7 @@ const SERVING_PATIENCE: Duration = Duration::from_secs(10);
 /// A broker that runs.
 pub struct Broker {
     api: Api,
+    metrics: Metrics,
     runtime: Runtime,
     health: Health,
     drain: Arc<Drain>,
@@ -58,10 +60,12 @@ impl Broker {
         opener: &Opener,
         process: Process,
     ) -> Self {
-        let runtime = engines::start_all(config, stores, info, opener, process);
+        let counts = Counts::new(config.lockspaces.keys());
+        let runtime = engines::start_all(config, stores, info, opener, process, &counts);
         let health = Health::default();
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         Self {
+            metrics: Metrics::new(&counts, runtime.clone(), access.clone()),
             api: Api::new(runtime.clone(), access),
             runtime,
             health,
@@ -80,23 +84,30 @@ impl Broker {
     pub fn listen_for_clients(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
         let protocol = grpc::for_clients(&self.api, &self.health);
         let protocol = Protocol { greeted: Some(frames::door(&self.api)), ..protocol };
-        self.gates.clients = Some(self.listen(at, limits, protocol)?);
+        self.gates.clients = Some(self.listen("clients", at, limits, protocol)?);
         Ok(())
     }
 
     /// Serves administrators there.
     pub fn listen_for_administrators(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
         let protocol = grpc::for_administrators(&self.api, &self.health, self.administration());
-        self.gates.administrators = Some(self.listen(at, limits, protocol)?);
+        self.gates.administrators = Some(self.listen("admin", at, limits, protocol)?);
         Ok(())
     }
 
-    fn listen(&mut self, at: Listening, limits: ConnectionLimits, protocol: Protocol) -> Result<Arc<Gate>, StartError> {
+    fn listen(
+        &mut self,
+        name: &'static str,
+        at: Listening,
+        limits: ConnectionLimits,
+        protocol: Protocol,
+    ) -> Result<Arc<Gate>, StartError> {
         let lane = match self.lane.take() {
             Some(lane) => lane,
             None => Lane::start().map_err(StartError::Thread)?,
         };
         let gate = Gate::new(limits, self.lane.insert(lane).clone(), Arc::clone(&self.unread));
+        self.metrics.watch(name, &gate, at.tls.as_ref());
         self.listeners.spawn(listener::serve(at.socket, at.tls, protocol, gate.clone(), self.stop.subscribe()));
         Ok(gate)
     }
@@ -110,6 +121,11 @@ impl Broker {
     fn administration(&self) -> Administration {
         let drain = (self.process == Process::Own).then(|| self.drain.clone());
         Administration::new(self.api.clone(), drain)
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What of it can change.

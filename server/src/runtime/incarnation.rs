@@ -13,6 +13,8 @@ use sixpin_core::name::{Incarnation, Lockspace};
 
 use super::handle::Shared;
 use super::store::StoreCalls;
+use crate::metrics::locks::LockCounts;
+use crate::metrics::store::StoreCounts;
 
 /// Opens the store again after it lost its memory; the error is for the log.
 pub type Reopen = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Backend>, String>> + Send + Sync>;
@@ -49,6 +51,10 @@ pub struct EngineConfig {
     pub reopen: Reopen,
     /// Whose process it is.
     pub process: Process,
+    /// What is counted of locks.
+    pub locks: LockCounts,
+    /// What is counted of the store.
+    pub writes: StoreCounts,
 }
 
 impl EngineConfig {
@@ -109,7 +115,9 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) 
     };
     shared.set_incarnation(incarnation);
     tracing::info!(backend = config.name, %incarnation, "broker starting");
-    (Broker::new(broker), StoreCalls::new(backend, incarnation))
+    let mut machine = Broker::new(broker);
+    machine.want_facts();
+    (machine, StoreCalls::new(backend, incarnation, config.writes.clone()))
 }
 
 /// Renders a line of the machine.
