@@ -19,6 +19,7 @@ mod inspection;
 mod access;
 mod secure;
 mod audit;
+mod metrics;
 mod limits;
 mod drain;
 mod trouble;
