@@ -73,7 +73,11 @@ fn what_is_not_granted_is_noted_by_how_it_ended() {
     world.ask(WAITER, lock(3, None));
     world.settle();
     world.ask(WAITER, unlock(3));
-    assert_eq!(facts(&mut world), [asked(Ended::Released, 0)]);
+    assert_eq!(facts(&mut world), [asked(Ended::Cancelled, 0)]);
+    world.ask(WAITER, lock(4, None));
+    world.settle();
+    world.ask(WAITER, Request::UnlockAll { owner: None });
+    assert_eq!(facts(&mut world), [asked(Ended::Cancelled, 0)]);
 }
 
 #[test]

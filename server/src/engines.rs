@@ -71,7 +71,7 @@ fn start_engine(
         }
         .boxed()
     });
-    let (locks, writes) = counts.of_engine(&name);
+    let counts = counts.of_engine(&name);
     let config = EngineConfig {
         name,
         info: info.clone(),
@@ -88,8 +88,7 @@ fn start_engine(
         drain_timeout: config.drain_timeout,
         reopen,
         process,
-        locks,
-        writes,
+        counts,
     };
     engine::start(config, store)
 }

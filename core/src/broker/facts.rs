@@ -26,11 +26,12 @@ impl Facts {
 
     /// An operation that was pending has ended.
     pub(super) fn ended(&mut self, now: Duration, on: &ResourceId, operation: &Operation, ended: impl Into<Ended>) {
+        let Some(asked) = operation.asked else { return };
         self.note(|| Fact::Asked {
             lockspace: on.lockspace.clone(),
             mode: operation.mode,
             ended: ended.into(),
-            waited: now.saturating_sub(operation.asked),
+            waited: now.saturating_sub(asked),
         });
     }
 

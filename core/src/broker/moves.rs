@@ -350,7 +350,7 @@ impl Broker {
                 reply: None,
                 until_done: false,
                 mode: None,
-                asked: now,
+                asked: Some(now),
                 deadline,
                 queued: None,
                 given_up: false,

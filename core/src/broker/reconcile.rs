@@ -106,7 +106,7 @@ impl Broker {
                 reply: None,
                 until_done: false,
                 mode: waiting.requested,
-                asked: now,
+                asked: Some(now),
                 deadline: None,
                 queued: None,
                 given_up: false,

@@ -117,8 +117,8 @@ impl Broker {
         wait: Option<Duration>,
         until_done: bool,
     ) -> Operation {
-        let asked = self.now.mono;
-        let deadline = wait.filter(|wait| !wait.is_zero()).map(|wait| asked + wait);
+        let now = self.now.mono;
+        let (asked, deadline) = (Some(now), wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait));
         Operation {
             number,
             reply: Some(from),
@@ -192,6 +192,7 @@ impl Broker {
             }
             None => {
                 known.operation = known.operation.max(number);
+                operation.asked.take_if(|_| known.done.as_ref().is_some_and(|done| done.operation >= number));
                 if let Some(deadline) = operation.deadline {
                     wait_timer(&mut self.timers, self.now.mono, deadline, claim, number);
                 }

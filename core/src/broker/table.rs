@@ -304,8 +304,8 @@ pub(super) struct Operation {
     pub(super) until_done: bool,
     /// The mode asked for. Absent if that was at another broker.
     pub(super) mode: Option<Mode>,
-    /// When it was asked for here, monotonic.
-    pub(super) asked: Duration,
+    /// When it was asked for here, monotonic. Absent: it is a copy of one that has ended.
+    pub(super) asked: Option<Duration>,
     /// When its wait ends, monotonic; absent: never.
     pub(super) deadline: Option<Duration>,
     /// Its place, once it is queued.

@@ -166,10 +166,11 @@ impl Broker {
 
 fn count(lockspaces: &mut BTreeMap<Lockspace, LockspaceTally>, claim: &Claim, now: Duration) {
     let lockspace = &claim.resource.lockspace;
-    if !lockspaces.contains_key(lockspace) {
-        lockspaces.insert(lockspace.clone(), LockspaceTally::default());
-    }
-    let Some(tally) = lockspaces.get_mut(lockspace) else { return };
+    // Not by `entry`, which would want a copy of the name for every claim.
+    let tally = match lockspaces.get_mut(lockspace) {
+        Some(tally) => tally,
+        None => lockspaces.entry(lockspace.clone()).or_default(),
+    };
     match (&claim.pending, claim.granted) {
         (None, Some(_)) => tally.granted += 1,
         (Some(_), Some(_)) => tally.converting += 1,
@@ -177,7 +178,7 @@ fn count(lockspaces: &mut BTreeMap<Lockspace, LockspaceTally>, claim: &Claim, no
         // It came with a move, and how it stands is not known yet.
         (None, None) => {}
     }
-    if let Some(operation) = &claim.pending {
-        tally.oldest_wait = tally.oldest_wait.max(now.saturating_sub(operation.asked));
+    if let Some(asked) = claim.pending.as_ref().and_then(|operation| operation.asked) {
+        tally.oldest_wait = tally.oldest_wait.max(now.saturating_sub(asked));
     }
 }

@@ -61,9 +61,18 @@ impl Counts {
     }
 
     /// For the engine of a backend.
-    pub fn of_engine(&self, backend: &str) -> (LockCounts, StoreCounts) {
-        (LockCounts::new(self.locks.clone()), self.stores.of(backend))
+    pub fn of_engine(&self, backend: &str) -> EngineCounts {
+        EngineCounts { locks: LockCounts::new(self.locks.clone()), store: self.stores.of(backend) }
     }
+}
+
+/// What one engine counts.
+#[derive(Debug)]
+pub struct EngineCounts {
+    /// Of locks and sessions.
+    pub locks: LockCounts,
+    /// Of its store.
+    pub store: StoreCounts,
 }
 
 /// The metrics of one broker. Cheap to clone.

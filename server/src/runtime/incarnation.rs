@@ -13,8 +13,7 @@ use sixpin_core::name::{Incarnation, Lockspace};
 
 use super::handle::Shared;
 use super::store::StoreCalls;
-use crate::metrics::locks::LockCounts;
-use crate::metrics::store::StoreCounts;
+use crate::metrics::EngineCounts;
 
 /// Opens the store again after it lost its memory; the error is for the log.
 pub type Reopen = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Backend>, String>> + Send + Sync>;
@@ -51,10 +50,8 @@ pub struct EngineConfig {
     pub reopen: Reopen,
     /// Whose process it is.
     pub process: Process,
-    /// What is counted of locks.
-    pub locks: LockCounts,
-    /// What is counted of the store.
-    pub writes: StoreCounts,
+    /// What is counted.
+    pub counts: EngineCounts,
 }
 
 impl EngineConfig {
@@ -117,7 +114,7 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) 
     tracing::info!(backend = config.name, %incarnation, "broker starting");
     let mut machine = Broker::new(broker);
     machine.want_facts();
-    (machine, StoreCalls::new(backend, incarnation, config.writes.clone()))
+    (machine, StoreCalls::new(backend, incarnation, config.counts.store.clone()))
 }
 
 /// Renders a line of the machine.

@@ -52,7 +52,7 @@ pub enum Ended {
     Cancelled,
     /// Its wait ended.
     TimedOut,
-    /// Its claim was released while it waited.
+    /// Its client let go of it while it waited.
     Released,
     /// Its claim was taken away while it waited.
     Lost,
