@@ -21,6 +21,7 @@ mod waits;
 mod access;
 mod secure;
 mod audit;
+mod metrics;
 mod limits;
 mod drain;
 mod trouble;

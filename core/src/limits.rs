@@ -148,6 +148,9 @@ impl Default for Limits {
     }
 }
 
+/// A client that is heard so often in its TTL misses two before its session is in danger.
+pub const KEEPALIVES_PER_TTL: u32 = 3;
+
 impl Limits {
     /// These, in the place of others that were in force: but what clients were told of those stays, because they go by it.
     #[must_use]
@@ -158,7 +161,7 @@ impl Limits {
     /// When the client of a session with this TTL should be heard for the first time after the opening; from then on a
     /// third of the TTL is enough.
     pub fn first_keepalive(&self, ttl: Duration) -> Duration {
-        ttl.min(self.first_life) / 3
+        ttl.min(self.first_life) / KEEPALIVES_PER_TTL
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::Path;
 const PARTS: &[&str] = &[
     "lookup",
     "vouching",
+    "facts",
     "answers",
     "queue",
     "marks/mod",

@@ -23,6 +23,7 @@ use crate::frontend::listener::share::{Lane, UnreadTotal};
 use crate::frontend::listener::{self, Protocol};
 use crate::frontend::{frames, http};
 use crate::listening::{Gates, Listening};
+use crate::metrics::{Counts, Metrics};
 use crate::reload::Changing;
 use crate::runtime::Runtime;
 use crate::runtime::incarnation::Process;
@@ -34,6 +35,7 @@ const SERVING_PATIENCE: Duration = Duration::from_secs(10);
 /// A broker that runs.
 pub struct Broker {
     api: Api,
+    metrics: Metrics,
     runtime: Runtime,
     health: Health,
     drain: Arc<Drain>,
@@ -58,10 +60,12 @@ impl Broker {
         opener: &Opener,
         process: Process,
     ) -> Self {
-        let runtime = engines::start_all(config, stores, info, opener, process);
+        let counts = Counts::new(config.lockspaces.keys());
+        let runtime = engines::start_all(config, stores, info, opener, process, &counts);
         let health = Health::default();
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         Self {
+            metrics: Metrics::new(&counts, runtime.clone(), access.clone()),
             api: Api::new(runtime.clone(), access),
             runtime,
             health,
@@ -80,7 +84,7 @@ impl Broker {
     pub fn listen_for_clients(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
         let protocol = http::beside_for_clients(grpc::for_clients(&self.api, &self.health), &self.api);
         let protocol = Protocol { greeted: Some(frames::door(&self.api)), ..protocol };
-        self.gates.clients = Some(self.listen(at, limits, protocol)?);
+        self.gates.clients = Some(self.listen("clients", at, limits, protocol)?);
         Ok(())
     }
 
@@ -89,16 +93,23 @@ impl Broker {
         let administration = self.administration();
         let protocol = grpc::for_administrators(&self.api, &self.health, administration.clone());
         let protocol = http::beside_for_administrators(protocol, &self.api, administration);
-        self.gates.administrators = Some(self.listen(at, limits, protocol)?);
+        self.gates.administrators = Some(self.listen("admin", at, limits, protocol)?);
         Ok(())
     }
 
-    fn listen(&mut self, at: Listening, limits: ConnectionLimits, protocol: Protocol) -> Result<Arc<Gate>, StartError> {
+    fn listen(
+        &mut self,
+        name: &'static str,
+        at: Listening,
+        limits: ConnectionLimits,
+        protocol: Protocol,
+    ) -> Result<Arc<Gate>, StartError> {
         let lane = match self.lane.take() {
             Some(lane) => lane,
             None => Lane::start().map_err(StartError::Thread)?,
         };
         let gate = Gate::new(limits, self.lane.insert(lane).clone(), Arc::clone(&self.unread));
+        self.metrics.watch(name, &gate, at.tls.as_ref());
         self.listeners.spawn(listener::serve(at.socket, at.tls, protocol, gate.clone(), self.stop.subscribe()));
         Ok(gate)
     }
@@ -112,6 +123,11 @@ impl Broker {
     fn administration(&self) -> Administration {
         let drain = (self.process == Process::Own).then(|| self.drain.clone());
         Administration::new(self.api.clone(), drain)
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What of it can change.

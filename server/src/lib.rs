@@ -9,6 +9,7 @@
 //! * [`backends`]: the one file that names all backends;
 //! * [`runtime`]: the thin shell around the broker machine;
 //! * [`frontend`]: how clients reach it; [`tls`]: what protects that; [`access`]: who they are; [`audit`]: what they did;
+//! * [`metrics`]: what all of that counts;
 //! * [`drain`]: how a broker ends; [`error`]: why it does not start; `listening`: where it listens;
 //! * [`engines`]: the stores and engines that a configuration asks for;
 //! * [`broker`]: all of that together;
@@ -22,6 +23,7 @@ pub mod frontend;
 pub mod tls;
 pub mod access;
 pub mod audit;
+pub mod metrics;
 pub mod drain;
 pub mod error;
 mod listening;

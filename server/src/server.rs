@@ -80,7 +80,14 @@ impl Server {
     /// Takes what can change from a configuration that was read again: who may do what. Reads certificates and keys again. Each of
     /// the two stays as it is if something about it is wrong.
     pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
-        self.changing.lock().await.take(config).await
+        let outcome = self.changing.lock().await.take(config).await;
+        self.broker.metrics().reload_failed().set(i64::from(outcome.is_err()));
+        outcome
+    }
+
+    /// Notes that the configuration could not even be read again, for whoever looks at metrics.
+    pub fn reload_failed(&self) {
+        self.broker.metrics().reload_failed().set(1);
     }
 
     /// The files, besides those of the configuration, whose contents count while it runs.

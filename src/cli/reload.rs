@@ -42,6 +42,7 @@ impl Reload {
                 }
             }
             if let Err(error) = again(server, args, log).await {
+                server.reload_failed();
                 tracing::error!(%error, "not all of the configuration was read again: what is wrong stays as it was");
             }
             // It may name other files now.

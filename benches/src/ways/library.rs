@@ -16,6 +16,7 @@ use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId, ResourceName};
 use sixpin_server::backends;
 use sixpin_server::config::BackendConfig;
+use sixpin_server::metrics::Counts;
 use sixpin_server::runtime::incarnation::{EngineConfig, Process};
 use sixpin_server::runtime::outbox::Outgoing;
 use sixpin_server::runtime::{Connection, EngineHandle, engine};
@@ -59,6 +60,7 @@ impl Library {
                 async move { Ok(again) }.boxed()
             }),
             process: Process::Program,
+            counts: Counts::new([]).of_engine("default"),
         };
         Self(engine::start(config, store))
     }

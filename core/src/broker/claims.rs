@@ -4,9 +4,9 @@
 //! told of a session that is being buried; a claim that was created is noted before anything of it is told.
 
 use super::Broker;
-use super::api::{Done, DoneStatus, Event, LogLevel, LostReason, Reply, RequestError};
+use super::api::{Done, DoneStatus, Ended, Event, LogLevel, LostReason, Reply, RequestError};
 use super::shard::{Pending, Purpose};
-use super::table::{Claim, Session};
+use super::table::{Claim, Operation, Session};
 use super::timers::Timer;
 use crate::access::{Place, Verb};
 use crate::command::{Command, Completion, Options, Outcome, Refusal, Status};
@@ -85,7 +85,7 @@ impl Broker {
 
     /// An operation ended.
     pub(super) fn complete(&mut self, completion: Completion, version: Version) {
-        let id = completion.claim;
+        let (id, now) = (completion.claim, self.now.mono);
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         let mut done = Done::of(completion, version);
@@ -104,13 +104,18 @@ impl Broker {
         // request was cut.
         let known_to_client = claim.believed_seq > 0;
         let is_new = !known_to_client && (claim.granted.is_none() || claim.untold == Some(done.operation));
-        claim.granted = done.mode;
+        claim.holds(done.mode, now);
         claim.done = Some(done.clone());
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);
         // An earlier one is over too: it ended at another broker, before the session came back.
         // While it is given back, only its end is an answer.
         let speaks = !claim.leaving || done.mode.is_none();
-        let operation = claim.pending.take_if(|operation| speaks && operation.number <= done.operation);
+        let mut operation = claim.pending.take_if(|operation| speaks && operation.number <= done.operation);
+        if let Some(operation) = &mut operation {
+            operation.mode = operation.mode.or(done.mode);
+            let status = if operation.number == done.operation { done.status } else { DoneStatus::Gone };
+            self.facts.ended(now, &claim.resource, operation, status);
+        }
         session.counts.waiting(-isize::from(operation.is_some()));
         session.numbers.mark_once(id.number);
         if operation.is_some() {
@@ -219,12 +224,7 @@ impl Broker {
     }
 
     pub(super) fn end_claim(&mut self, id: ClaimId, status: DoneStatus, reason: Option<LostReason>) {
-        let operation = self.claim_mut(id).and_then(|claim| claim.pending.take());
-        if operation.is_some()
-            && let Some(session) = self.sessions.get_mut(&id.session)
-        {
-            session.counts.waiting(-1);
-        }
+        let operation = self.take_pending(id, status);
         let number = operation.as_ref().map_or(OperationNumber(0), |operation| operation.number);
         let done = Done::empty(id.number, number, status);
         let was_told = self.claim_mut(id).is_some_and(|claim| claim.forced);
@@ -244,10 +244,21 @@ impl Broker {
         }
     }
 
+    /// The operation that is pending on a claim ends so.
+    fn take_pending(&mut self, id: ClaimId, status: DoneStatus) -> Option<Operation> {
+        let session = self.sessions.get_mut(&id.session)?;
+        let claim = session.claims.get_mut(&id.number)?;
+        let operation = claim.pending.take()?;
+        session.counts.waiting(-1);
+        self.facts.ended(self.now.mono, &claim.resource, &operation, status);
+        Some(operation)
+    }
+
     /// Takes a claim out of the table. Further copies of its requests that wait would find nothing.
     pub(super) fn drop_claim(&mut self, id: ClaimId, done: Option<Done>) -> Option<Claim> {
         let session = self.sessions.get_mut(&id.session)?;
         let claim = session.finish(id.number, done)?;
+        self.facts.dropped(self.now.mono, &claim);
         // It needs no reading any more.
         let resumes = session.resuming.as_mut().is_some_and(|resuming| resuming.unread.remove(&id.number));
         if session.is_abandoned() {
@@ -276,6 +287,7 @@ impl Broker {
         if !self.planted.has(Bug::QuotaNotGivenBack) {
             session.counts.waiting(-1);
         }
+        self.facts.ended(self.now.mono, &known.resource, &operation, Ended::TimedOut);
         let (granted, grant_seq) = (known.granted, known.grant_seq);
         let mut done = Done::empty(claim.number, number, DoneStatus::Is(Status::TimedOut));
         (done.mode, done.grant_seq) = (granted, grant_seq);
@@ -305,6 +317,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         let Some(operation) = claim.pending.take_if(|operation| operation.number == number) else { return };
+        self.facts.ended(self.now.mono, &claim.resource, &operation, &error);
         let resource = claim.resource.clone();
         let created = claim.granted.is_some() || session.numbers.is_used(id.number);
         session.counts.waiting(-1);

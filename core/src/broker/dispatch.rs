@@ -8,7 +8,7 @@ use super::{Broker, HOUSEKEEPING};
 use crate::access::Principal;
 use crate::backend::{Pulse, StoreError};
 use crate::command::Command;
-use crate::name::{SessionId, Version};
+use crate::name::{ClaimId, SessionId, Version};
 
 impl Broker {
     pub(super) fn input(&mut self, input: Input) {
@@ -127,8 +127,16 @@ impl Broker {
         }
         match request {
             Request::KeepAlive { move_number } => self.keep_alive(from, id, move_number),
-            Request::Lock { lock, until_done } => self.lock(from, id, lock, until_done),
-            Request::Convert { convert, until_done } => self.convert(from, id, convert, until_done),
+            Request::Lock { lock, until_done } => {
+                let (lockspace, mode) = (lock.resource.lockspace.clone(), lock.mode);
+                let locked = self.lock(from, id, lock, until_done);
+                locked.inspect_err(|error| self.refused_at_once(Some(lockspace), mode, error))
+            }
+            Request::Convert { convert, until_done } => {
+                let (claim, mode) = (ClaimId { session: id, number: convert.claim }, convert.mode);
+                let converted = self.convert(from, id, convert, until_done);
+                converted.inspect_err(|error| self.refused_at_once(self.lockspace_of(claim), mode, error))
+            }
             Request::Unlock(unlock) => self.unlock(from, id, unlock),
             Request::UnlockAll { owner } => self.unlock_all(from, id, owner),
             Request::Cancel { claim, operation } => {

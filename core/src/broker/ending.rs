@@ -78,6 +78,7 @@ impl Broker {
             self.connections.remove(&connection);
             self.out.push(Effect::Disconnect { connection });
         }
+        self.facts.lost(reason, 1);
         self.log(LogLevel::Info, "session ends", id.to_string(), format!("{reason:?}"));
         if !shared || self.planted.has(Bug::OwnBurialWithoutMark) {
             self.bury_claims(id);
@@ -167,6 +168,7 @@ impl Broker {
     pub(super) fn buried_by_others(&mut self, id: SessionId, version: Version) {
         if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.life.is_vouched_for()) {
             session.life = Life::Burying { decided: true };
+            self.facts.lost(LostReason::Expired, 1);
             self.own_buried(id, version);
         }
     }
@@ -197,7 +199,12 @@ impl Broker {
             {
                 self.remove_claims(&resource, vec![claim]);
             }
-            let reply = self.claim_mut(claim).and_then(|claim| claim.pending.take()).and_then(|pending| pending.reply);
+            // It goes on there, and is held there.
+            let pending = self.claim_mut(claim).and_then(|claim| {
+                claim.held_since = None;
+                claim.pending.take()
+            });
+            let reply = pending.and_then(|pending| pending.reply);
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.counts.waiting(-1);
             }
@@ -209,6 +216,7 @@ impl Broker {
         }
         let Some(session) = self.remove_session(id) else { return };
         if let Some(connection) = session.connection {
+            self.facts.lost(LostReason::Moved, 1);
             let event = Event::Lost { reason: LostReason::Moved, claims: Vec::new() };
             self.out.push(Effect::Event { connection, event });
         }

@@ -127,7 +127,7 @@
 //! what all parts use:
 //!
 //! * `lookup`: where things are; `vouching`: whether this broker may vouch and write now;
-//! * `answers`: what is said; `queue`: how commands are queued;
+//! * `facts`: what happened is noted for whoever counts; `answers`: what is said; `queue`: how commands are queued;
 //! * `marks`: what is written into sessions' marks, and the one decision where something else stands there;
 //! * `resumes`: how a resume is answered; `claims`: operations complete, claims end, and their clients are told;
 //!
@@ -163,6 +163,7 @@ mod damage;
 mod deliver;
 mod dispatch;
 mod ending;
+mod facts;
 mod formats;
 mod entries;
 mod gatherings;
@@ -240,6 +241,7 @@ pub struct Broker {
     rounds: rounds::Rounds,
     timers: Timers,
     counters: StatusView,
+    facts: facts::Facts,
     next_serial: u32,
     /// Commands of clients that wait for the store.
     queued: usize,
@@ -280,6 +282,7 @@ impl Broker {
                 timers
             },
             counters: StatusView::default(),
+            facts: facts::Facts::default(),
             next_serial: 0,
             queued: 0,
             muted: false,

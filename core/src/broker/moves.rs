@@ -349,6 +349,8 @@ impl Broker {
                 number,
                 reply: None,
                 until_done: false,
+                mode: None,
+                asked: Some(now),
                 deadline,
                 queued: None,
                 given_up: false,

@@ -51,6 +51,7 @@ impl Broker {
                 queued: resource.claim(*claim).filter(|view| view.queue != Queue::Granted).map(|view| Waiting {
                     operation: view.operation,
                     granted: view.granted,
+                    requested: view.requested,
                     grant_seq: view.grant_seq,
                     since_ms: view.since_ms,
                 }),
@@ -94,9 +95,10 @@ impl Broker {
 
     /// A claim waits although this broker did not ask for it: its session moved here meanwhile.
     fn note_waiting(&mut self, id: ClaimId, waiting: &Waiting) {
+        let now = self.now.mono;
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
-        claim.granted = waiting.granted;
+        claim.holds(waiting.granted, now);
         claim.grant_seq = claim.grant_seq.max(waiting.grant_seq);
         if claim.waits_for_less(waiting.operation) {
             let more = claim.pending.is_none();
@@ -105,6 +107,8 @@ impl Broker {
                 number: waiting.operation,
                 reply: None,
                 until_done: false,
+                mode: waiting.requested,
+                asked: Some(now),
                 deadline: None,
                 queued: None,
                 given_up: false,
@@ -192,6 +196,7 @@ struct News {
 struct Waiting {
     operation: OperationNumber,
     granted: Option<Mode>,
+    requested: Option<Mode>,
     grant_seq: u32,
     since_ms: u64,
 }

@@ -63,7 +63,7 @@ impl Broker {
             }
             session.claim(lock.claim, || Claim::new(lock.resource.clone(), lock.operation));
         }
-        let operation = self.operation(from, lock.operation, lock.wait, until_done);
+        let operation = self.operation(from, lock.operation, lock.mode, lock.wait, until_done);
         let resource = lock.resource.clone();
         let command = lock_command(claim, lock);
         self.begin(claim, operation, &resource, command, copy)
@@ -91,7 +91,7 @@ impl Broker {
         principal.check_lock(convert.mode, convert.options, &resource)?;
         check_giving_up(&principal, held, writes(convert.value.is_some(), convert.options), &resource)?;
         self.check_requests()?;
-        let operation = self.operation(from, convert.operation, convert.wait, until_done);
+        let operation = self.operation(from, convert.operation, convert.mode, convert.wait, until_done);
         let command = Command::Convert(ConvertCommand {
             claim,
             operation: convert.operation,
@@ -109,12 +109,22 @@ impl Broker {
         self.sessions.get(&id).map(|session| session.principal.clone()).ok_or_else(|| self.not_here(id))
     }
 
-    fn operation(&self, from: ReplyTo, number: OperationNumber, wait: Option<Duration>, until_done: bool) -> Operation {
-        let deadline = wait.filter(|wait| !wait.is_zero()).map(|wait| self.now.mono + wait);
+    fn operation(
+        &self,
+        from: ReplyTo,
+        number: OperationNumber,
+        mode: Mode,
+        wait: Option<Duration>,
+        until_done: bool,
+    ) -> Operation {
+        let now = self.now.mono;
+        let (asked, deadline) = (Some(now), wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait));
         Operation {
             number,
             reply: Some(from),
             until_done,
+            mode: Some(mode),
+            asked,
             deadline,
             queued: None,
             given_up: false,
@@ -165,7 +175,7 @@ impl Broker {
                     (None, Some(deadline)) => wait_timer(&mut self.timers, self.now.mono, deadline, claim, number),
                     (known, _) => operation.deadline = known,
                 }
-                operation.queued = pending.queued;
+                (operation.queued, operation.asked) = (pending.queued, pending.asked);
                 operation.since_ms = pending.since_ms;
                 Ok(Noted::Pending { replaced: std::mem::replace(pending, operation).reply })
             }
@@ -184,6 +194,7 @@ impl Broker {
             }
             None => {
                 known.operation = known.operation.max(number);
+                operation.asked.take_if(|_| known.done.as_ref().is_some_and(|done| done.operation >= number));
                 if let Some(deadline) = operation.deadline {
                     wait_timer(&mut self.timers, self.now.mono, deadline, claim, number);
                 }

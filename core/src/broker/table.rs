@@ -268,6 +268,8 @@ pub(super) struct Claim {
     pub(super) operation: OperationNumber,
     /// The mode held, as last seen.
     pub(super) granted: Option<Mode>,
+    /// Since when it holds something at this broker, monotonic.
+    pub(super) held_since: Option<Duration>,
     pub(super) grant_seq: u32,
     /// The newest grant that the client knew of when it came with the claim.
     pub(super) believed_seq: u32,
@@ -300,6 +302,10 @@ pub(super) struct Operation {
     pub(super) reply: Option<ReplyTo>,
     /// A unary call that wants only the end.
     pub(super) until_done: bool,
+    /// The mode asked for. Absent if that was at another broker.
+    pub(super) mode: Option<Mode>,
+    /// When it was asked for here, monotonic. Absent: it is a copy of one that has ended.
+    pub(super) asked: Option<Duration>,
     /// When its wait ends, monotonic; absent: never.
     pub(super) deadline: Option<Duration>,
     /// Its place, once it is queued.
@@ -316,6 +322,7 @@ impl Claim {
             resource,
             operation,
             granted: None,
+            held_since: None,
             grant_seq: 0,
             believed_seq: 0,
             blocking_told: None,
@@ -332,6 +339,14 @@ impl Claim {
 }
 
 impl Claim {
+    /// It holds this now.
+    pub(super) fn holds(&mut self, mode: Option<Mode>, now: Duration) {
+        self.granted = mode;
+        if mode.is_some() {
+            self.held_since.get_or_insert(now);
+        }
+    }
+
     /// Its client was told of a later grant than this one.
     pub(super) fn was_granted_after(&self, grant_seq: u32) -> bool {
         grant_seq < self.grant_seq.max(self.believed_seq)

@@ -1,15 +1,19 @@
 //! What people see of a broker.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::Broker;
 use super::Phase;
 use super::api::{
-    BrokerState, BrokerView, Query, Reply, ReplyTo, SessionState, SessionView, StatusView, StoreState, WaitView,
+    BrokerState, BrokerView, LockspaceTally, Query, Reply, ReplyTo, SessionState, SessionView, StatusView, StoreState,
+    Tally, WaitView,
 };
 use super::liveness::Observed;
-use super::table::{Life, Session};
+use super::table::{Claim, Life, Session};
 use crate::backend::Pulse;
-use crate::limits::PAGE_MAX;
-use crate::name::{ClaimId, ClaimNumber, SessionId, Version};
+use crate::limits::{KEEPALIVES_PER_TTL, PAGE_MAX};
+use crate::name::{ClaimId, ClaimNumber, Lockspace, SessionId, Version};
 use crate::standing::Standing;
 
 impl Broker {
@@ -20,6 +24,7 @@ impl Broker {
             Query::Claims { session, after, limit } => self.view_claims(session, after, limit),
             Query::Waits { after, looks } => self.view_waits(after, looks),
             Query::Brokers => Reply::Brokers(self.view_brokers()),
+            Query::Tally { after, claims } => Reply::Tally(Box::new(self.tally(after, claims))),
             Query::Status => Reply::Status(self.view_status()),
         };
         self.reply(from, reply);
@@ -88,6 +93,27 @@ impl Broker {
         Reply::Waits { waits, next: last.filter(|_| sessions.next().is_some()) }
     }
 
+    fn tally(&self, after: Option<SessionId>, claims: usize) -> Tally {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let now = self.now.mono;
+        let mut page = self.sessions.range((after.map_or(Unbounded, Excluded), Unbounded)).peekable();
+        let (mut tally, mut seen) = (Tally::default(), 0);
+        while let Some((id, session)) = page.next() {
+            if session.life.is_vouched_for() && session.came_back {
+                let lag = now.saturating_sub(session.heard).saturating_sub(id.ttl() / KEEPALIVES_PER_TTL);
+                tally.keepalive_lag = tally.keepalive_lag.max(lag);
+            }
+            session.claims.values().for_each(|claim| count(&mut tally.lockspaces, claim, now));
+            // One without claims takes time as well.
+            seen += session.claims.len() + 1;
+            if seen >= claims {
+                tally.next = page.peek().is_some().then_some(*id);
+                break;
+            }
+        }
+        tally
+    }
+
     fn view_brokers(&self) -> Vec<BrokerView> {
         let own = BrokerView {
             pulse: Pulse {
@@ -106,7 +132,7 @@ impl Broker {
                 _ if self.is_valid() => BrokerState::Alive,
                 _ => BrokerState::Silent,
             },
-            silence: std::time::Duration::ZERO,
+            silence: Duration::ZERO,
             own: true,
             burying: self.sessions.values().filter(|session| session.life.is_burying()).count(),
         };
@@ -148,6 +174,7 @@ impl Broker {
         };
         StatusView {
             state,
+            vouches: self.is_valid(),
             sessions: self.sessions.len(),
             claims: self.sessions.values().map(|session| session.claims.len()).sum(),
             waiting: self.sessions.values().map(|session| session.counts.that_wait()).sum(),
@@ -164,4 +191,23 @@ fn waits_of(session: SessionId, state: &Session) -> impl Iterator<Item = WaitVie
         let claim_id = ClaimId { session, number: *number };
         Some(WaitView { claim: claim_id, resource: claim.resource.clone(), granted: claim.granted, since_ms })
     })
+}
+
+fn count(lockspaces: &mut BTreeMap<Lockspace, LockspaceTally>, claim: &Claim, now: Duration) {
+    let lockspace = &claim.resource.lockspace;
+    // Not by `entry`, which would want a copy of the name for every claim.
+    let tally = match lockspaces.get_mut(lockspace) {
+        Some(tally) => tally,
+        None => lockspaces.entry(lockspace.clone()).or_default(),
+    };
+    match (&claim.pending, claim.granted) {
+        (None, Some(_)) => tally.granted += 1,
+        (Some(_), Some(_)) => tally.converting += 1,
+        (Some(_), None) => tally.waiting += 1,
+        // It came with a move, and how it stands is not known yet.
+        (None, None) => {}
+    }
+    if let Some(asked) = claim.pending.as_ref().and_then(|operation| operation.asked) {
+        tally.oldest_wait = tally.oldest_wait.max(now.saturating_sub(asked));
+    }
 }

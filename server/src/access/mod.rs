@@ -138,6 +138,26 @@ pub enum Unknown {
     NoRole(String),
 }
 
+impl Unknown {
+    /// All reasons, as metrics call them.
+    pub const REASONS: [&'static str; 7] =
+        ["no_credential", "no_bearer", "no_token", "wrong_token", "bad_jwt", "expired", "no_role"];
+
+    /// Why, in a word that names nobody.
+    pub fn reason(&self) -> &'static str {
+        let place = match self {
+            Self::NoCredential => 0,
+            Self::NoBearer => 1,
+            Self::NoToken => 2,
+            Self::WrongToken(_) => 3,
+            Self::BadJwt(_) => 4,
+            Self::Expired(_) => 5,
+            Self::NoRole(_) => 6,
+        };
+        Self::REASONS[place]
+    }
+}
+
 impl Access {
     /// For everybody, without any control.
     pub fn open() -> Arc<Self> {

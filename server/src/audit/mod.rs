@@ -17,6 +17,7 @@ use serde::Serialize;
 use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimNumber, Fence, Lockspace, ResourceId, SessionId};
 
+use crate::metrics::refusals::Refusals;
 use writer::{Weight, Writer};
 
 /// What is written.
@@ -35,12 +36,13 @@ pub struct Audit {
     /// Absent: nothing is written.
     to: Option<To>,
     locks: bool,
-    refusals: Mutex<Refusals>,
+    pace: Mutex<Pace>,
+    refusals: Refusals,
 }
 
 /// Refusals of this second. Whoever is refused decides how often, so only some are written; the rest is counted.
 #[derive(Debug, Default)]
-struct Refusals {
+struct Pace {
     since: Option<Instant>,
     written: u32,
     left_out: u64,
@@ -49,7 +51,7 @@ struct Refusals {
 /// Refusals that are written in a second.
 const REFUSALS_PER_SECOND_MAX: u32 = 100;
 
-impl Refusals {
+impl Pace {
     /// Whether one more is written, and how many were left out before it.
     fn one_more(&mut self, now: Instant) -> Option<u64> {
         if self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1)) {
@@ -194,7 +196,7 @@ impl Audit {
                 To::File(Writer::open(file).map_err(cannot)?)
             }
         };
-        Ok(Self { broker: broker.to_owned(), to: Some(to), locks: config.locks, refusals: Mutex::default() })
+        Ok(Self { broker: broker.to_owned(), to: Some(to), locks: config.locks, ..Self::default() })
     }
 
     /// Grants, releases and losses are written as well.
@@ -212,12 +214,37 @@ impl Audit {
         self.put(line, Weight::Lock);
     }
 
+    /// Counts that something was not allowed, and writes it down.
+    pub(crate) fn denied(&self, verb: &str, line: impl FnOnce() -> Line) {
+        self.refusals.denied(verb);
+        self.write_refusal(line);
+    }
+
+    /// Counts that nobody is known by what was shown, and writes it down.
+    pub(crate) fn not_authenticated(&self, reason: &'static str, line: impl FnOnce() -> Line) {
+        self.refusals.not_authenticated(reason);
+        self.write_refusal(line);
+    }
+
+    /// How many were refused.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Lines that could not be written.
+    pub fn dropped(&self) -> u64 {
+        match &self.to {
+            Some(To::File(writer)) => writer.lost(),
+            Some(To::Log) | None => 0,
+        }
+    }
+
     /// Writes that something was refused, or counts it among those that are not written.
-    pub fn write_refusal(&self, line: impl FnOnce() -> Line) {
+    fn write_refusal(&self, line: impl FnOnce() -> Line) {
         if self.to.is_none() {
             return;
         }
-        let one_more = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
+        let one_more = self.pace.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
         let Some(left_out) = one_more else { return };
         self.put(|| Line { left_out: (left_out > 0).then_some(left_out), ..line() }, Weight::Administration);
     }
@@ -271,7 +298,7 @@ mod tests {
 
     #[test]
     fn refusals_that_come_too_fast_are_counted() {
-        let (mut refusals, start) = (Refusals::default(), Instant::now());
+        let (mut refusals, start) = (Pace::default(), Instant::now());
         let written = (0..1_000).filter(|_| refusals.one_more(start).is_some()).count();
         assert_eq!(written, REFUSALS_PER_SECOND_MAX as usize);
         let later = start + Duration::from_secs(1);

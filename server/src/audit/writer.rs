@@ -51,9 +51,15 @@ impl Writer {
             lost: lost.clone(),
             waiting: waiting.clone(),
             looked: Instant::now(),
+            said: 0,
         };
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || work.run(&come))?;
         Ok(Self { lines: Some(lines), waiting, lost, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Lines that were lost.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Adds a line, or counts it as lost where too many wait.
@@ -90,6 +96,8 @@ struct Work {
     lost: Arc<AtomicU64>,
     waiting: Arc<AtomicUsize>,
     looked: Instant,
+    /// How many of those that were lost were said.
+    said: u64,
 }
 
 impl Work {
@@ -123,7 +131,8 @@ impl Work {
     /// Says what was lost, and opens the file anew if it is another one now.
     fn look(&mut self) {
         self.looked = Instant::now();
-        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let all = self.lost.load(Ordering::Relaxed);
+        let lost = all - std::mem::replace(&mut self.said, all);
         if lost > 0 {
             let file = self.path.display();
             tracing::error!(lost, "lines of the audit were lost: {file} cannot be written, or not fast enough");

@@ -182,6 +182,7 @@ impl Engine {
         }
         self.settle(now);
         self.dispatch(now);
+        self.machine.take_facts().for_each(|fact| self.config.counts.locks.count(fact));
     }
 
     fn feed_outcomes(&mut self, now: Now) {
@@ -314,7 +315,8 @@ impl Engine {
         };
         // Calls of this incarnation may not speak to the next one.
         self.outcomes.clear();
-        self.store = StoreCalls::new(self.shared.backend(), self.shared.incarnation());
+        self.store =
+            StoreCalls::new(self.shared.backend(), self.shared.incarnation(), self.config.counts.store.clone());
     }
 
     /// Starts the next incarnation, or pauses again if the store cannot be opened.

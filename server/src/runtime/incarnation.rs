@@ -13,6 +13,7 @@ use sixpin_core::name::{Incarnation, Lockspace};
 
 use super::handle::Shared;
 use super::store::StoreCalls;
+use crate::metrics::EngineCounts;
 
 /// Opens the store again after it lost its memory; the error is for the log.
 pub type Reopen = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Backend>, String>> + Send + Sync>;
@@ -49,6 +50,8 @@ pub struct EngineConfig {
     pub reopen: Reopen,
     /// Whose process it is.
     pub process: Process,
+    /// What is counted.
+    pub counts: EngineCounts,
 }
 
 impl EngineConfig {
@@ -109,7 +112,9 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) 
     };
     shared.set_incarnation(incarnation);
     tracing::info!(backend = config.name, %incarnation, "broker starting");
-    (Broker::new(broker), StoreCalls::new(backend, incarnation))
+    let mut machine = Broker::new(broker);
+    machine.want_facts();
+    (machine, StoreCalls::new(backend, incarnation, config.counts.store.clone()))
 }
 
 /// Renders a line of the machine.

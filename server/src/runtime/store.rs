@@ -15,6 +15,8 @@ use sixpin_core::backend::{Backend, Key, StoreError, WriteOutcome};
 use sixpin_core::broker::api::{Effect, Input};
 use sixpin_core::name::{Incarnation, Version};
 
+use crate::metrics::store::StoreCounts;
+
 /// Watches at once at most. What is not watched is re-read about once a second, so more would only cost memory.
 const WATCHES_MAX: usize = 100_000;
 
@@ -31,11 +33,12 @@ pub struct StoreCalls {
     watched: BTreeMap<Key, (u64, AbortHandle)>,
     next_watch: u64,
     prompt: bool,
+    counts: StoreCounts,
 }
 
 impl StoreCalls {
     /// No calls yet, on behalf of one incarnation.
-    pub fn new(backend: Arc<dyn Backend>, incarnation: Incarnation) -> Self {
+    pub fn new(backend: Arc<dyn Backend>, incarnation: Incarnation, counts: StoreCounts) -> Self {
         let patience = backend.profile().commit_timeout;
         Self {
             backend,
@@ -46,6 +49,7 @@ impl StoreCalls {
             watched: BTreeMap::new(),
             next_watch: 0,
             prompt: false,
+            counts,
         }
     }
 
@@ -149,8 +153,12 @@ impl StoreCalls {
             Effect::Commit { guard, batch, writes } => {
                 let lane = guard.lane;
                 let late = vec![WriteOutcome::Unknown(unknown()); writes.len()];
-                let call =
-                    async move { Input::Committed { lane, batch, outcomes: backend.commit(guard, writes).await } };
+                let sent = self.counts.send(writes.len());
+                let call = async move {
+                    let outcomes = backend.commit(guard, writes).await;
+                    sent.answered(&outcomes);
+                    Input::Committed { lane, batch, outcomes }
+                };
                 (call.boxed(), Input::Committed { lane, batch, outcomes: late })
             }
             Effect::Advance { guard } => {
@@ -214,6 +222,10 @@ mod tests {
 
     const BROKER: Incarnation = Incarnation(1);
 
+    fn counts() -> StoreCounts {
+        crate::metrics::Counts::new([]).of_engine("default").store
+    }
+
     fn commit() -> Effect {
         let guard = Guard { broker: BROKER, lane: Lane(3), generation: Generation(1) };
         Effect::Commit { guard, batch: 5, writes: Vec::new() }
@@ -225,7 +237,7 @@ mod tests {
 
     fn calls(delay: Option<(Operation, Duration)>) -> StoreCalls {
         let script = delay.map(|(operation, delay)| (operation, Fault::Delay(delay)));
-        StoreCalls::new(Arc::new(Faulty::scripted(MemoryStore::new().backend(false), script)), BROKER)
+        StoreCalls::new(Arc::new(Faulty::scripted(MemoryStore::new().backend(false), script)), BROKER, counts())
     }
 
     #[tokio::test(start_paused = true)]
@@ -247,7 +259,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_watch_that_was_replaced_or_given_up_says_nothing() {
         let store = MemoryStore::new();
-        let mut calls = StoreCalls::new(Arc::new(store.backend(true)), BROKER);
+        let mut calls = StoreCalls::new(Arc::new(store.backend(true)), BROKER, counts());
         // It differs from what was seen, so it returns at once; but not after it was given up.
         calls.start(Effect::Watch { key: key(), seen: Version(7) });
         calls.start(Effect::Unwatch { key: key() });

@@ -14,6 +14,7 @@ mod verifier;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -22,6 +23,7 @@ use sixpin_proto::frames;
 use tokio_rustls::TlsAcceptor;
 
 use files::{BadFile, File};
+use peer::PeerCertificate;
 use verifier::ShortChains;
 
 /// ALPN of HTTP/2.
@@ -56,7 +58,14 @@ pub enum ClientAuth {
 /// TLS of one listener. What is read from files may be read again while connections come.
 pub struct Tls {
     config: TlsConfig,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Arc<InUse>>,
+}
+
+/// What was read of files.
+pub(crate) struct InUse {
+    server: Arc<ServerConfig>,
+    /// Until when the certificate is valid.
+    not_after: Option<SystemTime>,
 }
 
 impl Tls {
@@ -68,7 +77,7 @@ impl Tls {
     }
 
     /// Reads the files again, and changes nothing yet. A certificate that has expired is better than none: clients say so.
-    pub(crate) fn read_again(&self) -> Result<Arc<ServerConfig>, BadFile> {
+    pub(crate) fn read_again(&self) -> Result<Arc<InUse>, BadFile> {
         if let Err(error) = validity(&self.config) {
             tracing::error!(%error, "clients will refuse this broker");
         }
@@ -76,7 +85,7 @@ impl Tls {
     }
 
     /// Connections that come from now on have this.
-    pub(crate) fn replace(&self, new: Arc<ServerConfig>) {
+    pub(crate) fn replace(&self, new: Arc<InUse>) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
@@ -87,7 +96,16 @@ impl Tls {
 
     /// For the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone().into()
+        self.in_use().server.clone().into()
+    }
+
+    /// Until when the certificate is valid.
+    pub(crate) fn not_after(&self) -> Option<SystemTime> {
+        self.in_use().not_after
+    }
+
+    fn in_use(&self) -> Arc<InUse> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -110,10 +128,11 @@ fn validity(config: &TlsConfig) -> Result<(), BadFile> {
     peer::check_own(&chain[0]).map_err(|text| certificate.bad(text))
 }
 
-fn read(config: &TlsConfig) -> Result<Arc<ServerConfig>, BadFile> {
+fn read(config: &TlsConfig) -> Result<Arc<InUse>, BadFile> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certificate = File::new("certificate", &config.certificate);
     let chain = certificate.certificates()?;
+    let not_after = PeerCertificate::read(&chain[0]).map(|own| own.not_after);
     let key = File::new("key", &config.key);
     let versions = [&TLS13, &TLS12];
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions);
@@ -131,7 +150,7 @@ fn read(config: &TlsConfig) -> Result<Arc<ServerConfig>, BadFile> {
     server.alpn_protocols = [frames::ALPN, HTTP2, HTTP1].map(<[u8]>::to_vec).to_vec();
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
-    Ok(Arc::new(server))
+    Ok(Arc::new(InUse { server: Arc::new(server), not_after }))
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! * `requests`: what clients, administrators and people ask;
 //! * `replies`: what they are told;
 //! * `views`: what people see of a broker;
+//! * `facts`: what happened, for whoever counts;
 //! * here: how a machine is set up, its inputs and its effects.
 
+mod facts;
 mod replies;
 mod requests;
 mod views;
@@ -20,12 +22,15 @@ use crate::limits::Limits;
 use crate::name::{Incarnation, Lockspace, Version};
 use crate::standing::History;
 
+pub use facts::{Ended, Fact};
 pub use replies::{CancelResult, ClaimState, Done, DoneStatus, Event, LostReason, Reply, RequestError};
 pub use requests::{
     AdminRequest, Client, ClientInfo, ConvertRequest, LiveClaim, LockRequest, OpenRequest, Query, Request,
     ResumeRequest, Secret, SessionRef, UnlockRequest,
 };
-pub use views::{BrokerState, BrokerView, SessionState, SessionView, StatusView, StoreState, WaitView};
+pub use views::{
+    BrokerState, BrokerView, LockspaceTally, SessionState, SessionView, StatusView, StoreState, Tally, WaitView,
+};
 
 /// The time, as the shell reads it before each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BrokerView, Secret, SessionView, StatusView, WaitView};
+use super::{BrokerView, Secret, SessionView, StatusView, Tally, WaitView};
 use crate::command::{Extras, Refusal};
 use crate::mode::Mode;
 use crate::name::{ClaimNumber, Fence, OperationNumber, ResourceId, SessionId};
@@ -229,6 +229,8 @@ pub enum Reply {
         /// After which session the next part begins; absent: this was the last.
         next: Option<SessionId>,
     },
+    /// How many claims there are.
+    Tally(Box<Tally>),
     /// Brokers.
     Brokers(Vec<BrokerView>),
     /// State and counters.

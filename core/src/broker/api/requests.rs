@@ -286,6 +286,13 @@ pub enum Query {
         /// When so many sessions and claims of those that wait were looked at, the part ends with the session.
         looks: usize,
     },
+    /// How many claims of its sessions there are, and for how long they wait: a part of that, so that it takes no long time.
+    Tally {
+        /// Of the sessions after this one.
+        after: Option<SessionId>,
+        /// No further session is looked at once there were so many claims.
+        claims: usize,
+    },
     /// Brokers on this store.
     Brokers,
     /// Counters and state.

@@ -1,12 +1,13 @@
 //! What people see of a broker.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ClientInfo;
 use crate::access::Principal;
 use crate::backend::Pulse;
 use crate::mode::Mode;
-use crate::name::{ClaimId, ResourceId, SessionId};
+use crate::name::{ClaimId, Lockspace, ResourceId, SessionId};
 
 /// Where a session is in its life at a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,8 @@ pub struct BrokerView {
 pub struct StatusView {
     /// How the broker is.
     pub state: StoreState,
+    /// It may vouch for its sessions just now.
+    pub vouches: bool,
     /// Sessions in the table.
     pub sessions: usize,
     /// Claims of these sessions.
@@ -128,4 +131,28 @@ pub struct StatusView {
     pub conflicts: u64,
     /// Writes with unknown outcome.
     pub unknowns: u64,
+}
+
+/// Claims of sessions of this broker, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// By lockspace; those without claims are left out.
+    pub lockspaces: BTreeMap<Lockspace, LockspaceTally>,
+    /// How much longer than a third of its TTL the client was silent that is most behind. Zero: all are heard as they should.
+    pub keepalive_lag: Duration,
+    /// After which session the next part goes on; absent: this was the last one.
+    pub next: Option<SessionId>,
+}
+
+/// Claims in one lockspace, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LockspaceTally {
+    /// Those that hold a lock and wait for nothing.
+    pub granted: usize,
+    /// Those that hold a lock and wait for another mode.
+    pub converting: usize,
+    /// Those that hold nothing yet.
+    pub waiting: usize,
+    /// For how long the oldest of those two has waited at this broker.
+    pub oldest_wait: Duration,
 }

@@ -177,7 +177,9 @@ impl Names {
             Reply::Purged { purged } => format!("{purged} purged"),
             Reply::Drained { sessions } => format!("drained, sessions told to move: {sessions}"),
             Reply::Waits { waits, next } => self.waits(waits, next.is_some()),
-            Reply::Sessions { .. } | Reply::Claims(_) | Reply::Brokers(_) | Reply::Status(_) => "see there".into(),
+            Reply::Sessions { .. } | Reply::Claims(_) | Reply::Tally(_) | Reply::Brokers(_) | Reply::Status(_) => {
+                "see there".into()
+            }
         }
     }
 

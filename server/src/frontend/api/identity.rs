@@ -49,7 +49,10 @@ impl Identity {
 
     /// Who asks, with the rules that are in force now. Fails once nobody is known by this credential any more.
     pub fn principal(&mut self) -> Result<Principal, RequestError> {
-        self.from.who.principal(&self.access).cloned().map_err(|why| refused(&self.from.who, &why))
+        self.from.who.principal(&self.access).cloned().map_err(|why| {
+            self.access.audit().refusals().not_authenticated(why.reason());
+            refused(&self.from.who, &why)
+        })
     }
 
     /// Ready once the credential is of no use any more.

@@ -40,6 +40,7 @@ use crate::access::Access;
 use errors::unexpected;
 
 use crate::audit::{Audit, Line, Outcome};
+use crate::metrics::refusals::{LOCK, SESSION_TOKEN};
 use crate::runtime::{Connection, EngineHandle, Runtime};
 pub use caller::Caller;
 
@@ -92,7 +93,9 @@ impl Api {
     fn check(&self, from: &Caller, verb: Verb, place: Place<'_>) -> Checked<()> {
         let checked = from.check(verb, place);
         if let Err(error) = &checked {
-            self.access.audit().write_refusal(|| at(from.line(verb), place).outcome(Outcome::Refused, error));
+            self.access
+                .audit()
+                .denied(&verb.to_string(), || at(from.line(verb), place).outcome(Outcome::Refused, error));
         }
         checked
     }
@@ -157,8 +160,11 @@ impl Api {
 
 /// Writes down that the machine refused what a caller may not do.
 pub(crate) fn note_denied(audit: &Audit, from: &Caller, error: &RequestError) {
-    if matches!(error, RequestError::Denied(_) | RequestError::WrongToken(_)) {
-        audit.write_refusal(|| from.line("lock").outcome(Outcome::Refused, error));
+    let line = || from.line("lock").outcome(Outcome::Refused, error);
+    match error {
+        RequestError::Denied(_) => audit.denied(LOCK, line),
+        RequestError::WrongToken(_) => audit.not_authenticated(SESSION_TOKEN, line),
+        _ => {}
     }
 }
 
@@ -171,5 +177,4 @@ fn at(line: Line, place: Place<'_>) -> Line {
     }
 }
 
-/// A client that is heard so often in its TTL misses two before its session is in danger.
-pub const KEEPALIVES_PER_TTL: u32 = 3;
+pub use sixpin_core::limits::KEEPALIVES_PER_TTL;

@@ -293,7 +293,8 @@ static COMPLAINT: Complaint = Complaint::new();
 
 /// Says why somebody was not let in, to who looks after the broker alone.
 pub(super) fn refused(access: &Access, address: Option<SocketAddr>, why: &Unknown) {
-    access.audit().write_refusal(|| Line::new(NOBODY, address, "authenticate").outcome(Outcome::Refused, why));
+    let line = || Line::new(NOBODY, address, "authenticate").outcome(Outcome::Refused, why);
+    access.audit().not_authenticated(why.reason(), line);
     COMPLAINT.say(|count| tracing::warn!(?address, count, %why, "not authenticated"));
 }
 

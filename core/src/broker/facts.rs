@@ -1,0 +1,83 @@
+//! What happened to locks and sessions is noted for whoever counts. Nothing is decided by it.
+//!
+//! Invariants: nothing is noted unless somebody wants it, who then has to take it; each request is noted once.
+
+use std::time::Duration;
+
+use super::Broker;
+use super::api::{Ended, Fact, LostReason, RequestError};
+use super::table::{Claim, Operation};
+use crate::mode::Mode;
+use crate::name::{ClaimId, Lockspace, ResourceId};
+
+/// What was not taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    wanted: bool,
+    noted: Vec<Fact>,
+}
+
+impl Facts {
+    fn note(&mut self, fact: impl FnOnce() -> Fact) {
+        if self.wanted {
+            self.noted.push(fact());
+        }
+    }
+
+    /// An operation that was pending has ended.
+    pub(super) fn ended(&mut self, now: Duration, on: &ResourceId, operation: &Operation, ended: impl Into<Ended>) {
+        let Some(asked) = operation.asked else { return };
+        self.note(|| Fact::Asked {
+            lockspace: on.lockspace.clone(),
+            mode: operation.mode,
+            ended: ended.into(),
+            waited: now.saturating_sub(asked),
+        });
+    }
+
+    /// A claim has left the table.
+    pub(super) fn dropped(&mut self, now: Duration, claim: &Claim) {
+        if let Some(waited) = &claim.pending {
+            self.ended(now, &claim.resource, waited, Ended::Released);
+        }
+        if let Some(since) = claim.held_since {
+            let lockspace = &claim.resource.lockspace;
+            self.note(|| Fact::Held { lockspace: lockspace.clone(), held: now.saturating_sub(since) });
+        }
+    }
+
+    /// Sessions are lost.
+    pub(super) fn lost(&mut self, reason: LostReason, sessions: usize) {
+        self.note(|| Fact::Lost { reason, sessions });
+    }
+}
+
+impl Broker {
+    /// From now on what happens is noted.
+    pub fn want_facts(&mut self) {
+        self.facts.wanted = true;
+    }
+
+    /// Takes what was noted.
+    pub fn take_facts(&mut self) -> impl Iterator<Item = Fact> + '_ {
+        self.facts.noted.drain(..)
+    }
+
+    /// A request was refused before it was pending.
+    pub(super) fn refused_at_once(&mut self, lockspace: Option<Lockspace>, mode: Mode, error: &RequestError) {
+        if let Some(lockspace) = lockspace {
+            self.facts.note(|| Fact::Asked {
+                lockspace,
+                mode: Some(mode),
+                ended: error.into(),
+                waited: Duration::ZERO,
+            });
+        }
+    }
+
+    /// Where a claim is.
+    pub(super) fn lockspace_of(&self, claim: ClaimId) -> Option<Lockspace> {
+        let known = self.sessions.get(&claim.session)?.claims.get(&claim.number)?;
+        Some(known.resource.lockspace.clone())
+    }
+}
