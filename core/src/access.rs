@@ -8,6 +8,8 @@
 //!
 //! Invariant: a rule about the names that begin with `a/` says nothing about `a` or `ab`: a prefix is empty or ends with `/`.
 
+mod denied;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::command::Options;
 use crate::limits::{CLAIMS_PER_PRINCIPAL_MAX, SESSIONS_PER_PRINCIPAL_MAX, WAITING_PER_PRINCIPAL_MAX};
 use crate::mode::Mode;
 use crate::name::{Lockspace, ResourceId, ResourceName};
+pub use denied::Denied;
 
 /// What can be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -351,7 +354,7 @@ impl Principal {
 
     /// Refuses what it may not do. The refusal says nothing of what is there.
     pub fn check(&self, verb: Verb, place: Place<'_>) -> Result<(), RequestError> {
-        if self.may(verb, place) { Ok(()) } else { Err(denied(verb, place)) }
+        if self.may(verb, place) { Ok(()) } else { Err(Denied::at(verb, place).into()) }
     }
 
     /// Refuses a lock that could end in a mode that it may not hold: the one asked for, or an alternate one.
@@ -376,8 +379,10 @@ fn digest(name: &str) -> u128 {
     u128::from_be_bytes(first)
 }
 
-fn denied(verb: Verb, place: Place<'_>) -> RequestError {
-    RequestError::Denied(format!("no rule of yours allows `{verb}` on {place}: ask who administers the broker"))
+impl From<Denied> for RequestError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(Box::new(denied))
+    }
 }
 
 #[cfg(test)]

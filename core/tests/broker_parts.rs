@@ -13,6 +13,7 @@ const PARTS: &[&str] = &[
     "lookup",
     "vouching",
     "answers",
+    "notes",
     "queue",
     "marks/mod",
     "resumes",

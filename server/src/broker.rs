@@ -58,7 +58,7 @@ impl Broker {
         opener: &Opener,
         process: Process,
     ) -> Self {
-        let runtime = engines::start_all(config, stores, info, opener, process);
+        let runtime = engines::start_all(config, stores, info, opener, process, access.audit());
         let health = Health::default();
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         Self {

@@ -8,6 +8,7 @@ use sixpin_core::backend::{Backend, BrokerInfo};
 use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::name::Lockspace;
 
+use crate::audit::Audit;
 use crate::backends::{self, Opener};
 use crate::config::{Config, DEFAULT_BACKEND};
 use crate::error::StartError;
@@ -30,7 +31,14 @@ pub async fn open_all(config: &Config, opener: &Opener) -> Result<Stores, StartE
 }
 
 /// Starts an engine on each store. `opener` opens a store again that was lost.
-pub fn start_all(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Opener, process: Process) -> Runtime {
+pub fn start_all(
+    config: &Config,
+    stores: Stores,
+    info: &BrokerInfo,
+    opener: &Opener,
+    process: Process,
+    audit: &Arc<Audit>,
+) -> Runtime {
     let names: Vec<String> = stores.keys().cloned().collect();
     let place = |name: &str| names.iter().position(|known| known == name).unwrap_or_default();
     let lockspaces: BTreeMap<Lockspace, (usize, LockspaceConfig)> = config
@@ -38,7 +46,7 @@ pub fn start_all(config: &Config, stores: Stores, info: &BrokerInfo, opener: &Op
         .iter()
         .map(|(name, settings)| (name.clone(), (place(&settings.backend), settings.config.clone())))
         .collect();
-    let start = |(name, store)| start_engine(config, name, store, info, opener.clone(), process);
+    let start = |(name, store)| start_engine(config, name, store, info, opener.clone(), process, audit.clone());
     let engines = stores.into_iter().map(start).collect();
     Runtime::new(config.name.clone(), engines, place(DEFAULT_BACKEND), lockspaces, config.limits.clone())
 }
@@ -50,6 +58,7 @@ fn start_engine(
     info: &BrokerInfo,
     opener: Opener,
     process: Process,
+    audit: Arc<Audit>,
 ) -> EngineHandle {
     let lockspaces = config.lockspaces.iter().filter(|(_, settings)| settings.backend == name);
     let lockspaces = lockspaces.map(|(lockspace, settings)| (lockspace.clone(), settings.config.clone())).collect();
@@ -78,6 +87,7 @@ fn start_engine(
         drain_timeout: config.drain_timeout,
         reopen,
         process,
+        audit,
     };
     engine::start(config, store)
 }

@@ -59,6 +59,7 @@ impl Library {
                 async move { Ok(again) }.boxed()
             }),
             process: Process::Program,
+            audit: Arc::default(),
         };
         Self(engine::start(config, store))
     }

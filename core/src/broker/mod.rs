@@ -127,7 +127,7 @@
 //! what all parts use:
 //!
 //! * `lookup`: where things are; `vouching`: whether this broker may vouch and write now;
-//! * `answers`: what is said; `queue`: how commands are queued;
+//! * `answers`: what is said; `notes`: what is written down of locks; `queue`: how commands are queued;
 //! * `marks`: what is written into sessions' marks, and the one decision where something else stands there;
 //! * `resumes`: how a resume is answered; `claims`: operations complete, claims end, and their clients are told;
 //!
@@ -172,6 +172,7 @@ mod liveness;
 mod lookup;
 mod marks;
 mod moves;
+mod notes;
 mod outcomes;
 mod phases;
 mod queue;

@@ -13,6 +13,8 @@ use sixpin_core::name::{Incarnation, Lockspace};
 
 use super::handle::Shared;
 use super::store::StoreCalls;
+use crate::access::PROGRAM;
+use crate::audit::Audit;
 
 /// Opens the store again after it lost its memory; the error is for the log.
 pub type Reopen = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Backend>, String>> + Send + Sync>;
@@ -49,6 +51,8 @@ pub struct EngineConfig {
     pub reopen: Reopen,
     /// Whose process it is.
     pub process: Process,
+    /// Where it is written what becomes of locks, if it is.
+    pub audit: Arc<Audit>,
 }
 
 impl EngineConfig {
@@ -67,6 +71,13 @@ pub enum Process {
     /// That of a program, with which it ends. A bug in the machine ends the broker alone: the program's sessions are lost at
     /// their deadlines, as with any broker that falls silent.
     Program,
+}
+
+impl Process {
+    /// Who has all sessions, if that is certain.
+    pub(super) fn principal(self) -> Option<&'static str> {
+        (self == Self::Program).then_some(PROGRAM)
+    }
 }
 
 /// Whom an incarnation comes after.
@@ -106,6 +117,7 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) 
         first_start_grace,
         hold_back,
         drain_timeout: config.drain_timeout,
+        notes: config.audit.locks(),
     };
     shared.set_incarnation(incarnation);
     tracing::info!(backend = config.name, %incarnation, "broker starting");

@@ -9,11 +9,11 @@ use sixpin_core::broker::api::{
     CancelResult, ConvertRequest, Done, LockRequest, OpenRequest, Reply, Request, RequestError, ResumeRequest,
     SessionRef, UnlockRequest,
 };
-use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId};
+use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber};
 use sixpin_core::token::SessionToken;
 
 use super::errors::{invalid, other_store, unexpected};
-use super::{Api, Caller, Opened, Resumed, ledger, note_denied};
+use super::{Api, Caller, Opened, Resumed, note_denied};
 
 /// What a keepalive is answered with.
 #[derive(Debug, Clone)]
@@ -77,10 +77,7 @@ impl Api {
         if !self.engine(&lock.resource.lockspace).same(self.engine(&by.lockspace)) {
             return Err(other_store(&lock.resource.lockspace));
         }
-        let resource = lock.resource.clone();
-        let done = done(self.ask(from, by, Request::Lock { lock, until_done: true }).await?)?;
-        self.note(from, by, Some(&resource), &done);
-        Ok(done)
+        done(self.ask(from, by, Request::Lock { lock, until_done: true }).await?)
     }
 
     /// Converts, and waits for the end of it.
@@ -90,16 +87,12 @@ impl Api {
         by: &SessionToken,
         convert: ConvertRequest,
     ) -> Result<Done, RequestError> {
-        let done = done(self.ask(from, by, Request::Convert { convert, until_done: true }).await?)?;
-        self.note(from, by, None, &done);
-        Ok(done)
+        done(self.ask(from, by, Request::Convert { convert, until_done: true }).await?)
     }
 
     /// Releases one claim.
     pub async fn unlock(&self, from: &Caller, by: &SessionToken, unlock: UnlockRequest) -> Result<Done, RequestError> {
-        let done = done(self.ask(from, by, Request::Unlock(unlock)).await?)?;
-        self.note(from, by, None, &done);
-        Ok(done)
+        done(self.ask(from, by, Request::Unlock(unlock)).await?)
     }
 
     /// Releases all claims of the session, or of one owner in it, and says how many.
@@ -126,14 +119,6 @@ impl Api {
         match self.ask(from, by, Request::Cancel { claim, operation }).await? {
             Reply::Cancelled { result, .. } => Ok(result),
             other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Writes down what happened to a lock, if that is written.
-    fn note(&self, from: &Caller, by: &SessionToken, resource: Option<&ResourceId>, done: &Done) {
-        let audit = self.access.audit();
-        if audit.locks() {
-            ledger::write(audit, from, Some(by.session), resource, done);
         }
     }
 

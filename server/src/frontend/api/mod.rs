@@ -9,7 +9,7 @@
 //! * [`Caller`]: who asks; [`identity`]: the same on what lasts;
 //! * [`checks`], [`names`]: whether what they say makes sense, as far as that needs no state; [`errors`]: what they are told if not;
 //! * [`calls`]: one request about a session, one answer;
-//! * [`conversation`]: a stream that carries a session; `ledger`: what is written down of its locks;
+//! * [`conversation`]: a stream that carries a session;
 //! * [`inspect`]: who holds and who waits;
 //! * [`admin`]: what administrators do.
 //!
@@ -23,7 +23,6 @@ pub mod conversation;
 pub mod errors;
 pub mod identity;
 pub mod inspect;
-pub(crate) mod ledger;
 pub mod names;
 
 use std::sync::Arc;
@@ -36,7 +35,7 @@ use sixpin_core::name::{Lockspace, SessionId};
 use sixpin_core::token::SessionToken;
 
 use crate::access::Access;
-use crate::audit::{Audit, Line, Outcome};
+use crate::audit::{Audit, Outcome};
 use crate::runtime::{Connection, EngineHandle, Runtime};
 pub use caller::Caller;
 
@@ -87,11 +86,7 @@ impl Api {
 
     /// Refuses what a caller may not do, and writes that down.
     fn check(&self, from: &Caller, verb: Verb, place: Place<'_>) -> Checked<()> {
-        let checked = from.check(verb, place);
-        if let Err(error) = &checked {
-            self.access.audit().write_refusal(|| at(from.line(verb), place).outcome(Outcome::Refused, error));
-        }
-        checked
+        from.check(verb, place).inspect_err(|error| note_denied(self.access.audit(), from, error))
     }
 
     /// The broker's name, for people.
@@ -141,19 +136,18 @@ impl Api {
     }
 }
 
-/// Writes down that the machine refused what a caller may not do.
+/// Writes down that something was refused which a caller may not do: with verb and place as whoever refused it says them, because a
+/// request need not name them.
 pub(crate) fn note_denied(audit: &Audit, from: &Caller, error: &RequestError) {
-    if matches!(error, RequestError::Denied(_) | RequestError::WrongToken(_)) {
-        audit.write_refusal(|| from.line("lock").outcome(Outcome::Refused, error));
-    }
-}
-
-/// A line about a place.
-fn at(line: Line, place: Place<'_>) -> Line {
-    match place {
-        Place::Resource(id) => line.on(id),
-        Place::Lockspace(lockspace) => line.within(lockspace),
-        Place::Everywhere => line,
+    match error {
+        RequestError::Denied(denied) => {
+            let line = || from.line(denied.verb()).at(denied.lockspace.as_ref(), denied.name.as_ref());
+            audit.write_refusal(|| line().outcome(Outcome::Refused, error));
+        }
+        RequestError::WrongToken(session) => {
+            audit.write_refusal(|| from.line("session").session(*session).outcome(Outcome::Refused, error));
+        }
+        _ => {}
     }
 }
 
