@@ -50,7 +50,7 @@ async fn what_somebody_may_be_asked_about_is_written_down() {
     let session = client(server.address, &writer).session().open().await.unwrap();
     let guard = session.lock("a/1", Mode::PW).await.unwrap();
     assert!(matches!(session.lock("b", Mode::EX).await, Err(Error::Denied(_))));
-    let mut reading = session.lock("read", Mode::PR).await.unwrap();
+    let reading = session.lock("read", Mode::PR).await.unwrap();
     assert!(matches!(reading.convert(Mode::PW).await, Err(Error::Denied(_))));
     assert!(client(server.address, &stranger).session().open().await.is_err());
     let admin = client(server.admin_address.unwrap(), &operator).administration();

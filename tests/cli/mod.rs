@@ -16,3 +16,4 @@ mod described;
 mod serve_check;
 mod access;
 mod canaries;
+mod encrypted;
