@@ -125,6 +125,7 @@ fn config() -> BrokerConfig {
         first_start_grace: None,
         hold_back: Duration::ZERO,
         drain_timeout: Duration::from_secs(1),
+        notes: false,
     }
 }
 

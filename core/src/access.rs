@@ -8,6 +8,8 @@
 //!
 //! Invariant: a rule about the names that begin with `a/` says nothing about `a` or `ab`: a prefix is empty or ends with `/`.
 
+mod denied;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::command::Options;
 use crate::limits::{CLAIMS_PER_PRINCIPAL_MAX, SESSIONS_PER_PRINCIPAL_MAX, WAITING_PER_PRINCIPAL_MAX};
 use crate::mode::Mode;
 use crate::name::{Lockspace, ResourceId, ResourceName};
+pub use denied::Denied;
 
 /// What can be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,11 +40,13 @@ pub enum Verb {
     Purge,
     /// To end a broker.
     Drain,
+    /// To read what a broker counts.
+    Metrics,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Verb; 12] = [
+    pub const ALL: [Verb; 13] = [
         Verb::Lock(Mode::NL),
         Verb::Lock(Mode::CR),
         Verb::Lock(Mode::CW),
@@ -54,6 +59,7 @@ impl Verb {
         Verb::Expire,
         Verb::Purge,
         Verb::Drain,
+        Verb::Metrics,
     ];
 
     fn bit(self) -> u16 {
@@ -65,6 +71,7 @@ impl Verb {
             Self::Expire => 9,
             Self::Purge => 10,
             Self::Drain => 11,
+            Self::Metrics => 12,
         }
     }
 }
@@ -80,6 +87,7 @@ impl fmt::Display for Verb {
             Self::Expire => "expire",
             Self::Purge => "purge",
             Self::Drain => "drain",
+            Self::Metrics => "metrics",
         };
         f.write_str(word)
     }
@@ -119,7 +127,8 @@ impl FromIterator<Verb> for Verbs {
 /// A text that names no verbs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no verb: write lock, lock: with modes (as in lock:nl,cr,pr), inspect, watch, force, expire, purge or drain"
+    "`{0}` is no verb: write lock, lock: with modes (as in lock:nl,cr,pr), inspect, watch, force, expire, purge, drain or \
+     metrics"
 )]
 pub struct NoVerb(String);
 
@@ -351,7 +360,7 @@ impl Principal {
 
     /// Refuses what it may not do. The refusal says nothing of what is there.
     pub fn check(&self, verb: Verb, place: Place<'_>) -> Result<(), RequestError> {
-        if self.may(verb, place) { Ok(()) } else { Err(denied(verb, place)) }
+        if self.may(verb, place) { Ok(()) } else { Err(Denied::at(verb, place).into()) }
     }
 
     /// Refuses a lock that could end in a mode that it may not hold: the one asked for, or an alternate one.
@@ -376,8 +385,10 @@ fn digest(name: &str) -> u128 {
     u128::from_be_bytes(first)
 }
 
-fn denied(verb: Verb, place: Place<'_>) -> RequestError {
-    RequestError::Denied(format!("no rule of yours allows `{verb}` on {place}: ask who administers the broker"))
+impl From<Denied> for RequestError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(Box::new(denied))
+    }
 }
 
 #[cfg(test)]

@@ -373,6 +373,8 @@ pub enum Outcome {
     Removed {
         /// The claim.
         claim: ClaimId,
+        /// It held a mode.
+        held: bool,
     },
     /// `Cancel` found the claim granted: its grant stands (R4).
     AlreadyGranted {

@@ -14,6 +14,7 @@ const PARTS: &[&str] = &[
     "vouching",
     "facts",
     "answers",
+    "notes",
     "queue",
     "marks/mod",
     "resumes",

@@ -13,7 +13,7 @@ use crate::access::Access;
 use crate::backends::Opener;
 use crate::config::Config;
 use crate::drain::Drain;
-use crate::engines::{self, Stores};
+use crate::engines::{self, Stores, Watchers};
 use crate::error::StartError;
 use crate::frontend::api::Api;
 use crate::frontend::api::admin::Administration;
@@ -61,7 +61,8 @@ impl Broker {
         process: Process,
     ) -> Self {
         let counts = Counts::new(config.lockspaces.keys());
-        let runtime = engines::start_all(config, stores, info, opener, process, &counts);
+        let watchers = Watchers { counts: &counts, audit: access.audit() };
+        let runtime = engines::start_all(config, stores, info, opener, process, watchers);
         let health = Health::default();
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         Self {
@@ -92,7 +93,7 @@ impl Broker {
     pub fn listen_for_administrators(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
         let administration = self.administration();
         let protocol = grpc::for_administrators(&self.api, &self.health, administration.clone());
-        let protocol = http::beside_for_administrators(protocol, &self.api, administration);
+        let protocol = http::beside_for_administrators(protocol, &self.api, administration, self.metrics.clone());
         self.gates.administrators = Some(self.listen("admin", at, limits, protocol)?);
         Ok(())
     }

@@ -8,6 +8,7 @@ use sixpin_core::backend::{Backend, BrokerInfo};
 use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::name::Lockspace;
 
+use crate::audit::Audit;
 use crate::backends::{self, Opener};
 use crate::config::{Config, DEFAULT_BACKEND};
 use crate::error::StartError;
@@ -17,6 +18,15 @@ use crate::runtime::{EngineHandle, Runtime, engine};
 
 /// Stores that are open, by the name of their backend.
 pub type Stores = BTreeMap<String, Arc<dyn Backend>>;
+
+/// Who takes note of what the engines do.
+#[derive(Clone, Copy)]
+pub struct Watchers<'a> {
+    /// Counts it.
+    pub counts: &'a Counts,
+    /// Writes down what becomes of locks, if that is written.
+    pub audit: &'a Arc<Audit>,
+}
 
 /// Opens every store.
 pub async fn open_all(config: &Config, opener: &Opener) -> Result<Stores, StartError> {
@@ -37,7 +47,7 @@ pub fn start_all(
     info: &BrokerInfo,
     opener: &Opener,
     process: Process,
-    counts: &Counts,
+    watchers: Watchers<'_>,
 ) -> Runtime {
     let names: Vec<String> = stores.keys().cloned().collect();
     let place = |name: &str| names.iter().position(|known| known == name).unwrap_or_default();
@@ -46,7 +56,7 @@ pub fn start_all(
         .iter()
         .map(|(name, settings)| (name.clone(), (place(&settings.backend), settings.config.clone())))
         .collect();
-    let start = |(name, store)| start_engine(config, name, store, info, opener.clone(), process, counts);
+    let start = |(name, store)| start_engine(config, name, store, info, opener.clone(), process, watchers);
     let engines = stores.into_iter().map(start).collect();
     Runtime::new(config.name.clone(), engines, place(DEFAULT_BACKEND), lockspaces, config.limits.clone())
 }
@@ -58,7 +68,7 @@ fn start_engine(
     info: &BrokerInfo,
     opener: Opener,
     process: Process,
-    counts: &Counts,
+    watchers: Watchers<'_>,
 ) -> EngineHandle {
     let lockspaces = config.lockspaces.iter().filter(|(_, settings)| settings.backend == name);
     let lockspaces = lockspaces.map(|(lockspace, settings)| (lockspace.clone(), settings.config.clone())).collect();
@@ -71,7 +81,7 @@ fn start_engine(
         }
         .boxed()
     });
-    let counts = counts.of_engine(&name);
+    let counts = watchers.counts.of_engine(&name);
     let config = EngineConfig {
         name,
         info: info.clone(),
@@ -89,6 +99,7 @@ fn start_engine(
         reopen,
         process,
         counts,
+        audit: watchers.audit.clone(),
     };
     engine::start(config, store)
 }

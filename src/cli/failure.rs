@@ -6,12 +6,15 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use sixpin_client::proto::Reason;
-use sixpin_client::{Error as ClientError, Refused};
+use sixpin_client::{Error as ClientError, Refused, Tried};
 
 use super::exit;
 
 /// What to do when no broker answers.
 pub const NAME_ANOTHER: &str = "start a broker with `sixpin serve`, or name one with `--endpoints` or SIXPIN_ENDPOINTS";
+/// What to do when TLS does not fit.
+const LOOK_AT_TLS: &str = "name who is trusted with `--ca` or SIXPIN_CA, and what is shown with `--cert` and `--key` or SIXPIN_CERT and \
+                           SIXPIN_KEY; https:// in front of an address is TLS, and http:// is none";
 /// What to do when brokers answer but can not do what is asked.
 pub const LOOK_AT_BROKERS: &str =
     "see how the broker is with `sixpin status`, or name others with `--endpoints` or SIXPIN_ENDPOINTS";
@@ -75,7 +78,10 @@ impl Failure {
 
     fn asking(error: ClientError, unreachable: &str) -> Self {
         match error {
-            ClientError::Unreachable { .. } => Self::new(exit::UNREACHABLE, error).hint(unreachable),
+            ClientError::Unreachable { ref tried } => {
+                let about_tls = tried.iter().any(Tried::is_about_tls);
+                Self::new(exit::UNREACHABLE, error).hint(if about_tls { LOOK_AT_TLS } else { unreachable })
+            }
             ClientError::Unsupported => Self::new(exit::FAILURE, error).hint(
                 "inspection is on the broker's `--listen` address, administration on its `--admin-listen` address",
             ),

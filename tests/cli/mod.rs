@@ -17,3 +17,4 @@ mod described;
 mod serve_check;
 mod access;
 mod canaries;
+mod encrypted;

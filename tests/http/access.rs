@@ -48,7 +48,7 @@ async fn every_operation_asks_who_it_is_and_refuses_who_may_not() {
         (Token::new("right").unwrap(), Token::new("other").unwrap(), Token::new("bare").unwrap());
     let settings = format!(
         "[access.roles.all]\nrules = [{{ lockspace = \"*\", prefix = \"\", allow = [\"lock\", \"inspect\", \"watch\", \"force\", \
-         \"expire\", \"purge\"] }}]\n[access.roles.other]\nrules = [{{ lockspace = \"*\", prefix = \"b/\", allow = [\"lock\", \
+         \"expire\", \"purge\", \"metrics\"] }}]\n[access.roles.other]\nrules = [{{ lockspace = \"*\", prefix = \"b/\", allow = [\"lock\", \
          \"inspect\", \"watch\", \"force\", \"expire\", \"purge\", \"drain\"] }}]\n\
          [access.tokens.right]\nsha256 = \"{}\"\nroles = [\"all\"]\n[access.tokens.other]\nsha256 = \"{}\"\nroles = [\"other\"]\n\
          [access.tokens.bare]\nsha256 = \"{}\"\nroles = []\n",

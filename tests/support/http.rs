@@ -141,7 +141,7 @@ impl Events {
                     found.unwrap_or_default().trim_start().to_owned()
                 };
                 let said = (line("event"), line("id"), serde_json::from_str(&line("data")).unwrap_or_default());
-                self.come = rest.to_owned();
+                self.come = rest.into();
                 return Some(said);
             }
             let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame()).await.unwrap()?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,7 @@ impl Library {
             }),
             process: Process::Program,
             counts: Counts::new([]).of_engine("default"),
+            audit: Arc::default(),
         };
         Self(engine::start(config, store))
     }

@@ -142,6 +142,16 @@ pub struct Tried {
     pub what: String,
 }
 
+/// Begins what is said where TLS does not fit, so that it can be told from the rest: words are all that comes through gRPC.
+pub(crate) const OF_TLS: &str = "TLS: ";
+
+impl Tried {
+    /// Something answered there, and TLS does not fit: somebody has to change certificates, settings or addresses first.
+    pub fn is_about_tls(&self) -> bool {
+        self.what.starts_with(OF_TLS)
+    }
+}
+
 fn listed(tried: &[Tried]) -> String {
     tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

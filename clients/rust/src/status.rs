@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::address::address;
-use crate::error::{Error, Refused};
+use crate::error::{Error, OF_TLS, Refused};
 
 /// What a broker said machine-readably; absent if the way to it failed.
 fn own_error(status: &Status) -> Option<v1::Error> {
@@ -102,7 +102,7 @@ pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     }
     let reason = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
     if reason == Some(h2::Reason::INADEQUATE_SECURITY) {
-        return "the broker at this address speaks TLS only: write https:// in front of it".to_owned();
+        return format!("{OF_TLS}the broker at this address speaks nothing else: write https:// in front of it");
     }
     error.to_string().to_lowercase()
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rustls::{AlertDescription, CertificateError, Error};
 
+use crate::error::OF_TLS;
+
 /// Whom a connection is to, and by which files.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -20,8 +22,9 @@ pub(crate) struct Peer {
 pub(crate) fn no_handshake(peer: &Peer, error: &io::Error) -> String {
     let address = &peer.address;
     match of_tls(error) {
-        Some(Error::InvalidMessage(_)) => no_tls(address),
+        Some(Error::InvalidMessage(_)) => format!("{OF_TLS}{}", no_tls(address)),
         Some(error) => words(peer, error),
+        // The end of a connection may as well come from a broker that just starts or stops.
         None => match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => no_tls(address),
             _ => format!("TLS with `{address}` failed: {}", error.to_string().to_lowercase()),
@@ -42,10 +45,12 @@ pub(crate) fn of_tls(error: &io::Error) -> Option<&Error> {
 pub(crate) fn words(peer: &Peer, error: &Error) -> String {
     let address = &peer.address;
     match error {
-        Error::InvalidCertificate(error) => untrusted(peer, error),
+        Error::InvalidCertificate(error) => format!("{OF_TLS}{}", untrusted(peer, error)),
         Error::AlertReceived(alert) => refused(peer, *alert),
         Error::PeerIncompatible(why) => {
-            format!("`{address}` and this program have no version or cipher of TLS in common ({why:?})")
+            format!(
+                "{OF_TLS}`{address}` and this program have no version or cipher in common ({why:?}): 1.2 or 1.3 is needed"
+            )
         }
         _ => format!("TLS with `{address}` failed: {error}"),
     }
@@ -58,19 +63,21 @@ fn untrusted(peer: &Peer, error: &CertificateError) -> String {
     match error {
         // The second is a CA that was made anew under its old name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => match &peer.ca {
-            Some(ca) => format!("{its} is not signed by a CA of `{}`", ca.display()),
+            Some(ca) => {
+                format!("{its} is not signed by a CA of `{}`: name the file of the one that signed it", ca.display())
+            }
             None => {
                 format!("{its} is not signed by a CA that this system trusts: name the file of the one that signed it")
             }
         },
         CertificateError::NotValidForNameContext { presented, .. } => match names(presented) {
             names if names.is_empty() => format!("{its} has no names: it needs this one"),
-            names => format!("{its} is for other names: {names}"),
+            names => format!("{its} is for other names: call it by one of these: {names}"),
         },
         CertificateError::NotValidForName => format!("{its} is for another name"),
         CertificateError::ExpiredContext { time, not_after } => {
             let ago = about(time.as_secs().saturating_sub(not_after.as_secs()));
-            format!("{its} expired {ago} ago, if the clock of this host is right")
+            format!("{its} expired {ago} ago, if the clock of this host is right: it needs a new one")
         }
         CertificateError::Expired => format!("{its} has expired"),
         CertificateError::NotValidYetContext { time, not_before } => {
@@ -91,7 +98,7 @@ fn refused(peer: &Peer, alert: AlertDescription) -> String {
     use AlertDescription as Alert;
     let address = &peer.address;
     let own = peer.own.as_deref().map(Path::display);
-    match (alert, own) {
+    let words = match (alert, own) {
         (Alert::CertificateRequired, _) => {
             format!("`{address}` wants a certificate of this program: name one and its key")
         }
@@ -109,12 +116,14 @@ fn refused(peer: &Peer, alert: AlertDescription) -> String {
             Some(own),
         ) => format!("`{address}` refuses this program's certificate `{own}` ({alert:?})"),
         (Alert::ProtocolVersion, _) => {
-            format!("`{address}` speaks no version of TLS that this program does: 1.2 or 1.3")
+            format!("`{address}` speaks no version that this program does: 1.2 or 1.3")
         }
-        (Alert::NoApplicationProtocol, _) => format!("`{address}` speaks TLS, but not gRPC: it is no broker"),
+        (Alert::NoApplicationProtocol, _) => format!("`{address}` speaks it, but not gRPC: it is no broker"),
         (Alert::UnrecognisedName, _) => format!("`{address}` does not know itself by this name"),
-        _ => format!("`{address}` ended TLS: {alert:?}"),
-    }
+        // Whatever it was, it may pass.
+        _ => return format!("`{address}` ended TLS: {alert:?}"),
+    };
+    format!("{OF_TLS}{words}")
 }
 
 /// Names of a certificate as they are read: rustls writes `DnsName("a")` and `IpAddress(10.0.0.1)`.

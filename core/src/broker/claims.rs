@@ -75,9 +75,11 @@ impl Broker {
                     self.tell(claim, Event::Blocking { claim: claim.number, grant_seq, wanted, own });
                 }
             }
-            Outcome::Removed { claim } => self.removed(claim),
+            Outcome::Removed { claim, .. } => self.removed(claim),
             Outcome::Orphaned { claim } => {
-                self.drop_claim(claim, None);
+                if let Some(known) = self.drop_claim(claim, None) {
+                    self.note_orphan(claim, &known);
+                }
             }
             Outcome::Refused { .. } | Outcome::AlreadyGranted { .. } | Outcome::Gone { .. } => {}
         }
@@ -100,11 +102,13 @@ impl Broker {
         if done.grant_seq > claim.grant_seq {
             claim.blocking_told = None;
         }
+        let is_news = done.mode.is_some() && done.grant_seq > claim.grant_seq.max(claim.believed_seq);
         // A client that came here with a grant knows of it: then it is for the client to release, whatever late copy of its
         // request was cut.
         let known_to_client = claim.believed_seq > 0;
         let is_new = !known_to_client && (claim.granted.is_none() || claim.untold == Some(done.operation));
-        claim.holds(done.mode, now);
+        // One that ends is noted as what it was.
+        claim.holds(done.mode.or(claim.granted), now);
         claim.done = Some(done.clone());
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);
         // An earlier one is over too: it ended at another broker, before the session came back.
@@ -122,6 +126,9 @@ impl Broker {
             claim.untold = (self.muted && is_new).then_some(done.operation);
         }
         let untold = done.status == DoneStatus::Is(Status::Granted) && operation.as_ref().is_some_and(|it| it.given_up);
+        if is_news {
+            self.note_grant(id, &done);
+        }
         if done.mode.is_none() {
             self.drop_claim(id, Some(done.clone()));
         } else if untold && is_new {
@@ -257,6 +264,7 @@ impl Broker {
     /// Takes a claim out of the table. Further copies of its requests that wait would find nothing.
     pub(super) fn drop_claim(&mut self, id: ClaimId, done: Option<Done>) -> Option<Claim> {
         let session = self.sessions.get_mut(&id.session)?;
+        let end = done.as_ref().map(|done| done.status);
         let claim = session.finish(id.number, done)?;
         self.facts.dropped(self.now.mono, &claim);
         // It needs no reading any more.
@@ -273,6 +281,9 @@ impl Broker {
                 entry.pending.retain(|pending| !copy(pending));
                 self.queued = self.queued.saturating_sub(before - entry.pending.len());
             }
+        }
+        if let Some(end) = end {
+            self.note_end(id, &claim, end);
         }
         if resumes && !self.planted.has(Bug::ResumeForgotten) {
             self.answer_resume(id.session);

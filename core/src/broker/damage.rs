@@ -146,7 +146,7 @@ impl Broker {
                 continue;
             }
             let Some(known) = self.claim_mut(claim) else { continue };
-            let held = known.granted.is_some() || known.believed_seq > 0;
+            let held = known.is_held();
             let (waits, is_unread) = (known.pending.is_some(), known.unread);
             if is_unread {
                 unread.insert(claim);

@@ -17,6 +17,7 @@ impl Broker {
         if let Some(claim) = pending.purpose.claim() {
             self.command_done(claim);
         }
+        self.note_buried(id, &outcomes);
         match pending.purpose {
             Purpose::Operation(claim, operation) => self.answer_operation(id, claim, operation, outcomes, version),
             Purpose::Unlock(claim, operation, reply) => {
@@ -61,7 +62,7 @@ impl Broker {
         let mut released = 0;
         for outcome in outcomes {
             match outcome {
-                Outcome::Removed { claim } => {
+                Outcome::Removed { claim, .. } => {
                     released += 1;
                     let done = Done::empty(claim.number, OperationNumber(0), DoneStatus::Is(Status::Released));
                     self.drop_claim(claim, Some(done));

@@ -127,7 +127,8 @@
 //! what all parts use:
 //!
 //! * `lookup`: where things are; `vouching`: whether this broker may vouch and write now;
-//! * `facts`: what happened is noted for whoever counts; `answers`: what is said; `queue`: how commands are queued;
+//! * `facts`: what happened is noted for whoever counts; `notes`: what is written down of locks; `answers`: what is said;
+//!   `queue`: how commands are queued;
 //! * `marks`: what is written into sessions' marks, and the one decision where something else stands there;
 //! * `resumes`: how a resume is answered; `claims`: operations complete, claims end, and their clients are told;
 //!
@@ -173,6 +174,7 @@ mod liveness;
 mod lookup;
 mod marks;
 mod moves;
+mod notes;
 mod outcomes;
 mod phases;
 mod queue;

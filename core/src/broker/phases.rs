@@ -150,6 +150,7 @@ impl Broker {
     /// Ends everything without the store: its memory, or this broker's registration, is gone.
     pub(super) fn lose_all(&mut self, reason: LostReason) {
         self.facts.lost(reason, self.sessions.len());
+        self.note_all_lost();
         for session in std::mem::take(&mut self.sessions).into_values() {
             if let Some(connection) = session.connection {
                 let event = Event::Lost { reason, claims: Vec::new() };

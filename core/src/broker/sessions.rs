@@ -7,7 +7,7 @@ use super::api::{ConnectionId, Effect, OpenRequest, Reply, ReplyTo, RequestError
 use super::secret::{is_secret_of, secret_of};
 use super::table::{Life, Session};
 use super::{Broker, Phase};
-use crate::access::Principal;
+use crate::access::{Denied, Principal};
 use crate::limits::SESSION_TTL_MIN;
 use crate::name::SessionId;
 use crate::planted::Bug;
@@ -46,9 +46,7 @@ impl Broker {
 
     pub(super) fn open(&mut self, from: ReplyTo, principal: Principal, open: OpenRequest) -> Result<(), RequestError> {
         if !principal.may_lock_something() {
-            let text =
-                "no rule of yours allows `lock` anywhere, so a session is of no use: ask who administers the broker";
-            return Err(RequestError::Denied(text.into()));
+            return Err(Denied::no_lock().into());
         }
         let OpenRequest { ttl, client, bound, release_on_end, attach } = open;
         let ttl = ttl.unwrap_or(self.config.session_ttl);

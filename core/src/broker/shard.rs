@@ -431,7 +431,7 @@ pub(super) fn claim_of(outcome: &Outcome) -> Option<ClaimId> {
         Outcome::Completed(completion) => Some(completion.claim),
         Outcome::Queued { claim, .. }
         | Outcome::Blocking { claim, .. }
-        | Outcome::Removed { claim }
+        | Outcome::Removed { claim, .. }
         | Outcome::AlreadyGranted { claim }
         | Outcome::Gone { claim }
         | Outcome::Orphaned { claim } => Some(*claim),

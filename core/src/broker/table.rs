@@ -347,6 +347,11 @@ impl Claim {
         }
     }
 
+    /// It holds something, as far as this broker or its client knows.
+    pub(super) fn is_held(&self) -> bool {
+        self.granted.is_some() || self.believed_seq > 0
+    }
+
     /// Its client was told of a later grant than this one.
     pub(super) fn was_granted_after(&self, grant_seq: u32) -> bool {
         grant_seq < self.grant_seq.max(self.believed_seq)

@@ -100,7 +100,7 @@ impl Resource {
         }
         let (former, grant_seq) = (self.table.get(orphan).id, self.table.get(orphan).grant_seq);
         self.table.remove(orphan);
-        step.outcomes.push(Outcome::Removed { claim: former });
+        step.outcomes.push(Outcome::Removed { claim: former, held: true });
 
         let mut claim = Claim::new(adopter.claim, adopter.operation, OperationKind::Adopt);
         claim.label = adopter.label.clone();

@@ -194,7 +194,7 @@ impl Resource {
                 continue;
             }
             doubt |= matches!(claim.granted, Some(Mode::PW | Mode::EX));
-            step.outcomes.push(Outcome::Removed { claim: claim.id });
+            step.outcomes.push(removed(claim));
             self.table.remove(slot);
         }
         self.value.invalid |= doubt;
@@ -215,7 +215,7 @@ impl Resource {
             if claim.queue != Queue::Granted {
                 step.outcomes.push(Outcome::Completed(withdrawn(claim)));
             }
-            step.outcomes.push(Outcome::Removed { claim: claim.id });
+            step.outcomes.push(removed(claim));
             self.table.remove(slot);
         }
         self.regrant(step);
@@ -238,4 +238,8 @@ fn withdrawn(claim: &Claim) -> Completion {
     completion.grant_seq = claim.grant_seq;
     completion.demoted = claim.demoted;
     completion
+}
+
+fn removed(claim: &Claim) -> Outcome {
+    Outcome::Removed { claim: claim.id, held: claim.granted.is_some() }
 }

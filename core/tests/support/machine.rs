@@ -330,5 +330,6 @@ pub fn config() -> BrokerConfig {
         first_start_grace: Some(Duration::ZERO),
         hold_back: Duration::ZERO,
         drain_timeout: Duration::from_secs(1),
+        notes: false,
     }
 }

@@ -874,7 +874,7 @@ impl Naive {
             return outcomes.push(Outcome::Completed(completion(*id, *operation, Status::WouldWait)));
         };
         self.take(orphan.id);
-        outcomes.push(Outcome::Removed { claim: orphan.id });
+        outcomes.push(Outcome::Removed { claim: orphan.id, held: true });
         let mut claim = Claim::new(*id, *operation, OperationKind::Adopt);
         claim.requested = Some(*mode);
         claim.grant_seq = orphan.grant_seq;
@@ -924,7 +924,7 @@ impl Naive {
         for id in claims {
             let claim = self.take(id);
             self.invalid |= claim.holds_write_mode();
-            outcomes.push(Outcome::Removed { claim: id });
+            outcomes.push(Outcome::Removed { claim: id, held: claim.granted.is_some() });
         }
         self.regrant(outcomes);
     }
@@ -952,7 +952,7 @@ impl Naive {
             if queue != Queue::Granted {
                 Self::withdrawn(&claim, outcomes);
             }
-            outcomes.push(Outcome::Removed { claim: *id });
+            outcomes.push(Outcome::Removed { claim: *id, held: claim.granted.is_some() });
             self.take(*id);
         }
         if !own.is_empty() {

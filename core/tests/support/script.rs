@@ -256,7 +256,7 @@ impl World {
                 let own = if *own { " (self)" } else { "" };
                 format!("BAST {wanted} > {}{own}", self.name(*claim))
             }
-            Outcome::Removed { claim } => format!("{} removed", self.name(*claim)),
+            Outcome::Removed { claim, .. } => format!("{} removed", self.name(*claim)),
             Outcome::AlreadyGranted { claim } => {
                 format!("{} is granted already", self.name(*claim))
             }

@@ -37,6 +37,9 @@ use policy::Policy;
 use token::Token;
 pub(crate) use watches::Watching;
 
+/// What the program is called that a broker is inside of.
+pub(crate) const PROGRAM: &str = "program";
+
 /// Access control of one process.
 #[derive(Debug)]
 pub struct Access {
@@ -45,7 +48,7 @@ pub struct Access {
     /// Counts the policies that were in force.
     generation: AtomicU64,
     watches: watches::Watches,
-    audit: Audit,
+    audit: Arc<Audit>,
 }
 
 /// A policy, and what was read of the files that it names.
@@ -104,7 +107,7 @@ impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str(NOBODY),
-            Self::ThisProgram => f.write_str("program"),
+            Self::ThisProgram => f.write_str(PROGRAM),
             Self::Token { id, .. } => write!(f, "token:{id}"),
             Self::Jwt { issuer, subject, .. } => write!(f, "jwt:{issuer}#{subject}"),
             Self::Certificate { name, .. } => write!(f, "certificate:{name}"),
@@ -171,7 +174,7 @@ impl Access {
 
     fn of(in_force: Option<Arc<InForce>>, audit: Audit) -> Arc<Self> {
         let (policy, watches) = (RwLock::new(in_force), watches::Watches::default());
-        Arc::new(Self { policy, generation: AtomicU64::new(0), watches, audit })
+        Arc::new(Self { policy, generation: AtomicU64::new(0), watches, audit: Arc::new(audit) })
     }
 
     /// From now on this policy is in force, with what is in its files now. If one is bad, nothing changes.
@@ -189,7 +192,7 @@ impl Access {
     }
 
     /// Where it is written who did what.
-    pub fn audit(&self) -> &Audit {
+    pub fn audit(&self) -> &Arc<Audit> {
         &self.audit
     }
 

@@ -3,8 +3,9 @@
 //! Invariants: nothing waits for a line to be written, and nothing fails for it: what cannot be written is counted, and said in the
 //! log once a minute. No line holds a secret.
 //!
-//! * this file: what a line says; `writer`: how it comes into the file.
+//! * this file: what a line says; `locks`: what became of locks; `writer`: how it comes into the file.
 
+mod locks;
 mod writer;
 
 use std::fmt;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use sixpin_core::mode::Mode;
-use sixpin_core::name::{ClaimNumber, Fence, Lockspace, ResourceId, SessionId};
+use sixpin_core::name::{ClaimNumber, Fence, Lockspace, ResourceId, ResourceName, SessionId};
 
 use crate::metrics::refusals::Refusals;
 use writer::{Weight, Writer};
@@ -90,7 +91,7 @@ pub struct Line {
     /// From where.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
-    /// What: a verb of a rule, or authenticate, reload, granted, released, lost.
+    /// What: a verb of a rule, or another one of docs/security.md.
     pub verb: String,
     /// Where.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,15 +143,15 @@ impl Line {
 
     /// On this resource.
     #[must_use]
-    pub fn on(mut self, resource: &ResourceId) -> Self {
-        self.resource = Some(resource.name.to_string());
-        self.within(&resource.lockspace)
+    pub fn on(self, resource: &ResourceId) -> Self {
+        self.at(Some(&resource.lockspace), Some(&resource.name))
     }
 
-    /// In this lockspace.
+    /// In this lockspace, on the resource of this name, as far as there is one.
     #[must_use]
-    pub fn within(mut self, lockspace: &Lockspace) -> Self {
-        self.lockspace = Some(lockspace.to_string());
+    pub fn at(mut self, lockspace: Option<&Lockspace>, name: Option<&ResourceName>) -> Self {
+        self.lockspace = lockspace.map(ToString::to_string);
+        self.resource = name.map(ToString::to_string);
         self
     }
 
@@ -210,7 +211,7 @@ impl Audit {
     }
 
     /// Writes a line about a lock. Where lines come too fast for the disk, these are the first that are lost.
-    pub fn write_lock(&self, line: impl FnOnce() -> Line) {
+    fn write_lock(&self, line: impl FnOnce() -> Line) {
         self.put(line, Weight::Lock);
     }
 
@@ -268,7 +269,6 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sixpin_core::name::ResourceName;
 
     #[test]
     fn a_line_is_json_with_what_applies() {

@@ -251,6 +251,7 @@ impl Engine {
                 Effect::Reply { to, reply } => self.router.reply(to, reply),
                 Effect::Event { connection, event } => self.router.event(connection, event),
                 Effect::Disconnect { connection } => self.router.disconnect(connection),
+                Effect::Note(note) => self.config.audit.note(*note, self.config.process.principal()),
                 Effect::Log(line) => log(&self.config.name, &line),
                 Effect::Trust(history) => self.shared.backend().trust(history),
                 Effect::Over(ending) => {

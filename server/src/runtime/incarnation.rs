@@ -13,6 +13,8 @@ use sixpin_core::name::{Incarnation, Lockspace};
 
 use super::handle::Shared;
 use super::store::StoreCalls;
+use crate::access::PROGRAM;
+use crate::audit::Audit;
 use crate::metrics::EngineCounts;
 
 /// Opens the store again after it lost its memory; the error is for the log.
@@ -52,6 +54,8 @@ pub struct EngineConfig {
     pub process: Process,
     /// What is counted.
     pub counts: EngineCounts,
+    /// Where it is written what becomes of locks, if it is.
+    pub audit: Arc<Audit>,
 }
 
 impl EngineConfig {
@@ -70,6 +74,13 @@ pub enum Process {
     /// That of a program, with which it ends. A bug in the machine ends the broker alone: the program's sessions are lost at
     /// their deadlines, as with any broker that falls silent.
     Program,
+}
+
+impl Process {
+    /// Who has all sessions, if that is certain.
+    pub(super) fn principal(self) -> Option<&'static str> {
+        (self == Self::Program).then_some(PROGRAM)
+    }
 }
 
 /// Whom an incarnation comes after.
@@ -109,6 +120,7 @@ pub(super) fn incarnate(config: &EngineConfig, shared: &Shared, before: Before) 
         first_start_grace,
         hold_back,
         drain_timeout: config.drain_timeout,
+        notes: config.audit.locks(),
     };
     shared.set_incarnation(incarnation);
     tracing::info!(backend = config.name, %incarnation, "broker starting");

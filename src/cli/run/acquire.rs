@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sixpin_client::{Client, Error, Guard, NotGranted, Refusal, Session};
+use sixpin_client::{Client, Error, Guard, NotGranted, Refusal, Session, Tried};
 use sixpin_core::name::{Lockspace, ResourceName};
 use sixpin_server::runtime::clock;
 
@@ -14,7 +14,7 @@ use super::voice::Voice;
 use super::waiting;
 use crate::cli::connect::Space;
 use crate::cli::exit;
-use crate::cli::failure::{Failure, LOOK_AT_BROKERS, NAME_ANOTHER};
+use crate::cli::failure::{Failure, LOOK_AT_BROKERS};
 
 /// How long a broker may take to answer those who do not want to wait.
 const NO_WAIT_WITHIN: Duration = Duration::from_secs(3);
@@ -116,49 +116,57 @@ async fn passed(until: Option<Duration>) {
 /// Opens a session. A broker is waited for as long as the lock is, and the user is told.
 async fn open(order: &Order, voice: &Voice, client: &Client, until: Option<Duration>) -> Result<Session, Refused> {
     let addresses = || order.endpoints.join(", ");
-    let (mut said, mut next) = (false, clock::now().boot);
+    // The first search is short and silent: what is wrong for good shows at once.
+    let (mut said, mut search, mut next) = (false, SILENT_FOR, clock::now().boot);
     loop {
         let left = until.map(|until| until.saturating_sub(clock::now().boot));
         let builder = client.session().ttl(order.ttl).label(&order.label).lockspace(&order.lockspace);
-        let opening = builder.timeout(left.map_or(SEARCH_FOR, |left| left.min(SEARCH_FOR))).open();
-        tokio::pin!(opening);
-        let opened = tokio::select! {
-            opened = &mut opening => opened,
-            () = tokio::time::sleep(SILENT_FOR), if !said && left.is_none_or(|left| left > SILENT_BELOW) => {
-                said = true;
-                voice.note(format_args!("no broker has opened a session yet at {}: waiting for one", addresses()));
-                opening.await
-            }
-        };
-        match opened {
+        match builder.timeout(left.map_or(search, |left| left.min(search))).open().await {
             Ok(session) => {
                 if said {
                     voice.note(format_args!("the broker at {} answers", session.address()));
                 }
                 return Ok(session);
             }
-            Err(error) if may_pass(&error) && left.is_none_or(|left| left > SEARCH_FOR) => {
-                if clock::now().boot >= next {
-                    next = clock::now().boot + SAY_EVERY;
+            Err(error) if may_pass(&error) && left.is_none_or(|left| left > search) => {
+                let nobody = matches!(error, Error::Unreachable { .. });
+                if nobody && !said {
+                    said = left.is_none_or(|left| left > SILENT_BELOW);
+                    if said {
+                        voice.note(format_args!(
+                            "no broker has opened a session yet at {}: waiting for one",
+                            addresses()
+                        ));
+                    }
+                } else if clock::now().boot >= next {
+                    (said, next) = (true, clock::now().boot + SAY_EVERY);
                     voice.note(format_args!("{error}: waiting for one"));
                 }
-                // What is refused at once must not be asked at once again.
-                tokio::time::sleep(SILENT_FOR).await;
+                search = SEARCH_FOR;
+                if !nobody {
+                    // What is refused at once must not be asked at once again.
+                    tokio::time::sleep(SILENT_FOR).await;
+                }
             }
             Err(error) => return Err(failed(order, error)),
         }
     }
 }
 
+/// Whether waiting may help. Where TLS does not fit, somebody has to change something first, and whoever waits would not know.
 fn may_pass(error: &Error) -> bool {
-    matches!(error, Error::Unreachable { .. } | Error::Unavailable(_) | Error::Unknown(_) | Error::Limit(_))
+    match error {
+        Error::Unreachable { tried } => !tried.iter().all(Tried::is_about_tls),
+        Error::Unavailable(_) | Error::Unknown(_) | Error::Limit(_) => true,
+        _ => false,
+    }
 }
 
 /// Why there is no lock, in the words of `sixpin run`.
 fn failed(order: &Order, error: Error) -> Refused {
     let failure = match error {
         Error::NotGranted(refusal) => return not_granted(order, &refusal),
-        Error::Unreachable { .. } => Failure::new(exit::UNREACHABLE, error).hint(NAME_ANOTHER),
+        Error::Unreachable { .. } => Failure::inspecting(error),
         Error::Unavailable(_) | Error::Unknown(_) | Error::Limit(_) => {
             let (mode, resource, within) = (&order.mode, &order.resource, within(order));
             Failure::new(exit::UNREACHABLE, format_args!("{mode} on `{resource}` was not granted {within}: {error}"))

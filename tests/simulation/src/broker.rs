@@ -210,6 +210,7 @@ impl World {
             first_start_grace: (!self.has_lost()).then_some(Duration::ZERO),
             hold_back: std::mem::take(&mut self.brokers[slot].hold_back),
             drain_timeout: Duration::from_secs(5),
+            notes: false,
         };
         let (root, history) = (config.root.identity, config.history);
         let node = &mut self.brokers[slot];
@@ -387,6 +388,8 @@ impl World {
             Effect::Unwatch { key } => {
                 self.brokers[slot].watches.remove(&key);
             }
+            // Brokers are not asked for any.
+            Effect::Note(_) => {}
             Effect::Log(line) => {
                 // From now on it has looked who else is there.
                 if line.step == "store settled" {

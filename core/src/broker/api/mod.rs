@@ -2,11 +2,11 @@
 //!
 //! * `requests`: what clients, administrators and people ask;
 //! * `replies`: what they are told;
-//! * `views`: what people see of a broker;
-//! * `facts`: what happened, for whoever counts;
+//! * `views`: what people see of a broker; `notes`: what became of locks; `facts`: what happened, for whoever counts;
 //! * here: how a machine is set up, its inputs and its effects.
 
 mod facts;
+mod notes;
 mod replies;
 mod requests;
 mod views;
@@ -23,6 +23,7 @@ use crate::name::{Incarnation, Lockspace, Version};
 use crate::standing::History;
 
 pub use facts::{Ended, Fact};
+pub use notes::{Happened, Note, Whose};
 pub use replies::{CancelResult, ClaimState, Done, DoneStatus, Event, LostReason, Reply, RequestError};
 pub use requests::{
     AdminRequest, Client, ClientInfo, ConvertRequest, LiveClaim, LockRequest, OpenRequest, Query, Request,
@@ -87,6 +88,8 @@ pub struct BrokerConfig {
     pub hold_back: Duration,
     /// How long a drain on a store that no other broker shares waits for holders.
     pub drain_timeout: Duration,
+    /// Grants and ends of claims are told to the shell ([`Effect::Note`]).
+    pub notes: bool,
 }
 
 impl BrokerConfig {
@@ -325,6 +328,8 @@ pub enum Effect {
     Pulses,
     /// [`crate::backend::Backend::trust`].
     Trust(History),
+    /// Something became of a lock. Only where [`BrokerConfig::notes`] is set.
+    Note(Box<Note>),
     /// A line for the log.
     Log(LogLine),
     /// This machine is over; no further input is needed.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{BrokerView, Secret, SessionView, StatusView, Tally, WaitView};
+use crate::access::Denied;
 use crate::command::{Extras, Refusal};
 use crate::mode::Mode;
 use crate::name::{ClaimNumber, Fence, OperationNumber, ResourceId, SessionId};
@@ -114,7 +115,7 @@ pub enum RequestError {
     Unauthenticated,
     /// Who asks may not do this; nothing changed. Names the verb, the lockspace and the resource, and nothing of what is there.
     #[error("{0}")]
-    Denied(String),
+    Denied(Box<Denied>),
 }
 
 impl RequestError {

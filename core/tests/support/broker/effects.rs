@@ -80,6 +80,10 @@ impl World {
             }
             Effect::Pulses => return Some(Input::Pulses { result: reached.map(|()| self.store.pulses()) }),
             Effect::Trust(history) => self.station(name).trusted = history,
+            Effect::Note(note) => {
+                let words = self.names.note(&note);
+                self.say(&format!("{name} notes: {words}"));
+            }
             Effect::Log(line) => self.log(name, &line),
             Effect::Over(ending) => self.over(name, &ending),
         }

@@ -7,7 +7,7 @@
 //!
 //! | line | |
 //! |---|---|
-//! | `A starts [inside] [lanes=N] [depth=N] [reuses=N] [hold_back=T] [lock_delay=T] [waiting=N]`, `A stops` | a broker starts; one is killed |
+//! | `A starts [inside] [lanes=N] [depth=N] [reuses=N] [hold_back=T] [lock_delay=T] [waiting=N] [notes]`, `A stops` | a broker starts; one is killed |
 //! | `A allows [claims=N] [waiting=N]` | its limits are changed; what is not named has its default |
 //! | `A is suspended`, `A wakes` | its machine stands still, and goes on |
 //! | `a opens A [bound] [calls]` | a client opens a session at a broker; it may be bound to its stream, or have none and ask by calls |
@@ -38,7 +38,7 @@
 //! | `show r`, `show a` | a record as it is stored; a session's mark |
 //!
 //! A broker that starts `inside` is in a program, and tells no address; `waiting=N` is its limit of waiting claims of a session, and `claims=N`
-//! that of all its claims.
+//! that of all its claims. With `notes` it notes what becomes of locks.
 //!
 //! `claim=N` names one of several claims on a resource. Options are those of the transcripts of the lock machine.
 //!
@@ -97,6 +97,7 @@ impl World {
                     lock_delay: time_of(arguments, "lock_delay")?.unwrap_or_default(),
                     format_max: arguments.number("reads")?.map_or(format::NEWEST, |format| format as u8),
                     limits: self::limits(arguments)?,
+                    notes: arguments.word("notes"),
                 };
                 self.start(name, &start);
             }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use sixpin_core::backend::{Change, Key, Slot, Write, WriteOutcome};
 use sixpin_core::broker::api::{
-    CancelResult, ClaimState, Done, DoneStatus, Ending, Event, LogLine, LostReason, Reply, RequestError, WaitView,
+    CancelResult, ClaimState, Done, DoneStatus, Ending, Event, Happened, LogLine, LostReason, Note, Reply,
+    RequestError, WaitView,
 };
 use sixpin_core::broker::mark::Mark;
 use sixpin_core::command::{Blocker, Status};
@@ -181,6 +182,19 @@ impl Names {
                 "see there".into()
             }
         }
+    }
+
+    pub fn note(&self, note: &Note) -> String {
+        let (claim, on) = (self.claim(note.claim), resource(&note.resource));
+        let what = match note.happened {
+            Happened::Granted => "is granted",
+            Happened::Released => "is released",
+            Happened::Lost => "is lost",
+            Happened::Orphaned => "stays behind",
+        };
+        let mode = note.mode.map(|mode| format!(" {mode}")).unwrap_or_default();
+        let whose = if note.whose.is_some() { "" } else { ", whosever it was" };
+        format!("{claim} on {on} {what}{mode}{whose}")
     }
 
     pub fn event(&self, client: &str, event: &Event) -> String {

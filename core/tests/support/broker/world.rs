@@ -115,12 +115,14 @@ pub struct Start<'a> {
     pub lock_delay: Duration,
     pub format_max: u8,
     pub limits: Limits,
+    /// It notes what becomes of locks.
+    pub notes: bool,
 }
 
 /// Brokers.
 impl World {
     pub fn start(&mut self, name: &str, start: &Start<'_>) {
-        let Start { address, lanes, depth, reuses_kept, hold_back, lock_delay, format_max, ref limits } = *start;
+        let Start { address, lanes, depth, reuses_kept, hold_back, lock_delay, format_max, ref limits, notes } = *start;
         let incarnation = Incarnation(0xb0_0000 + self.names.brokers.len() as u64);
         self.names.brokers.insert(incarnation, name.into());
         let info = BrokerInfo { address: address.into(), admin_address: address.into(), ..BrokerInfo::default() };
@@ -144,6 +146,7 @@ impl World {
             first_start_grace: Some(Duration::ZERO),
             hold_back,
             drain_timeout: Duration::from_secs(30),
+            notes,
         };
         let station = Station {
             root: config.root.identity,

@@ -74,7 +74,7 @@ impl Administration {
         // A session belongs to a store, and may hold locks in every lockspace there.
         self.api.check(from, Verb::Expire, Place::Everywhere)?;
         let Haste { now, no_wait } = haste;
-        let line = from.line(Verb::Expire).within(lockspace).session(session);
+        let line = from.line(Verb::Expire).at(Some(lockspace), None).session(session);
         taken(self.ask(line, lockspace, AdminRequest::ExpireSession { session, now, no_wait }).await?)
     }
 

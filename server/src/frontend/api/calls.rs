@@ -14,7 +14,7 @@ use sixpin_core::token::SessionToken;
 use tokio::sync::oneshot;
 
 use super::errors::{invalid, other_store, unexpected};
-use super::{Api, Caller, Opened, Resumed, ledger, note_denied};
+use super::{Api, Caller, Opened, Resumed, note_denied};
 
 /// What a keepalive is answered with.
 #[derive(Debug, Clone)]
@@ -98,10 +98,7 @@ impl Api {
     /// Locks, and waits for the end of it.
     pub async fn lock(&self, from: &Caller, by: &SessionToken, lock: LockRequest) -> Result<Done, RequestError> {
         self.check_store(&lock.resource.lockspace, by)?;
-        let resource = lock.resource.clone();
-        let done = done(self.ask(from, by, Request::Lock { lock, until_done: true }).await?)?;
-        self.note(from, by, Some(&resource), &done);
-        Ok(done)
+        done(self.ask(from, by, Request::Lock { lock, until_done: true }).await?)
     }
 
     /// Locks, and waits for the end of it, but no longer than this: then the claim keeps its place, and the same request again goes
@@ -114,21 +111,14 @@ impl Api {
         patience: Duration,
     ) -> Result<Progress, RequestError> {
         self.check_store(&lock.resource.lockspace, by)?;
-        let resource = lock.resource.clone();
         let begun = progress(self.ask(from, by, Request::Lock { lock: lock.clone(), until_done: false }).await?)?;
-        let progress = match begun {
-            Progress::Done(done) => Progress::Done(done),
-            Progress::Queued(_) => {
-                let (tell, told) = oneshot::channel();
-                // Goes on without its caller until the claim is left at its place.
-                tokio::spawn(self.clone().wait_in_queue(from.clone(), by.clone(), lock, patience, tell));
-                told.await.map_err(|_| RequestError::Unknown("the wait was given up: repeat the request".into()))??
-            }
-        };
-        if let Progress::Done(done) = &progress {
-            self.note(from, by, Some(&resource), done);
+        if matches!(begun, Progress::Done(_)) {
+            return Ok(begun);
         }
-        Ok(progress)
+        let (tell, told) = oneshot::channel();
+        // Goes on without its caller until the claim is left at its place.
+        tokio::spawn(self.clone().wait_in_queue(from.clone(), by.clone(), lock, patience, tell));
+        told.await.map_err(|_| RequestError::Unknown("the wait was given up: repeat the request".into()))?
     }
 
     async fn wait_in_queue(
@@ -179,16 +169,12 @@ impl Api {
         by: &SessionToken,
         convert: ConvertRequest,
     ) -> Result<Done, RequestError> {
-        let done = done(self.ask(from, by, Request::Convert { convert, until_done: true }).await?)?;
-        self.note(from, by, None, &done);
-        Ok(done)
+        done(self.ask(from, by, Request::Convert { convert, until_done: true }).await?)
     }
 
     /// Releases one claim.
     pub async fn unlock(&self, from: &Caller, by: &SessionToken, unlock: UnlockRequest) -> Result<Done, RequestError> {
-        let done = done(self.ask(from, by, Request::Unlock(unlock)).await?)?;
-        self.note(from, by, None, &done);
-        Ok(done)
+        done(self.ask(from, by, Request::Unlock(unlock)).await?)
     }
 
     /// Releases all claims of the session, or of one owner in it, and says how many.
@@ -215,14 +201,6 @@ impl Api {
         match self.ask(from, by, Request::Cancel { claim, operation }).await? {
             Reply::Cancelled { result, .. } => Ok(result),
             other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Writes down what happened to a lock, if that is written.
-    fn note(&self, from: &Caller, by: &SessionToken, resource: Option<&ResourceId>, done: &Done) {
-        let audit = self.access.audit();
-        if audit.locks() {
-            ledger::write(audit, from, Some(by.session), resource, done);
         }
     }
 

@@ -33,7 +33,6 @@ use tokio::time::{Sleep, sleep};
 
 use super::errors::{invalid, other_store};
 use super::identity::Identity;
-use super::ledger::Ledger;
 use super::names::Names;
 use super::{Api, Caller, Checked, note_denied};
 use crate::runtime::outbox::{End, Outgoing};
@@ -129,8 +128,6 @@ pub enum Failure {
 pub struct Conversation {
     api: Api,
     identity: Identity,
-    /// What is needed to write down what happens to locks; absent: that is not written.
-    ledger: Option<Box<Ledger>>,
     turns: Option<Turns>,
     names: Names,
     engine: Option<(EngineHandle, Connection)>,
@@ -169,7 +166,6 @@ impl Conversation {
     pub fn new(api: Api, from: Caller, turns: Option<Turns>) -> Self {
         Self {
             identity: Identity::new(&api, from),
-            ledger: Ledger::new(api.access.audit()),
             api,
             turns,
             names: Names::default(),
@@ -364,9 +360,6 @@ impl Conversation {
 
     fn enqueue(&mut self, request: u64, principal: Principal, body: Request) {
         if let Some((_, connection)) = &self.engine {
-            if let Some(ledger) = &mut self.ledger {
-                ledger.asked(request, &body);
-            }
             self.inputs.push(connection.input(request, principal, body));
             self.in_flight += 1;
         }
@@ -384,12 +377,7 @@ impl Conversation {
 
     fn said(&mut self, outgoing: Outgoing) -> Said {
         let (request, reply) = match outgoing {
-            Outgoing::Event(event) => {
-                if let Some(ledger) = &mut self.ledger {
-                    ledger.told(self.api.access.audit(), self.identity.caller(), &event);
-                }
-                return Said::Event(event);
-            }
+            Outgoing::Event(event) => return Said::Event(event),
             Outgoing::Reply { request, reply } => (request, reply),
         };
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -398,11 +386,8 @@ impl Conversation {
             self.opening = if open { Opening::Open } else { Opening::Nothing };
             self.patience.take_if(|_| open);
         }
-        let (audit, from) = (self.api.access.audit(), self.identity.caller());
-        match (&mut self.ledger, &reply) {
-            (Some(ledger), reply) => ledger.replied(audit, from, request, reply),
-            (None, Reply::Error(error)) => note_denied(audit, from, error),
-            (None, _) => {}
+        if let Reply::Error(error) = &reply {
+            note_denied(self.identity.audit(), self.identity.caller(), error);
         }
         if matches!(reply, Reply::Closed) {
             self.listens = false;

@@ -9,7 +9,7 @@
 //! * [`Caller`]: who asks; [`identity`]: the same on what lasts;
 //! * [`checks`], [`names`]: whether what they say makes sense, as far as that needs no state; [`errors`]: what they are told if not;
 //! * [`calls`]: one request about a session, one answer;
-//! * [`conversation`]: a stream that carries a session; `ledger`: what is written down of its locks;
+//! * [`conversation`]: a stream that carries a session;
 //! * [`inspect`]: who holds and who waits; [`waits`]: who waits longest and for whom, and what most wait for;
 //! * [`admin`]: what administrators do.
 //!
@@ -23,7 +23,6 @@ pub mod conversation;
 pub mod errors;
 pub mod identity;
 pub mod inspect;
-pub(crate) mod ledger;
 pub mod names;
 pub mod waits;
 
@@ -37,12 +36,11 @@ use sixpin_core::name::{Lockspace, SessionId};
 use sixpin_core::token::SessionToken;
 
 use crate::access::Access;
-use errors::unexpected;
-
-use crate::audit::{Audit, Line, Outcome};
-use crate::metrics::refusals::{LOCK, SESSION_TOKEN};
+use crate::audit::{Audit, Outcome};
+use crate::metrics::refusals::SESSION_TOKEN;
 use crate::runtime::{Connection, EngineHandle, Runtime};
 pub use caller::Caller;
+use errors::unexpected;
 
 /// What was checked, or why it is refused. Nothing changed then.
 pub type Checked<T> = Result<T, RequestError>;
@@ -90,14 +88,8 @@ impl Api {
     }
 
     /// Refuses what a caller may not do, and writes that down.
-    fn check(&self, from: &Caller, verb: Verb, place: Place<'_>) -> Checked<()> {
-        let checked = from.check(verb, place);
-        if let Err(error) = &checked {
-            self.access
-                .audit()
-                .denied(&verb.to_string(), || at(from.line(verb), place).outcome(Outcome::Refused, error));
-        }
-        checked
+    pub(super) fn check(&self, from: &Caller, verb: Verb, place: Place<'_>) -> Checked<()> {
+        from.check(verb, place).inspect_err(|error| note_denied(self.access.audit(), from, error))
     }
 
     /// The broker's name, for people.
@@ -158,22 +150,22 @@ impl Api {
     }
 }
 
-/// Writes down that the machine refused what a caller may not do.
+/// Writes down that something was refused which a caller may not do: with verb and place as whoever refused it says them, because a
+/// request need not name them.
 pub(crate) fn note_denied(audit: &Audit, from: &Caller, error: &RequestError) {
-    let line = || from.line("lock").outcome(Outcome::Refused, error);
     match error {
-        RequestError::Denied(_) => audit.denied(LOCK, line),
-        RequestError::WrongToken(_) => audit.not_authenticated(SESSION_TOKEN, line),
+        RequestError::Denied(denied) => {
+            let verb = denied.verb();
+            let line = || from.line(&verb).at(denied.lockspace.as_ref(), denied.name.as_ref());
+            // Which mode was asked for is counted with the requests.
+            let counted = verb.split(':').next().unwrap_or_default();
+            audit.denied(counted, || line().outcome(Outcome::Refused, error));
+        }
+        RequestError::WrongToken(session) => {
+            let line = || from.line("session").session(*session);
+            audit.not_authenticated(SESSION_TOKEN, || line().outcome(Outcome::Refused, error));
+        }
         _ => {}
-    }
-}
-
-/// A line about a place.
-fn at(line: Line, place: Place<'_>) -> Line {
-    match place {
-        Place::Resource(id) => line.on(id),
-        Place::Lockspace(lockspace) => line.within(lockspace),
-        Place::Everywhere => line,
     }
 }
 

@@ -35,7 +35,6 @@ use super::errors;
 use crate::frontend::api::conversation::ending;
 use crate::frontend::api::errors::{unexpected, unsupported};
 use crate::frontend::api::identity::Identity;
-use crate::frontend::api::ledger::Ledger;
 use crate::frontend::api::names::Names;
 use crate::frontend::api::{Api, Caller, Checked, KEEPALIVES_PER_TTL, checks, note_denied};
 use crate::frontend::messages::{replies, requests};
@@ -45,7 +44,6 @@ use crate::runtime::outbox::Outgoing;
 /// The stream that answers one `Hold` call.
 pub struct HoldStream {
     identity: Identity,
-    ledger: Option<Box<Ledger>>,
     connection: Connection,
     lockspace: Lockspace,
     step: Step,
@@ -80,7 +78,6 @@ impl HoldStream {
         let connection = api.connect(&lockspace);
         let mut stream = Self {
             identity: Identity::new(api, from.clone()),
-            ledger: Ledger::new(api.access().audit()),
             connection,
             lockspace,
             step: Step::Opening(Box::new(lock)),
@@ -95,9 +92,6 @@ impl HoldStream {
     }
 
     fn ask(&mut self, request: Request) {
-        if let Some(ledger) = &mut self.ledger {
-            ledger.asked(self.next_request, &request);
-        }
         match self.identity.principal() {
             Ok(principal) => {
                 self.inputs.push(self.connection.input(self.next_request, principal, request));
@@ -109,15 +103,11 @@ impl HoldStream {
 
     /// What one answer of the machine means to the client; nothing, for most.
     fn outgoing(&mut self, outgoing: Outgoing) -> Option<Body> {
-        let (audit, from) = (self.identity.audit(), self.identity.caller());
-        match (&mut self.ledger, &outgoing) {
-            (Some(ledger), Outgoing::Reply { request, reply }) => ledger.replied(audit, from, *request, reply),
-            (Some(ledger), Outgoing::Event(event)) => ledger.told(audit, from, event),
-            (None, Outgoing::Reply { reply: Reply::Error(error), .. }) => note_denied(audit, from, error),
-            (None, _) => {}
-        }
         match outgoing {
-            Outgoing::Reply { reply: Reply::Error(error), .. } => self.refused(&error),
+            Outgoing::Reply { reply: Reply::Error(error), .. } => {
+                note_denied(self.identity.audit(), self.identity.caller(), &error);
+                self.refused(&error)
+            }
             Outgoing::Reply { reply, .. } => self.reply(reply),
             Outgoing::Event(Event::Done(done)) => self.done(&done),
             Outgoing::Event(event) => {

@@ -132,16 +132,12 @@ fn caller(parts: &request::Parts) -> Caller {
 }
 
 /// A page of another site may not ask in the name of who looks at it. Browsers say for which page they ask.
-fn same_origin(parts: &request::Parts) -> Checked<()> {
+fn same_origin(parts: &request::Parts) -> Result<(), Problem> {
     let Some(origin) = parts.headers.get(ORIGIN) else { return Ok(()) };
     let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
-    let own = parts.uri.authority().map(|own| own.as_str());
+    let own = parts.uri.authority().map(http::uri::Authority::as_str);
     let own = own.or_else(|| parts.headers.get(HOST).and_then(|host| host.to_str().ok()));
-    if authority.is_some() && authority == own {
-        Ok(())
-    } else {
-        Err(sixpin_core::broker::api::RequestError::Denied("pages of other sites may not ask here".into()))
-    }
+    if authority.is_some() && authority == own { Ok(()) } else { Err(Problem::OtherSite) }
 }
 
 /// The fields of a query, each a text.

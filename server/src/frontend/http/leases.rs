@@ -14,7 +14,7 @@ use std::time::Duration;
 use sixpin_core::broker::api::{DoneStatus, LockRequest, OpenRequest, RequestError};
 use sixpin_core::command::{self, Options};
 use sixpin_core::mode::Mode;
-use sixpin_core::name::{ClaimNumber, OperationNumber, ResourceId};
+use sixpin_core::name::{ClaimNumber, Label, OperationNumber, ResourceId};
 use sixpin_core::token::SessionToken;
 use sixpin_proto::v1;
 use tokio::time::Instant;
@@ -136,8 +136,8 @@ fn lock_request(resource: ResourceId, mode: Mode, value_block: bool) -> LockRequ
         conversion_deadlock: None,
         wait: None,
         blocking: false,
-        owner: Default::default(),
-        label: Default::default(),
+        owner: Label::default(),
+        label: Label::default(),
         orphan: false,
     }
 }

@@ -40,6 +40,7 @@ use super::listener::Protocol;
 use super::messages::administration::AdminCalls;
 use super::messages::inspection::InspectionCalls;
 use super::messages::locks::LockCalls;
+use crate::metrics::Metrics;
 use repeats::Repeats;
 
 /// What all requests share.
@@ -48,8 +49,14 @@ pub(crate) struct Door {
     locks: LockCalls,
     inspection: InspectionCalls,
     /// Absent where clients are served.
-    administration: Option<AdminCalls>,
+    administrators: Option<Administrators>,
     repeats: Repeats,
+}
+
+/// What only administrators are served.
+struct Administrators {
+    calls: AdminCalls,
+    metrics: Metrics,
 }
 
 /// Serves clients over HTTP beside `protocol`.
@@ -58,16 +65,22 @@ pub(crate) fn beside_for_clients(protocol: Protocol, api: &Api) -> Protocol {
 }
 
 /// Serves administrators over HTTP beside `protocol`.
-pub(crate) fn beside_for_administrators(protocol: Protocol, api: &Api, administration: Administration) -> Protocol {
-    protocol::beside(protocol, Door::new(api, Some(AdminCalls::new(administration))))
+pub(crate) fn beside_for_administrators(
+    protocol: Protocol,
+    api: &Api,
+    administration: Administration,
+    metrics: Metrics,
+) -> Protocol {
+    let administrators = Administrators { calls: AdminCalls::new(administration), metrics };
+    protocol::beside(protocol, Door::new(api, Some(administrators)))
 }
 
 impl Door {
-    fn new(api: &Api, administration: Option<AdminCalls>) -> Arc<Self> {
+    fn new(api: &Api, administrators: Option<Administrators>) -> Arc<Self> {
         Arc::new(Self {
             locks: LockCalls::new(api.clone()),
             inspection: InspectionCalls::new(api.clone()),
-            administration,
+            administrators,
             repeats: Repeats::default(),
             api: api.clone(),
         })

@@ -26,6 +26,8 @@ pub(super) enum Problem {
     No(Box<v1::Completion>),
     /// A body is too long.
     TooLong,
+    /// A page of another site asks.
+    OtherSite,
     /// No route has the path.
     NoRoute,
     /// Routes have the path, with these methods only.
@@ -52,6 +54,7 @@ impl Problem {
         match self {
             Self::No(_) => StatusCode::CONFLICT,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::OtherSite => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::OtherMethods(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Error(error) => match error {
@@ -104,6 +107,10 @@ impl Problem {
             Self::TooLong => {
                 let detail = format!("a body has at most {MESSAGE_BYTES_MAX} bytes; nothing changed");
                 (title(status), detail, json!({ "reason": "LIMIT", "mayHaveHappened": false }))
+            }
+            Self::OtherSite => {
+                let detail = "pages of other sites may not ask here; nothing changed".to_owned();
+                (title(status), detail, json!({ "reason": "DENIED", "mayHaveHappened": false }))
             }
             Self::NoRoute => {
                 let detail =

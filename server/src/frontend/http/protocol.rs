@@ -18,7 +18,7 @@ use crate::frontend::listener::{Dialect, Kind, Protocol, What};
 
 /// What is beside gRPC on a listener.
 pub(super) fn beside(protocol: Protocol, door: Arc<Door>) -> Protocol {
-    let what = if door.administration.is_some() { what_for_administrators } else { what_for_clients };
+    let what = if door.administrators.is_some() { what_for_administrators } else { what_for_clients };
     let router = Router::new().fallback(answer).with_state(door);
     let own = Dialect {
         routes: Routes::from(router).prepare(),
@@ -54,7 +54,7 @@ fn what(request: &request::Parts, for_administrators: bool) -> What {
 }
 
 async fn answer(State(door): State<Arc<Door>>, request: Request) -> Response {
-    let answered = match path::find(request.method(), request.uri().path(), door.administration.is_some()) {
+    let answered = match path::find(request.method(), request.uri().path(), door.administrators.is_some()) {
         Found::Route(route) => match Asked::new(door, route, request).await {
             Ok(asked) => (route.answer)(asked).await,
             Err(problem) => Err(problem),

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, response};
 use http_body_util::BodyExt as _;
 use sha2::{Digest as _, Sha256};
-use sixpin_core::broker::api::RequestError;
+use sixpin_core::broker::api::{Client, RequestError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -38,8 +38,8 @@ const KEY_BYTES_MAX: usize = 128;
 /// Where it stands.
 const KEY: &str = "idempotency-key";
 
-/// Who asks, and the key.
-type Name = (String, String);
+/// Who asks, from where, and the key. Of those who show no credential the address is all that is known.
+type Name = (String, Client, String);
 /// An answer, once it is there. None: nothing happened.
 type Copy = Option<Option<(StatusCode, HeaderMap, Bytes)>>;
 
@@ -65,7 +65,7 @@ impl Repeats {
         F: Future<Output = Answered> + Send + 'static,
     {
         let Some(key) = key(&asked.parts.headers)? else { return make(asked).await };
-        let name = (asked.from.who.name().to_string(), key);
+        let name = (asked.from.who.name().clone(), asked.from.client, key);
         let request = asked.digest();
         let (sender, known) = {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

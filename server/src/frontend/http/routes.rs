@@ -108,6 +108,7 @@ pub(super) static ROUTES: &[Route] = &[
     route!(POST "/v1/resources:removeDamaged", Administrators, Call, false, "The same, with the name in the body", "RemoveDamagedRequest" => "RemoveDamagedResponse", administration::remove_damaged),
     route!(POST "/v1/sessions/{session}:expire", Administrators, Call, false, "Ends a session, and gives away what it holds", "ExpireSessionRequest" => "ExpireSessionResponse", administration::expire_session),
     route!(POST "/v1/broker:drain", Administrators, Call, false, "Tells all clients to move, waits for them, and leaves", "DrainBrokerRequest" => "DrainBrokerResponse", administration::drain),
+    route!(GET "/metrics", Administrators, Inspection, false, "What the broker counts, as OpenMetrics text", "" => "", administration::metrics),
     // The process.
     route!(GET "/livez", Both, Call, true, "The process answers", "" => "", health::lives),
     route!(GET "/readyz", Both, Call, true, "Every store serves; otherwise 503 says which does not", "" => "", health::is_ready),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::{Stream, StreamExt as _};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sixpin_core::broker::api::RequestError;
 use sixpin_proto::v1;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -106,7 +106,7 @@ fn events(
             Ok(state) if number == 0 && seen == Some(state.version) => Vec::new(),
             Ok(state) => {
                 let missed = number == 0 && seen.is_some();
-                let resync = missed.then(|| event("resync", &Value::Object(Default::default())));
+                let resync = missed.then(|| event("resync", &Value::Object(Map::default())));
                 let id = state.version.to_string();
                 resync.into_iter().chain([event("state", &Value::from(write(&state))).id(id)]).collect()
             }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
+use bytes::Bytes;
 use futures::future::poll_fn;
 use futures::{FutureExt as _, Sink as _, SinkExt as _, Stream as _};
 use http::HeaderValue;
@@ -205,7 +206,7 @@ impl Wire {
             }
             self.silence = None;
             if silent >= SILENCE / 2 && Pin::new(&mut self.socket).poll_ready(cx).is_ready() {
-                let _ = Pin::new(&mut self.socket).start_send(Message::Ping(Default::default()));
+                let _ = Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new()));
                 let _ = Pin::new(&mut self.socket).poll_flush(cx);
             }
         }
@@ -222,7 +223,8 @@ impl Wire {
                 let said = v1::SessionResponse { request: 0, body: Some(Body::Error(to_proto(error))) };
                 self.socket.feed(self.form.write(&said)).await?;
             }
-            let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+            let fits = (0..=reason.len().min(REASON_BYTES_MAX)).rev().find(|end| reason.is_char_boundary(*end));
+            let reason = &reason[..fits.unwrap_or_default()];
             self.socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
             // Until the peer has heard it.
             while let Some(Ok(_)) = futures::StreamExt::next(&mut self.socket).await {}

@@ -67,6 +67,7 @@ impl Beginning {
         match &self.tls {
             None if first == TLS_HANDSHAKE => {
                 self.complain(&tcp, "it speaks TLS, and this listener has none");
+                refuse_tls(tcp).await;
                 None
             }
             None => Some(Begun {
@@ -126,7 +127,20 @@ async fn first_byte(stream: &TcpStream) -> Option<u8> {
 }
 
 /// What is said to who speaks without TLS where it must be.
-const WANTS_TLS: &str = "this port speaks TLS: write https:// in front of the address";
+const WANTS_TLS: &str = "TLS: this port speaks nothing else: write https:// in front of the address";
+
+/// What is said to who speaks TLS where there is none.
+const HAS_NO_TLS: &str = "this port speaks no TLS: write http:// in front of the address";
+
+/// Tells a peer with TLS that there is none. It cannot read this, but knows from it that it was no broken connection.
+async fn refuse_tls(mut tcp: TcpStream) {
+    let _ = timeout(FAREWELL, tcp.write_all(bad_request(HAS_NO_TLS).as_bytes())).await;
+    linger(tcp).await;
+}
+
+fn bad_request(why: &str) -> String {
+    format!("HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\n{why}\n")
+}
 
 /// Tells a peer without TLS that it is needed, in what it speaks itself.
 async fn refuse(mut tcp: TcpStream, first: u8, greeted: Option<&dyn Greeted>) {
@@ -134,10 +148,7 @@ async fn refuse(mut tcp: TcpStream, first: u8, greeted: Option<&dyn Greeted>) {
         match first {
             // "PRI * HTTP/2.0" begins so. A request of HTTP/1.1 that does (POST, PUT) gets an answer that it cannot read.
             b'P' => refuse_http2(&mut tcp).await?,
-            b'A'..=b'Z' => {
-                let head = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\n";
-                tcp.write_all(format!("{head}{WANTS_TLS}\n").as_bytes()).await?;
-            }
+            b'A'..=b'Z' => tcp.write_all(bad_request(WANTS_TLS).as_bytes()).await?,
             first => {
                 if let Some(greeted) = greeted.filter(|greeted| greeted.greeting().first() == Some(&first)) {
                     tcp.write_all(&greeted.refusal(WANTS_TLS)).await?;

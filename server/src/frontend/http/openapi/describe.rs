@@ -290,7 +290,7 @@ fn operation_id(route: &Route) -> String {
     let mut id = route.method.as_str().to_lowercase();
     for word in words {
         let (first, rest) = word.split_at(1);
-        id += &format!("{}{rest}", first.to_uppercase());
+        id.extend([&first.to_uppercase(), rest]);
     }
     id
 }

@@ -1,4 +1,4 @@
-//! The description of this door, for tools: OpenAPI 3.1.
+//! The description of this door, for tools: `OpenAPI` 3.1.
 //!
 //! It is made from the table of routes and the proto files, whose comments it has, and is kept in the repository, so that whoever
 //! reads a change sees what it does to the API. A test makes it anew and compares.
