@@ -34,7 +34,12 @@ async fn ask(http: &Http, method: &str, template: &str, operation: &str) -> Answ
         .replace("{lease}", "0000000000000001-1-1000")
         .replace("{claim}", "1")
         .replace("{name}", "a%2Fr");
-    let query = if operation == "getClaims" { "?session=0000000000000001-1-1000" } else { "" };
+    let query = match operation {
+        "getClaims" => "?session=0000000000000001-1-1000",
+        // One answer, at once.
+        "getResourcesNameWatch" => "?version=7",
+        _ => "",
+    };
     let token = "sxs1~default~0000000000000001-1-1000~00000000000000000000000000000000";
     let http =
         if template.contains("{session}") || template.contains("{lease}") { http.of(token) } else { http.clone() };
