@@ -36,6 +36,7 @@ async fn ask(http: &Http, method: &str, template: &str, operation: &str) -> Answ
         .replace("{name}", "a%2Fr");
     let query = match operation {
         "getClaims" => "?session=0000000000000001-1-1000",
+        "deleteSessionsSessionClaimsClaim" => "?operation=1",
         // One answer, at once.
         "getResourcesNameWatch" => "?version=7",
         _ => "",
