@@ -72,6 +72,10 @@ async fn every_operation_asks_who_it_is_and_refuses_who_may_not() {
             let administers = operation["tags"][0] == "administration";
             let http = if administers { Http::administrators_of(&broker) } else { Http::clients_of(&broker) };
             let with = |token: &Token| http.with("authorization", &format!("Bearer {}", token.reveal()));
+            // A WebSocket may say first who asks: see there.
+            if id == "getStream" {
+                continue;
+            }
             if operation["security"] == json!([]) {
                 assert!(ask(&http, method, path, id).await.status.is_success(), "{id} is for everybody");
                 continue;

@@ -134,7 +134,8 @@ impl Describer {
             operation["parameters"] = parameters.into();
         }
         operation["responses"] = self.responses(route);
-        if route.for_everybody {
+        // A WebSocket may say first who asks.
+        if route.for_everybody && route.path != "/v1/stream" {
             operation["security"] = json!([]);
         }
         operation
