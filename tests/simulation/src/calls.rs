@@ -126,12 +126,14 @@ impl World {
     }
 
     fn call_arrives_at(&mut self, id: u64, (session, request): (SessionRef, Request)) {
+        let behind = self.behind_what_it_replaces(id);
         let Some(call) = self.calls.get_mut(&id) else { return };
         let slot = call.slot;
         let node = &self.brokers[slot];
-        if node.machine.is_some() && node.paused_until > self.now {
-            call.arrives = node.paused_until;
-            let at = node.paused_until;
+        let paused = if node.machine.is_some() { node.paused_until } else { 0 };
+        let at = paused.max(behind);
+        if at > self.now {
+            call.arrives = at;
             self.at(at, Event::Call { id, what: Happening::Arrives(Box::new((session, request))) });
             return;
         }
@@ -149,13 +151,22 @@ impl World {
         self.broker_event(slot, incarnation, Box::new(Input::Request { from, session, principal, request }));
     }
 
+    /// When a copy may come: a pause that ends early must not bring it before the calls whose place it takes.
+    fn behind_what_it_replaces(&self, copy: u64) -> Time {
+        let before = self.calls.values().filter(|call| call.replaced_by == Some(copy) && call.incarnation.is_none());
+        before.map(|call| call.arrives + 1).max().unwrap_or(0)
+    }
+
     /// A broker hears that a call was cut, after the call.
     fn call_is_cut(&mut self, id: u64) {
         let door_errs = self.has(WorldBug::PlaceGivenUp);
         let Some(call) = self.calls.get(&id).filter(|call| !call.waits_on || door_errs) else { return };
         let node = &self.brokers[call.slot];
         let paused = if node.machine.is_some() { node.paused_until } else { 0 };
-        let earliest = if call.incarnation.is_none() { call.arrives.max(paused) } else { paused };
+        let arrives = if call.incarnation.is_none() { call.arrives } else { 0 };
+        let copy = call.replaced_by.and_then(|copy| self.calls.get(&copy));
+        let copied = copy.filter(|copy| copy.incarnation.is_none()).map_or(0, |copy| copy.arrives);
+        let earliest = arrives.max(copied).max(paused);
         if earliest >= self.now {
             self.at(earliest + 1, Event::Call { id, what: Happening::Cut });
             return;
