@@ -91,6 +91,8 @@ pub enum Bug {
     UntoldGrantKept,
     /// A copy of a lock request creates the claim that its client has let go of, because the first copy was refused (rule 18).
     RefusedCopyCreates,
+    /// The end of a call withdraws what waits, although a newer copy took its place and was answered (rule 18).
+    ReplacedCallWithdraws,
     /// What is held is not looked at again (rule 19).
     HeldRecordNotLookedAt,
     /// Where a damaged record was removed, grants begin at once (rule 20).
@@ -144,6 +146,7 @@ impl Bug {
         Self::CopyTakenForFirst,
         Self::UntoldGrantKept,
         Self::RefusedCopyCreates,
+        Self::ReplacedCallWithdraws,
         Self::HeldRecordNotLookedAt,
         Self::DamagedRecordForgotten,
         Self::MoveWithinLimits,

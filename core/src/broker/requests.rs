@@ -151,6 +151,9 @@ impl Broker {
         if let Some(old) = replaced {
             let text = format!("a newer copy of this request of claim {} is answered instead", claim.number);
             self.reply_error(old, RequestError::Busy(text));
+            if self.planted.has(Bug::ReplacedCallWithdraws) {
+                self.calls.insert(old.connection, claim);
+            }
         }
         self.push(resource, Pending { looks, ..self.pending(command, Purpose::Operation(claim, number)) }, Some(claim));
         Ok(())

@@ -27,6 +27,7 @@ impl World {
                 let (Some(resource), stored) = (resource, stored.unwrap_or_default()) else { return };
                 self.check_ghosts(id, &stored);
                 self.check_callers(resource, &stored);
+                self.check_places(resource, &stored);
                 for client in 0..self.clients.len() {
                     self.check_belief(client, resource, &stored);
                 }

@@ -4,6 +4,7 @@
 use sixpin_core::broker::api::{Input, Reply, ReplyTo, Request, SessionRef};
 
 use crate::plan::{MS, Time};
+use crate::planted::WorldBug;
 use crate::unary::Ask;
 use crate::world::{Event, World};
 
@@ -17,11 +18,17 @@ pub(crate) struct Call {
     /// The broker process that it reached.
     incarnation: Option<u64>,
     /// When it reaches its broker.
-    arrives: Time,
+    pub(crate) arrives: Time,
     /// When it was sent, by the caller's clock.
     pub(crate) sent: std::time::Duration,
     /// Its caller does not listen any more.
     pub(crate) cut: bool,
+    /// Its broker answered, whether or not anybody heard it.
+    answered: bool,
+    /// The copy that is to take its place, and comes before its end.
+    replaced_by: Option<u64>,
+    /// That copy was refused: so it waits on, although nobody listens.
+    waits_on: bool,
 }
 
 /// What happens to a call.
@@ -50,24 +57,54 @@ impl World {
     }
 
     pub(crate) fn send_call(&mut self, caller: usize, slot: usize, ask: Ask, session: SessionRef, request: Request) {
+        self.send_call_after(0, caller, slot, ask, session, request);
+    }
+
+    /// The same, and it reaches its broker after some moment. Gives back its number.
+    pub(crate) fn send_call_after(
+        &mut self,
+        earliest: Time,
+        caller: usize,
+        slot: usize,
+        ask: Ask,
+        session: SessionRef,
+        request: Request,
+    ) -> u64 {
         let id = self.next_stream;
         self.next_stream += 1;
         self.trace(|| format!("u{caller} -> b{slot} call {id} {request:?}"));
-        let arrives = self.now + self.call_delay();
+        let arrives = (self.now + self.call_delay()).max(earliest);
         let node = &self.callers[caller];
         let (life, sent) = (node.life, node.clock(self.now));
-        self.calls.insert(id, Call { caller, life, ask, slot, incarnation: None, arrives, sent, cut: false });
+        let (cut, answered, replaced_by, waits_on) = (false, false, None, false);
+        let call =
+            Call { caller, life, ask, slot, incarnation: None, arrives, sent, cut, answered, replaced_by, waits_on };
+        self.calls.insert(id, call);
         self.at(arrives, Event::Call { id, what: Happening::Arrives(Box::new((session, request))) });
+        id
     }
 
     /// The caller does not wait any longer.
     pub(crate) fn cut_call(&mut self, id: u64) {
+        self.cut_call_after(0, id);
+    }
+
+    /// The same, and its broker learns of it after the copy that takes its place.
+    pub(crate) fn replace_call(&mut self, id: u64, copy: u64) {
+        let heard = self.calls.get(&copy).map_or(0, |copy| copy.arrives);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.replaced_by = Some(copy);
+        }
+        self.cut_call_after(heard, id);
+    }
+
+    fn cut_call_after(&mut self, earliest: Time, id: u64) {
         let delay = self.call_delay();
         let now = self.now;
         let Some(call) = self.calls.get_mut(&id).filter(|call| !call.cut) else { return };
         call.cut = true;
         // Whatever was sent on a stream of a connection arrives before its reset.
-        let at = call.arrives.max(now + delay) + 1;
+        let at = call.arrives.max(now + delay).max(earliest) + 1;
         self.check.tally.cuts += 1;
         self.trace(|| format!("call {id} is cut"));
         self.at(at, Event::Call { id, what: Happening::Cut });
@@ -89,12 +126,14 @@ impl World {
     }
 
     fn call_arrives_at(&mut self, id: u64, (session, request): (SessionRef, Request)) {
+        let behind = self.behind_what_it_replaces(id);
         let Some(call) = self.calls.get_mut(&id) else { return };
         let slot = call.slot;
         let node = &self.brokers[slot];
-        if node.machine.is_some() && node.paused_until > self.now {
-            call.arrives = node.paused_until;
-            let at = node.paused_until;
+        let paused = if node.machine.is_some() { node.paused_until } else { 0 };
+        let at = paused.max(behind);
+        if at > self.now {
+            call.arrives = at;
             self.at(at, Event::Call { id, what: Happening::Arrives(Box::new((session, request))) });
             return;
         }
@@ -112,18 +151,30 @@ impl World {
         self.broker_event(slot, incarnation, Box::new(Input::Request { from, session, principal, request }));
     }
 
+    /// When a copy may come: a pause that ends early must not bring it before the calls whose place it takes.
+    fn behind_what_it_replaces(&self, copy: u64) -> Time {
+        let before = self.calls.values().filter(|call| call.replaced_by == Some(copy) && call.incarnation.is_none());
+        before.map(|call| call.arrives + 1).max().unwrap_or(0)
+    }
+
     /// A broker hears that a call was cut, after the call.
     fn call_is_cut(&mut self, id: u64) {
-        let Some(call) = self.calls.get(&id) else { return };
+        let door_errs = self.has(WorldBug::PlaceGivenUp);
+        let Some(call) = self.calls.get(&id).filter(|call| !call.waits_on || door_errs) else { return };
         let node = &self.brokers[call.slot];
         let paused = if node.machine.is_some() { node.paused_until } else { 0 };
-        let earliest = if call.incarnation.is_none() { call.arrives.max(paused) } else { paused };
+        let arrives = if call.incarnation.is_none() { call.arrives } else { 0 };
+        let copy = call.replaced_by.and_then(|copy| self.calls.get(&copy));
+        let copied = copy.filter(|copy| copy.incarnation.is_none()).map_or(0, |copy| copy.arrives);
+        let earliest = arrives.max(copied).max(paused);
         if earliest >= self.now {
             self.at(earliest + 1, Event::Call { id, what: Happening::Cut });
             return;
         }
         let (slot, reached) = (call.slot, call.incarnation);
-        self.calls.remove(&id);
+        if let Some(call) = self.calls.remove(&id).filter(|call| !call.answered && call.replaced_by.is_none()) {
+            self.note_given_up(call.caller, call.life, call.ask);
+        }
         if let Some(incarnation) = reached {
             let input = Box::new(Input::Disconnected { connection: crate::network::connection(id) });
             self.broker_event(slot, incarnation, input);
@@ -133,13 +184,30 @@ impl World {
     /// A broker answers a call. False if no call has that number.
     pub(crate) fn call_reply(&mut self, slot: usize, to: ReplyTo, reply: &Reply) -> bool {
         let id = to.connection.0;
-        let Some(call) = self.calls.get(&id) else { return false };
-        let (caller, ask) = (call.caller, call.ask);
+        let Some(call) = self.calls.get_mut(&id) else { return false };
+        call.answered = true;
+        let (caller, life, ask) = (call.caller, call.life, call.ask);
         self.trace(|| format!("b{slot} -> u{caller} call {id} {reply:?}"));
         self.note_said(caller, ask, reply);
+        if let Reply::Queued { claim, ticket, .. } = reply
+            && self.callers[caller].life == life
+        {
+            self.check_ticket(caller, *claim, *ticket);
+        }
+        if matches!(reply, Reply::Error(_)) {
+            self.wait_on(id);
+        }
         let at = self.now + self.call_delay();
         self.at(at, Event::Call { id, what: Happening::Answered(Some(Box::new(reply.clone()))) });
         true
+    }
+
+    /// A copy was refused that was to take the place of calls. The door of a broker lets these wait on; their place would be
+    /// given up with them.
+    fn wait_on(&mut self, copy: u64) {
+        for call in self.calls.values_mut().filter(|call| call.replaced_by == Some(copy) && !call.answered) {
+            call.waits_on = true;
+        }
     }
 
     /// The process of a broker ended: whoever waits for its answer learns of it.

@@ -11,6 +11,7 @@ use sixpin_core::name::{ClaimId, ClaimNumber, ResourceId, SessionId, Version};
 use sixpin_core::resource::{ClaimView, Resource};
 
 use crate::by_hand::Deed;
+use crate::places::Place;
 use crate::plan::{Plan, Time};
 
 /// A value that only holders of PW or EX may write, and that refuses lower fences.
@@ -57,6 +58,10 @@ pub struct Tally {
     pub cuts: u64,
     /// Lock requests from which a caller walked away.
     pub walked_away: u64,
+    /// Waits that a caller left at their place.
+    pub left: u64,
+    /// Grants that a caller was told of who had left before.
+    pub left_granted: u64,
     /// Records that were deleted by hand.
     pub deleted: u64,
     /// Records that were damaged by hand.
@@ -87,6 +92,8 @@ impl Tally {
         self.caller_grants += other.caller_grants;
         self.cuts += other.cuts;
         self.walked_away += other.walked_away;
+        self.left += other.left;
+        self.left_granted += other.left_granted;
         self.deleted += other.deleted;
         self.damaged += other.damaged;
         self.refused += other.refused;
@@ -121,6 +128,8 @@ pub(crate) struct Check {
     pub(crate) said_unknown: BTreeSet<ClaimId>,
     /// Claims from which their caller walked away, and when.
     pub(crate) walked_away: BTreeMap<ClaimId, Time>,
+    /// Claims that may be left at their place.
+    pub(crate) places: BTreeMap<ClaimId, Place>,
     /// Claims of records that were deleted or damaged by hand, with the number of their resource.
     pub(crate) by_hand: BTreeMap<ClaimId, (usize, Deed)>,
     /// Claims that their client gave up when it moved.
@@ -153,6 +162,7 @@ impl Check {
             said_granted: BTreeMap::new(),
             said_unknown: BTreeSet::new(),
             walked_away: BTreeMap::new(),
+            places: BTreeMap::new(),
             by_hand: BTreeMap::new(),
             void: BTreeSet::new(),
             moved: BTreeSet::new(),

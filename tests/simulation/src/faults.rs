@@ -19,7 +19,9 @@ impl World {
         let until = self.now + duration;
         let slot = self.rng.usize(..self.plan.brokers);
         let client = self.rng.usize(..self.plan.clients);
-        let kinds: Vec<Fault> = self.plan.faults.each().map(|(fault, _)| fault).collect();
+        // What callers leave is for them to say.
+        let faults = self.plan.faults.without(Fault::PlacesLeft);
+        let kinds: Vec<Fault> = faults.each().map(|(fault, _)| fault).collect();
         if !kinds.is_empty() {
             let kind = kinds[self.rng.usize(..kinds.len())];
             self.strike(kind, slot, client, until);

@@ -12,6 +12,7 @@
 //! * `broker`: a broker process: machine, clock, calls to the store;
 //! * `client`: a client process: session logic, clock, and a program that locks;
 //! * `unary`: a caller, which is a client without a stream;
+//! * `places`: callers who go away and leave what they wait for at its place in the queue;
 //! * `network`: streams between clients and brokers; `calls`: calls of callers;
 //! * `wire`: messages of the stream as the machine's words and back;
 //! * `faults`: what goes wrong, when; `losses`: a store that forgets; `by_hand`: records that people delete or damage;
@@ -35,6 +36,7 @@ mod frames;
 pub mod ledger;
 mod losses;
 mod network;
+mod places;
 pub mod plan;
 pub mod planted;
 pub mod run;

@@ -68,6 +68,8 @@ pub enum Fault {
     RefusedBatches,
     /// Operators change the limits of brokers that run.
     ChangedLimits,
+    /// Callers go away and leave what they wait for at its place in the queue.
+    PlacesLeft,
 }
 
 impl Fault {
@@ -97,6 +99,7 @@ impl Fault {
         (Self::SmallLimits, "small-limits", 12),
         (Self::RefusedBatches, "refused-batches", 30),
         (Self::ChangedLimits, "changed-limits", 8),
+        (Self::PlacesLeft, "places-left", 50),
     ];
 
     /// The fault of that name.
@@ -272,17 +275,21 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51f1_5eed);
         // What the store loses is chosen apart, so that the other faults of a seed do not depend on it; and so is what people
-        // do by hand, what brokers refuse, and what operators change.
+        // do by hand, what brokers refuse, what operators change, and what callers leave.
         let mut losses = fastrand::Rng::with_seed(seed ^ 0x1055_5eed);
         let mut later = fastrand::Rng::with_seed(seed ^ 0x4a2d_5eed);
         let mut speed = fastrand::Rng::with_seed(seed ^ 0xdee9_5eed);
         let mut operators = fastrand::Rng::with_seed(seed ^ 0x0be7_5eed);
+        // Drawn from randomness of their own: schedules without callers stay what they were before there were any.
+        let mut calls = fastrand::Rng::with_seed(seed ^ 0xca11_5eed);
+        let callers = if calls.u32(..100) < 40 { calls.usize(1..=3) } else { 0 };
         let faults = Fault::ALL.iter().fold(Faults::default(), |faults, (fault, _, percent)| {
             let rng = match fault {
                 Fault::Wipes | Fault::LostWrites => &mut losses,
                 Fault::DeletedRecords | Fault::DamagedRecords | Fault::SmallLimits => &mut later,
                 Fault::RefusedBatches => &mut speed,
                 Fault::ChangedLimits => &mut operators,
+                Fault::PlacesLeft => &mut calls,
                 _ => &mut rng,
             };
             if rng.u32(..100) < *percent { faults.with(*fault) } else { faults }
@@ -301,9 +308,6 @@ impl Plan {
         let clients = rng.usize(clients);
         let bound = if rng.u32(..100) < 30 { rng.usize(1..=clients) } else { 0 };
         let lock_delay = if rng.u32(..100) < 30 { Duration::from_millis(rng.u64(100..=900)) } else { Duration::ZERO };
-        // Drawn from randomness of their own: schedules without callers stay what they were before there were any.
-        let mut callers = fastrand::Rng::with_seed(seed ^ 0xca11_5eed);
-        let callers = if callers.u32(..100) < 40 { callers.usize(1..=3) } else { 0 };
         Self {
             seed,
             callers,

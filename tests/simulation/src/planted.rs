@@ -35,6 +35,8 @@ pub enum WorldBug {
     ClientClockStops,
     /// A reader of frames keeps nothing of a message of which the rest is still to come.
     PieceForgotten,
+    /// The door of a broker ends a call that waits although the copy was refused that was to take its place.
+    PlaceGivenUp,
 }
 
 impl WorldBug {
@@ -45,6 +47,7 @@ impl WorldBug {
         Self::SilenceTakenForRefusal,
         Self::ClientClockStops,
         Self::PieceForgotten,
+        Self::PlaceGivenUp,
     ];
 }
 
@@ -68,12 +71,17 @@ impl Planted {
                     | BrokerBug::UntoldGrantKept
                     | BrokerBug::RefusedCopyCreates
             )
-        )
+        ) || self.is_about_places()
     }
 
     /// A rule about limits that are changed. All others are shown in schedules in which they are not.
     pub fn is_about_limits(self) -> bool {
         self == Self::Broker(BrokerBug::MoveWithinLimits)
+    }
+
+    /// A rule about callers who leave what they wait for at its place. All others are shown in schedules in which nobody does.
+    pub fn is_about_places(self) -> bool {
+        matches!(self, Self::Broker(BrokerBug::ReplacedCallWithdraws) | Self::World(WorldBug::PlaceGivenUp))
     }
 
     /// The one of that name.

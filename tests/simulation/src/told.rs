@@ -33,7 +33,7 @@ impl Check {
 
     /// Something of a claim may be lost: an administrator took from its session, the session is over, its client gave the
     /// number up when it moved.
-    fn may_lose(&self, session: SessionId, claim: u64) -> bool {
+    pub(crate) fn may_lose(&self, session: SessionId, claim: u64) -> bool {
         self.forced.contains(&session) || self.is_over(session) || self.is_void(session, claim)
     }
 }
@@ -164,7 +164,9 @@ impl World {
 
     /// A broker says something to a caller, whether or not the caller still listens.
     pub(crate) fn note_said(&mut self, caller: usize, ask: Ask, reply: &Reply) {
-        let (Ask::Lock(number), Some(session)) = (ask, self.callers[caller].session()) else { return };
+        let (Ask::Lock(number) | Ask::Look(number), Some(session)) = (ask, self.callers[caller].session()) else {
+            return;
+        };
         let id = ClaimId { session, number: ClaimNumber(number) };
         match reply {
             Reply::Done(done) if done.status == DoneStatus::Is(Status::Granted) => {
@@ -181,7 +183,10 @@ impl World {
 
     /// A caller asks for a lock, perhaps again: the answer to this copy counts.
     pub(crate) fn note_asked(&mut self, caller: usize, ask: Ask) {
-        if let (Ask::Lock(number), Some(session)) = (ask, self.callers[caller].session()) {
+        if matches!(ask, Ask::Cancel(_)) {
+            self.note_given_up(caller, self.callers[caller].life, ask);
+        }
+        if let (Ask::Lock(number) | Ask::Look(number), Some(session)) = (ask, self.callers[caller].session()) {
             self.check.said_unknown.remove(&ClaimId { session, number: ClaimNumber(number) });
         }
     }

@@ -17,6 +17,7 @@ use sixpin_core::name::{ClaimNumber, Label, OperationNumber, SessionId};
 
 use crate::calls::Call;
 use crate::check;
+use crate::places::Patience;
 use crate::plan::{MS, Time};
 use crate::world::{Event, World};
 
@@ -33,6 +34,8 @@ pub(crate) enum Ask {
     Resume,
     Close,
     Lock(u64),
+    /// The same, answered at once: what waits is told its place.
+    Look(u64),
     Unlock(u64),
     UnlockAll,
     Cancel(u64),
@@ -40,7 +43,7 @@ pub(crate) enum Ask {
 
 /// How far a claim is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(crate) enum Stage {
     /// The lock was asked for.
     Asking,
     /// It was granted.
@@ -53,14 +56,16 @@ enum Stage {
 }
 
 #[derive(Debug, Clone)]
-struct Wanted {
-    resource: usize,
-    request: LockRequest,
-    stage: Stage,
+pub(crate) struct Wanted {
+    pub(crate) resource: usize,
+    pub(crate) request: LockRequest,
+    pub(crate) stage: Stage,
     granted: bool,
     /// The newest grant that it was told.
     grant_seq: u32,
-    asked_at: Time,
+    pub(crate) asked_at: Time,
+    /// Whether it is left at its place, and how far that is.
+    pub(crate) patience: Patience,
 }
 
 /// One caller, which may begin anew.
@@ -68,15 +73,15 @@ pub(crate) struct Caller {
     number: usize,
     pub(crate) life: u32,
     rate: u64,
-    slot: usize,
-    identity: Option<(SessionId, Secret)>,
+    pub(crate) slot: usize,
+    pub(crate) identity: Option<(SessionId, Secret)>,
     move_number: u32,
     moving: bool,
     valid_until: Duration,
     keepalive_at: Duration,
     heard: Duration,
     next_claim: u64,
-    wanted: BTreeMap<u64, Wanted>,
+    pub(crate) wanted: BTreeMap<u64, Wanted>,
     void: BTreeSet<u64>,
     closing: bool,
     left: bool,
@@ -222,7 +227,7 @@ impl World {
         }
     }
 
-    fn cut_calls(&mut self, calls: &[u64]) {
+    pub(crate) fn cut_calls(&mut self, calls: &[u64]) {
         for id in calls {
             self.cut_call(*id);
         }
@@ -264,7 +269,7 @@ impl World {
         self.calls.values().any(|call| call.caller == caller && call.ask == ask && !call.cut)
     }
 
-    fn ask(&mut self, caller: usize, ask: Ask, request: Request) {
+    pub(crate) fn ask(&mut self, caller: usize, ask: Ask, request: Request) {
         let node = &self.callers[caller];
         let Some((session, secret)) = node.identity else { return };
         let slot = node.slot;
@@ -272,24 +277,30 @@ impl World {
     }
 
     fn caller_moves(&mut self, caller: usize) {
+        self.leave_places(caller);
         self.cut_all(caller);
         let slot = self.call_rng.usize(..self.plan.brokers);
         let node = &mut self.callers[caller];
         let Some((session, secret)) = node.identity else { return };
         (node.slot, node.moving) = (slot, true);
         node.move_number += 1;
-        let unanswered: Vec<u64> =
-            node.wanted.iter().filter(|(_, wanted)| !wanted.granted).map(|(number, _)| *number).collect();
+        let unanswered: Vec<u64> = node
+            .wanted
+            .iter()
+            .filter(|(_, wanted)| !wanted.granted && !wanted.is_queued())
+            .map(|(number, _)| *number)
+            .collect();
         for number in unanswered {
             node.wanted.remove(&number);
             node.void.insert(number);
         }
+        let now = self.now;
         let live = |(number, wanted): (&u64, &Wanted)| LiveClaim {
             claim: ClaimNumber(*number),
             resource: wanted.request.resource.clone(),
-            last_operation: OperationNumber(if matches!(wanted.stage, Stage::Held { .. }) { 1 } else { 2 }),
+            last_operation: OperationNumber(if matches!(wanted.stage, Stage::LettingGo { .. }) { 2 } else { 1 }),
             grant_seq: wanted.grant_seq,
-            waiting: None,
+            waiting: wanted.waiting(now),
         };
         let resume = ResumeRequest {
             session,
@@ -341,6 +352,8 @@ impl World {
             1 | 2 => Some(Duration::from_millis(self.call_rng.u64(5..250))),
             _ => None,
         };
+        let patience = self.draw_patience();
+        let wait = wait.filter(|_| patience == Patience::Waits || self.call_rng.u32(..4) == 0);
         let mode = [Mode::EX, Mode::EX, Mode::PW, Mode::PR, Mode::CR][self.call_rng.usize(..5)];
         let node = &mut self.callers[caller];
         let number = node.next_claim;
@@ -358,14 +371,15 @@ impl World {
             label: Label::default(),
             orphan: false,
         };
-        let wanted =
-            Wanted { resource, request, stage: Stage::Asking, granted: false, grant_seq: 0, asked_at: self.now };
+        let stage = Stage::Asking;
+        let wanted = Wanted { resource, request, stage, granted: false, grant_seq: 0, asked_at: self.now, patience };
+        self.note_place(caller, &wanted);
         self.callers[caller].wanted.insert(number, wanted);
-        self.ask_for(caller, number);
+        if patience == Patience::Waits { self.ask_for(caller, number) } else { self.look(caller, number) }
     }
 
     /// Sends a copy of a lock request.
-    fn ask_for(&mut self, caller: usize, number: u64) {
+    pub(crate) fn ask_for(&mut self, caller: usize, number: u64) {
         let Some(wanted) = self.callers[caller].wanted.get(&number) else { return };
         let lock = wanted.request.clone();
         self.ask(caller, Ask::Lock(number), Request::Lock { lock, until_done: true });
@@ -377,7 +391,8 @@ impl World {
             self.callers[caller].wanted.iter().map(|(number, wanted)| (*number, wanted.clone())).collect();
         for (number, wanted) in wanted {
             match wanted.stage {
-                Stage::Asking => self.go_on_asking(caller, number, &wanted),
+                Stage::Asking if wanted.patience == Patience::Waits => self.go_on_asking(caller, number, &wanted),
+                Stage::Asking => self.go_on_queueing(caller, number, &wanted),
                 Stage::LettingGo { .. }
                     if !self.asks(caller, Ask::Unlock(number)) && !self.asks(caller, Ask::UnlockAll) =>
                 {
@@ -427,7 +442,7 @@ impl World {
         }
     }
 
-    fn let_go_of(&mut self, caller: usize, number: u64) {
+    pub(crate) fn let_go_of(&mut self, caller: usize, number: u64) {
         let Some(wanted) = self.callers[caller].wanted.get_mut(&number) else { return };
         wanted.stage = Stage::LettingGo { doubt: false };
         self.send_release(caller, number);
@@ -500,14 +515,16 @@ impl World {
                 if move_number == node.move_number {
                     node.moving = false;
                     node.valid_until = node.valid_until.max(call.sent + validity(self.plan.ttl));
-                    let gone = claims.iter().filter(|state| state.mode.is_none()).map(|state| state.claim.0);
-                    for number in gone.collect::<Vec<u64>>() {
-                        self.hears_of_loss(caller, number);
+                    for state in claims.iter().filter(|state| state.mode.is_none()) {
+                        self.hears_of_end(caller, state);
                     }
                 }
             }
             (Ask::Close, Some(Reply::Closed)) => self.caller_is_lost(caller),
-            (Ask::Lock(number), Some(Reply::Done(done))) => self.lock_answered(caller, number, &done),
+            (Ask::Lock(number) | Ask::Look(number), Some(Reply::Done(done))) => {
+                self.lock_answered(caller, number, &done);
+            }
+            (Ask::Look(number), Some(Reply::Queued { .. })) => self.is_told_its_place(caller, number),
             (Ask::Unlock(number), Some(Reply::Done(done))) => self.unlock_answered(caller, number, &done),
             (Ask::Unlock(number), Some(Reply::Error(RequestError::NotFound(_)))) => {
                 self.is_over_for(caller, number, "there is no such claim");
@@ -570,6 +587,7 @@ impl World {
     }
 
     fn lock_answered(&mut self, caller: usize, number: u64, done: &Done) {
+        self.check_end_of_wait(caller, number, done);
         let Some(wanted) = self.callers[caller].wanted.get_mut(&number) else { return };
         match (done.status, done.mode) {
             (DoneStatus::Is(Status::Granted), Some(mode)) => {
@@ -607,13 +625,13 @@ impl World {
     }
 
     /// The caller is told that nothing is held under a number.
-    fn is_over_for(&mut self, caller: usize, number: u64, why: &str) {
+    pub(crate) fn is_over_for(&mut self, caller: usize, number: u64, why: &str) {
         let Some(session) = self.callers[caller].session() else { return };
         self.callers[caller].wanted.remove(&number);
         self.told_over(&format!("u{caller}"), session, number, why);
     }
 
-    fn hears_of_loss(&mut self, caller: usize, number: u64) {
+    pub(crate) fn hears_of_loss(&mut self, caller: usize, number: u64) {
         let doubt = |wanted: &Wanted| matches!(wanted.stage, Stage::LettingGo { doubt: true });
         let expected = self.callers[caller].wanted.remove(&number).is_none_or(|wanted| doubt(&wanted));
         if let Some(session) = self.callers[caller].session().filter(|_| !expected) {

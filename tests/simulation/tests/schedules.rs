@@ -116,6 +116,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("BurialWithoutWaiting", 64),
     ("ClientClockStops", 0),
     ("PieceForgotten", 0),
+    ("PlaceGivenUp", 2314),
     ("ColdTakenForEmpty", 0),
     ("ConversionEndedAlone", 17),
     ("CopyCreatesAgain", 0),
@@ -156,6 +157,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("RegistrationUnchecked", 3700),
     ("ReleaseNotRepeated", 30),
     ("RepeatWithoutGuard", 1),
+    ("ReplacedCallWithdraws", 92),
     ("ResumeForgotten", 4),
     ("SilenceTakenForRefusal", 0),
     ("SilentBrokerVouches", 37),
@@ -169,8 +171,9 @@ const PLANTED: &[(&str, u64)] = &[
 
 #[test]
 fn schedules_that_found_something_hold() {
-    // They were found before there were callers, or before limits were changed, and with these would be other schedules.
-    let without = vec![Fault::ChangedLimits];
+    // They were found before there were callers, or before limits were changed or places left, and with these would be other
+    // schedules.
+    let without = vec![Fault::ChangedLimits, Fault::PlacesLeft];
     let with_callers = Changes { without, ..Changes::default() };
     let changes = Changes { callers: Some(0), ..with_callers.clone() };
     let case = |seed: u64, changes: &Changes| Case { changes: changes.clone(), ..Case::of(seed) };
@@ -245,6 +248,8 @@ fn schedules_meet_what_they_are_for() {
         ("locks granted to callers", tally.caller_grants),
         ("calls that were cut", tally.cuts),
         ("requests walked away from", tally.walked_away),
+        ("waits left at their place", tally.left),
+        ("grants of what was left", tally.left_granted),
         ("unknown outcomes", tally.unknowns),
         ("kills of brokers", tally.kills),
         ("evictions and drains", tally.endings),

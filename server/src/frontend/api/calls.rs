@@ -3,6 +3,7 @@
 //! A call names its session and proves the right to use it by a token. Repeating any of them is safe. A call that is given up by
 //! its client is given up by the machine: a lock that still waits is cancelled, unless it was asked for so that it keeps its place.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use sixpin_core::broker::api::{
@@ -15,6 +16,9 @@ use tokio::sync::oneshot;
 
 use super::errors::{invalid, other_store, unexpected};
 use super::{Api, Caller, Opened, Resumed, note_denied};
+
+/// How long after a refusal it is tried again to leave a claim at its place.
+const LEFT_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a keepalive is answered with.
 #[derive(Debug, Clone)]
@@ -139,9 +143,8 @@ impl Api {
         let progressed = match ended {
             Some(ended) => ended.and_then(progress),
             None => {
-                // A newer copy, which waits for nothing, takes the place of the one that waits: so that one gives nothing up.
-                let copy = self.ask(&from, &by, Request::Lock { lock, until_done: false }).await;
-                copy.and_then(progress)
+                let copy = || self.ask(&from, &by, Request::Lock { lock: lock.clone(), until_done: false });
+                leave_in_queue(waiting, copy).await.and_then(progress)
             }
         };
         // Whoever went away asks again.
@@ -220,6 +223,25 @@ impl Api {
     }
 }
 
+/// A newer copy, which waits for nothing, takes the place of the one that waits: so that one gives nothing up when it ends. A
+/// copy that was refused took no place: then the one that waits is not ended, and another copy is sent a little later.
+async fn leave_in_queue<W, C>(mut waiting: Pin<&mut W>, mut copy: impl FnMut() -> C) -> Result<Reply, RequestError>
+where
+    W: Future<Output = Result<Reply, RequestError>>,
+    C: Future<Output = Result<Reply, RequestError>>,
+{
+    loop {
+        let answer = copy().await;
+        if !matches!(answer, Err(RequestError::Limit(_) | RequestError::Unavailable(_))) {
+            return answer;
+        }
+        tokio::select! {
+            ended = &mut waiting => return ended,
+            () = tokio::time::sleep(LEFT_AGAIN) => {}
+        }
+    }
+}
+
 fn progress(reply: Reply) -> Result<Progress, RequestError> {
     match reply {
         Reply::Done(done) => Ok(Progress::Done(done)),
@@ -234,5 +256,60 @@ fn done(reply: Reply) -> Result<Done, RequestError> {
     match reply {
         Reply::Done(done) => Ok(done),
         other => Err(unexpected(&other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future;
+    use std::pin::pin;
+
+    use super::*;
+
+    fn queued() -> Reply {
+        Reply::Queued { claim: ClaimNumber(1), operation: OperationNumber(1), position: 0, ticket: Fence(7) }
+    }
+
+    fn refused() -> RequestError {
+        RequestError::Limit("requests waiting for the store at this broker".into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_not_ended_before_a_copy_has_taken_its_place() {
+        let mut answers =
+            [Err(refused()), Err(RequestError::Unavailable("moving here".into())), Ok(queued())].into_iter();
+        let copy = || future::ready(answers.next().expect("nothing is asked once the place is kept"));
+        let waiting = pin!(future::pending());
+        assert_eq!(leave_in_queue(waiting, copy).await, Ok(queued()));
+        assert_eq!(answers.next(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_may_end_while_no_copy_is_let_in() {
+        let done = Done {
+            claim: ClaimNumber(1),
+            operation: OperationNumber(1),
+            status: sixpin_core::broker::api::DoneStatus::Gone,
+            mode: None,
+            fence: None,
+            grant_seq: 0,
+            immediate: false,
+            demoted: false,
+            alternate: false,
+            extras: sixpin_core::command::Extras::default(),
+        };
+        let waiting = pin!(async {
+            tokio::time::sleep(LEFT_AGAIN * 3 / 2).await;
+            Ok(Reply::Done(done.clone()))
+        });
+        let copy = || future::ready(Err(refused()));
+        assert_eq!(leave_in_queue(waiting, copy).await, Ok(Reply::Done(done.clone())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_of_a_session_that_is_not_here_is_not_repeated() {
+        let gone = || RequestError::NotFound("no such session".into());
+        let copy = || future::ready(Err(gone()));
+        assert_eq!(leave_in_queue(pin!(future::pending()), copy).await, Err(gone()));
     }
 }
