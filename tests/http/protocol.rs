@@ -43,6 +43,7 @@ async fn a_request_that_cannot_be_meant_is_told_why() {
     assert_eq!(other.headers[http::header::ALLOW], "POST");
     other.is(405);
     http.get("/v1/resources?limit=1&limit=2").await.is(400);
+    http.get("/v1/resources/a:watch?version=1&wait=18446744073709551615s+1000ms").await.is(400);
     http.get("/v1/resources?limit=1001").await.is(400);
     http.get("/v1/resources?nonsense=1").await.is(400);
     http.get("/v1/resources/%ff").await.is(400);
@@ -60,6 +61,13 @@ async fn pages_of_other_sites_may_not_ask() {
         assert_eq!(http.with("origin", origin).post("/v1/leases", lease.clone()).await.is(403)["reason"], "DENIED");
         Http::administrators_of(&broker).with("origin", origin).post("/v1/broker:drain", json!({})).await.is(403);
     }
+    http.with("sec-fetch-site", "cross-site").get("/v1/status").await.is(403);
+    http.with("sec-fetch-site", "same-origin").get("/v1/status").await.is(200);
+    // A name that somebody had lead here.
+    let named = http.with("host", "evil.example:6616").with("origin", "http://evil.example:6616");
+    assert!(named.get("/v1/status").await.is(403)["detail"].as_str().unwrap().contains("evil.example"));
+    http.with("host", "localhost:1").get("/v1/status").await.is(200);
+    http.with("host", "[::1]:1").get("/v1/status").await.is(200);
 }
 
 /// What a raw connection is answered.

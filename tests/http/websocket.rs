@@ -130,6 +130,7 @@ async fn what_is_no_session_is_told_why_and_closed() {
         (json!({ "request": 1, "lock": {} }), "first message"),
         (json!({ "request": 0, "open": {} }), "numbered from 1"),
         (json!({ "requst": 1 }), "`requst` is not known"),
+        (json!({ "request": 1, "open": { "ttl": "18446744073709551615s 1000ms" } }), "a time with a unit"),
         (json!([]), "cannot be decoded"),
         (json!({ "request": 1, "open": { "label": "x".repeat(100_000) } }), "cannot be decoded"),
     ] {

@@ -26,7 +26,7 @@ pub mod inspect;
 pub mod names;
 pub mod waits;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sixpin_core::access::{Place, Verb};
@@ -50,6 +50,8 @@ pub type Checked<T> = Result<T, RequestError>;
 pub struct Api {
     runtime: Runtime,
     access: Arc<Access>,
+    /// See [`Api::found_not_serving`].
+    not_serving: Arc<RwLock<Vec<(String, String)>>>,
 }
 
 /// What the client of a session that was opened is told.
@@ -79,7 +81,7 @@ pub struct Resumed {
 impl Api {
     /// Offers the engines of `runtime` to whom `access` lets in.
     pub fn new(runtime: Runtime, access: Arc<Access>) -> Self {
-        Self { runtime, access }
+        Self { runtime, access, not_serving: Arc::default() }
     }
 
     /// Who is let in.
@@ -109,11 +111,18 @@ impl Api {
 
     /// True if every engine serves just now.
     pub async fn serves(&self) -> bool {
-        self.not_serving().await.is_empty()
+        let not = self.not_serving().await;
+        let serves = not.is_empty();
+        *self.not_serving.write().unwrap_or_else(PoisonError::into_inner) = not;
+        serves
     }
 
-    /// The stores whose engines do not serve just now, by their names in the configuration, and why.
-    pub async fn not_serving(&self) -> Vec<(String, String)> {
+    /// The stores whose engines did not serve when that was asked last, by their names in the configuration, and why.
+    pub fn found_not_serving(&self) -> Vec<(String, String)> {
+        self.not_serving.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn not_serving(&self) -> Vec<(String, String)> {
         let mut not = Vec::new();
         for engine in self.runtime.engines() {
             let why = match engine.query(Query::Status).await {

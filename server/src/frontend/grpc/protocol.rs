@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, request};
+use http::{HeaderValue, Version, request};
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use tonic::service::Routes;
@@ -39,8 +39,11 @@ pub(super) fn dialect(routes: Routes) -> Dialect {
     }
 }
 
-/// gRPC over HTTP/2 says so.
+/// gRPC says so, and needs HTTP/2: its pings alone tell a silent client from a dead one.
 fn is_for(request: &request::Parts) -> bool {
+    if request.version != Version::HTTP_2 {
+        return false;
+    }
     let kind = request.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }

@@ -1,9 +1,10 @@
 //! A request, taken apart: who asks, what its path, its query, its token and its body say.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, Method, request};
 use http_body_util::{BodyExt as _, Limited};
 use percent_encoding::percent_decode_str;
@@ -16,9 +17,13 @@ use super::problem::Problem;
 use super::routes::Route;
 use super::{Door, json, path};
 use crate::access::Who;
+use crate::config::check::host_name;
 use crate::frontend::api::errors::invalid;
 use crate::frontend::api::{Caller, Checked};
+use crate::frontend::listener::Encrypted;
 
+/// Where a browser says for whom it asks (W3C Fetch Metadata).
+const FETCH_SITE: &str = "sec-fetch-site";
 /// The token of a session or a lease.
 const TOKEN: &str = "sixpin-token";
 
@@ -37,8 +42,9 @@ impl Asked {
     /// Takes a request of a route apart.
     pub(super) async fn new(door: Arc<Door>, route: &Route, request: Request) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        same_origin(&parts)?;
         let from = caller(&parts);
+        own_page(&parts)?;
+        own_name(&parts)?;
         let named = path::named(route.path, parts.uri.path())?;
         let mut fields = query(parts.uri.query().unwrap_or_default())?;
         if parts.method != Method::GET && parts.method != Method::HEAD {
@@ -132,12 +138,39 @@ fn caller(parts: &request::Parts) -> Caller {
 }
 
 /// A page of another site may not ask in the name of who looks at it. Browsers say for which page they ask.
-fn same_origin(parts: &request::Parts) -> Result<(), Problem> {
-    let Some(origin) = parts.headers.get(ORIGIN) else { return Ok(()) };
-    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
-    let own = parts.uri.authority().map(http::uri::Authority::as_str);
-    let own = own.or_else(|| parts.headers.get(HOST).and_then(|host| host.to_str().ok()));
-    if authority.is_some() && authority == own { Ok(()) } else { Err(Problem::OtherSite) }
+fn own_page(parts: &request::Parts) -> Result<(), Problem> {
+    let said = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if said(FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return Err(Problem::OtherSite);
+    }
+    let Some(origin) = said(ORIGIN.as_str()) else { return Ok(()) };
+    let scheme = if is_encrypted(parts) { "https" } else { "http" };
+    let own = authority(parts).map(|own| format!("{scheme}://{own}"));
+    if own.as_deref() == Some(origin) { Ok(()) } else { Err(Problem::OtherSite) }
+}
+
+/// Who shows no credential must call the broker by an address, or `localhost`. A name may be one of a site whose page the browser
+/// shows, which had it lead here in the meantime (DNS rebinding). With TLS the certificate has the name.
+fn own_name(parts: &request::Parts) -> Result<(), Problem> {
+    if is_encrypted(parts) || parts.headers.contains_key(AUTHORIZATION) {
+        return Ok(());
+    }
+    let Some(authority) = authority(parts) else { return Ok(()) };
+    let host = authority.parse::<http::uri::Authority>().map(|authority| authority.host().to_owned());
+    let host = host.map_err(|_| invalid("`Host` is no name with a port"))?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_own = bare.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost") || host == host_name();
+    if is_own { Ok(()) } else { Err(Problem::OtherName(host)) }
+}
+
+fn is_encrypted(parts: &request::Parts) -> bool {
+    parts.extensions.get::<Encrypted>().is_some_and(|encrypted| encrypted.0)
+}
+
+/// As what the broker is addressed.
+fn authority(parts: &request::Parts) -> Option<&str> {
+    let target = parts.uri.authority().map(http::uri::Authority::as_str);
+    target.or_else(|| parts.headers.get(HOST).and_then(|host| host.to_str().ok()))
 }
 
 /// The fields of a query, each a text.
@@ -146,6 +179,11 @@ fn query(query: &str) -> Checked<Map<String, Value>> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (decoded(name)?, decoded(value)?);
+        if name == "token" {
+            return Err(invalid(
+                "a token is never part of a URL, which others write down: send the header `Sixpin-Token`",
+            ));
+        }
         if fields.insert(name.clone(), value.into()).is_some() {
             return Err(invalid(format!("`{name}` stands in the query more than once")));
         }

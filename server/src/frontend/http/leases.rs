@@ -6,8 +6,8 @@
 //! # Until when it is certain
 //!
 //! A caller has only its own clock, and does not know when its request arrived. So every answer says how long the lease is certain
-//! *from when the request was sent*: the time from its arrival to when the session was heard last, and the TTL. The request was
-//! sent before it arrived, so the caller stops too early rather than too late.
+//! *from when the request was sent*. The broker has heard it no earlier than that, so the TTL is certain. Who waited for the lock
+//! was heard again at the end of the wait: the time from the arrival of the request to just before then is certain as well.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(super) async fn create(asked: Asked) -> Answered {
 }
 
 pub(super) async fn get(asked: Asked) -> Answered {
-    let (begun, by, asked) = lease(asked)?;
+    let (by, asked) = lease(asked)?;
     let Some(resource) = asked.door.api.resource_of(&by, CLAIM).await? else {
         // Says whether the session lives elsewhere, or not at all.
         asked.door.api.keep_alive(&asked.from, &by, 0).await?;
@@ -54,28 +54,23 @@ pub(super) async fn get(asked: Asked) -> Answered {
     if done.status != DoneStatus::Is(command::Status::Granted) {
         return Err(over(&by).into());
     }
-    let lease = v1::Lease { fence: replies::completion(&done).fence, ..held(&resource, done.mode, &by, begun) };
+    let lease = v1::Lease { fence: replies::completion(&done).fence, ..held(&resource, done.mode, &by) };
     Ok(json(write(&lease)))
 }
 
 pub(super) async fn renew(asked: Asked) -> Answered {
-    let (begun, by, asked) = lease(asked)?;
+    let (by, asked) = lease(asked)?;
     let kept = asked.door.api.keep_alive(&asked.from, &by, 0).await?;
     if kept.lost.contains(&CLAIM) {
         return Err(over(&by).into());
     }
     let ttl_ms = by.session.ttl_ms;
     let lease = by.session.to_string();
-    Ok(json(write(&v1::LeaseRenewed {
-        lease,
-        ttl_ms,
-        renew_every_ms: every(ttl_ms),
-        valid_for_ms: valid(begun, ttl_ms),
-    })))
+    Ok(json(write(&v1::LeaseRenewed { lease, ttl_ms, renew_every_ms: every(ttl_ms), valid_for_ms: ttl_ms })))
 }
 
 pub(super) async fn release(asked: Asked) -> Answered {
-    let (_, by, asked) = lease(asked)?;
+    let (by, asked) = lease(asked)?;
     match asked.door.api.close(&asked.from, &by).await {
         // It is over already: a repeat.
         Ok(()) | Err(RequestError::SessionGone(_)) => {}
@@ -84,9 +79,8 @@ pub(super) async fn release(asked: Asked) -> Answered {
     Ok(json(write(&v1::LeaseReleased { status: v1::Status::Released.into() })))
 }
 
-/// When the request came, and the lease that it is about.
-fn lease(mut asked: Asked) -> Checked<(Instant, SessionToken, Asked)> {
-    let begun = Instant::now();
+/// The lease that a request is about.
+fn lease(mut asked: Asked) -> Checked<(SessionToken, Asked)> {
     let token = asked.token()?;
     let by = checks::token(&token)?;
     let named = asked.named("lease");
@@ -94,7 +88,7 @@ fn lease(mut asked: Asked) -> Checked<(Instant, SessionToken, Asked)> {
         return Err(invalid(format!("the token is not one of lease `{named}`, which the path names")));
     }
     let v1::LeaseRef { .. } = asked.message()?;
-    Ok((begun, by, asked))
+    Ok((by, asked))
 }
 
 fn over(by: &SessionToken) -> RequestError {
@@ -105,12 +99,7 @@ fn every(ttl_ms: u32) -> u32 {
     ttl_ms / KEEPALIVES_PER_TTL
 }
 
-/// The session was heard just now.
-fn valid(begun: Instant, ttl_ms: u32) -> u32 {
-    ttl_ms.saturating_add(u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX))
-}
-
-fn held(resource: &ResourceId, mode: Option<Mode>, by: &SessionToken, begun: Instant) -> v1::Lease {
+fn held(resource: &ResourceId, mode: Option<Mode>, by: &SessionToken) -> v1::Lease {
     let ttl_ms = by.session.ttl_ms;
     v1::Lease {
         lease: by.session.to_string(),
@@ -121,7 +110,7 @@ fn held(resource: &ResourceId, mode: Option<Mode>, by: &SessionToken, begun: Ins
         fence: 0,
         ttl_ms,
         renew_every_ms: every(ttl_ms),
-        valid_for_ms: valid(begun, ttl_ms),
+        valid_for_ms: ttl_ms,
         value: None,
     }
 }
@@ -196,13 +185,15 @@ impl Wanted {
         if done.status != DoneStatus::Is(command::Status::Granted) {
             return Err(Problem::No(Box::new(replies::completion(&done))));
         }
+        let waited = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
         api.keep_alive(from, &opened.token, 0).await?;
         let completion = replies::completion(&done);
         let lease = v1::Lease {
             token: Some(opened.token.to_string()),
             fence: completion.fence,
             value: completion.value,
-            ..held(&resource, done.mode, &opened.token, begun)
+            valid_for_ms: waited.saturating_add(opened.session.ttl_ms),
+            ..held(&resource, done.mode, &opened.token)
         };
         session.keep();
         Ok(json(write(&lease)))

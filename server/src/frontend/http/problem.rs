@@ -28,6 +28,8 @@ pub(super) enum Problem {
     TooLong,
     /// A page of another site asks.
     OtherSite,
+    /// Who shows no credential calls the broker so.
+    OtherName(String),
     /// No route has the path.
     NoRoute,
     /// Routes have the path, with these methods only.
@@ -54,7 +56,7 @@ impl Problem {
         match self {
             Self::No(_) => StatusCode::CONFLICT,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::OtherSite => StatusCode::FORBIDDEN,
+            Self::OtherSite | Self::OtherName(_) => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::OtherMethods(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Error(error) => match error {
@@ -107,6 +109,11 @@ impl Problem {
             Self::TooLong => {
                 let detail = format!("a body has at most {MESSAGE_BYTES_MAX} bytes; nothing changed");
                 (title(status), detail, json!({ "reason": "LIMIT", "mayHaveHappened": false }))
+            }
+            Self::OtherName(name) => {
+                let detail =
+                    format!("without a credential this broker is not called `{name}`: use its address, or localhost");
+                (title(status), detail, json!({ "reason": "DENIED", "mayHaveHappened": false }))
             }
             Self::OtherSite => {
                 let detail = "pages of other sites may not ask here; nothing changed".to_owned();

@@ -2,21 +2,24 @@
 //!
 //! # Invariants
 //!
-//! * A key belongs to who asks: nobody gets an answer that was meant for somebody else.
+//! * A key belongs to who asks and from where: nobody gets an answer that was meant for somebody else.
 //! * A key with another request is refused.
 //! * Copies that come at once wait for the first one. It goes on if its caller goes away, so that a copy finds it.
+//! * What an answer says of time is right for the copy that gets it: `validForMs` counts from when *that* was sent.
 //! * An answer that says that nothing happened is not kept: a copy tries anew.
-//! * There are at most [`KEPT_MAX`] of them, each for [`KEPT_FOR`]; beyond, the oldest goes.
+//! * An answer is kept for [`KEPT_FOR`]; of more than [`KEPT_OF_ONE_MAX`] of one who asks, or [`KEPT_MAX`] in all, the oldest of
+//!   those go who have most. What is still in progress stays.
 //!
 //! A broker that ends forgets them. What a forgotten copy made a second time ends by its TTL.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode, response};
 use http_body_util::BodyExt as _;
 use sha2::{Digest as _, Sha256};
@@ -27,10 +30,11 @@ use tokio::time::Instant;
 use super::asked::Asked;
 use super::problem::Problem;
 use super::routes::Answered;
-use crate::frontend::api::errors::invalid;
+use crate::frontend::api::errors::{invalid, over_limit};
 
-/// Answers that are kept.
-const KEPT_MAX: usize = 10_000;
+/// Answers that are kept, in all and for one who asks.
+const KEPT_MAX: usize = 20_000;
+const KEPT_OF_ONE_MAX: usize = 1_000;
 /// For how long.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Longest key.
@@ -38,10 +42,10 @@ const KEY_BYTES_MAX: usize = 128;
 /// Where it stands.
 const KEY: &str = "idempotency-key";
 
-/// Who asks, from where, and the key. Of those who show no credential the address is all that is known.
-type Name = (String, Client, String);
-/// An answer, once it is there. None: nothing happened.
-type Copy = Option<Option<(StatusCode, HeaderMap, Bytes)>>;
+/// Who asks, and from where: of those who show no credential the address is all that is known.
+type Owner = (String, Client);
+/// An answer, once it is there.
+type Copy = Option<(StatusCode, HeaderMap, Bytes)>;
 
 /// The answers that are kept. Cheap to clone.
 #[derive(Clone, Default)]
@@ -49,13 +53,30 @@ pub(super) struct Repeats(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
-    answers: HashMap<Name, Entry>,
-    order: VecDeque<(Instant, Name)>,
+    of: HashMap<Owner, HashMap<String, Entry>>,
+    total: usize,
 }
 
+#[derive(Clone)]
 struct Entry {
     request: [u8; 32],
+    begun: Instant,
     answer: watch::Receiver<Copy>,
+}
+
+impl Entry {
+    /// Neither an answer nor anybody who makes one.
+    fn is_given_up(&self) -> bool {
+        self.answer.has_changed().is_err() && self.answer.borrow().is_none()
+    }
+
+    fn is_in_progress(&self) -> bool {
+        self.answer.borrow().is_none() && !self.is_given_up()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_given_up() || !self.is_in_progress() && self.begun.elapsed() >= KEPT_FOR
+    }
 }
 
 impl Repeats {
@@ -65,47 +86,90 @@ impl Repeats {
         F: Future<Output = Answered> + Send + 'static,
     {
         let Some(key) = key(&asked.parts.headers)? else { return make(asked).await };
-        let name = (asked.from.who.name().clone(), asked.from.client, key);
+        let come = Instant::now();
+        let owner = (asked.from.who.name(), asked.from.client);
         let request = asked.digest();
-        let (sender, known) = {
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.forget();
-            match kept.answers.get(&name) {
-                Some(known) if known.request != request => {
-                    return Err(invalid("this `Idempotency-Key` was used for another request: take a new one").into());
-                }
-                Some(known) => (None, known.answer.clone()),
-                None => {
-                    let (sender, answer) = watch::channel(None);
-                    kept.order.push_back((Instant::now(), name.clone()));
-                    kept.answers.insert(name.clone(), Entry { request, answer: answer.clone() });
-                    (Some(sender), answer)
-                }
-            }
-        };
+        let (known, sender) = self.lock().entry(&owner, &key, request)?;
         if let Some(sender) = sender {
-            let repeats = self.clone();
+            let (repeats, begun) = (self.clone(), known.begun);
             tokio::spawn(async move {
                 let answer = repeatable(make(asked).await).await;
-                let keeps = answer.0.is_success() || answer.0 == StatusCode::CONFLICT;
-                if !keeps {
-                    repeats.0.lock().unwrap_or_else(PoisonError::into_inner).answers.remove(&name);
+                if !answer.0.is_success() && answer.0 != StatusCode::CONFLICT {
+                    repeats.lock().remove(&owner, &key, begun);
                 }
-                sender.send_replace(Some(Some(answer)));
+                sender.send_replace(Some(answer));
             });
         }
-        answered(known).await
+        answered(known.answer, come.saturating_duration_since(known.begun)).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Kept {
-    fn forget(&mut self) {
-        while let Some((since, name)) = self.order.front() {
-            if self.order.len() <= KEPT_MAX && since.elapsed() < KEPT_FOR {
-                return;
+    /// What is known under a key; with who makes it, if nothing was.
+    fn entry(
+        &mut self,
+        owner: &Owner,
+        key: &str,
+        request: [u8; 32],
+    ) -> Result<(Entry, Option<watch::Sender<Copy>>), Problem> {
+        match self.of.get(owner).and_then(|own| own.get(key)).filter(|known| !known.is_over()) {
+            Some(known) if known.request != request => {
+                return Err(invalid("this `Idempotency-Key` was used for another request: take a new one").into());
             }
-            self.answers.remove(name);
-            self.order.pop_front();
+            Some(known) => return Ok((known.clone(), None)),
+            None => self.make_room(owner)?,
+        }
+        let (sender, answer) = watch::channel(None);
+        let entry = Entry { request, begun: Instant::now(), answer };
+        if self.of.entry(owner.clone()).or_default().insert(key.to_owned(), entry.clone()).is_none() {
+            self.total += 1;
+        }
+        Ok((entry, Some(sender)))
+    }
+
+    fn make_room(&mut self, owner: &Owner) -> Result<(), Problem> {
+        if self.of.get(owner).is_some_and(|own| own.len() >= KEPT_OF_ONE_MAX) && !self.forget_of(&owner.clone()) {
+            return Err(over_limit("requests with an `Idempotency-Key` in progress").into());
+        }
+        if self.total >= KEPT_MAX {
+            let most = self.of.iter().max_by_key(|(_, own)| own.len()).map(|(owner, _)| owner.clone());
+            if !most.is_some_and(|most| self.forget_of(&most)) {
+                return Err(over_limit("requests with an `Idempotency-Key` at this broker").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what is over of one who asks, or else the oldest half of what is not in progress. False if all is.
+    fn forget_of(&mut self, owner: &Owner) -> bool {
+        let Some(own) = self.of.get_mut(owner) else { return false };
+        let before = own.len();
+        own.retain(|_, entry| !entry.is_over());
+        if own.len() == before {
+            let mut ages: Vec<Instant> =
+                own.values().filter(|entry| !entry.is_in_progress()).map(|entry| entry.begun).collect();
+            ages.sort_unstable();
+            let middle = ages.get(ages.len() / 2).copied();
+            own.retain(|_, entry| entry.is_in_progress() || middle.is_some_and(|middle| entry.begun > middle));
+        }
+        let forgotten = before - own.len();
+        self.total -= forgotten;
+        if self.of.get(owner).is_some_and(HashMap::is_empty) {
+            self.of.remove(owner);
+        }
+        forgotten > 0
+    }
+
+    /// Forgets one that came to nothing.
+    fn remove(&mut self, owner: &Owner, key: &str, begun: Instant) {
+        let Some(own) = self.of.get_mut(owner) else { return };
+        if own.get(key).is_some_and(|entry| entry.begun == begun) {
+            own.remove(key);
+            self.total -= 1;
         }
     }
 }
@@ -118,15 +182,28 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-async fn answered(mut known: watch::Receiver<Copy>) -> Answered {
-    let there = known.wait_for(Option::is_some).await.ok().and_then(|copy| copy.clone().flatten());
+/// The answer, to a copy that came so long after the first one.
+async fn answered(mut known: watch::Receiver<Copy>, later: Duration) -> Answered {
+    let there = known.wait_for(Option::is_some).await.ok().and_then(|copy| copy.clone());
     let Some((status, headers, body)) = there else {
         return Err(RequestError::Unknown("the request was given up: repeat it with the same key".into()).into());
     };
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(Body::from(if later.is_zero() { body } else { aged(body, later) }));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    response.headers_mut().remove(CONTENT_LENGTH);
     Ok(response)
+}
+
+/// What is certain for so long from when the first copy was sent is certain for less from when this one was.
+fn aged(body: Bytes, later: Duration) -> Bytes {
+    const VALID: &str = "validForMs";
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_slice(&body) else { return body };
+    let Some(valid) = fields.get(VALID).and_then(serde_json::Value::as_u64) else { return body };
+    // A part of a millisecond counts as one.
+    let later = u64::try_from(later.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+    fields.insert(VALID.into(), valid.saturating_sub(later).into());
+    serde_json::Value::Object(fields).to_string().into()
 }
 
 /// An answer that can be given again. Those of calls are short.
@@ -150,5 +227,52 @@ impl Asked {
         digest.update([0]);
         digest.update(self.said());
         digest.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(name: &str) -> Owner {
+        (name.to_owned(), Client::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_asks_much_loses_his_own_answers_and_nobody_elses() {
+        let mut kept = Kept::default();
+        let (_, victim) = kept.entry(&owner("victim"), "k", [0; 32]).unwrap();
+        victim.unwrap().send_replace(Some((StatusCode::OK, HeaderMap::new(), Bytes::new())));
+        let mut in_progress = Vec::new();
+        for number in 0..3 * KEPT_OF_ONE_MAX {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let sender = kept.entry(&owner("flood"), &number.to_string(), [1; 32]).unwrap().1.unwrap();
+            if number < 10 {
+                in_progress.push(sender);
+            } else {
+                sender.send_replace(Some((StatusCode::OK, HeaderMap::new(), Bytes::new())));
+            }
+        }
+        assert!(kept.of[&owner("flood")].len() <= KEPT_OF_ONE_MAX);
+        assert!((0..10).all(|number: u32| kept.of[&owner("flood")].contains_key(&number.to_string())));
+        assert_eq!(kept.total, kept.of.values().map(HashMap::len).sum::<usize>());
+        assert!(kept.entry(&owner("victim"), "k", [0; 32]).unwrap().1.is_none(), "it is still known");
+        tokio::time::advance(KEPT_FOR).await;
+        assert!(kept.entry(&owner("victim"), "k", [9; 32]).unwrap().1.is_some(), "its time is over");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_makes_any_more_is_made_anew() {
+        let mut kept = Kept::default();
+        drop(kept.entry(&owner("a"), "k", [0; 32]).unwrap());
+        assert!(kept.entry(&owner("a"), "k", [0; 32]).unwrap().1.is_some());
+    }
+
+    #[test]
+    fn an_answer_says_what_is_left_of_its_time() {
+        let aged =
+            |later| String::from_utf8(super::aged(Bytes::from(r#"{"validForMs":30000}"#), later).to_vec()).unwrap();
+        assert_eq!(aged(Duration::from_secs(10)), r#"{"validForMs":19999}"#);
+        assert_eq!(aged(Duration::from_secs(100)), r#"{"validForMs":0}"#);
     }
 }

@@ -17,7 +17,7 @@ use sixpin_proto::v1;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asked::Asked;
-use super::json::write;
+use super::json::{time, write};
 use super::problem::Problem;
 use super::routes::{Answered, json};
 use crate::frontend::api::Checked;
@@ -25,6 +25,8 @@ use crate::frontend::api::errors::{invalid, missing};
 
 /// Between two events about one resource.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// Between two events at least so many times what it took to write the first.
+const PAUSE_FACTOR: u32 = 20;
 /// What is in between keeps a connection on which something comes.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Longest wait for a change.
@@ -60,7 +62,7 @@ fn number(field: &str, value: &Value) -> Checked<u64> {
 
 fn wait_of(wait: Option<Value>) -> Checked<Duration> {
     let Some(wait) = wait else { return Ok(Duration::ZERO) };
-    let wait = wait.as_str().and_then(|text| humantime::parse_duration(text).ok()).filter(|wait| *wait <= WAIT_MAX);
+    let wait = wait.as_str().and_then(time).filter(|wait| *wait <= WAIT_MAX);
     wait.ok_or_else(|| invalid(format!("`wait` is a time with a unit, as \"30s\", and at most {WAIT_MAX:?}")))
 }
 
@@ -95,27 +97,42 @@ fn events(
     states: impl Stream<Item = Result<v1::ResourceState, RequestError>> + Send + 'static,
     seen: Option<u64>,
 ) -> Response {
-    let first = std::iter::once(Instant::now()).chain(std::iter::repeat_with(|| Instant::now() + INTERVAL));
-    let paced = states.zip(futures::stream::iter(first)).then(|(state, at)| async move {
+    let begin = (Box::pin(states), Seen::First(seen), Instant::now());
+    let events = futures::stream::unfold(begin, |(mut states, seen, at)| async move {
         sleep_until(at).await;
-        state
-    });
-    let events = paced.enumerate().flat_map(move |(number, state)| {
-        futures::stream::iter(match state {
-            Err(error) => vec![event("error", &Value::from(Problem::from(error).body()))],
-            Ok(state) if number == 0 && seen == Some(state.version) => Vec::new(),
-            Ok(state) => {
-                let missed = number == 0 && seen.is_some();
-                let resync = missed.then(|| event("resync", &Value::Object(Map::default())));
-                let id = state.version.to_string();
-                resync.into_iter().chain([event("state", &Value::from(write(&state))).id(id)]).collect()
-            }
-        })
+        let state = states.next().await?;
+        let begun = Instant::now();
+        let events = told(state, seen);
+        // A large state takes long to write, which others wait for.
+        let next = begun + INTERVAL.max(begun.elapsed() * PAUSE_FACTOR);
+        Some((futures::stream::iter(events), (states, Seen::More, next)))
     });
     let comments = KeepAlive::new().interval(COMMENT_EVERY);
-    let mut response = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(comments).into_response();
+    let mut response = Sse::new(events.flatten().map(Ok::<_, Infallible>)).keep_alive(comments).into_response();
     response.headers_mut().insert("x-accel-buffering", http::HeaderValue::from_static("no"));
     response
+}
+
+/// What the watcher knows.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// It was told nothing yet, and says what it saw before.
+    First(Option<u64>),
+    /// It was told something.
+    More,
+}
+
+fn told(state: Result<v1::ResourceState, RequestError>, seen: Seen) -> Vec<Event> {
+    let state = match state {
+        Ok(state) => state,
+        Err(error) => return vec![event("error", &Value::from(Problem::from(error).body()))],
+    };
+    let whole = || event("state", &Value::from(write(&state))).id(state.version.to_string());
+    match seen {
+        Seen::First(Some(seen)) if seen == state.version => Vec::new(),
+        Seen::First(Some(_)) => vec![event("resync", &Value::Object(Map::default())), whole()],
+        Seen::First(None) | Seen::More => vec![whole()],
+    }
 }
 
 /// JSON has no line ends that would end an event.

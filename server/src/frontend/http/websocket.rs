@@ -43,6 +43,8 @@ const PROTO: &str = "sixpin.v1.proto";
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long a client that has connected may say nothing.
 const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
+/// What is kept for each direction of a connection, which for most is idle.
+const BUFFER_BYTES: usize = 8 * 1024;
 /// What is kept of a connection's answers, beyond the largest one.
 const WRITTEN_BYTES_MAX: usize = 17 * 1024 * 1024;
 /// Longest reason of a close frame (RFC 6455, section 5.5).
@@ -74,6 +76,8 @@ pub(super) async fn stream(mut asked: Asked) -> Answered {
     let response: Response = upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
         .max_write_buffer_size(WRITTEN_BYTES_MAX)
         .on_upgrade(|socket| begun.serve(socket));
     Ok(response)
@@ -123,7 +127,8 @@ struct Begun {
 impl Begun {
     async fn serve(self, socket: WebSocket) {
         let Self { api, mut from, header, form, place, turns, upgraded } = self;
-        let mut wire = Wire { socket, form, upgraded, heard: Instant::now(), silence: None, rest: None, first: None };
+        let mut wire =
+            Wire { socket, form, upgraded, heard: Instant::now(), silence: None, owes: false, rest: None, first: None };
         let first = timeout(FIRST_MESSAGE_WITHIN, poll_fn(|cx| wire.poll_message(cx))).await;
         let token = match first {
             Err(_) => return wire.end(Some(invalid(format!("nothing came within {FIRST_MESSAGE_WITHIN:?}")))).await,
@@ -188,6 +193,8 @@ struct Wire {
     heard: Instant,
     /// Until it is looked at again.
     silence: Option<Pin<Box<Sleep>>>,
+    /// A ping is to be answered before anything more is read: who sends pings and reads nothing is not listened to.
+    owes: bool,
     /// Until then nothing is read.
     rest: Option<Pin<Box<Sleep>>>,
     /// What came first, if that did not say who asks.
@@ -201,7 +208,7 @@ impl Wire {
             let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
             ready!(silence.poll_unpin(cx));
             let silent = self.heard.elapsed();
-            if silent >= SILENCE * 2 {
+            if silent >= SILENCE * 2 || self.upgraded.is_stuck() {
                 return Poll::Ready(());
             }
             self.silence = None;
@@ -249,6 +256,10 @@ impl Messages for Wire {
             return Poll::Ready(Some(first));
         }
         loop {
+            if self.owes {
+                let _ = ready!(Pin::new(&mut self.socket).poll_flush(cx));
+                self.owes = false;
+            }
             if let Some(rest) = &mut self.rest {
                 ready!(rest.poll_unpin(cx));
                 self.rest = None;
@@ -262,7 +273,8 @@ impl Messages for Wire {
             self.heard = Instant::now();
             self.rest = self.upgraded.came().map(|rest| Box::pin(sleep(rest)));
             match message {
-                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Ping(_) => self.owes = true,
+                Message::Pong(_) => {}
                 Message::Close(_) => return Poll::Ready(None),
                 message => return Poll::Ready(Some(self.form.read(&message))),
             }

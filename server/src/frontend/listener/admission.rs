@@ -32,6 +32,7 @@ use tower_service::Service as _;
 use super::answer::Answer;
 use super::beginning::Shown;
 use super::complaint::Complaint;
+use super::connection::reason_to_cut;
 use super::gate::Pass;
 use super::protocol::{Dialect, Kind, Protocol, What};
 use super::share::{Lane, Share};
@@ -67,6 +68,11 @@ pub(crate) struct Upgraded {
 }
 
 impl Upgraded {
+    /// Its peer takes nothing of what it is sent.
+    pub(crate) fn is_stuck(&self) -> bool {
+        reason_to_cut(&self.from.traffic).is_some()
+    }
+
     /// A message came. How long to rest before the next one is read, if at all.
     pub(crate) fn came(&self) -> Option<Duration> {
         rest(self.from.pass.share())
@@ -100,12 +106,18 @@ fn rest(share: &Share) -> Option<Duration> {
     share.frames.as_ref().map(|pace| pace.came(1)).filter(|rest| !rest.is_zero())
 }
 
+/// Whether a request came through TLS. In the extensions of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encrypted(pub(crate) bool);
+
 /// Where the requests of a connection come from.
 #[derive(Clone)]
 pub(super) struct From {
     pub(super) connection: TcpConnectInfo,
     pub(super) shown: Shown,
+    pub(super) encrypted: Encrypted,
     pub(super) pass: Arc<Pass>,
+    pub(super) traffic: Arc<Traffic>,
 }
 
 /// Lets the requests of one connection in.
@@ -116,7 +128,6 @@ pub(super) struct Admission {
 
 struct Inner {
     protocol: Protocol,
-    traffic: Arc<Traffic>,
     from: From,
     /// Who asked last, and by which header.
     known: Mutex<Option<(Option<HeaderValue>, Who)>>,
@@ -126,11 +137,10 @@ struct Inner {
 }
 
 impl Admission {
-    pub(super) fn new(protocol: Protocol, traffic: Arc<Traffic>, from: From) -> Self {
+    pub(super) fn new(protocol: Protocol, from: From) -> Self {
         let places = |places| Arc::new(Semaphore::new(places));
         let inner = Inner {
             protocol,
-            traffic,
             from,
             known: Mutex::default(),
             opening: places(OPENING_PER_CONNECTION_MAX),
@@ -150,9 +160,9 @@ impl hyper::service::Service<Request<Incoming>> for Admission {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let inner = self.inner.clone();
-        inner.traffic.asked();
+        inner.from.traffic.asked();
         // A request of HTTP/1.1 is no stream that would be counted.
-        let live = (request.version() < Version::HTTP_2).then(|| Live::new(inner.traffic.clone()));
+        let live = (request.version() < Version::HTTP_2).then(|| Live::new(inner.from.traffic.clone()));
         // Named before anything waits, so that what waits is counted.
         let call = place(&inner.share().calls);
         Box::pin(async move {
@@ -200,6 +210,7 @@ impl Inner {
         let extensions = request.extensions_mut();
         extensions.insert(self.share().client);
         extensions.insert(self.from.connection.clone());
+        extensions.insert(self.from.encrypted);
         let mut places = Vec::new();
         match what.kind {
             Kind::Session => {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::transport::server::TcpConnectInfo;
 
-use super::admission::{Admission, From};
+use super::admission::{Admission, Encrypted, From};
 use super::beginning::Begun;
 use super::connection::{FAREWELL, LOOK, PING_INTERVAL, STALL_MAX, reason_to_cut, told_to_stop};
 use super::counting::{Counting, Flood, HTTP};
@@ -54,9 +54,11 @@ pub(super) async fn serve(
     let from = From {
         connection: TcpConnectInfo { local_addr: tcp.local_addr().ok(), remote_addr: tcp.peer_addr().ok() },
         shown,
+        encrypted: Encrypted(transport::is_encrypted(&transport)),
         pass: pass.clone(),
+        traffic: traffic.clone(),
     };
-    let admission = Admission::new(protocol, traffic.clone(), from);
+    let admission = Admission::new(protocol, from);
     let socket = TokioIo::new(Counting::new(transport, HTTP, traffic.clone(), pass.share().clone()));
     let settings = settings(traffic.clone());
     let mut connection = Box::pin(settings.serve_connection_with_upgrades(socket, admission));

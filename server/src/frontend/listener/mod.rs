@@ -36,7 +36,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub(crate) use admission::{OpeningPlace, Upgraded};
+pub(crate) use admission::{Encrypted, OpeningPlace, Upgraded};
 use beginning::Beginning;
 pub(crate) use beginning::Shown;
 pub(crate) use connection::FAREWELL;

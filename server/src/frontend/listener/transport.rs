@@ -7,6 +7,11 @@ use tokio_util::either::Either;
 /// A connection on which bytes travel: left without TLS, right with it, after its handshake.
 pub(crate) type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
+/// Whether it has TLS.
+pub(super) fn is_encrypted(transport: &Transport) -> bool {
+    matches!(transport, Either::Right(_))
+}
+
 /// The connection below.
 pub(super) fn tcp(transport: &Transport) -> &TcpStream {
     match transport {

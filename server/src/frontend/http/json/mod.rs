@@ -20,7 +20,7 @@ use std::sync::LazyLock;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use sixpin_proto::prost::Name;
 
-pub(super) use read::read;
+pub(super) use read::{read, time};
 pub(super) use write::write;
 
 /// All messages. The descriptors are compiled in; that they can be read is checked by a test.

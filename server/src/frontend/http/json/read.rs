@@ -12,6 +12,9 @@ use super::{descriptor, short};
 use crate::frontend::api::Checked;
 use crate::frontend::api::errors::{invalid, missing};
 
+/// Longest text of a time.
+const TIME_BYTES_MAX: usize = 16;
+
 /// Where in a request something stands, for people.
 #[derive(Debug, Clone, Copy)]
 struct Depth<'a> {
@@ -82,11 +85,16 @@ fn timed(
         };
         return Err(invalid(format!("`{}` is not known: {known}", at.path())));
     };
-    let time = value.as_str().and_then(|text| humantime::parse_duration(text).ok());
-    let time = time.and_then(|time: Duration| u64::try_from(time.as_millis()).ok());
+    let time = value.as_str().and_then(time).and_then(|time| u64::try_from(time.as_millis()).ok());
     let time =
         time.ok_or_else(|| invalid(format!("`{}` is a time with a unit, as \"30s\" or \"500ms\"", at.path())))?;
     Ok((field, time.into()))
+}
+
+/// A time with its unit. Longer texts than anybody needs are none: the sum of their parts could be more than a `Duration` takes,
+/// on which the parser panics.
+pub(in crate::frontend::http) fn time(text: &str) -> Option<Duration> {
+    (text.len() <= TIME_BYTES_MAX).then(|| humantime::parse_duration(text).ok()).flatten()
 }
 
 fn of_field(field: &FieldDescriptor, value: &Value, at: &Depth<'_>) -> Checked<prost_reflect::Value> {

@@ -39,6 +39,7 @@ fn what_cannot_be_meant_is_refused_by_name() {
         (json!({ "mode": "EX", "permits": { "count": 1 } }), "say the same thing"),
         (json!({ "timeout": "1s", "timeoutMs": 5 }), "say the same thing"),
         (json!({ "timeout": 5 }), "`timeout` is a time with a unit"),
+        (json!({ "timeout": "18446744073709551615s 1000ms" }), "`timeout` is a time with a unit"),
         (json!({ "claim": -1 }), "`claim` must be a number from 0 to 18446744073709551615"),
         (json!({ "claim": "+1" }), "`claim` must be a number"),
         (json!({ "claim": 1.5 }), "`claim` must be a number"),
