@@ -4,12 +4,16 @@ mod support;
 
 use std::time::Duration;
 
-use sixpin_core::broker::api::{ConnectionId, Effect, Input, Reply, Request, Tally};
-use sixpin_core::broker::api::{Ended, Fact, LostReason, Query, ReplyTo};
+use sixpin_core::backend::StoreError;
+use sixpin_core::broker::api::{
+    AdminRequest, BrokerConfig, ClientInfo, ConnectionId, Effect, Ended, Fact, Input, LiveClaim, LostReason,
+};
+use sixpin_core::broker::api::{ConvertRequest, Query, Reply, ReplyTo, Request, ResumeRequest, SessionRef, Tally};
+use sixpin_core::command::Options;
 use sixpin_core::limits::Limits;
 use sixpin_core::mode::Mode;
-use sixpin_core::name::Lockspace;
-use support::machine::{HOLDER, WAITER, World, lock, lock_call, unlock};
+use sixpin_core::name::{ClaimNumber, Incarnation, Lockspace, OperationNumber};
+use support::machine::{HOLDER, WAITER, World, config, lock, lock_call, resource, unlock};
 
 fn world(limits: Limits) -> World {
     let mut world = World::with(limits);
@@ -85,6 +89,143 @@ fn what_is_refused_is_noted_at_once() {
     let mut world = world(Limits { claims_per_session: 1, ..Limits::default() });
     world.ask(HOLDER, lock(2, None));
     assert_eq!(facts(&mut world), [asked(Ended::Limit, 0)]);
+}
+
+#[test]
+fn a_refused_copy_of_a_request_is_none_of_its_own() {
+    let mut world = world(Limits { requests_per_broker: 1, ..Limits::default() });
+    world.call(10, lock_call(1, None));
+    world.settle();
+    world.wait(100);
+    // One request is on its way to the store, and there is no room for more.
+    world.ask(HOLDER, unlock(1));
+    world.call(11, lock_call(1, None));
+    assert!(world.effects.iter().any(is_error), "the copy is refused");
+    assert_eq!(facts(&mut world), [held(100), asked(Ended::Granted, 100)]);
+}
+
+fn is_error(effect: &Effect) -> bool {
+    matches!(effect, Effect::Reply { reply: Reply::Error(_), .. })
+}
+
+#[test]
+fn a_conversion_that_came_by_a_move_and_was_not_granted_has_no_mode() {
+    let mut world = world(Limits::default());
+    world.ask(HOLDER, unlock(1));
+    world.ask(HOLDER, read(2));
+    world.ask(WAITER, read(1));
+    world.settle();
+    let convert = ConvertRequest {
+        claim: ClaimNumber(1),
+        operation: OperationNumber(2),
+        mode: Mode::EX,
+        options: Options::empty(),
+        conversion_deadlock: None,
+        wait: None,
+        blocking: None,
+        value: None,
+    };
+    world.ask(WAITER, Request::Convert { convert, until_done: false });
+    world.settle();
+    let live = LiveClaim {
+        claim: ClaimNumber(1),
+        resource: resource(),
+        last_operation: OperationNumber(2),
+        grant_seq: 1,
+        waiting: Some((OperationNumber(2), None)),
+    };
+    let mut other = moved(&world, vec![live]);
+    other.broker.want_facts();
+    let (session, secret) = world.sessions[&WAITER];
+    other.send(21, SessionRef::Named(session, secret), Request::Cancel { claim: ClaimNumber(1), operation: None });
+    let cancelled =
+        Fact::Asked { lockspace: Lockspace::default(), mode: None, ended: Ended::Cancelled, waited: Duration::ZERO };
+    assert_eq!(facts(&mut other), [cancelled]);
+}
+
+fn read(claim: u64) -> Request {
+    let Request::Lock { mut lock, until_done } = lock(claim, None) else { unreachable!("it is a lock") };
+    lock.mode = Mode::PR;
+    Request::Lock { lock, until_done }
+}
+
+#[test]
+fn a_session_that_has_moved_away_is_not_counted_as_expired() {
+    let mut world = world(Limits::default());
+    let other = moved(&world, Vec::new());
+    (world.stored, world.version) = (other.stored, other.version);
+    silent(&mut world);
+    assert_eq!(facts(&mut world), []);
+}
+
+/// The other broker, to which the waiter's session goes with these claims. The first one does not hear of it.
+fn moved(world: &World, claims: Vec<LiveClaim>) -> World {
+    let mut other = World::of(BrokerConfig { incarnation: Incarnation(8), ..config() });
+    // What it has of its own is on a resource of the same name.
+    other.ask(HOLDER, Request::Close);
+    other.settle();
+    other.stored = world.stored.clone();
+    other.version = world.version + 100;
+    let (session, secret) = world.sessions[&WAITER];
+    let resume = ResumeRequest {
+        session,
+        secret,
+        move_number: 1,
+        next_claim: ClaimNumber(1 + claims.len() as u64),
+        claims,
+        void: Vec::new(),
+        client: ClientInfo::default(),
+        attach: false,
+    };
+    other.send(20, SessionRef::Named(session, secret), Request::Resume(Box::new(resume)));
+    other.settle();
+    assert_eq!(other.errors, []);
+    other
+}
+
+/// The store has forgotten everything, and the broker hears of it.
+fn forget(world: &mut World) {
+    let result = Err(StoreError::Amnesia("it is empty".into()));
+    world.broker.handle(world.now(), Input::Pulses { result }, &mut world.effects);
+}
+
+/// The waiter is not heard until it is over with its session, and the holder is.
+fn silent(world: &mut World) {
+    for _ in 0..10 {
+        world.wait(10_000);
+        world.ask(HOLDER, Request::KeepAlive { move_number: 0 });
+    }
+}
+
+#[test]
+fn a_session_that_an_administrator_ends_is_counted_as_that_also_if_its_client_is_silent() {
+    let mut world = world(Limits::default());
+    let session = world.sessions[&WAITER].0;
+    world.administer(90, AdminRequest::ExpireSession { session, now: false, no_wait: true });
+    assert_eq!(facts(&mut world), []);
+    silent(&mut world);
+    assert_eq!(facts(&mut world), [Fact::Lost { reason: LostReason::Forced, sessions: 1 }]);
+}
+
+#[test]
+fn what_goes_with_its_broker_is_counted_too() {
+    let mut world = world(Limits::default());
+    world.ask(WAITER, lock(1, None));
+    world.settle();
+    world.wait(200);
+    forget(&mut world);
+    let lost = Fact::Lost { reason: LostReason::Amnesia, sessions: 2 };
+    assert_eq!(facts(&mut world), [held(200), asked(Ended::Lost, 200), lost]);
+}
+
+#[test]
+fn a_session_that_its_client_has_closed_is_not_lost_with_its_broker() {
+    let mut world = world(Limits::default());
+    world.kept_back = Some(Vec::new());
+    world.ask(HOLDER, Request::Close);
+    world.settle();
+    forget(&mut world);
+    assert_eq!(facts(&mut world), [held(0), Fact::Lost { reason: LostReason::Amnesia, sessions: 1 }]);
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Broker {
         // request was cut.
         let known_to_client = claim.believed_seq > 0;
         let is_new = !known_to_client && (claim.granted.is_none() || claim.untold == Some(done.operation));
-        // One that ends is noted as what it was.
+        // A claim that ends keeps its mode here until it is dropped: what is written of its end asks whether it held something.
         claim.holds(done.mode.or(claim.granted), now);
         claim.done = Some(done.clone());
         claim.grant_seq = done.grant_seq.max(claim.grant_seq);
@@ -116,8 +116,11 @@ impl Broker {
         let speaks = !claim.leaving || done.mode.is_none();
         let mut operation = claim.pending.take_if(|operation| speaks && operation.number <= done.operation);
         if let Some(operation) = &mut operation {
-            operation.mode = operation.mode.or(done.mode);
             let status = if operation.number == done.operation { done.status } else { DoneStatus::Gone };
+            // What it asked for at another broker shows when it is granted. Otherwise the mode is the one that it held before.
+            if status == DoneStatus::Is(Status::Granted) {
+                operation.mode = operation.mode.or(done.mode);
+            }
             self.facts.ended(now, &claim.resource, operation, status);
         }
         session.counts.waiting(-isize::from(operation.is_some()));

@@ -17,7 +17,10 @@ impl Broker {
         if let Some(claim) = pending.purpose.claim() {
             self.command_done(claim);
         }
-        self.note_buried(id, &outcomes);
+        // What an operation removes is the orphan that it adopts: nothing is lost.
+        if !matches!(pending.purpose, Purpose::Operation(..)) {
+            self.note_buried(id, &outcomes);
+        }
         match pending.purpose {
             Purpose::Operation(claim, operation) => self.answer_operation(id, claim, operation, outcomes, version),
             Purpose::Unlock(claim, operation, reply) => {

@@ -128,14 +128,16 @@ impl Broker {
         match request {
             Request::KeepAlive { move_number } => self.keep_alive(from, id, move_number),
             Request::Lock { lock, until_done } => {
-                let (lockspace, mode) = (lock.resource.lockspace.clone(), lock.mode);
+                let lockspace = self.facts.are_wanted().then(|| lock.resource.lockspace.clone());
+                let (asked, mode) = ((ClaimId { session: id, number: lock.claim }, lock.operation), lock.mode);
                 let locked = self.lock(from, id, lock, until_done);
-                locked.inspect_err(|error| self.refused_at_once(Some(lockspace), mode, error))
+                locked.inspect_err(|error| self.refused_at_once(asked, lockspace, mode, error))
             }
             Request::Convert { convert, until_done } => {
-                let (claim, mode) = (ClaimId { session: id, number: convert.claim }, convert.mode);
+                let claim = ClaimId { session: id, number: convert.claim };
+                let (asked, mode) = ((claim, convert.operation), convert.mode);
                 let converted = self.convert(from, id, convert, until_done);
-                converted.inspect_err(|error| self.refused_at_once(self.lockspace_of(claim), mode, error))
+                converted.inspect_err(|error| self.refused_at_once(asked, self.lockspace_of(claim), mode, error))
             }
             Request::Unlock(unlock) => self.unlock(from, id, unlock),
             Request::UnlockAll { owner } => self.unlock_all(from, id, owner),

@@ -65,7 +65,10 @@ impl Broker {
         }
         // Who was ended by an administrator has been told.
         let told = session.life == Life::Ending;
+        let reason = if told { LostReason::Forced } else { reason };
         session.life = Life::Burying { decided: told || !shared };
+        // Counted when the mark has not shown it elsewhere.
+        session.lost = Some(reason);
         let answers = self.planted.has(Bug::AnsweredDuringBurial);
         let connection = session.connection.take_if(|_| !answers);
         let mark = session.mark;
@@ -78,7 +81,6 @@ impl Broker {
             self.connections.remove(&connection);
             self.out.push(Effect::Disconnect { connection });
         }
-        self.facts.lost(reason, 1);
         self.log(LogLevel::Info, "session ends", id.to_string(), format!("{reason:?}"));
         if !shared || self.planted.has(Bug::OwnBurialWithoutMark) {
             self.bury_claims(id);
@@ -107,7 +109,10 @@ impl Broker {
 
     /// Removes all claims of an ended session, one step per resource (H2).
     pub(super) fn bury_claims(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(reason) = session.lost.take() {
+            self.facts.lost(reason, 1);
+        }
         let abnormal = session.life.is_burying();
         let resources = session.resources();
         if resources.is_empty() {
@@ -167,8 +172,9 @@ impl Broker {
     /// The mark shows that others buried the session.
     pub(super) fn buried_by_others(&mut self, id: SessionId, version: Version) {
         if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.life.is_vouched_for()) {
+            let forced = session.life == Life::Ending;
             session.life = Life::Burying { decided: true };
-            self.facts.lost(LostReason::Expired, 1);
+            session.lost = Some(if forced { LostReason::Forced } else { LostReason::Expired });
             self.own_buried(id, version);
         }
     }

@@ -8,7 +8,7 @@ use super::Broker;
 use super::api::{Ended, Fact, LostReason, RequestError};
 use super::table::{Claim, Operation};
 use crate::mode::Mode;
-use crate::name::{ClaimId, Lockspace, ResourceId};
+use crate::name::{ClaimId, Lockspace, OperationNumber, ResourceId};
 
 /// What was not taken yet.
 #[derive(Debug, Default)]
@@ -18,6 +18,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Somebody takes them.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.wanted
+    }
+
     fn note(&mut self, fact: impl FnOnce() -> Fact) {
         if self.wanted {
             self.noted.push(fact());
@@ -46,6 +51,14 @@ impl Facts {
         }
     }
 
+    /// A claim is lost together with the table.
+    pub(super) fn lost_with_all(&mut self, now: Duration, claim: &mut Claim) {
+        if let Some(waited) = claim.pending.take() {
+            self.ended(now, &claim.resource, &waited, Ended::Lost);
+        }
+        self.dropped(now, claim);
+    }
+
     /// Sessions are lost.
     pub(super) fn lost(&mut self, reason: LostReason, sessions: usize) {
         self.note(|| Fact::Lost { reason, sessions });
@@ -63,8 +76,18 @@ impl Broker {
         self.facts.noted.drain(..)
     }
 
-    /// A request was refused before it was pending.
-    pub(super) fn refused_at_once(&mut self, lockspace: Option<Lockspace>, mode: Mode, error: &RequestError) {
+    /// A request was refused before it was pending. A further copy of one that is pending or has ended is none of its own.
+    pub(super) fn refused_at_once(
+        &mut self,
+        (claim, operation): (ClaimId, OperationNumber),
+        lockspace: Option<Lockspace>,
+        mode: Mode,
+        error: &RequestError,
+    ) {
+        let known = self.sessions.get(&claim.session).and_then(|session| session.claims.get(&claim.number));
+        if known.is_some_and(|known| known.operation >= operation) {
+            return;
+        }
         if let Some(lockspace) = lockspace {
             self.facts.note(|| Fact::Asked {
                 lockspace,

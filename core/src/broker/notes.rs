@@ -23,13 +23,11 @@ impl Broker {
 
     /// A claim left the table with this as its last answer.
     pub(super) fn note_end(&mut self, id: ClaimId, claim: &Claim, end: DoneStatus) {
-        if !claim.is_held() {
+        if !self.config.notes || !claim.is_held() {
             return;
         }
         let closing = self.sessions.get(&id.session).is_some_and(|session| session.life == Life::Closing);
-        // What was taken away stays so, also if its holder lets go of it or says goodbye.
-        let lost = claim.forced || end == DoneStatus::Lost && !closing;
-        self.note(if lost { Happened::Lost } else { Happened::Released }, id, &claim.resource, None);
+        self.note(what_became(claim, end, closing), id, &claim.resource, None);
     }
 
     /// A claim stays behind without its session.
@@ -37,17 +35,20 @@ impl Broker {
         self.note(Happened::Orphaned, id, &claim.resource, None);
     }
 
-    /// Everything that is held is lost with this broker.
+    /// Everything that is held is lost with this broker, except what its clients have given back by closing their sessions.
     pub(super) fn note_all_lost(&mut self) {
         if !self.config.notes {
             return;
         }
         let held = self.sessions.iter().flat_map(|(id, session)| {
             let held = session.claims.iter().filter(|(_, claim)| claim.is_held());
-            held.map(|(number, claim)| (ClaimId { session: *id, number: *number }, claim.resource.clone()))
+            held.map(|(number, claim)| {
+                let became = what_became(claim, DoneStatus::Lost, session.life == Life::Closing);
+                (became, ClaimId { session: *id, number: *number }, claim.resource.clone())
+            })
         });
-        for (claim, resource) in held.collect::<Vec<_>>() {
-            self.note(Happened::Lost, claim, &resource, None);
+        for (became, claim, resource) in held.collect::<Vec<_>>() {
+            self.note(became, claim, &resource, None);
         }
     }
 
@@ -80,4 +81,10 @@ impl Broker {
         let note = Note { happened, claim, resource: resource.clone(), whose, mode, fence };
         self.out.push(Effect::Note(Box::new(note)));
     }
+}
+
+/// What is noted of a claim that ended so. What was taken away stays so, also if its holder lets go of it or says goodbye.
+fn what_became(claim: &Claim, end: DoneStatus, closing: bool) -> Happened {
+    let lost = claim.forced || end == DoneStatus::Lost && !closing;
+    if lost { Happened::Lost } else { Happened::Released }
 }

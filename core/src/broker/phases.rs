@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Broker;
 use super::api::{ConnectionId, Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo};
+use super::table::Life;
 use super::timers::Timer;
 use crate::name::ClaimId;
 
@@ -130,7 +131,9 @@ impl Broker {
             Ending::Left | Ending::Evicted | Ending::Outdated { .. } if self.config.profile.contract.is_shared() => {
                 self.disconnect_all();
             }
-            Ending::Left | Ending::Evicted | Ending::Outdated { .. } => self.lose_all(LostReason::Amnesia),
+            // Whoever stops a broker that is alone with its store knows what that ends.
+            Ending::Left => self.lose_all(LostReason::Forced),
+            Ending::Evicted | Ending::Outdated { .. } => self.lose_all(LostReason::Amnesia),
         }
         self.phase = Phase::Over;
         self.out.push(Effect::Over(ending));
@@ -147,10 +150,11 @@ impl Broker {
         self.end(Ending::Amnesia { text, hold_back });
     }
 
-    /// Ends everything without the store: its memory, or this broker's registration, is gone.
-    pub(super) fn lose_all(&mut self, reason: LostReason) {
-        self.facts.lost(reason, self.sessions.len());
+    /// Ends everything without the store: its memory, or this broker's registration, is gone. It is counted as that.
+    pub(super) fn lose_all(&mut self, counted: LostReason) {
         self.note_all_lost();
+        self.count_all_lost(counted);
+        let reason = LostReason::Amnesia;
         for session in std::mem::take(&mut self.sessions).into_values() {
             if let Some(connection) = session.connection {
                 let event = Event::Lost { reason, claims: Vec::new() };
@@ -159,6 +163,27 @@ impl Broker {
             }
         }
         self.connections.clear();
+    }
+
+    /// A session that was lost before is not lost again, and one that its client has closed is not lost.
+    fn count_all_lost(&mut self, reason: LostReason) {
+        let now = self.now.mono;
+        let mut lost = 0;
+        for session in self.sessions.values_mut() {
+            match session.life {
+                Life::Burying { .. } => {
+                    if let Some(before) = session.lost.take() {
+                        self.facts.lost(before, 1);
+                    }
+                }
+                Life::Closing => {}
+                Life::Moving | Life::Vouching | Life::Ending => lost += 1,
+            }
+            session.claims.for_each_mut(|_, claim| self.facts.lost_with_all(now, claim));
+        }
+        if lost > 0 {
+            self.facts.lost(reason, lost);
+        }
     }
 
     /// Ends all streams: clients resume elsewhere, or here with the next incarnation.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, ReplyTo};
+use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, LostReason, ReplyTo};
 use super::mark::Mark;
 use super::shares::Counts;
 use crate::access::Principal;
@@ -63,6 +63,8 @@ pub(super) struct Session {
     /// Its client said beforehand that the end of its connection is its goodbye.
     pub(super) release_on_end: bool,
     pub(super) life: Life,
+    /// Why it is lost, until that is certain and counted.
+    pub(super) lost: Option<LostReason>,
     /// The client was heard since it opened the session.
     pub(super) came_back: bool,
     /// The client's newest move number; 0 before the first.
@@ -122,6 +124,7 @@ impl Session {
             bound,
             release_on_end: false,
             life,
+            lost: None,
             came_back: false,
             move_number: 0,
             from_elsewhere: false,

@@ -19,7 +19,7 @@ use crate::runtime::{EngineHandle, Runtime};
 
 /// Claims that an engine counts in one go: about a fifth of a millisecond.
 const CLAIMS_STEP: usize = 2_000;
-/// An engine that does not answer for so long is shown as one that cannot vouch.
+/// An engine that does not say for so long how it is, is shown as one that cannot vouch. Each part of the count has as long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 type Number = Gauge<u64, AtomicU64>;
@@ -29,7 +29,9 @@ type Seconds = Gauge<f64, AtomicU64>;
 pub(super) struct Engine {
     backend: String,
     /// Absent: it does not say anything.
-    said: Option<(StatusView, Tally)>,
+    status: Option<StatusView>,
+    /// Absent: it did not count to the end. A part would look as if claims had gone.
+    tally: Option<Tally>,
 }
 
 /// Asks all engines.
@@ -37,18 +39,25 @@ pub(super) async fn engines(runtime: &Runtime) -> Vec<Engine> {
     let ask = |engine: &EngineHandle| {
         let engine = engine.clone();
         async move {
-            let said = timeout(PATIENCE, ask(&engine)).await.ok().flatten();
-            Engine { backend: engine.name().to_owned(), said }
+            let backend = engine.name().to_owned();
+            // Who does not say how it is will not count either.
+            let Some(Reply::Status(status)) = ask(&engine, Query::Status).await else {
+                return Engine { backend, status: None, tally: None };
+            };
+            Engine { backend, status: Some(status), tally: count(&engine).await }
         }
     };
     join_all(runtime.engines().iter().map(ask)).await
 }
 
-async fn ask(engine: &EngineHandle) -> Option<(StatusView, Tally)> {
-    let Ok(Reply::Status(status)) = engine.query(Query::Status).await else { return None };
+async fn ask(engine: &EngineHandle, query: Query) -> Option<Reply> {
+    timeout(PATIENCE, engine.query(query)).await.ok()?.ok()
+}
+
+async fn count(engine: &EngineHandle) -> Option<Tally> {
     let (mut whole, mut after) = (Tally::default(), None);
     loop {
-        let Ok(Reply::Tally(part)) = engine.query(Query::Tally { after, claims: CLAIMS_STEP }).await else {
+        let Some(Reply::Tally(part)) = ask(engine, Query::Tally { after, claims: CLAIMS_STEP }).await else {
             return None;
         };
         after = part.next;
@@ -57,7 +66,7 @@ async fn ask(engine: &EngineHandle) -> Option<(StatusView, Tally)> {
             add(whole.lockspaces.entry(lockspace).or_default(), &tally);
         }
         if after.is_none() {
-            return Some((status, whole));
+            return Some(whole);
         }
     }
 }
@@ -76,11 +85,11 @@ pub(super) fn register(registry: &mut Registry, engines: Vec<Engine>, lockspaces
     // Those that have no claims now stay in sight.
     let own = lockspaces.own().into_iter().map(|own| (own.to_string(), LockspaceTally::default()));
     let mut tallies: BTreeMap<String, LockspaceTally> = own.collect();
-    for Engine { backend, said } in engines {
-        let vouches = said.as_ref().is_some_and(|(status, _)| status.vouches);
+    for Engine { backend, status, tally } in engines {
+        let vouches = status.as_ref().is_some_and(|status| status.vouches);
         vouching.get_or_create_owned(&label("backend", backend)).set(u64::from(vouches));
-        let Some((status, tally)) = said else { continue };
-        sessions += status.sessions;
+        sessions += status.map_or(0, |status| status.sessions);
+        let Some(tally) = tally else { continue };
         lag = lag.max(tally.keepalive_lag);
         for (lockspace, tally) in tally.lockspaces {
             let name = if lockspaces.has_own(&lockspace) { lockspace.as_str() } else { OTHER };
@@ -142,4 +151,22 @@ pub(super) fn register_audit(registry: &mut Registry, dropped: u64) {
     let counter = Counter::<u64>::default();
     counter.inc_by(dropped);
     registry.register("sixpin_audit_dropped", "Lines of the audit that could not be written", counter);
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn an_engine_that_does_not_count_to_the_end_vouches_all_the_same() {
+        let status = StatusView { vouches: true, sessions: 3, ..StatusView::default() };
+        let engine = Engine { backend: "default".to_owned(), status: Some(status), tally: None };
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        register(&mut registry, vec![engine], &Lockspaces::new([]));
+        encode(&mut text, &registry).expect("it can be written");
+        assert!(text.contains("sixpin_can_vouch{backend=\"default\"} 1\n"), "{text}");
+        assert!(text.contains("sixpin_sessions 3\n"), "{text}");
+    }
 }
