@@ -149,10 +149,11 @@ fn own_page(parts: &request::Parts) -> Result<(), Problem> {
     if own.as_deref() == Some(origin) { Ok(()) } else { Err(Problem::OtherSite) }
 }
 
-/// Who shows no credential must call the broker by an address, or `localhost`. A name may be one of a site whose page the browser
-/// shows, which had it lead here in the meantime (DNS rebinding). With TLS the certificate has the name.
+/// On the loopback interface, whoever shows no credential must call the broker by an address, or `localhost`. Another name may be
+/// that of a site whose page a browser of this host shows, and which had it lead here in the meantime (DNS rebinding). With TLS the
+/// certificate has the name; elsewhere a listener is not open to everybody unless somebody wants it so.
 fn own_name(parts: &request::Parts) -> Result<(), Problem> {
-    if is_encrypted(parts) || parts.headers.contains_key(AUTHORIZATION) {
+    if is_encrypted(parts) || !is_on_loopback(parts) || parts.headers.contains_key(AUTHORIZATION) {
         return Ok(());
     }
     let Some(authority) = authority(parts) else { return Ok(()) };
@@ -165,6 +166,11 @@ fn own_name(parts: &request::Parts) -> Result<(), Problem> {
 
 fn is_encrypted(parts: &request::Parts) -> bool {
     parts.extensions.get::<Encrypted>().is_some_and(|encrypted| encrypted.0)
+}
+
+fn is_on_loopback(parts: &request::Parts) -> bool {
+    let local = parts.extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::local_addr);
+    local.is_some_and(|local| local.ip().to_canonical().is_loopback())
 }
 
 /// As what the broker is addressed.
