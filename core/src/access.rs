@@ -9,6 +9,7 @@
 //! Invariant: a rule about the names that begin with `a/` says nothing about `a` or `ab`: a prefix is empty or ends with `/`.
 
 mod denied;
+mod rules;
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +23,7 @@ use crate::limits::{CLAIMS_PER_PRINCIPAL_MAX, SESSIONS_PER_PRINCIPAL_MAX, WAITIN
 use crate::mode::Mode;
 use crate::name::{Lockspace, ResourceId, ResourceName};
 pub use denied::Denied;
+use rules::Rules;
 
 /// What can be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -273,7 +275,7 @@ pub struct Principal(Option<Arc<Known>>);
 struct Known {
     name: Box<str>,
     digest: u128,
-    rules: Vec<Rule>,
+    rules: Rules,
     quotas: Quotas,
 }
 
@@ -306,7 +308,7 @@ pub const NOBODY: &str = "anonymous";
 impl Principal {
     /// Somebody with this name, who may do what these rules allow.
     pub fn new(name: &str, rules: Vec<Rule>, quotas: Quotas) -> Self {
-        Self(Some(Arc::new(Known { digest: digest(name), name: name.into(), rules, quotas })))
+        Self(Some(Arc::new(Known { digest: digest(name), name: name.into(), rules: Rules::new(rules), quotas })))
     }
 
     /// How much it may have; absent: what everybody may.
@@ -349,7 +351,7 @@ impl Principal {
     /// The rule that allows it. None if there is none, or if everything is allowed without rules.
     pub fn why(&self, verb: Verb, place: Place<'_>) -> Option<&Rule> {
         let known = self.0.as_deref()?;
-        known.rules.iter().find(|rule| rule.allow.has(verb) && rule.covers(place))
+        known.rules.find(verb, place)
     }
 
     /// Whether it may lock anything anywhere, without which a session is of no use.

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::Request;
+use bytes::BytesMut;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, Method, request};
 use http_body_util::{BodyExt as _, Limited};
@@ -48,9 +50,8 @@ impl Asked {
         let named = path::named(route.path, parts.uri.path())?;
         let mut fields = query(parts.uri.query().unwrap_or_default())?;
         if parts.method != Method::GET && parts.method != Method::HEAD {
-            let body =
-                Limited::new(body, MESSAGE_BYTES_MAX).collect().await.map_err(|error| Problem::unread(&*error))?;
-            for (name, value) in object(&parts.headers, &body.to_bytes())? {
+            let body = whole(Limited::new(body, MESSAGE_BYTES_MAX)).await?;
+            for (name, value) in object(&parts.headers, &body)? {
                 if fields.insert(name.clone(), value).is_some() {
                     return Err(invalid(format!("`{name}` stands in the query and in the body")).into());
                 }
@@ -124,6 +125,17 @@ impl Asked {
     pub(super) fn said(&self) -> String {
         Value::from(self.fields.clone()).to_string()
     }
+}
+
+/// A body, in one piece: of many small ones each would be kept with what it came in.
+async fn whole(mut body: Limited<Body>) -> Result<BytesMut, Problem> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(|error| Problem::unread(&*error))?.into_data() {
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole)
 }
 
 /// Who asks, as the listener says it of every request.

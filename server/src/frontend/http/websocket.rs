@@ -16,7 +16,6 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::future::poll_fn;
 use futures::{FutureExt as _, Sink as _, SinkExt as _, Stream as _};
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
@@ -64,15 +63,14 @@ pub(super) async fn stream(mut asked: Asked) -> Answered {
     let Some(upgraded) = upgraded else {
         return Err(invalid("WebSockets are for HTTP/1.1").into());
     };
-    let begun = Begun {
-        api: asked.door.api.clone(),
-        header: asked.parts.headers.get(AUTHORIZATION).cloned(),
-        from: asked.from,
-        form,
-        place,
-        turns,
-        upgraded,
-    };
+    let api = asked.door.api.clone();
+    // Who says it in a header takes no place without being known.
+    let header = asked.parts.headers.get(AUTHORIZATION);
+    if let Some(header) = header {
+        let who = Upgraded::identify(&upgraded, api.access(), Some(header), None).await;
+        asked.from.who = who.ok_or(RequestError::Unauthenticated)?;
+    }
+    let begun = Begun { api, said_by_header: header.is_some(), from: asked.from, form, place, turns, upgraded };
     let response: Response = upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
@@ -117,7 +115,7 @@ impl Form {
 struct Begun {
     api: Api,
     from: Caller,
-    header: Option<HeaderValue>,
+    said_by_header: bool,
     form: Form,
     place: Option<OpeningPlace>,
     turns: Option<Turns>,
@@ -126,7 +124,7 @@ struct Begun {
 
 impl Begun {
     async fn serve(self, socket: WebSocket) {
-        let Self { api, mut from, header, form, place, turns, upgraded } = self;
+        let Self { api, mut from, said_by_header, form, place, turns, upgraded } = self;
         let mut wire =
             Wire { socket, form, upgraded, heard: Instant::now(), silence: None, owes: false, rest: None, first: None };
         let first = timeout(FIRST_MESSAGE_WITHIN, poll_fn(|cx| wire.poll_message(cx))).await;
@@ -141,10 +139,12 @@ impl Begun {
                 None
             }
         };
-        from.who = match wire.upgraded.identify(api.access(), header.as_ref(), token.as_deref()).await {
-            Some(who) => who,
-            None => return wire.end(Some(RequestError::Unauthenticated)).await,
-        };
+        if token.is_some() || !said_by_header {
+            from.who = match wire.upgraded.identify(api.access(), None, token.as_deref()).await {
+                Some(who) => who,
+                None => return wire.end(Some(RequestError::Unauthenticated)).await,
+            };
+        }
         let mut session = Session::new(api, wire, from, turns, place);
         let failure = poll_fn(|cx| poll(&mut session, cx)).await;
         let error = failure.map(|failure| match failure {

@@ -1,0 +1,97 @@
+//! The rules of a principal, found by what they are about.
+//!
+//! A lock asks for one of them each time. Looking through all of them costs as much as they are; a name can fall under few texts
+//! only: the empty one, each of its beginnings that ends at a boundary, and itself. So each of these is looked up. Where that is
+//! more than there are rules, these are looked through.
+
+use std::collections::BTreeMap;
+
+use super::{Names, Place, Rule, Verb};
+
+/// So many rules are looked through before the first look-up has ended.
+const FEW: usize = 8;
+
+/// Rules, in the order in which they were given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    all: Vec<Rule>,
+    /// The places of those that are about a prefix or a name.
+    about: BTreeMap<Box<str>, Vec<usize>>,
+}
+
+impl Rules {
+    pub(super) fn new(all: Vec<Rule>) -> Self {
+        let mut about: BTreeMap<Box<str>, Vec<usize>> = BTreeMap::new();
+        for (place, rule) in all.iter().enumerate() {
+            let text = match &rule.names {
+                Names::Exactly(name) => name.as_str(),
+                Names::Under(prefix) => prefix,
+            };
+            about.entry(text.into()).or_default().push(place);
+        }
+        Self { all, about }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.all.iter()
+    }
+
+    /// The first that allows this there.
+    pub(super) fn find(&self, verb: Verb, place: Place<'_>) -> Option<&Rule> {
+        let allows = |rule: &Rule| rule.allow.has(verb) && rule.covers(place);
+        // What is about a whole is about every name in it.
+        let name = if let Place::Resource(id) = place { id.name.as_str() } else { "" };
+        let boundaries = name.bytes().filter(|byte| *byte == b'/').count();
+        if self.all.len() <= FEW + boundaries {
+            return self.all.iter().find(|rule| allows(rule));
+        }
+        let beginnings = name.match_indices('/').map(|(at, _)| &name[..=at]);
+        let texts = std::iter::once("").chain(beginnings).chain(std::iter::once(name));
+        let places = texts.filter_map(|text| self.about.get(text)).flatten().copied();
+        places.filter(|place| allows(&self.all[*place])).min().map(|place| &self.all[place])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Verbs;
+    use crate::mode::Mode;
+    use crate::name::{Lockspace, ResourceId, ResourceName};
+
+    #[test]
+    fn what_is_looked_up_is_what_is_found_by_looking_through_all() {
+        let texts = ["a", "a/", "a/b", "a/b/", "ab", "ab/", "b/", "b/a/", "c"];
+        let lockspaces = [None, Some(Lockspace::default()), Some(Lockspace::new("other").unwrap())];
+        let mut all = Vec::new();
+        for (number, text) in texts.iter().chain(&[""]).cycle().take(60).enumerate() {
+            let exactly = number % 3 == 0 && !text.is_empty();
+            let names = if exactly || !(text.is_empty() || text.ends_with('/')) {
+                Names::Exactly(ResourceName::new(text).unwrap())
+            } else {
+                Names::under(*text).unwrap()
+            };
+            let allow: Verbs = ["lock:ex", "inspect", "lock", "force"][number % 4].parse().unwrap();
+            let lockspace = lockspaces[number % 5 % 3].clone();
+            all.push(Rule { role: "r".into(), number, lockspace, names, allow });
+        }
+        for skipped in 0..50 {
+            let rules = Rules::new(all[skipped..].to_vec());
+            let ids = lockspaces.iter().flatten().flat_map(|lockspace| {
+                let name =
+                    |text: &&str| ResourceId { lockspace: lockspace.clone(), name: ResourceName::new(text).unwrap() };
+                texts.iter().chain(&["a/b/c", "a//", "zz", "b/a/a/a"]).map(name).collect::<Vec<_>>()
+            });
+            let ids: Vec<ResourceId> = ids.collect();
+            let mut places: Vec<Place<'_>> = ids.iter().map(Place::Resource).collect();
+            places.extend(lockspaces.iter().flatten().map(Place::Lockspace));
+            places.push(Place::Everywhere);
+            for place in places {
+                for verb in [Verb::Lock(Mode::EX), Verb::Lock(Mode::PR), Verb::Inspect, Verb::Force, Verb::Drain] {
+                    let scanned = rules.iter().find(|rule| rule.allow.has(verb) && rule.covers(place));
+                    assert_eq!(rules.find(verb, place), scanned, "{verb} on {place} without {skipped}");
+                }
+            }
+        }
+    }
+}
