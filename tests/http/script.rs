@@ -41,9 +41,10 @@ async fn a_command_runs_while_its_lease_is_held_and_no_other_does() {
 async fn a_command_ends_before_its_lease_can_be_over() {
     let broker = Broker::start().await;
     broker.use_sockets();
-    let command = with_lease(&broker, 10, &["job", "sleep", "60"]).spawn().unwrap();
+    let command = with_lease(&broker, 10, &["job", "sh", "-c", "sleep 30; echo survived"]).spawn().unwrap();
     until("the lease", async || broker.state("job").await.claims.len() == 1).await;
     broker.server.stop().await;
     let (code, text) = said(&command.wait_with_output().await.unwrap());
     assert!(code == Some(70) && text.contains("the command is ended"), "{code:?} {text}");
+    assert!(!text.contains("survived"), "{text}");
 }
