@@ -66,6 +66,7 @@ async fn pages_of_other_sites_may_not_ask() {
     // A name that somebody had lead here.
     let named = http.with("host", "evil.example:6616").with("origin", "http://evil.example:6616");
     assert!(named.get("/v1/status").await.is(403)["detail"].as_str().unwrap().contains("evil.example"));
+    named.with("authorization", "Bearer of-nobody").get("/v1/status").await.is(403);
     http.with("host", "localhost:1").get("/v1/status").await.is(200);
     http.with("host", "[::1]:1").get("/v1/status").await.is(200);
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::BytesMut;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, Method, request};
 use http_body_util::{BodyExt as _, Limited};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
+use sixpin_core::access::NOBODY;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use sixpin_proto::prost::{Message, Name};
 use tonic::transport::server::TcpConnectInfo;
@@ -21,7 +22,7 @@ use super::{Door, json, path};
 use crate::access::Who;
 use crate::config::check::host_name;
 use crate::frontend::api::errors::invalid;
-use crate::frontend::api::{Caller, Checked};
+use crate::frontend::api::{Caller, Checked, checks};
 use crate::frontend::listener::Encrypted;
 
 /// Where a browser says for whom it asks (W3C Fetch Metadata).
@@ -46,7 +47,7 @@ impl Asked {
         let (parts, body) = request.into_parts();
         let from = caller(&parts);
         own_page(&parts)?;
-        own_name(&parts)?;
+        own_name(&parts, &from)?;
         let named = path::named(route.path, parts.uri.path())?;
         let mut fields = query(parts.uri.query().unwrap_or_default())?;
         if parts.method != Method::GET && parts.method != Method::HEAD {
@@ -66,7 +67,7 @@ impl Asked {
     }
 
     /// The token, by its header or its field.
-    pub(super) fn token(&mut self) -> Checked<String> {
+    fn token(&mut self) -> Checked<String> {
         let field = self.fields.remove("token");
         let header = self.parts.headers.get(TOKEN).map(|header| header.to_str().unwrap_or_default().to_owned());
         match (header, field) {
@@ -77,15 +78,15 @@ impl Asked {
         }
     }
 
-    /// The token of the session that the path names.
-    pub(super) fn token_of_session(&mut self) -> Checked<String> {
+    /// The token of the session, or lease, that the path names so.
+    pub(super) fn token_of(&mut self, field: &str) -> Checked<String> {
         let token = self.token()?;
-        let session = self.named("session");
-        let of = crate::frontend::api::checks::token(&token)?.session.to_string();
-        if of == session {
+        let named = self.named(field);
+        let of = checks::token(&token)?.session.to_string();
+        if of == named {
             Ok(token)
         } else {
-            Err(invalid(format!("the token is not one of session `{session}`, which the path names, but of `{of}`")))
+            Err(invalid(format!("the token is not one of {field} `{named}`, which the path names, but of `{of}`")))
         }
     }
 
@@ -161,11 +162,12 @@ fn own_page(parts: &request::Parts) -> Result<(), Problem> {
     if own.as_deref() == Some(origin) { Ok(()) } else { Err(Problem::OtherSite) }
 }
 
-/// On the loopback interface, whoever shows no credential must call the broker by an address, or `localhost`. Another name may be
+/// On the loopback interface, whoever is known by no credential must call the broker by an address, or `localhost`. Another name may be
 /// that of a site whose page a browser of this host shows, and which had it lead here in the meantime (DNS rebinding). With TLS the
 /// certificate has the name; elsewhere a listener is not open to everybody unless somebody wants it so.
-fn own_name(parts: &request::Parts) -> Result<(), Problem> {
-    if is_encrypted(parts) || !is_on_loopback(parts) || parts.headers.contains_key(AUTHORIZATION) {
+fn own_name(parts: &request::Parts, from: &Caller) -> Result<(), Problem> {
+    // A header alone says nothing: a page can send one, and where everybody may ask nobody looks at it.
+    if is_encrypted(parts) || !is_on_loopback(parts) || from.who.name() != NOBODY {
         return Ok(());
     }
     let Some(authority) = authority(parts) else { return Ok(()) };

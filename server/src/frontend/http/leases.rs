@@ -81,12 +81,7 @@ pub(super) async fn release(asked: Asked) -> Answered {
 
 /// The lease that a request is about.
 fn lease(mut asked: Asked) -> Checked<(SessionToken, Asked)> {
-    let token = asked.token()?;
-    let by = checks::token(&token)?;
-    let named = asked.named("lease");
-    if by.session.to_string() != named {
-        return Err(invalid(format!("the token is not one of lease `{named}`, which the path names")));
-    }
+    let by = checks::token(&asked.token_of("lease")?)?;
     let v1::LeaseRef { .. } = asked.message()?;
     Ok((by, asked))
 }

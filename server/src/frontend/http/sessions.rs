@@ -33,28 +33,28 @@ pub(super) async fn open(asked: Asked) -> Answered {
 }
 
 pub(super) async fn keep_alive(mut asked: Asked) -> Answered {
-    let token = asked.token_of_session()?;
+    let token = asked.token_of("session")?;
     let v1::KeepAlive { move_number } = asked.message()?;
     let kept = asked.door.locks.keep_alive(v1::KeepAliveRequest { token, move_number }, &asked.from).await?;
     Ok(json(write(&kept.kept_alive.ok_or_else(|| missing("keptAlive"))?)))
 }
 
 pub(super) async fn resume(mut asked: Asked) -> Answered {
-    let token = asked.token_of_session()?;
+    let token = asked.token_of("session")?;
     let resume = v1::Resume { token, ..asked.message()? };
     let resumed = asked.door.locks.resume(v1::ResumeSessionRequest { resume: Some(resume) }, &asked.from).await?;
     Ok(json(write(&resumed.resumed.ok_or_else(|| missing("resumed"))?)))
 }
 
 pub(super) async fn close(mut asked: Asked) -> Answered {
-    let token = asked.token_of_session()?;
+    let token = asked.token_of("session")?;
     let v1::Close {} = asked.message()?;
     asked.door.locks.close(v1::CloseSessionRequest { token }, &asked.from).await?;
     Ok(json(write(&v1::Closed {})))
 }
 
 pub(super) async fn lock(mut asked: Asked) -> Answered {
-    let token = asked.token_of_session()?;
+    let token = asked.token_of("session")?;
     let request = v1::LockRequest { token, lock: Some(asked.message()?) };
     match asked.door.locks.lock_within(request, &asked.from, patience(&asked)).await? {
         Progress::Done(done) => completed(Some(replies::completion(&done))),
@@ -67,14 +67,14 @@ pub(super) async fn lock(mut asked: Asked) -> Answered {
 }
 
 pub(super) async fn convert(mut asked: Asked) -> Answered {
-    let token = asked.token_of_session()?;
+    let token = asked.token_of("session")?;
     let asked = asked.with_named("claim")?;
     let request = v1::ConvertRequest { token, convert: Some(asked.message()?) };
     completed(asked.door.locks.convert(request, &asked.from).await?.completion)
 }
 
 pub(super) async fn unlock(mut asked: Asked) -> Answered {
-    let token = asked.token_of_session()?;
+    let token = asked.token_of("session")?;
     let asked = asked.with_named("claim")?;
     let request = v1::UnlockRequest { token, unlock: Some(asked.message()?) };
     let completion = asked.door.locks.unlock(request, &asked.from).await?.completion;
@@ -82,14 +82,14 @@ pub(super) async fn unlock(mut asked: Asked) -> Answered {
 }
 
 pub(super) async fn unlock_all(mut asked: Asked) -> Answered {
-    let token = asked.token_of_session()?;
+    let token = asked.token_of("session")?;
     let request = v1::UnlockAllRequest { token, unlock_all: Some(asked.message()?) };
     let released = asked.door.locks.unlock_all(request, &asked.from).await?;
     Ok(json(write(&released.unlocked_all.ok_or_else(|| missing("unlockedAll"))?)))
 }
 
 pub(super) async fn cancel(mut asked: Asked) -> Answered {
-    let token = asked.token_of_session()?;
+    let token = asked.token_of("session")?;
     let asked = asked.with_named("claim")?;
     let request = v1::CancelRequest { token, cancel: Some(asked.message()?) };
     let cancelled = asked.door.locks.cancel(request, &asked.from).await?;

@@ -59,7 +59,7 @@ pub(super) async fn stream(mut asked: Asked) -> Answered {
         _ => return Err(invalid(format!("ask for the subprotocol `{JSON}` or `{PROTO}`")).into()),
     };
     let extensions = &mut asked.parts.extensions;
-    let (place, turns, upgraded) = (extensions.remove(), extensions.remove(), extensions.remove());
+    let (place, turns, upgraded) = (extensions.remove(), extensions.remove(), extensions.remove::<Upgraded>());
     let Some(upgraded) = upgraded else {
         return Err(invalid("WebSockets are for HTTP/1.1").into());
     };
@@ -67,7 +67,7 @@ pub(super) async fn stream(mut asked: Asked) -> Answered {
     // Who says it in a header takes no place without being known.
     let header = asked.parts.headers.get(AUTHORIZATION);
     if let Some(header) = header {
-        let who = Upgraded::identify(&upgraded, api.access(), Some(header), None).await;
+        let who = upgraded.identify(api.access(), Some(header), None).await;
         asked.from.who = who.ok_or(RequestError::Unauthenticated)?;
     }
     let begun = Begun { api, said_by_header: header.is_some(), from: asked.from, form, place, turns, upgraded };

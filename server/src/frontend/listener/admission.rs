@@ -93,8 +93,7 @@ impl Upgraded {
         match identified {
             Ok(who) => Some(who),
             Err(why) => {
-                refused(access, self.from.connection.remote_addr, &why);
-                self.from.pass.share().wrong_credential().await;
+                refused(access, self.from.pass.share(), self.from.connection.remote_addr, &why).await;
                 None
             }
         }
@@ -256,8 +255,7 @@ impl Inner {
                 true
             }
             Err(why) => {
-                refused(access, self.from.connection.remote_addr, &why);
-                self.share().wrong_credential().await;
+                refused(access, self.share(), self.from.connection.remote_addr, &why).await;
                 false
             }
         }
@@ -302,11 +300,12 @@ impl Inner {
 /// All listeners have one, so that the log is not filled by each.
 static COMPLAINT: Complaint = Complaint::new();
 
-/// Says why somebody was not let in, to who looks after the broker alone.
-pub(super) fn refused(access: &Access, address: Option<SocketAddr>, why: &Unknown) {
+/// Says why somebody was not let in, to who looks after the broker alone. Returns when whoever asked may be told that he is not.
+pub(super) async fn refused(access: &Access, share: &Share, address: Option<SocketAddr>, why: &Unknown) {
     let line = || Line::new(NOBODY, address, "authenticate").outcome(Outcome::Refused, why);
     access.audit().not_authenticated(why.reason(), line);
     COMPLAINT.say(|count| tracing::warn!(?address, count, %why, "not authenticated"));
+    share.wrong_credential().await;
 }
 
 /// A place, if there is one.

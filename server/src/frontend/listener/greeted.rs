@@ -51,8 +51,7 @@ pub(crate) struct Admitted {
 impl Admitted {
     /// Why it is not let in. Whoever asked is told no more than that, and not at once.
     pub(crate) async fn refused(&self, access: &Access, why: &Unknown) {
-        admission::refused(access, self.address, why);
-        self.share.wrong_credential().await;
+        admission::refused(access, &self.share, self.address, why).await;
     }
 }
 
