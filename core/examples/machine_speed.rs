@@ -55,7 +55,8 @@ impl Machine {
 
     fn ask(&mut self, connection: u64, request: Request) {
         let from = ReplyTo { connection: ConnectionId(connection), request: 1 };
-        let input = Input::Request { from, session: SessionRef::Attached, principal: Principal::default(), request };
+        let input =
+            Input::Request { from, session: SessionRef::Attached, principal: Some(Principal::default()), request };
         self.broker.handle(NOW, input, &mut self.effects);
     }
 

@@ -23,7 +23,7 @@ use crate::limits::{CLAIMS_PER_PRINCIPAL_MAX, SESSIONS_PER_PRINCIPAL_MAX, WAITIN
 use crate::mode::Mode;
 use crate::name::{Lockspace, ResourceId, ResourceName};
 pub use denied::Denied;
-use rules::Rules;
+pub use rules::Rules;
 
 /// What can be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -269,14 +269,24 @@ impl fmt::Display for Place<'_> {
 /// Who asks, with its rules. Cheap to clone. The default is what a broker without access control takes everybody for: nobody in
 /// particular, who may do everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Principal(Option<Arc<Known>>);
+pub struct Principal {
+    known: Option<Arc<Known>>,
+    edition: u64,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 struct Known {
     name: Box<str>,
     digest: u128,
-    rules: Rules,
+    /// Those of each of its roles. Principals with the same roles share them.
+    roles: Vec<Arc<Rules>>,
     quotas: Quotas,
+}
+
+impl Known {
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.roles.iter().flat_map(|role| role.iter())
+    }
 }
 
 /// How much one principal may have at one broker; nobody in particular, from each address.
@@ -306,38 +316,56 @@ pub const ANONYMOUS: u128 = 0;
 pub const NOBODY: &str = "anonymous";
 
 impl Principal {
-    /// Somebody with this name, who may do what these rules allow.
-    pub fn new(name: &str, rules: Vec<Rule>, quotas: Quotas) -> Self {
-        Self(Some(Arc::new(Known { digest: digest(name), name: name.into(), rules: Rules::new(rules), quotas })))
+    /// Somebody with this name, who may do what the rules of these roles allow.
+    pub fn new(name: &str, roles: Vec<Arc<Rules>>, quotas: Quotas) -> Self {
+        let known = Known { digest: digest(name), name: name.into(), roles, quotas };
+        Self { known: Some(Arc::new(known)), edition: 0 }
+    }
+
+    /// The same, by rules of this edition: each change of rules has a higher number.
+    #[must_use]
+    pub fn of_edition(self, edition: u64) -> Self {
+        Self { edition, ..self }
+    }
+
+    /// That of its rules.
+    pub fn edition(&self) -> u64 {
+        self.edition
+    }
+
+    /// From now on it is this one, unless that is by older rules: what was asked before a change may come after it.
+    pub fn become_newer(&mut self, other: Self) {
+        if other.edition >= self.edition {
+            *self = other;
+        }
     }
 
     /// How much it may have; absent: what everybody may.
     pub fn quotas(&self) -> Option<&Quotas> {
-        self.0.as_ref().map(|known| &known.quotas)
+        self.known.as_ref().map(|known| &known.quotas)
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        self.0.as_ref().map_or(NOBODY, |known| &known.name)
+        self.known.as_ref().map_or(NOBODY, |known| &known.name)
     }
 
     /// Stands for the name: no two have the same. Sessions that it opens belong to whoever has the same one.
     pub fn digest(&self) -> u128 {
-        self.0.as_ref().map_or(ANONYMOUS, |known| known.digest)
+        self.known.as_ref().map_or(ANONYMOUS, |known| known.digest)
     }
 
     /// Whether it may do this there.
     pub fn may(&self, verb: Verb, place: Place<'_>) -> bool {
-        self.0.is_none() || self.why(verb, place).is_some()
+        self.known.is_none() || self.why(verb, place).is_some()
     }
 
     /// The parts of a lockspace, among the names that begin so, in which it may do this; none if that is everywhere. No name is in
     /// two of them, and all that is in one of them is allowed.
     pub fn parts(&self, verb: Verb, lockspace: &Lockspace, prefix: &str) -> Option<Vec<Part>> {
-        let known = self.0.as_deref()?;
+        let known = self.known.as_deref()?;
         let about = |rule: &&Rule| rule.allow.has(verb) && rule.is_about(lockspace);
-        let mut parts: Vec<Part> =
-            known.rules.iter().filter(about).filter_map(|rule| rule.names.within(prefix)).collect();
+        let mut parts: Vec<Part> = known.rules().filter(about).filter_map(|rule| rule.names.within(prefix)).collect();
         parts.sort();
         let mut apart: Vec<Part> = Vec::new();
         for part in parts {
@@ -350,14 +378,13 @@ impl Principal {
 
     /// The rule that allows it. None if there is none, or if everything is allowed without rules.
     pub fn why(&self, verb: Verb, place: Place<'_>) -> Option<&Rule> {
-        let known = self.0.as_deref()?;
-        known.rules.find(verb, place)
+        self.known.as_deref()?.roles.iter().find_map(|role| role.find(verb, place))
     }
 
     /// Whether it may lock anything anywhere, without which a session is of no use.
     pub fn may_lock_something(&self) -> bool {
-        let Some(known) = &self.0 else { return true };
-        known.rules.iter().any(|rule| rule.allow.0 & Verbs::LOCK.0 != 0)
+        let Some(known) = &self.known else { return true };
+        known.rules().any(|rule| rule.allow.0 & Verbs::LOCK.0 != 0)
     }
 
     /// Refuses what it may not do. The refusal says nothing of what is there.
@@ -367,7 +394,7 @@ impl Principal {
 
     /// Refuses a lock that could end in a mode that it may not hold: the one asked for, or an alternate one.
     pub fn check_lock(&self, mode: Mode, options: Options, on: &ResourceId) -> Result<(), RequestError> {
-        if self.0.is_none() {
+        if self.known.is_none() {
             return Ok(());
         }
         let alternates = [(Options::ALTERNATE_PR, Mode::PR), (Options::ALTERNATE_CW, Mode::CW)];
@@ -401,6 +428,10 @@ mod tests {
         ResourceId { lockspace: Lockspace::new(lockspace).unwrap(), name: ResourceName::new(name).unwrap() }
     }
 
+    fn may(rules: Vec<Rule>) -> Principal {
+        Principal::new("a", vec![Arc::new(Rules::new(rules))], Quotas::default())
+    }
+
     fn rule(lockspace: &str, names: Names, allow: &str) -> Rule {
         let lockspace = (lockspace != "*").then(|| Lockspace::new(lockspace).unwrap());
         let allow = allow.split(' ').map(|verb| verb.parse::<Verbs>().unwrap()).fold(Verbs::default(), Verbs::and);
@@ -425,7 +456,7 @@ mod tests {
     #[test]
     fn a_prefix_ends_at_a_boundary() {
         assert_eq!(Names::under("a"), Err(BadPrefix));
-        let principal = Principal::new("a", vec![rule("s", Names::under("a/").unwrap(), "inspect")], Quotas::default());
+        let principal = may(vec![rule("s", Names::under("a/").unwrap(), "inspect")]);
         let may = |lockspace, name| principal.may(Verb::Inspect, Place::Resource(&id(lockspace, name)));
         assert!(may("s", "a/b") && may("s", "a/") && may("s", "a/b/c"));
         assert!(!may("s", "a") && !may("s", "ab") && !may("s", "b/a/") && !may("t", "a/b"));
@@ -439,9 +470,7 @@ mod tests {
         let other = rule("t", Names::under("x/").unwrap(), "inspect");
         let locks = rule("s", Names::under("y/").unwrap(), "lock");
         let s = Lockspace::new("s").unwrap();
-        let parts = |rules: Vec<Rule>, prefix: &str| {
-            Principal::new("a", rules, Quotas::default()).parts(Verb::Inspect, &s, prefix).unwrap()
-        };
+        let parts = |rules: Vec<Rule>, prefix: &str| may(rules).parts(Verb::Inspect, &s, prefix).unwrap();
         let (under, only) =
             (|text: &str| Part::Under(text.into()), |text: &str| Part::Name(ResourceName::new(text).unwrap()));
         let rules = vec![ab, name("a/x"), name("d"), c, a, other, locks];
@@ -455,11 +484,9 @@ mod tests {
 
     #[test]
     fn the_whole_needs_a_rule_about_the_whole() {
-        let part =
-            Principal::new("a", vec![rule("s", Names::under("a/").unwrap(), "expire inspect")], Quotas::default());
-        let lockspace =
-            Principal::new("a", vec![rule("s", Names::under("").unwrap(), "expire inspect")], Quotas::default());
-        let all = Principal::new("a", vec![rule("*", Names::under("").unwrap(), "expire inspect")], Quotas::default());
+        let part = may(vec![rule("s", Names::under("a/").unwrap(), "expire inspect")]);
+        let lockspace = may(vec![rule("s", Names::under("").unwrap(), "expire inspect")]);
+        let all = may(vec![rule("*", Names::under("").unwrap(), "expire inspect")]);
         let s = Lockspace::new("s").unwrap();
         for (who, on_lockspace, everywhere) in [(&part, false, false), (&lockspace, true, false), (&all, true, true)] {
             assert_eq!(who.may(Verb::Expire, Place::Lockspace(&s)), on_lockspace);
@@ -470,9 +497,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_before_a_change_of_rules_brings_none_of_them_back() {
+        let mut known = Principal::default().of_edition(2);
+        known.become_newer(may(vec![]).of_edition(1));
+        assert_eq!(known, Principal::default().of_edition(2));
+        known.become_newer(may(vec![]).of_edition(2));
+        assert_eq!(known, may(vec![]).of_edition(2));
+        known.become_newer(Principal::default().of_edition(3));
+        assert!(known.may(Verb::Drain, Place::Everywhere));
+    }
+
+    #[test]
     fn every_mode_that_a_lock_could_end_in_must_be_allowed() {
         let ledger = Names::Exactly(ResourceName::new("ledger").unwrap());
-        let reader = Principal::new("a", vec![rule("s", ledger, "lock:ex,pr")], Quotas::default());
+        let reader = may(vec![rule("s", ledger, "lock:ex,pr")]);
         let check = |mode, options| reader.check_lock(mode, options, &id("s", "ledger"));
         assert_eq!(check(Mode::EX, Options::empty()), Ok(()));
         assert_eq!(check(Mode::EX, Options::ALTERNATE_PR), Ok(()));
@@ -480,9 +518,6 @@ mod tests {
         assert!(refused.contains("`lock:cw` on `ledger` in lockspace `s`"), "{refused}");
         assert!(reader.check_lock(Mode::EX, Options::empty(), &id("s", "ledger2")).is_err());
         assert!(reader.may_lock_something());
-        assert!(
-            !Principal::new("a", vec![rule("*", Names::under("").unwrap(), "inspect")], Quotas::default())
-                .may_lock_something()
-        );
+        assert!(!may(vec![rule("*", Names::under("").unwrap(), "inspect")]).may_lock_something());
     }
 }

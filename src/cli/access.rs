@@ -162,7 +162,7 @@ fn show(policy: &Policy, format: Format) -> Result<(), Failure> {
     let words = |rule: &Rule| rule.allow.iter().map(|verb| verb.to_string()).collect::<Vec<_>>();
     if format == Format::Json {
         let rule = |rule: &Rule| json!({ "role": &*rule.role, "rule": rule.number, "about": about(rule), "allow": words(rule) });
-        let rules: Vec<_> = policy.roles.values().flatten().map(rule).collect();
+        let rules: Vec<_> = policy.roles.values().flat_map(|role| role.iter()).map(rule).collect();
         let principals: Vec<_> = principals
             .iter()
             .map(|(name, roles, expires)| json!({ "principal": name, "roles": roles, "expires": expires }))
@@ -174,7 +174,7 @@ fn show(policy: &Policy, format: Format) -> Result<(), Failure> {
         who.row([name, roles.join(", "), expires.unwrap_or_default()]);
     }
     let mut what = Table::new(&["ROLE", ">RULE", "ABOUT", "ALLOWS"]);
-    for rule in policy.roles.values().flatten() {
+    for rule in policy.roles.values().flat_map(|role| role.iter()) {
         what.row([rule.role.to_string(), rule.number.to_string(), about(rule), words(rule).join(" ")]);
     }
     output::text(&format!("{}\n{}", who.render(), what.render()))

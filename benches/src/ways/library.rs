@@ -146,7 +146,7 @@ impl Stream {
         loop {
             let mut stream = Self { connection: engine.connect(None), places: Vec::new(), claims: 0 };
             let open = Request::Open(Box::new(OpenRequest { attach: true, ..OpenRequest::default() }));
-            let open = stream.connection.input(0, Principal::default(), open);
+            let open = stream.connection.input(0, Some(Principal::default()), open);
             stream.send(vec![open]).await;
             let answer = stream.take().await.pop_front();
             if let Some(Outgoing::Reply { reply: Reply::Opened { .. }, .. }) = answer {
@@ -172,7 +172,7 @@ impl Stream {
                 let place = usize::try_from(request).unwrap();
                 if !self.places[place].locked {
                     let unlock = self.places[place].unlock();
-                    inputs.push(self.connection.input(request, Principal::default(), unlock));
+                    inputs.push(self.connection.input(request, None, unlock));
                     continue;
                 }
                 let now = Instant::now();
@@ -185,7 +185,7 @@ impl Stream {
             }
             self.send(inputs).await;
         }
-        let close = self.connection.input(0, Principal::default(), Request::Close);
+        let close = self.connection.input(0, None, Request::Close);
         self.send(vec![close]).await;
         self.take().await;
         tally
@@ -194,7 +194,7 @@ impl Stream {
     fn lock(&mut self, place: usize, now: Instant) -> Input {
         self.claims += 1;
         let lock = self.places[place].lock(ClaimNumber(self.claims), now);
-        self.connection.input(place as u64, Principal::default(), lock)
+        self.connection.input(place as u64, None, lock)
     }
 
     async fn send(&mut self, mut inputs: Vec<Input>) {

@@ -1,4 +1,4 @@
-//! The rules of a principal, found by what they are about.
+//! The rules of a role, found by what they are about.
 //!
 //! A lock asks for one of them each time. Looking through all of them costs as much as they are; a name can fall under few texts
 //! only: the empty one, each of its beginnings that ends at a boundary, and itself. So each of these is looked up. Where that is
@@ -11,16 +11,17 @@ use super::{Names, Place, Rule, Verb};
 /// So many rules are looked through before the first look-up has ended.
 const FEW: usize = 8;
 
-/// Rules, in the order in which they were given.
+/// The rules of a role, in the order in which they were given.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rules {
+pub struct Rules {
     all: Vec<Rule>,
     /// The places of those that are about a prefix or a name.
     about: BTreeMap<Box<str>, Vec<usize>>,
 }
 
 impl Rules {
-    pub(super) fn new(all: Vec<Rule>) -> Self {
+    /// These.
+    pub fn new(all: Vec<Rule>) -> Self {
         let mut about: BTreeMap<Box<str>, Vec<usize>> = BTreeMap::new();
         for (place, rule) in all.iter().enumerate() {
             let text = match &rule.names {
@@ -32,7 +33,8 @@ impl Rules {
         Self { all, about }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.all.iter()
     }
 

@@ -99,31 +99,25 @@ impl Broker {
         self.begin_sweep();
     }
 
-    fn request(&mut self, from: ReplyTo, session: SessionRef, principal: Principal, request: Request) {
+    fn request(&mut self, from: ReplyTo, session: SessionRef, principal: Option<Principal>, request: Request) {
+        let who = || principal.clone().ok_or(RequestError::Unauthenticated);
         let result = match request {
-            Request::Open(open) => self.open(from, principal, *open),
-            Request::Resume(resume) => self.resume(from, principal, *resume),
+            Request::Open(open) => who().and_then(|principal| self.open(from, principal, *open)),
+            Request::Resume(resume) => who().and_then(|principal| self.resume(from, principal, *resume)),
             other => self
-                .session_of(from.connection, session, &principal)
-                .and_then(|id| self.session_request(from, id, principal, other)),
+                .session_of(from.connection, session, principal)
+                .and_then(|id| self.session_request(from, id, other)),
         };
         if let Err(error) = result {
             self.reply_error(from, error);
         }
     }
 
-    fn session_request(
-        &mut self,
-        from: ReplyTo,
-        id: SessionId,
-        principal: Principal,
-        request: Request,
-    ) -> Result<(), RequestError> {
+    fn session_request(&mut self, from: ReplyTo, id: SessionId, request: Request) -> Result<(), RequestError> {
         let now = self.now.mono;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.heard = now;
             session.came_back = true;
-            session.principal = principal;
         }
         match request {
             Request::KeepAlive { move_number } => self.keep_alive(from, id, move_number),

@@ -89,7 +89,7 @@ impl Broker {
         let principal = self.principal_of(id)?;
         // A repeat is looked at as well: which operations were used on a claim is what its client says when it moves.
         principal.check_lock(convert.mode, convert.options, &resource)?;
-        check_giving_up(&principal, held, writes(convert.value.is_some(), convert.options), &resource)?;
+        check_giving_up(principal, held, writes(convert.value.is_some(), convert.options), &resource)?;
         self.check_requests()?;
         let operation = self.operation(from, convert.operation, convert.mode, convert.wait, until_done);
         let command = Command::Convert(ConvertCommand {
@@ -105,8 +105,8 @@ impl Broker {
     }
 
     /// Whose session it is.
-    fn principal_of(&self, id: SessionId) -> Result<Principal, RequestError> {
-        self.sessions.get(&id).map(|session| session.principal.clone()).ok_or_else(|| self.not_here(id))
+    fn principal_of(&self, id: SessionId) -> Result<&Principal, RequestError> {
+        self.sessions.get(&id).map(|session| &session.principal).ok_or_else(|| self.not_here(id))
     }
 
     fn operation(
@@ -270,7 +270,7 @@ impl Broker {
         }
         let (resource, held) = (known.resource.clone(), known.granted);
         if writes(unlock.value.is_some(), unlock.options) {
-            check_giving_up(&self.principal_of(id)?, held, true, &resource)?;
+            check_giving_up(self.principal_of(id)?, held, true, &resource)?;
         }
         if let Some(known) = self.claim_mut(claim) {
             known.let_go = true;

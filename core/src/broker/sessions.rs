@@ -13,12 +13,13 @@ use crate::name::SessionId;
 use crate::planted::Bug;
 
 impl Broker {
-    /// The session that a request is about, if this broker vouches for it.
+    /// The session that a request is about, if this broker vouches for it. From now on it is this principal's: also if the request
+    /// is refused, since what is not said is that nothing changed since it was said.
     pub(super) fn session_of(
-        &self,
+        &mut self,
         connection: ConnectionId,
         session: SessionRef,
-        principal: &Principal,
+        principal: Option<Principal>,
     ) -> Result<SessionId, RequestError> {
         let id = match session {
             SessionRef::Attached => match self.connections.get(&connection) {
@@ -26,12 +27,16 @@ impl Broker {
                 None => return Err(RequestError::Invalid("no session is open on this stream".into())),
             },
             SessionRef::Named(id, secret) => {
-                if !is_secret_of(&self.config.root, id, principal, &secret) {
+                let who = principal.as_ref().ok_or(RequestError::Unauthenticated)?;
+                if !is_secret_of(&self.config.root, id, who, &secret) {
                     return Err(RequestError::WrongToken(id));
                 }
                 id
             }
         };
+        if let Some((session, principal)) = self.sessions.get_mut(&id).zip(principal) {
+            session.principal.become_newer(principal);
+        }
         match self.sessions.get(&id).map(|session| session.life) {
             Some(Life::Vouching | Life::Ending) => Ok(id),
             Some(Life::Burying { .. }) if self.planted.has(Bug::AnsweredDuringBurial) => Ok(id),

@@ -98,7 +98,7 @@ impl World {
         let from = ReplyTo { connection: ConnectionId(connection), request: 1 };
         self.broker.handle(
             self.now(),
-            Input::Request { from, session, principal: Principal::default(), request },
+            Input::Request { from, session, principal: Some(Principal::default()), request },
             &mut self.effects,
         );
     }

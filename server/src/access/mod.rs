@@ -45,8 +45,8 @@ pub(crate) const PROGRAM: &str = "program";
 pub struct Access {
     /// Absent: everybody may do everything.
     policy: RwLock<Option<Arc<InForce>>>,
-    /// Counts the policies that were in force.
-    generation: AtomicU64,
+    /// Counts the policies that were in force: the edition of the rules of principals.
+    edition: AtomicU64,
     watches: watches::Watches,
     audit: Arc<Audit>,
 }
@@ -64,8 +64,6 @@ pub struct Who {
     credential: Arc<Credential>,
     /// From then on the credential is none any more; absent: it never ends.
     expires: Option<SystemTime>,
-    /// Of the policy that gave the principal its rules.
-    generation: u64,
 }
 
 /// How somebody has proved who it is.
@@ -174,14 +172,14 @@ impl Access {
 
     fn of(in_force: Option<Arc<InForce>>, audit: Audit) -> Arc<Self> {
         let (policy, watches) = (RwLock::new(in_force), watches::Watches::default());
-        Arc::new(Self { policy, generation: AtomicU64::new(0), watches, audit: Arc::new(audit) })
+        Arc::new(Self { policy, edition: AtomicU64::new(0), watches, audit: Arc::new(audit) })
     }
 
     /// From now on this policy is in force, with what is in its files now. If one is bad, nothing changes.
     pub fn replace(&self, policy: Option<Policy>) -> Result<(), BadFile> {
         let new = in_force(policy)?;
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = new;
-        self.generation.fetch_add(1, Ordering::Release);
+        self.edition.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -210,10 +208,10 @@ impl Access {
     /// The same by a token, or else by what the connection has shown.
     pub(crate) fn identify_by(&self, token: Option<&str>, shown: &Shown) -> Result<Who, Unknown> {
         // Before the policy, so that a change in between is seen by who looks at the number later.
-        let generation = self.generation.load(Ordering::Acquire);
+        let edition = self.edition.load(Ordering::Acquire);
         let Some(now) = self.policy() else {
             let (principal, credential) = (Principal::default(), Arc::new(Credential::None));
-            return Ok(Who { principal, credential, expires: None, generation });
+            return Ok(Who { principal: principal.of_edition(edition), credential, expires: None });
         };
         // Also one beside a token must be valid.
         let certificate = certificate(shown)?;
@@ -226,20 +224,20 @@ impl Access {
             },
         };
         let (principal, expires) = resolve(&now.policy, &credential)?;
-        Ok(Who { principal, credential: Arc::new(credential), expires, generation })
+        Ok(Who { principal: principal.of_edition(edition), credential: Arc::new(credential), expires })
     }
 }
 
 impl Who {
     /// Who asks, with the rules that are in force. Fails once the credential has expired or its roles were taken away.
     pub fn principal(&mut self, access: &Access) -> Result<&Principal, Unknown> {
-        let generation = access.generation.load(Ordering::Acquire);
-        if generation != self.generation && *self.credential != Credential::ThisProgram {
-            (self.principal, self.expires) = match access.policy() {
+        let edition = access.edition.load(Ordering::Acquire);
+        if edition != self.principal.edition() && *self.credential != Credential::ThisProgram {
+            let (principal, expires) = match access.policy() {
                 Some(now) => resolve(&now.policy, &self.credential)?,
                 None => (Principal::default(), None),
             };
-            self.generation = generation;
+            (self.principal, self.expires) = (principal.of_edition(edition), expires);
         }
         match self.expires_in() {
             Some(Duration::ZERO) => Err(Unknown::Expired(self.name())),
@@ -264,18 +262,13 @@ impl Who {
 
     /// The program that the broker is inside of: it may do everything.
     pub fn this_program() -> Self {
-        Self {
-            principal: Principal::default(),
-            credential: Arc::new(Credential::ThisProgram),
-            expires: None,
-            generation: 0,
-        }
+        Self { principal: Principal::default(), credential: Arc::new(Credential::ThisProgram), expires: None }
     }
 
     /// Somebody of whom nothing was found out: it may do nothing.
     pub fn nobody() -> Self {
         let principal = Principal::new(NOBODY, Vec::new(), Quotas::default());
-        Self { principal, credential: Arc::new(Credential::None), expires: None, generation: 0 }
+        Self { principal, credential: Arc::new(Credential::None), expires: None }
     }
 
     /// In whose share its sessions count: its own, wherever it comes from, or that of the client of its connection.

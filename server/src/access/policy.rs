@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sixpin_core::access::{NOBODY, Quotas, Rule};
+use sixpin_core::access::{NOBODY, Quotas, Rules};
 
 use super::jwt::JwtConfig;
 use super::token::Digest;
@@ -14,7 +14,7 @@ use super::token::Digest;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     /// What each role allows.
-    pub roles: BTreeMap<Arc<str>, Vec<Rule>>,
+    pub roles: BTreeMap<Arc<str>, Arc<Rules>>,
     /// How much one principal may have at one broker.
     pub quotas: Quotas,
     /// How many streams of one principal may watch at one broker.
@@ -84,12 +84,12 @@ impl Policy {
     }
 
     /// What whoever shows nothing may do; none if that is nobody's business.
-    pub(super) fn of_anonymous(&self) -> Option<Vec<Rule>> {
+    pub(super) fn of_anonymous(&self) -> Option<Vec<Arc<Rules>>> {
         (!self.anonymous.is_empty()).then(|| self.of_roles(&self.anonymous))
     }
 
     /// What a certificate for this name allows; none if it has no role.
-    pub(super) fn of_certificate(&self, name: &str) -> Option<Vec<Rule>> {
+    pub(super) fn of_certificate(&self, name: &str) -> Option<Vec<Arc<Rules>>> {
         self.certificate_roles(name).map(|roles| self.of_roles(&roles))
     }
 
@@ -108,8 +108,8 @@ impl Policy {
     }
 
     /// What these roles allow, as far as there are such.
-    pub fn of_roles(&self, roles: &[impl AsRef<str>]) -> Vec<Rule> {
-        roles.iter().filter_map(|role| self.roles.get(role.as_ref())).flatten().cloned().collect()
+    pub fn of_roles(&self, roles: &[impl AsRef<str>]) -> Vec<Arc<Rules>> {
+        roles.iter().filter_map(|role| self.roles.get(role.as_ref())).cloned().collect()
     }
 
     /// The roles of a principal by its name: `anonymous`, `token:ID` or `certificate:NAME`. None if there is none of that name.
@@ -124,7 +124,7 @@ impl Policy {
     }
 
     /// What a principal may do, by its name.
-    pub fn rules_of(&self, principal: &str) -> Option<Vec<Rule>> {
+    pub fn rules_of(&self, principal: &str) -> Option<Vec<Arc<Rules>>> {
         self.roles_of(principal).map(|roles| self.of_roles(&roles))
     }
 }

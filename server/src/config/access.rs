@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer};
-use sixpin_core::access::{Names, Quotas, Rule, Verbs};
+use sixpin_core::access::{Names, Quotas, Rule, Rules, Verbs};
 use sixpin_core::limits::WATCHES_PER_PRINCIPAL_MAX;
 use sixpin_core::name::{Lockspace, ResourceName};
 
@@ -118,10 +118,10 @@ fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTim
 
 /// The policy that is written so.
 pub(super) fn policy(given: Access) -> Checked<Policy> {
-    let mut roles: BTreeMap<Arc<str>, Vec<Rule>> = BTreeMap::new();
+    let mut roles: BTreeMap<Arc<str>, Arc<Rules>> = BTreeMap::new();
     for (name, role) in given.roles {
         let role = rules(&name, role)?;
-        roles.insert(name.into(), role);
+        roles.insert(name.into(), Arc::new(Rules::new(role)));
     }
     let known = |key: Key, names: Vec<String>| -> Checked<Vec<Arc<str>>> {
         let known = names.into_iter().map(|name| match roles.get_key_value(name.as_str()) {

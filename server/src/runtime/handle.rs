@@ -170,7 +170,7 @@ impl EngineHandle {
         principal: Principal,
         request: Request,
     ) -> Result<Reply, RequestError> {
-        self.call(|from| Input::Request { from, session, principal, request }).await
+        self.call(|from| Input::Request { from, session, principal: Some(principal), request }).await
     }
 
     /// As [`EngineHandle::request`], for an administrator.
@@ -247,8 +247,8 @@ impl Connection {
         self.id
     }
 
-    /// An input of this stream, which this principal asks for.
-    pub fn input(&self, request: u64, principal: Principal, body: Request) -> Input {
+    /// An input of this stream. It says who asks where that is new.
+    pub fn input(&self, request: u64, principal: Option<Principal>, body: Request) -> Input {
         let from = ReplyTo { connection: self.id, request };
         Input::Request { from, session: SessionRef::Attached, principal, request: body }
     }
@@ -350,7 +350,8 @@ mod tests {
     }
 
     fn send(connection: &mut Connection, inputs: u64) -> bool {
-        let input = |request| connection.input(request, Principal::default(), Request::KeepAlive { move_number: 0 });
+        let input =
+            |request| connection.input(request, Some(Principal::default()), Request::KeepAlive { move_number: 0 });
         let mut inputs: Vec<Input> = (1..=inputs).map(input).collect();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         connection.poll_send(&mut cx, &mut inputs).is_ready()

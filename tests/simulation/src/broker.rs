@@ -694,8 +694,10 @@ impl World {
     /// A client's message, as the broker's front end hands it on.
     pub(crate) fn client_request(&mut self, slot: usize, stream: u64, request: u64, body: Request) {
         let from = ReplyTo { connection: network::connection(stream), request };
-        let principal =
-            self.streams.get(&stream).map_or_else(Principal::default, |stream| self.principal(stream.client));
+        // A stream says once who it is of.
+        let says = matches!(body, Request::Open(_) | Request::Resume(_));
+        let principal = says
+            .then(|| self.streams.get(&stream).map_or_else(Principal::default, |stream| self.principal(stream.client)));
         self.broker_input(slot, Input::Request { from, session: SessionRef::Attached, principal, request: body });
     }
 }

@@ -148,7 +148,11 @@ impl World {
         self.note_asked(caller, ask);
         let from = ReplyTo { connection: crate::network::connection(id), request: 1 };
         let principal = self.principal(self.clients.len() + caller);
-        self.broker_event(slot, incarnation, Box::new(Input::Request { from, session, principal, request }));
+        self.broker_event(
+            slot,
+            incarnation,
+            Box::new(Input::Request { from, session, principal: Some(principal), request }),
+        );
     }
 
     /// When a copy may come: a pause that ends early must not bring it before the calls whose place it takes.

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use sixpin_client::logic::LinkId;
-use sixpin_core::access::{Names, Principal, Quotas, Rule, Verb};
+use sixpin_core::access::{Names, Principal, Quotas, Rule, Rules, Verb};
 use sixpin_core::backend::{Key, Slot};
 use sixpin_core::broker::api::{Input, ReplyTo};
 use sixpin_core::name::ClaimId;
@@ -441,6 +442,7 @@ fn principals(plan: &Plan) -> Vec<Principal> {
         names: Names::Under(String::new()),
         allow: Verb::ALL.into_iter().collect(),
     };
+    let everything = Arc::new(Rules::new(vec![everything]));
     let askers = 0..plan.clients + plan.callers;
     askers.map(|asker| Principal::new(&format!("p{asker}"), vec![everything.clone()], Quotas::default())).collect()
 }

@@ -142,8 +142,8 @@ pub enum Input {
         from: ReplyTo,
         /// The session attached to the connection, or one named with its secret.
         session: SessionRef,
-        /// Who asks.
-        principal: Principal,
+        /// Who asks. On a stream it may be absent once a request said so: it is the same with the same rules.
+        principal: Option<Principal>,
         /// Answered once.
         request: Request,
     },

@@ -25,6 +25,8 @@ pub struct Client {
     pub last: Option<Request>,
     pub session: Option<(SessionId, Secret)>,
     pub principal: Principal,
+    /// What its stream has said of that.
+    pub told: Option<Principal>,
     pub move_number: u32,
     /// When it says next that it lives; absent: it is dead.
     pub keepalive_at: Option<Duration>,
@@ -56,6 +58,7 @@ impl Client {
             last: None,
             session: None,
             principal: Principal::default(),
+            told: None,
             move_number: 0,
             keepalive_at: Some(now + KEEPALIVE),
             claims: BTreeMap::new(),

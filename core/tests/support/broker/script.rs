@@ -46,9 +46,10 @@
 //! own TTL is 6 s, or 6.24 s. Not shown, because it goes on all the time: beats and what is read of others' beats,
 //! keepalives, watches, the pages of a sweep, and reads that bring nothing new.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sixpin_core::access::{Names, Principal, Quotas, Rule, Verbs};
+use sixpin_core::access::{Names, Principal, Quotas, Rule, Rules, Verbs};
 use sixpin_core::backend::Key;
 use sixpin_core::broker::api::{AdminRequest, ConvertRequest, Input, LockRequest, Query, Request, UnlockRequest};
 use sixpin_core::command::Options;
@@ -359,7 +360,7 @@ fn principal(name: &str, verbs: &str, quotas: Quotas) -> Result<Principal, Failu
     let allow = verbs.split('+').map(str::parse::<Verbs>).collect::<Result<Vec<_>, _>>()?;
     let allow = allow.into_iter().fold(Verbs::default(), Verbs::and);
     let rule = Rule { role: "r".into(), number: 1, lockspace: None, names: Names::Under(String::new()), allow };
-    Ok(Principal::new(name, vec![rule], quotas))
+    Ok(Principal::new(name, vec![Arc::new(Rules::new(vec![rule]))], quotas))
 }
 
 fn time_of(arguments: &mut Arguments, key: &str) -> Result<Option<Duration>, Failure> {

@@ -321,7 +321,11 @@ impl World {
         let connection = call.or(client.stream).expect("the client has no stream");
         let number = if matches!(request, Request::Resume(_)) { RESUME } else { 1 };
         let from = ReplyTo { connection, request: number };
-        let (broker, principal) = (client.broker.clone(), client.principal.clone());
+        // A stream says once who it is of, and again when that changed.
+        let says = call.is_some() || matches!(request, Request::Open(_) | Request::Resume(_));
+        let told = client.told.replace(client.principal.clone());
+        let principal = (says || told.as_ref() != Some(&client.principal)).then(|| client.principal.clone());
+        let broker = client.broker.clone();
         self.input(&broker, Input::Request { from, session, principal, request });
     }
 

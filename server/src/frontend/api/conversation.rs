@@ -26,7 +26,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use sixpin_core::access::Principal;
 use sixpin_core::broker::api::{Event, Input, OpenRequest, Reply, Request, RequestError, ResumeRequest};
 use sixpin_core::name::Lockspace;
 use tokio::time::{Sleep, sleep};
@@ -283,12 +282,14 @@ impl Conversation {
             return self.refuse(request, invalid(format!("`request` is {request} after {last}: numbers rise")));
         }
         self.last_request = request;
-        let principal = match self.identity.principal() {
-            Ok(principal) => principal,
-            Err(error) => return self.fail(Failure::Error(error)),
-        };
+        if let Err(error) = self.identity.check() {
+            return self.fail(Failure::Error(error));
+        }
+        if opens {
+            self.identity.tell_again();
+        }
         match self.request_of(client, request, message) {
-            Ok(Some(body)) => self.enqueue(request, principal, body),
+            Ok(Some(body)) => self.enqueue(request, body),
             Ok(None) => {}
             Err(error) => self.refuse(request, error),
         }
@@ -358,9 +359,9 @@ impl Conversation {
         if here { Ok(()) } else { Err(other_store(lockspace)) }
     }
 
-    fn enqueue(&mut self, request: u64, principal: Principal, body: Request) {
+    fn enqueue(&mut self, request: u64, body: Request) {
         if let Some((_, connection)) = &self.engine {
-            self.inputs.push(connection.input(request, principal, body));
+            self.inputs.push(connection.input(request, self.identity.news(), body));
             self.in_flight += 1;
         }
     }

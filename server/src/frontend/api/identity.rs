@@ -20,6 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
 pub struct Identity {
     from: Caller,
     access: Arc<Access>,
+    /// The edition of the rules of which the engine was told last.
+    told: Option<u64>,
     /// Runs until the credential has expired; absent: it never does.
     expiry: Option<Pin<Box<Sleep>>>,
 }
@@ -27,7 +29,7 @@ pub struct Identity {
 impl Identity {
     /// Of somebody who was known a moment ago.
     pub fn new(api: &Api, from: Caller) -> Self {
-        let mut identity = Self { from, access: api.access.clone(), expiry: None };
+        let mut identity = Self { from, access: api.access.clone(), told: None, expiry: None };
         identity.arm();
         identity
     }
@@ -49,10 +51,29 @@ impl Identity {
 
     /// Who asks, with the rules that are in force now. Fails once nobody is known by this credential any more.
     pub fn principal(&mut self) -> Result<Principal, RequestError> {
-        self.from.who.principal(&self.access).cloned().map_err(|why| {
+        self.check()?;
+        Ok(self.from.who.last_principal().clone())
+    }
+
+    /// Fails once nobody is known by this credential any more.
+    pub fn check(&mut self) -> Result<(), RequestError> {
+        if let Err(why) = self.from.who.principal(&self.access) {
             self.access.audit().refusals().not_authenticated(why.reason());
-            refused(&self.from.who, &why)
-        })
+            return Err(refused(&self.from.who, &why));
+        }
+        Ok(())
+    }
+
+    /// Who asks, as it was found at the last check, if the engine was not told since the rules changed. To be told with the next
+    /// request of the stream. A copy with each one would be handed between processors, which costs more than all its checks.
+    pub fn news(&mut self) -> Option<Principal> {
+        let now = self.from.who.last_principal().edition();
+        (self.told.replace(now) != Some(now)).then(|| self.from.who.last_principal().clone())
+    }
+
+    /// The next request says again who asks.
+    pub fn tell_again(&mut self) {
+        self.told = None;
     }
 
     /// Ready once the credential is of no use any more.
@@ -61,7 +82,7 @@ impl Identity {
         ready!(expiry.as_mut().poll(cx));
         loop {
             // It may have got a later end since, or the sleep was the longest.
-            if let Err(error) = self.principal() {
+            if let Err(error) = self.check() {
                 return Poll::Ready(error);
             }
             self.arm();

@@ -92,9 +92,9 @@ impl HoldStream {
     }
 
     fn ask(&mut self, request: Request) {
-        match self.identity.principal() {
-            Ok(principal) => {
-                self.inputs.push(self.connection.input(self.next_request, principal, request));
+        match self.identity.check() {
+            Ok(()) => {
+                self.inputs.push(self.connection.input(self.next_request, self.identity.news(), request));
                 self.next_request += 1;
             }
             Err(error) => self.finish(Err(errors::status(&error))),
