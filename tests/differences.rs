@@ -51,6 +51,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("access.certificates.spiffe://example.org/ops/*", "['reader']"),
     ("audit.file", "'/x'"),
     ("audit.locks", "true"),
+    ("metrics.classes.invoice/", "'x'"),
     ("log.format", "'json'"),
     ("log.level", "'warn'"),
     ("limits.claims_per_session", "1"),
@@ -78,14 +79,16 @@ const OTHERWISE: &[(&str, &str)] = &[
 
 /// How the documentation calls a setting of the example, and how it is called when it differs.
 fn called(key: &str) -> (String, String) {
-    let named = ["backends.", "lockspaces.", "access.roles.", "access.tokens.", "access.certificates."];
+    let named =
+        ["backends.", "lockspaces.", "access.roles.", "access.tokens.", "access.certificates.", "metrics.classes."];
     let general = match named.iter().find_map(|before| Some((before, key.strip_prefix(before)?))) {
-        Some((&"access.certificates.", _)) => "access.certificates.NAME".into(),
+        Some((before @ (&"access.certificates." | &"metrics.classes."), _)) => format!("{before}NAME"),
         Some((before, rest)) => format!("{before}NAME.{}", rest.split_once('.').unwrap().1),
         None => key.to_owned(),
     };
     let reported = match key.split('.').collect::<Vec<_>>()[..] {
         ["access", ..] => "access".into(),
+        ["metrics", ..] => "metrics.classes".into(),
         ["backends", "default", _] => "backend".into(),
         [section @ ("backends" | "lockspaces"), name, _] => format!("{section}.{name}"),
         _ => key.to_owned(),

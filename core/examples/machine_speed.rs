@@ -14,7 +14,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use sixpin_core::access::Principal;
 use sixpin_core::backend::{BrokerInfo, Contract, Durability, Profile, Root, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
@@ -55,8 +54,7 @@ impl Machine {
 
     fn ask(&mut self, connection: u64, request: Request) {
         let from = ReplyTo { connection: ConnectionId(connection), request: 1 };
-        let input =
-            Input::Request { from, session: SessionRef::Attached, principal: Some(Principal::default()), request };
+        let input = Input::Request { from, session: SessionRef::Attached, principal: Some(Box::default()), request };
         self.broker.handle(NOW, input, &mut self.effects);
     }
 

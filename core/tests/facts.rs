@@ -23,12 +23,11 @@ fn world(limits: Limits) -> World {
 }
 
 fn asked(ended: Ended, waited: u64) -> Fact {
-    let (lockspace, waited) = (Lockspace::default(), Duration::from_millis(waited));
-    Fact::Asked { lockspace, mode: Some(Mode::EX), ended, waited }
+    Fact::Asked { on: resource(), mode: Some(Mode::EX), ended, waited: Duration::from_millis(waited) }
 }
 
 fn held(held: u64) -> Fact {
-    Fact::Held { lockspace: Lockspace::default(), held: Duration::from_millis(held) }
+    Fact::Held { on: resource(), held: Duration::from_millis(held) }
 }
 
 fn facts(world: &mut World) -> Vec<Fact> {
@@ -138,8 +137,7 @@ fn a_conversion_that_came_by_a_move_and_was_not_granted_has_no_mode() {
     other.broker.want_facts();
     let (session, secret) = world.sessions[&WAITER];
     other.send(21, SessionRef::Named(session, secret), Request::Cancel { claim: ClaimNumber(1), operation: None });
-    let cancelled =
-        Fact::Asked { lockspace: Lockspace::default(), mode: None, ended: Ended::Cancelled, waited: Duration::ZERO };
+    let cancelled = Fact::Asked { on: resource(), mode: None, ended: Ended::Cancelled, waited: Duration::ZERO };
     assert_eq!(facts(&mut other), [cancelled]);
 }
 

@@ -60,7 +60,7 @@ impl Broker {
         opener: &Opener,
         process: Process,
     ) -> Self {
-        let counts = Counts::new(config.lockspaces.keys());
+        let counts = Counts::new(config.lockspaces.keys(), &config.classes);
         let watchers = Watchers { counts: &counts, audit: access.audit() };
         let runtime = engines::start_all(config, stores, info, opener, process, watchers);
         let health = Health::default();

@@ -61,7 +61,7 @@ impl Library {
                 async move { Ok(again) }.boxed()
             }),
             process: Process::Program,
-            counts: Counts::new([]).of_engine("default"),
+            counts: Counts::new([], &BTreeMap::default()).of_engine("default"),
             audit: Arc::default(),
         };
         Self(engine::start(config, store))

@@ -99,13 +99,12 @@ impl Broker {
         self.begin_sweep();
     }
 
-    fn request(&mut self, from: ReplyTo, session: SessionRef, principal: Option<Principal>, request: Request) {
-        let who = || principal.clone().ok_or(RequestError::Unauthenticated);
+    fn request(&mut self, from: ReplyTo, session: SessionRef, principal: Option<Box<Principal>>, request: Request) {
         let result = match request {
-            Request::Open(open) => who().and_then(|principal| self.open(from, principal, *open)),
-            Request::Resume(resume) => who().and_then(|principal| self.resume(from, principal, *resume)),
+            Request::Open(open) => somebody(principal).and_then(|principal| self.open(from, principal, *open)),
+            Request::Resume(resume) => somebody(principal).and_then(|principal| self.resume(from, principal, *resume)),
             other => self
-                .session_of(from.connection, session, principal)
+                .session_of(from.connection, session, principal.map(|principal| *principal))
                 .and_then(|id| self.session_request(from, id, other)),
         };
         if let Err(error) = result {
@@ -122,16 +121,16 @@ impl Broker {
         match request {
             Request::KeepAlive { move_number } => self.keep_alive(from, id, move_number),
             Request::Lock { lock, until_done } => {
-                let lockspace = self.facts.are_wanted().then(|| lock.resource.lockspace.clone());
+                let on = self.facts.are_wanted().then(|| lock.resource.clone());
                 let (asked, mode) = ((ClaimId { session: id, number: lock.claim }, lock.operation), lock.mode);
                 let locked = self.lock(from, id, lock, until_done);
-                locked.inspect_err(|error| self.refused_at_once(asked, lockspace, mode, error))
+                locked.inspect_err(|error| self.refused_at_once(asked, on, mode, error))
             }
             Request::Convert { convert, until_done } => {
                 let claim = ClaimId { session: id, number: convert.claim };
                 let (asked, mode) = ((claim, convert.operation), convert.mode);
                 let converted = self.convert(from, id, convert, until_done);
-                converted.inspect_err(|error| self.refused_at_once(asked, self.lockspace_of(claim), mode, error))
+                converted.inspect_err(|error| self.refused_at_once(asked, self.resource_of(claim), mode, error))
             }
             Request::Unlock(unlock) => self.unlock(from, id, unlock),
             Request::UnlockAll { owner } => self.unlock_all(from, id, owner),
@@ -170,4 +169,9 @@ impl Broker {
             self.reply_error(from, error);
         }
     }
+}
+
+/// Who asks, where only somebody can.
+fn somebody(principal: Option<Box<Principal>>) -> Result<Principal, RequestError> {
+    principal.map(|principal| *principal).ok_or(RequestError::Unauthenticated)
 }

@@ -8,7 +8,7 @@ use super::Broker;
 use super::api::{Ended, Fact, LostReason, RequestError};
 use super::table::{Claim, Operation};
 use crate::mode::Mode;
-use crate::name::{ClaimId, Lockspace, OperationNumber, ResourceId};
+use crate::name::{ClaimId, OperationNumber, ResourceId};
 
 /// What was not taken yet.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Facts {
     pub(super) fn ended(&mut self, now: Duration, on: &ResourceId, operation: &Operation, ended: impl Into<Ended>) {
         let Some(asked) = operation.asked else { return };
         self.note(|| Fact::Asked {
-            lockspace: on.lockspace.clone(),
+            on: on.clone(),
             mode: operation.mode,
             ended: ended.into(),
             waited: now.saturating_sub(asked),
@@ -46,8 +46,7 @@ impl Facts {
             self.ended(now, &claim.resource, waited, Ended::Released);
         }
         if let Some(since) = claim.held_since {
-            let lockspace = &claim.resource.lockspace;
-            self.note(|| Fact::Held { lockspace: lockspace.clone(), held: now.saturating_sub(since) });
+            self.note(|| Fact::Held { on: claim.resource.clone(), held: now.saturating_sub(since) });
         }
     }
 
@@ -80,7 +79,7 @@ impl Broker {
     pub(super) fn refused_at_once(
         &mut self,
         (claim, operation): (ClaimId, OperationNumber),
-        lockspace: Option<Lockspace>,
+        on: Option<ResourceId>,
         mode: Mode,
         error: &RequestError,
     ) {
@@ -88,19 +87,14 @@ impl Broker {
         if known.is_some_and(|known| known.operation >= operation) {
             return;
         }
-        if let Some(lockspace) = lockspace {
-            self.facts.note(|| Fact::Asked {
-                lockspace,
-                mode: Some(mode),
-                ended: error.into(),
-                waited: Duration::ZERO,
-            });
+        if let Some(on) = on {
+            self.facts.note(|| Fact::Asked { on, mode: Some(mode), ended: error.into(), waited: Duration::ZERO });
         }
     }
 
-    /// Where a claim is.
-    pub(super) fn lockspace_of(&self, claim: ClaimId) -> Option<Lockspace> {
+    /// What a claim is on.
+    pub(super) fn resource_of(&self, claim: ClaimId) -> Option<ResourceId> {
         let known = self.sessions.get(&claim.session)?.claims.get(&claim.number)?;
-        Some(known.resource.lockspace.clone())
+        Some(known.resource.clone())
     }
 }

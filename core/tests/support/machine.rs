@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sixpin_core::access::Principal;
 use sixpin_core::backend::{
     BrokerInfo, Change, Contract, Durability, Key, Profile, Root, Slot, StoreError, Write, WriteOutcome,
 };
@@ -98,7 +97,7 @@ impl World {
         let from = ReplyTo { connection: ConnectionId(connection), request: 1 };
         self.broker.handle(
             self.now(),
-            Input::Request { from, session, principal: Some(Principal::default()), request },
+            Input::Request { from, session, principal: Some(Box::default()), request },
             &mut self.effects,
         );
     }

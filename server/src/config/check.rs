@@ -10,7 +10,7 @@ use sixpin_core::backend::Durability;
 use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::format;
 use sixpin_core::limits::{self, Limits};
-use sixpin_core::name::{Lockspace, NameError};
+use sixpin_core::name::{Lockspace, NameError, ResourceName};
 
 use super::access;
 use super::file::{self, AdminListen, File};
@@ -18,6 +18,7 @@ use super::{BackendConfig, Config, DEFAULT_BACKEND, LockspaceSettings, LogConfig
 use crate::audit::AuditConfig;
 use crate::frontend::client;
 use crate::frontend::listener::gate::ConnectionLimits;
+use crate::metrics::CLASSES_MAX;
 use crate::tls::{ClientAuth, TlsConfig};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -74,6 +75,7 @@ pub(super) fn check(file: File) -> Checked<Config> {
     let config = Config {
         access,
         audit: file.audit.map(|audit| AuditConfig { file: audit.file, locks: audit.locks }),
+        classes: classes(file.metrics.classes)?,
         name: name(file.name)?,
         insecure: file.insecure.unwrap_or(false),
         tls,
@@ -129,6 +131,34 @@ pub(super) fn check(file: File) -> Checked<Config> {
         },
     };
     protected(config)
+}
+
+/// Names of classes are for series, of which there must not be many.
+fn classes(given: BTreeMap<String, String>) -> Checked<BTreeMap<String, String>> {
+    if given.len() > CLASSES_MAX {
+        return wrong(
+            Key::of(&["metrics", "classes"]),
+            format!("`metrics.classes` has more than {CLASSES_MAX} classes"),
+        );
+    }
+    for (beginning, class) in &given {
+        let key = Key::of(&["metrics", "classes", beginning]);
+        if ResourceName::new(beginning).is_err() {
+            return wrong(
+                key.clone(),
+                format!("`{key}`: no name begins so: a name has 1 to 1024 bytes and no control characters"),
+            );
+        }
+        let fits =
+            |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || "-_.".contains(character);
+        if class.is_empty() || class.len() > 64 || !class.chars().all(fits) {
+            return wrong(
+                key.clone(),
+                format!("`{key}`: a class has 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`"),
+            );
+        }
+    }
+    Ok(given)
 }
 
 /// Refuses a listener that is open to other hosts, unless that is wanted.

@@ -56,6 +56,7 @@ fn process(before: &Config, after: &Config) -> Vec<Compared> {
         ("access", before.access != after.access),
         ("audit.file", files[0] != files[1]),
         ("audit.locks", locks[0] != locks[1]),
+        ("metrics.classes", before.classes != after.classes),
         ("require", before.require != after.require),
         ("session_ttl", before.session_ttl != after.session_ttl),
         ("session_ttl_max", before.session_ttl_max != after.session_ttl_max),

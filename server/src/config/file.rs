@@ -25,6 +25,7 @@ pub struct File {
     pub(super) admin_tls: Option<Tls>,
     pub(super) access: Option<access::Access>,
     pub(super) audit: Option<Audit>,
+    pub(super) metrics: Metrics,
     pub(super) require: Option<Require>,
     #[serde(with = "humantime_serde")]
     pub(super) session_ttl: Option<Duration>,
@@ -102,6 +103,13 @@ pub(super) struct Connections {
 pub(super) struct Audit {
     pub(super) file: Option<PathBuf>,
     pub(super) locks: bool,
+}
+
+/// What is counted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Metrics {
+    pub(super) classes: BTreeMap<String, String>,
 }
 
 /// TLS of a listener.

@@ -68,6 +68,8 @@ pub struct Config {
     pub access: Option<Policy>,
     /// What is written of who did what; absent: nothing.
     pub audit: Option<AuditConfig>,
+    /// Classes that metrics tell apart, by how names of resources begin.
+    pub classes: BTreeMap<String, String>,
     /// How durable stores must be.
     pub require: Durability,
     /// TTL of sessions that ask for none.

@@ -1,11 +1,11 @@
 //! What tells the series of a metric apart, and how many there may be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use sixpin_core::name::Lockspace;
+use sixpin_core::name::{Lockspace, ResourceName};
 
 use super::histogram::Histogram;
 
@@ -25,6 +25,12 @@ pub(super) fn label(name: &'static str, value: impl ToString) -> Labels {
 
 /// Lockspaces that have series of their own, at most. A client names lockspaces as it likes, and each costs some dozens of series.
 pub const LOCKSPACES_MAX: usize = 256;
+
+/// Classes of names that are configured, at most.
+pub const CLASSES_MAX: usize = 100;
+
+/// Classes within lockspaces that have series of their own, at most.
+const OWN_CLASSES_MAX: usize = 1_000;
 
 /// What the rest of them is called together.
 pub const OTHER: &str = "other";
@@ -57,9 +63,61 @@ impl Lockspaces {
     }
 }
 
+/// Classes of names: what begins so is counted together, within its lockspace.
+#[derive(Debug, Default)]
+pub(super) struct Classes {
+    /// Beginnings, the longest first, each with the class that it is of.
+    beginnings: Vec<(String, String)>,
+    /// Which class in which lockspace is counted apart.
+    own: Mutex<BTreeSet<(String, usize)>>,
+}
+
+impl Classes {
+    pub(super) fn new(configured: &BTreeMap<String, String>) -> Self {
+        let mut beginnings: Vec<_> =
+            configured.iter().map(|(beginning, class)| (beginning.clone(), class.clone())).collect();
+        beginnings.sort_by_key(|(beginning, _)| std::cmp::Reverse(beginning.len()));
+        Self { beginnings, own: Mutex::default() }
+    }
+
+    /// Names have classes.
+    pub(super) fn are_there(&self) -> bool {
+        !self.beginnings.is_empty()
+    }
+
+    /// The class of a name: that of the longest beginning.
+    pub(super) fn of(&self, name: &ResourceName) -> Option<usize> {
+        self.beginnings.iter().position(|(beginning, _)| name.as_str().starts_with(beginning.as_str()))
+    }
+
+    /// What a class is called in a lockspace. A client names both as it likes, so there is a bound for what is counted apart.
+    pub(super) fn called(&self, class: Option<usize>, lockspace: &str) -> &str {
+        let Some(place) = class else { return OTHER };
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let pair = (lockspace.to_owned(), place);
+        let is_own = own.contains(&pair) || (own.len() < OWN_CLASSES_MAX && own.insert(pair));
+        if is_own { &self.beginnings[place].1 } else { OTHER }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_beginning_says_the_class_and_lockspaces_that_are_invented_make_no_series_without_bound() {
+        let configured = [("invoice/", "invoices"), ("invoice/paid/", "paid"), ("j", "jobs")];
+        let configured = configured.map(|(beginning, class)| (beginning.to_owned(), class.to_owned())).into();
+        let classes = Classes::new(&configured);
+        let called = |name: &str| classes.called(classes.of(&ResourceName::new(name).unwrap()), "a").to_owned();
+        assert_eq!(
+            ["invoice/1", "invoice/paid/1", "job", "invoice", "x"].map(called),
+            ["invoices", "paid", "jobs", "other", "other"]
+        );
+        let own = (0..10_000).filter(|n| classes.called(Some(0), &format!("l{n}")) != OTHER).count();
+        assert_eq!(own, OWN_CLASSES_MAX - 3);
+        assert_eq!(classes.called(Some(0), "a"), "paid");
+    }
 
     #[test]
     fn who_invents_lockspaces_makes_no_series_without_bound_and_takes_none_from_those_that_are_configured() {

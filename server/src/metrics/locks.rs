@@ -10,15 +10,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use sixpin_core::broker::api::{Ended, Fact, LostReason};
 use sixpin_core::mode::Mode;
-use sixpin_core::name::Lockspace;
+use sixpin_core::name::{Lockspace, ResourceId};
 
 use super::histogram::{Histogram, LOCKS};
-use super::labels::{Counters, Histograms, Labels, Lockspaces, OTHER, label};
+use super::labels::{Classes, Counters, Histograms, Labels, Lockspaces, OTHER, label};
 
 /// What all engines count together.
 #[derive(Debug, Clone)]
 pub(super) struct Locks {
     lockspaces: Arc<Lockspaces>,
+    classes: Arc<Classes>,
     requests: Counters,
     waits: Histograms,
     holds: Histograms,
@@ -26,7 +27,7 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    pub(super) fn new(lockspaces: Lockspaces) -> Self {
+    pub(super) fn new(lockspaces: Lockspaces, classes: Classes) -> Self {
         let histograms = || Histograms::new_with_constructor(|| Histogram::new(&LOCKS));
         let lost = Counters::default();
         // What never happened is shown as well, or nobody could see how often it did since.
@@ -34,7 +35,8 @@ impl Locks {
             lost.get_or_create_owned(&label("reason", word(reason)));
         }
         let (waits, holds) = (histograms(), histograms());
-        Self { lockspaces: Arc::new(lockspaces), requests: Counters::default(), waits, holds, lost }
+        let (lockspaces, classes, requests) = (Arc::new(lockspaces), Arc::new(classes), Counters::default());
+        Self { lockspaces, classes, requests, waits, holds, lost }
     }
 
     pub(super) fn lockspaces(&self) -> &Arc<Lockspaces> {
@@ -68,30 +70,30 @@ fn word(reason: LostReason) -> &'static str {
 pub struct LockCounts {
     locks: Locks,
     cells: Vec<Cell>,
-    /// Where lockspaces that have their own are counted, and where all others are.
-    places: HashMap<Lockspace, usize>,
-    others: Option<usize>,
+    /// Where lockspaces that have their own are counted, each class of names apart, and where all others are.
+    places: HashMap<(Lockspace, Option<usize>), usize>,
+    others: HashMap<Option<usize>, usize>,
     /// What came last, and where its counters are.
-    last: Option<(Lockspace, usize)>,
+    last: Option<((Lockspace, Option<usize>), usize)>,
 }
 
 impl LockCounts {
     /// Nothing was counted yet.
     pub(super) fn new(locks: Locks) -> Self {
-        Self { cells: Vec::new(), places: HashMap::new(), others: None, last: None, locks }
+        Self { cells: Vec::new(), places: HashMap::new(), others: HashMap::new(), last: None, locks }
     }
 
     /// Counts what the machine has noted.
     pub fn count(&mut self, fact: Fact) {
         match fact {
-            Fact::Asked { lockspace, mode, ended, waited } => {
-                let (cell, locks) = self.cell(lockspace);
+            Fact::Asked { on, mode, ended, waited } => {
+                let (cell, locks) = self.cell(on);
                 cell.request(locks, mode, ended).inc();
                 if ended == Ended::Granted {
                     cell.wait.took(waited);
                 }
             }
-            Fact::Held { lockspace, held } => self.cell(lockspace).0.hold.took(held),
+            Fact::Held { on, held } => self.cell(on).0.hold.took(held),
             Fact::Lost { reason, sessions } => {
                 let lost = self.locks.lost.get_or_create_owned(&label("reason", word(reason)));
                 lost.inc_by(sessions as u64);
@@ -99,35 +101,43 @@ impl LockCounts {
         }
     }
 
-    /// Where a lockspace is counted.
-    fn cell(&mut self, lockspace: Lockspace) -> (&mut Cell, &Locks) {
+    /// Where a resource is counted.
+    fn cell(&mut self, on: ResourceId) -> (&mut Cell, &Locks) {
+        let class = self.locks.classes.of(&on.name);
         let place = match &self.last {
-            Some((last, place)) if *last == lockspace => *place,
+            Some(((lockspace, last), place)) if *lockspace == on.lockspace && *last == class => *place,
             _ => {
-                let place = self.place(&lockspace);
-                self.last = Some((lockspace, place));
+                let place = self.place(&on.lockspace, class);
+                self.last = Some(((on.lockspace, class), place));
                 place
             }
         };
         (&mut self.cells[place], &self.locks)
     }
 
-    fn place(&mut self, lockspace: &Lockspace) -> usize {
-        if let Some(place) = self.places.get(lockspace) {
+    fn place(&mut self, lockspace: &Lockspace, class: Option<usize>) -> usize {
+        let key = (lockspace.clone(), class);
+        if let Some(place) = self.places.get(&key) {
             return *place;
         }
         if self.locks.lockspaces.has_own(lockspace) {
-            let place = self.add(lockspace.as_str());
-            self.places.insert(lockspace.clone(), place);
+            let place = self.add(lockspace.as_str(), class);
+            self.places.insert(key, place);
             return place;
         }
-        let others = self.others.unwrap_or_else(|| self.add(OTHER));
-        self.others = Some(others);
-        others
+        if let Some(place) = self.others.get(&class) {
+            return *place;
+        }
+        let place = self.add(OTHER, class);
+        self.others.insert(class, place);
+        place
     }
 
-    fn add(&mut self, name: &str) -> usize {
-        self.cells.push(Cell::new(&self.locks, name));
+    fn add(&mut self, lockspace: &str, class: Option<usize>) -> usize {
+        let classes = &self.locks.classes;
+        let mut labels = label("lockspace", lockspace);
+        labels.extend(classes.are_there().then(|| ("class", classes.called(class, lockspace).to_owned())));
+        self.cells.push(Cell::new(&self.locks, labels));
         self.cells.len() - 1
     }
 }
@@ -136,10 +146,11 @@ impl LockCounts {
 const MODES: usize = 7;
 const OUTCOMES: usize = Ended::ALL.len();
 
-/// The counters of one lockspace.
+/// The counters of one lockspace, or of one class of names in it.
 #[derive(Debug)]
 struct Cell {
-    lockspace: String,
+    /// What all of them are labelled with.
+    labels: Labels,
     /// By mode and outcome; those that never came are not there yet.
     requests: [[Option<Counter>; OUTCOMES]; MODES],
     wait: Histogram,
@@ -147,13 +158,12 @@ struct Cell {
 }
 
 impl Cell {
-    fn new(locks: &Locks, lockspace: &str) -> Self {
-        let labels = label("lockspace", lockspace);
+    fn new(locks: &Locks, labels: Labels) -> Self {
         Self {
-            lockspace: lockspace.to_owned(),
             requests: Default::default(),
             wait: locks.waits.get_or_create_owned(&labels),
             hold: locks.holds.get_or_create_owned(&labels),
+            labels,
         }
     }
 
@@ -161,8 +171,8 @@ impl Cell {
         let place = mode.map_or(MODES - 1, |mode| usize::from(mode.number()));
         self.requests[place][ended as usize].get_or_insert_with(|| {
             let mode = mode.map_or_else(|| "unknown".to_owned(), |mode| mode.to_string().to_lowercase());
-            let lockspace = self.lockspace.clone();
-            let labels: Labels = vec![("lockspace", lockspace), ("mode", mode), ("outcome", ended.to_string())];
+            let mut labels = self.labels.clone();
+            labels.extend([("mode", mode), ("outcome", ended.to_string())]);
             locks.requests.get_or_create_owned(&labels)
         })
     }
@@ -173,6 +183,8 @@ mod tests {
     use std::time::Duration;
 
     use prometheus_client::encoding::text::encode;
+
+    use sixpin_core::name::ResourceName;
 
     use super::*;
     use crate::metrics::LOCKSPACES_MAX;
@@ -185,13 +197,18 @@ mod tests {
     }
 
     fn asked(lockspace: &str, ended: Ended) -> Fact {
-        let (lockspace, waited) = (Lockspace::new(lockspace).unwrap(), Duration::from_millis(3));
-        Fact::Asked { lockspace, mode: Some(Mode::EX), ended, waited }
+        asked_for(lockspace, "r", ended)
+    }
+
+    fn asked_for(lockspace: &str, name: &str, ended: Ended) -> Fact {
+        let (lockspace, name) = (Lockspace::new(lockspace).unwrap(), ResourceName::new(name).unwrap());
+        let (on, waited) = (ResourceId { lockspace, name }, Duration::from_millis(3));
+        Fact::Asked { on, mode: Some(Mode::EX), ended, waited }
     }
 
     #[test]
     fn each_is_counted_where_it_belongs() {
-        let locks = Locks::new(Lockspaces::new([]));
+        let locks = Locks::new(Lockspaces::new([]), Classes::default());
         let mut counts = LockCounts::new(locks.clone());
         for lockspace in ["a", "b", "a", "a"] {
             counts.count(asked(lockspace, Ended::Granted));
@@ -213,8 +230,28 @@ mod tests {
     }
 
     #[test]
+    fn classes_of_names_are_counted_apart() {
+        let classes = Classes::new(&[("invoice/".to_owned(), "invoices".to_owned())].into());
+        let locks = Locks::new(Lockspaces::new([]), classes);
+        let mut counts = LockCounts::new(locks.clone());
+        for name in ["invoice/1", "invoice/2", "job"] {
+            counts.count(asked_for("a", name, Ended::Granted));
+        }
+        let text = text(&locks);
+        let requests = "sixpin_lock_requests_total{lockspace=\"a\",class=";
+        for line in [
+            format!("{requests}\"invoices\",mode=\"ex\",outcome=\"granted\"}} 2\n"),
+            format!("{requests}\"other\",mode=\"ex\",outcome=\"granted\"}} 1\n"),
+            "sixpin_lock_wait_seconds_count{lockspace=\"a\",class=\"invoices\"} 2\n".to_owned(),
+        ] {
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        assert!(!text.contains("invoice/"), "{text}");
+    }
+
+    #[test]
     fn what_has_no_series_of_its_own_is_counted_together() {
-        let locks = Locks::new(Lockspaces::new([]));
+        let locks = Locks::new(Lockspaces::new([]), Classes::default());
         let mut counts = LockCounts::new(locks.clone());
         for n in 0..1_000 {
             counts.count(asked(&format!("l{n}"), Ended::Granted));

@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! * No label names a resource, a session, an owner or a principal, and no client can make series without bound: [`Lockspaces`]
-//!   says which lockspaces have their own.
+//!   says which lockspaces have their own, and classes of names are configured.
 //! * Events are counted where they happen, by whoever knows of them, and cost an addition. What is state is kept nowhere beside:
 //!   it is read when the text is asked for.
 //! * Whoever counts holds its counters alone and nothing else of this, so that metrics keep nothing alive.
@@ -28,6 +28,7 @@ pub mod refusals;
 mod state;
 pub mod store;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus_client::encoding::text;
@@ -40,7 +41,8 @@ use crate::access::Access;
 use crate::frontend::listener::gate::Gate;
 use crate::runtime::Runtime;
 use crate::tls::Tls;
-pub use labels::{LOCKSPACES_MAX, Lockspaces, OTHER};
+use labels::Classes;
+pub use labels::{CLASSES_MAX, LOCKSPACES_MAX, Lockspaces, OTHER};
 use locks::{LockCounts, Locks};
 use store::{StoreCounts, Stores};
 
@@ -55,9 +57,10 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Nothing was counted yet. These lockspaces are configured.
-    pub fn new<'a>(lockspaces: impl IntoIterator<Item = &'a Lockspace>) -> Self {
-        Self { locks: Locks::new(Lockspaces::new(lockspaces)), stores: Stores::default() }
+    /// Nothing was counted yet. These lockspaces are configured, and classes of names by how these begin.
+    pub fn new<'a>(lockspaces: impl IntoIterator<Item = &'a Lockspace>, classes: &BTreeMap<String, String>) -> Self {
+        let locks = Locks::new(Lockspaces::new(lockspaces), Classes::new(classes));
+        Self { locks, stores: Stores::default() }
     }
 
     /// For the engine of a backend.

@@ -170,7 +170,7 @@ impl EngineHandle {
         principal: Principal,
         request: Request,
     ) -> Result<Reply, RequestError> {
-        self.call(|from| Input::Request { from, session, principal: Some(principal), request }).await
+        self.call(|from| Input::Request { from, session, principal: Some(Box::new(principal)), request }).await
     }
 
     /// As [`EngineHandle::request`], for an administrator.
@@ -250,6 +250,7 @@ impl Connection {
     /// An input of this stream. It says who asks where that is new.
     pub fn input(&self, request: u64, principal: Option<Principal>, body: Request) -> Input {
         let from = ReplyTo { connection: self.id, request };
+        let principal = principal.map(Box::new);
         Input::Request { from, session: SessionRef::Attached, principal, request: body }
     }
 

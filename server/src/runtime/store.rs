@@ -223,7 +223,7 @@ mod tests {
     const BROKER: Incarnation = Incarnation(1);
 
     fn counts() -> StoreCounts {
-        crate::metrics::Counts::new([]).of_engine("default").store
+        crate::metrics::Counts::new([], &BTreeMap::default()).of_engine("default").store
     }
 
     fn commit() -> Effect {

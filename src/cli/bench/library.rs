@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sixpin_client::{Client, Error, Mode, Session};
 use tokio::task::JoinSet;
 
-use super::plan::{Plan, Workload};
+use super::plan::{Carrier, Plan, Workload};
 use super::stream::Handover;
 use super::tally::{Tally, Window, gather, sample};
 use super::target::{TTL_MS, Target};
@@ -16,7 +16,7 @@ use crate::cli::failure::Failure;
 /// One slice.
 pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let contended = plan.workload == Workload::Contended;
-    let client = target.client(plan.frames)?;
+    let client = target.client(plan.carrier == Carrier::Frames)?;
     let (window, meter) = target.window(plan.sessions * plan.in_flight, time);
     let handover = Arc::new(Handover::new());
     let mut places = JoinSet::new();

@@ -16,7 +16,8 @@
 //! # Layout, in reading order
 //!
 //! * `plan`: what is measured, from the arguments;
-//! * `stream`: the load on session streams; `unary`, `library`: the same over single calls and the client library;
+//! * `stream`: the load on session streams, `websocket` one way to carry them; `unary`, `http`, `library`: the same over single
+//!   calls, JSON and the client library;
 //! * `mixed`: a load that looks like real life; `memory`: what idle sessions and held locks cost;
 //! * `size`: what a pair costs while many locks are held;
 //! * `process`: the memory of the broker, and the time that processors spend on it;
@@ -35,7 +36,9 @@ use super::output::{self, Format};
 
 mod plan;
 mod stream;
+mod websocket;
 mod unary;
+mod http;
 mod library;
 mod memory;
 mod mixed;
@@ -71,7 +74,7 @@ pub struct Args {
     /// Go through the client library.
     #[arg(long)]
     client: bool,
-    /// Sessions of closed, programs, unary and mixed, each with one request at a time; idle sessions of memory.
+    /// Sessions of closed, programs, unary, http, websocket and mixed, each with one request at a time; idle sessions of memory.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     sessions: u32,
     /// Requests in flight per session of pipelined.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::target::Target;
-use super::{Args, Failure, Tally, library, mixed, stream, unary};
+use super::{Args, Failure, Tally, http, library, mixed, stream, unary};
 
 /// Sessions that the many of a contended resource are compared with.
 const FEW: usize = 10;
@@ -21,12 +21,29 @@ pub(super) enum Workload {
     Contended,
     /// As closed, with single calls instead of streams.
     Unary,
+    /// As unary, as JSON over HTTP/1.1 with a connection for each session; with `--floor` compared with unary.
+    Http,
+    /// As closed, as JSON over WebSocket; with `--floor` compared with gRPC streams with a connection each.
+    Websocket,
+    /// The same, with the messages of gRPC.
+    WebsocketProto,
     /// Many sessions that hold locks for up to 5 ms: some of 10,000 names are wanted by many, most of them to read.
     Mixed,
     /// As closed, while more and more other locks are held.
     Size,
     /// Memory of the broker per idle session and per held lock.
     Memory,
+}
+
+/// What brings the messages of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Grpc,
+    Frames,
+    /// WebSocket, with JSON.
+    Json,
+    /// WebSocket, with the messages of gRPC.
+    Proto,
 }
 
 /// One workload, with its figures.
@@ -38,8 +55,8 @@ pub(super) struct Plan {
     pub(super) in_flight: usize,
     /// Through the client library.
     pub(super) library: bool,
-    /// Without HTTP/2.
-    pub(super) frames: bool,
+    /// What brings the messages of a stream.
+    pub(super) carrier: Carrier,
 }
 
 impl Plan {
@@ -49,7 +66,8 @@ impl Plan {
         let workloads = if args.workloads.is_empty() { standard.as_slice() } else { &args.workloads };
         let workloads = workloads.iter().copied();
         // The library has no single calls for locks.
-        let workloads = workloads.filter(|workload| !(args.client && *workload == Workload::Unary));
+        let single = [Workload::Unary, Workload::Http];
+        let workloads = workloads.filter(|workload| !(args.client && single.contains(workload)));
         workloads.map(|workload| Self::of(workload, args)).collect()
     }
 
@@ -58,6 +76,9 @@ impl Plan {
             Workload::Closed
             | Workload::Programs
             | Workload::Unary
+            | Workload::Http
+            | Workload::Websocket
+            | Workload::WebsocketProto
             | Workload::Mixed
             | Workload::Size
             | Workload::Memory => (args.sessions, 1),
@@ -66,8 +87,13 @@ impl Plan {
         };
         let library =
             workload == Workload::Mixed || (args.client && !matches!(workload, Workload::Size | Workload::Memory));
-        let frames = workload == Workload::Programs;
-        Self { workload, sessions: sessions as usize, in_flight: in_flight as usize, library, frames }
+        let carrier = match workload {
+            Workload::Programs => Carrier::Frames,
+            Workload::Websocket => Carrier::Json,
+            Workload::WebsocketProto => Carrier::Proto,
+            _ => Carrier::Grpc,
+        };
+        Self { workload, sessions: sessions as usize, in_flight: in_flight as usize, library, carrier }
     }
 
     /// The workload's name.
@@ -78,6 +104,9 @@ impl Plan {
             Workload::Pipelined => "pipelined",
             Workload::Contended => "contended",
             Workload::Unary => "unary",
+            Workload::Http => "http",
+            Workload::Websocket => "websocket",
+            Workload::WebsocketProto => "websocket-proto",
             Workload::Mixed => "mixed",
             Workload::Size => "size",
             Workload::Memory => "memory",
@@ -95,7 +124,10 @@ impl Plan {
     pub(super) fn beside(self) -> Option<Self> {
         match self.workload {
             Workload::Contended => Some(Self { sessions: self.sessions.min(FEW), ..self }),
-            Workload::Programs => Some(Self { frames: false, ..self }),
+            Workload::Programs | Workload::Websocket | Workload::WebsocketProto => {
+                Some(Self { carrier: Carrier::Grpc, ..self })
+            }
+            Workload::Http => Some(Self { workload: Workload::Unary, ..self }),
             _ => None,
         }
     }
@@ -106,6 +138,7 @@ impl Plan {
             Workload::Mixed => mixed::slice(self, target, time).await,
             _ if self.library && !target.is_floor() => library::slice(self, target, time).await,
             Workload::Unary => unary::slice(self, target, time).await,
+            Workload::Http => http::slice(self, target, time).await,
             _ => stream::slice(self, target, time).await,
         }
     }

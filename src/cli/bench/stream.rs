@@ -19,9 +19,10 @@ use tokio_util::codec::Framed;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use super::plan::{Plan, Workload};
+use super::plan::{Carrier, Plan, Workload};
 use super::tally::{Open, Tally, gather, sample};
 use super::target::{self, SessionFrames, TTL_MS, Target, refused};
+use super::websocket::WebSocket;
 use crate::cli::connect::Address;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -34,10 +35,11 @@ const PLACE_BITS: u32 = 16;
 /// One slice.
 pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Result<Tally, Failure> {
     let contended = plan.workload == Workload::Contended;
-    let channels = match plan.workload {
-        Workload::Programs if plan.frames => Vec::new(),
-        Workload::Programs => target.connect(plan.sessions).await?,
-        _ => target.channels(plan.sessions).await?,
+    let one_each = matches!(plan.workload, Workload::Programs | Workload::Websocket | Workload::WebsocketProto);
+    let channels = match plan.carrier {
+        Carrier::Grpc if one_each => target.connect(plan.sessions).await?,
+        Carrier::Grpc => target.channels(plan.sessions).await?,
+        Carrier::Frames | Carrier::Json | Carrier::Proto => Vec::new(),
     };
     let resources = target.resources(plan.name(), plan.sessions, plan.in_flight, contended);
     let (window, meter) = target.window(plan.sessions, time);
@@ -46,7 +48,8 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
     for (index, resources) in resources.into_iter().enumerate() {
         let way = match channels.get(index % channels.len().max(1)) {
             Some(channel) => Way::Grpc { channel: channel.clone(), floor: target.is_floor() },
-            None => Way::Frames(target.address().clone()),
+            None if plan.carrier == Carrier::Frames => Way::Frames(target.address().clone()),
+            None => Way::WebSocket { address: target.address().clone(), json: plan.carrier == Carrier::Json },
         };
         let (window, floor) = (window.clone(), target.is_floor());
         let handover = contended.then(|| handover.clone());
@@ -237,12 +240,14 @@ impl Session {
 enum Way {
     Grpc { channel: Channel, floor: bool },
     Frames(Address),
+    WebSocket { address: Address, json: bool },
 }
 
 /// What brings the messages of one session.
 enum Wire {
     Grpc(UnboundedSender<v1::SessionRequest>, Streaming<v1::SessionResponse>),
     Frames(Framed<TcpStream, SessionFrames>),
+    WebSocket(Box<WebSocket>),
 }
 
 impl Way {
@@ -250,6 +255,10 @@ impl Way {
         let (channel, floor) = match self {
             Self::Grpc { channel, floor } => (channel, floor),
             Self::Frames(address) => return target::frames(&address).await.map(Wire::Frames),
+            Self::WebSocket { address, json } => {
+                let opened = WebSocket::open(&address, json).await?;
+                return Ok(Wire::WebSocket(Box::new(opened)));
+            }
         };
         let (requests, outbound) = unbounded();
         let opened = if floor {
@@ -268,6 +277,7 @@ impl Wire {
         match self {
             Self::Grpc(requests, _) => drop(requests.unbounded_send(message)),
             Self::Frames(frames) => drop(Pin::new(frames).start_send(message)),
+            Self::WebSocket(socket) => socket.send(&message),
         }
     }
 
@@ -279,6 +289,7 @@ impl Wire {
                 frames.flush().await.map_err(broken)?;
                 frames.next().await.transpose().map_err(broken)
             }
+            Self::WebSocket(socket) => socket.next().await,
         }
     }
 }

@@ -144,7 +144,7 @@ impl Target {
     }
 }
 
-fn unreachable(address: &Address, error: &(dyn Error + 'static)) -> Failure {
+pub(super) fn unreachable(address: &Address, error: &(dyn Error + 'static)) -> Failure {
     let detail = deepest(error).to_lowercase();
     Failure::new(exit::UNREACHABLE, format_args!("no broker answered at `{address}`: {detail}"))
         .hint("start one with `sixpin serve`, or measure one of its own with `--spawn`")

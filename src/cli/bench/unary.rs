@@ -36,13 +36,13 @@ pub(super) async fn slice(plan: &Plan, target: &Target, time: Duration) -> Resul
 }
 
 /// What is done in pairs.
-trait Pairs {
+pub(super) trait Pairs {
     async fn lock(&mut self, claim: u64) -> Result<(), Failure>;
     async fn unlock(&mut self, claim: u64) -> Result<(), Failure>;
     async fn close(self) -> Result<(), Failure>;
 }
 
-async fn work(mut pairs: impl Pairs, window: Window) -> Result<Tally, Failure> {
+pub(super) async fn work(mut pairs: impl Pairs, window: Window) -> Result<Tally, Failure> {
     let open = window.open().await;
     let mut tally = Tally { time: window.time(), ..Default::default() };
     let mut begun = Instant::now();

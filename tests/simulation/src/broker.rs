@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sixpin_core::access::Principal;
 use sixpin_core::backend::{BrokerInfo, Change, Guard, Key, Slot, StoreError, Write, WriteOutcome};
 use sixpin_core::broker::Broker;
 use sixpin_core::broker::api::{
@@ -696,8 +695,8 @@ impl World {
         let from = ReplyTo { connection: network::connection(stream), request };
         // A stream says once who it is of.
         let says = matches!(body, Request::Open(_) | Request::Resume(_));
-        let principal = says
-            .then(|| self.streams.get(&stream).map_or_else(Principal::default, |stream| self.principal(stream.client)));
+        let of = self.streams.get(&stream).filter(|_| says);
+        let principal = of.map(|stream| Box::new(self.principal(stream.client)));
         self.broker_input(slot, Input::Request { from, session: SessionRef::Attached, principal, request: body });
     }
 }

@@ -151,7 +151,7 @@ impl World {
         self.broker_event(
             slot,
             incarnation,
-            Box::new(Input::Request { from, session, principal: Some(principal), request }),
+            Box::new(Input::Request { from, session, principal: Some(Box::new(principal)), request }),
         );
     }
 

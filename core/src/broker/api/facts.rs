@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{DoneStatus, LostReason, RequestError};
 use crate::command::Status;
 use crate::mode::Mode;
-use crate::name::Lockspace;
+use crate::name::ResourceId;
 
 /// Something that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub enum Fact {
     /// A lock or a conversion was asked for, and that has ended. A copy of the request is no request of its own, and one that goes on
     /// at another broker ends there.
     Asked {
-        /// Where.
-        lockspace: Lockspace,
+        /// What was asked for.
+        on: ResourceId,
         /// The mode asked for. Absent if that was at another broker, and nothing was granted.
         mode: Option<Mode>,
         /// How it ended.
@@ -25,8 +25,8 @@ pub enum Fact {
     },
     /// A lock was held, and is not any more.
     Held {
-        /// Where.
-        lockspace: Lockspace,
+        /// What was held.
+        on: ResourceId,
         /// Since it was granted, or came to this broker.
         held: Duration,
     },

@@ -143,7 +143,7 @@ pub enum Input {
         /// The session attached to the connection, or one named with its secret.
         session: SessionRef,
         /// Who asks. On a stream it may be absent once a request said so: it is the same with the same rules.
-        principal: Option<Principal>,
+        principal: Option<Box<Principal>>,
         /// Answered once.
         request: Request,
     },

@@ -324,7 +324,7 @@ impl World {
         // A stream says once who it is of, and again when that changed.
         let says = call.is_some() || matches!(request, Request::Open(_) | Request::Resume(_));
         let told = client.told.replace(client.principal.clone());
-        let principal = (says || told.as_ref() != Some(&client.principal)).then(|| client.principal.clone());
+        let principal = (says || told.as_ref() != Some(&client.principal)).then(|| Box::new(client.principal.clone()));
         let broker = client.broker.clone();
         self.input(&broker, Input::Request { from, session, principal, request });
     }
