@@ -52,7 +52,8 @@ fn the_example_parses_and_shows_every_setting() {
 
 fn keys(table: &toml::Table, prefix: &str, found: &mut BTreeSet<String>) {
     for (name, value) in table {
-        let named = ["backends.", "lockspaces.", "access.roles.", "access.tokens.", "access.certificates."];
+        let named =
+            ["backends.", "lockspaces.", "access.roles.", "access.tokens.", "access.certificates.", "metrics.classes."];
         let named = named.contains(&prefix);
         let key = format!("{prefix}{}", if named { "NAME" } else { name });
         match value {
