@@ -51,6 +51,8 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("access.certificates.spiffe://example.org/ops/*", "['reader']"),
     ("audit.file", "'/x'"),
     ("audit.locks", "true"),
+    ("traces.endpoint", "'http://127.0.0.1:1'"),
+    ("traces.sample", "0.25"),
     ("log.format", "'json'"),
     ("log.level", "'warn'"),
     ("limits.claims_per_session", "1"),

@@ -37,6 +37,7 @@ use crate::access::policy::Policy;
 use crate::audit::AuditConfig;
 use crate::frontend::listener::gate::ConnectionLimits;
 use crate::tls::{ClientAuth, TlsConfig};
+use crate::traces::TracesConfig;
 use sources::Sources;
 
 /// The backend of lockspaces that name none.
@@ -68,6 +69,8 @@ pub struct Config {
     pub access: Option<Policy>,
     /// What is written of who did what; absent: nothing.
     pub audit: Option<AuditConfig>,
+    /// Where spans go; absent: nothing is traced.
+    pub traces: Option<TracesConfig>,
     /// How durable stores must be.
     pub require: Durability,
     /// TTL of sessions that ask for none.
