@@ -28,8 +28,9 @@ pub struct Caller {
 
 impl Caller {
     /// Asks by this way, in the trace that is named to it, if anything is traced. Of several names none counts.
-    pub fn by<'a>(mut self, api: &Api, door: Door, mut named: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub fn by<'a, N: Iterator<Item = &'a [u8]>>(mut self, api: &Api, door: Door, named: impl FnOnce() -> N) -> Self {
         if api.traces().is_some() {
+            let mut named = named();
             let first = named.next().filter(|_| named.next().is_none());
             let parent = first.and_then(|name| str::from_utf8(name).ok()).and_then(Context::parse);
             self.origin = Origin { door, parent };

@@ -107,7 +107,7 @@ fn caller<T>(request: &tonic::Request<T>) -> Caller {
 
 /// The same of a request that may be traced.
 fn traced<T>(api: &Api, request: &tonic::Request<T>) -> Caller {
-    let named = request.metadata().get_all(TRACEPARENT).into_iter().map(|value| value.as_encoded_bytes());
+    let named = || request.metadata().get_all(TRACEPARENT).into_iter().map(|value| value.as_encoded_bytes());
     caller(request).by(api, Door::Grpc, named)
 }
 

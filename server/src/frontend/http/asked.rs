@@ -46,7 +46,7 @@ impl Asked {
     /// Takes a request of a route apart.
     pub(super) async fn new(door: Arc<Door>, route: &Route, request: Request) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let named = parts.headers.get_all(TRACEPARENT).iter().map(http::HeaderValue::as_bytes);
+        let named = || parts.headers.get_all(TRACEPARENT).iter().map(http::HeaderValue::as_bytes);
         let from = caller(&parts).by(&door.api, Way::Http, named);
         own_page(&parts)?;
         own_name(&parts, &from)?;
