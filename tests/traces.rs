@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message as _;
@@ -72,6 +74,8 @@ struct Came {
     bytes: Arc<Mutex<Vec<u8>>>,
     /// How long it takes for a batch.
     takes: Duration,
+    /// Spans of each batch that it does not want.
+    rejects: i64,
 }
 
 #[tonic::async_trait]
@@ -101,7 +105,8 @@ impl TraceService for Came {
                 });
             }
         }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+        let partly = ExportTracePartialSuccess { rejected_spans: self.rejects, error_message: "too many".into() };
+        Ok(Response::new(ExportTraceServiceResponse { partial_success: Some(partly) }))
     }
 }
 
@@ -124,13 +129,12 @@ impl Drop for Collector {
 
 impl Collector {
     async fn start() -> Self {
-        Self::that_takes(Duration::ZERO).await
+        Self::that(Came::default()).await
     }
 
-    async fn that_takes(takes: Duration) -> Self {
+    async fn that(came: Came) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let came = Came { takes, ..Came::default() };
         let service = TraceServiceServer::new(came.clone());
         let serving = tokio::spawn(async move {
             let server = tonic::transport::Server::builder().add_service(service);
@@ -502,7 +506,7 @@ async fn what_waits_for_the_collector_is_exported_when_the_broker_stops() {
 
 #[tokio::test]
 async fn a_slow_collector_gets_everything_and_a_dead_one_holds_up_nobody() {
-    let slow = Collector::that_takes(Duration::from_millis(700)).await;
+    let slow = Collector::that(Came { takes: Duration::from_millis(700), ..Came::default() }).await;
     // Nobody listens there.
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for address in [slow.address, dead] {
@@ -520,6 +524,15 @@ async fn a_slow_collector_gets_everything_and_a_dead_one_holds_up_nobody() {
             assert_eq!(metric(&broker, "sixpin_spans_dropped_total").await, 0);
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_collector_rejects_is_counted() {
+    let collector = Collector::that(Came { rejects: 1, ..Came::default() }).await;
+    let broker = Broker::alone(Reason::OwnReport, &collector.settings()).await;
+    broker.session().await.lock(try_lock(1, "r", v1::Mode::Ex)).await;
+    until("a drop", async || metric(&broker, "sixpin_spans_dropped_total").await == 1).await;
+    assert_eq!(collector.all().len(), 2, "a request and its commit");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub mod stream;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Uri;
@@ -42,6 +42,8 @@ pub const TRACEPARENT: &str = "traceparent";
 
 /// Spans that may wait for the exporter.
 const WAITING_MAX: usize = 8_192;
+/// Spans of requests that are not answered yet: whoever names a trace that is kept has them begun.
+const OPEN_MAX: usize = 100_000;
 /// How long the end of a broker waits for what the collector has not yet.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -91,6 +93,7 @@ struct Inner {
     /// Traces that begin here are kept if the lower half of their number is below this.
     kept_below: u64,
     queue: mpsc::Sender<Item>,
+    open: AtomicUsize,
     dropped: Arc<AtomicU64>,
 }
 
@@ -100,7 +103,7 @@ impl Traces {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         tokio::spawn(Exporter::new(config.endpoint.clone(), broker, dropped.clone()).run(waiting));
-        Self(Arc::new(Inner { kept_below: kept_below(config.sample), queue, dropped }))
+        Self(Arc::new(Inner { kept_below: kept_below(config.sample), queue, open: AtomicUsize::new(0), dropped }))
     }
 
     /// Begins the span of a request, unless its trace is not kept: whoever began that has decided so.
@@ -110,6 +113,11 @@ impl Traces {
             Some(_) => return None,
             None => (Some(rand::random()).filter(|trace: &u128| self.keeps(*trace))?, None),
         };
+        if self.0.open.fetch_add(1, Ordering::Relaxed) >= OPEN_MAX {
+            self.0.open.fetch_sub(1, Ordering::Relaxed);
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
         let context = Context { trace, span: span_number(), sampled: true };
         Some(Span::new(self.clone(), context, parent, origin.door, what))
     }
@@ -118,7 +126,9 @@ impl Traces {
         trace != 0 && (trace as u64) >> 1 < self.0.kept_below
     }
 
+    /// A span that was begun is over.
     fn export(&self, record: Box<Record>) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
         if self.0.queue.try_send(Item::Span(record)).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -170,7 +180,8 @@ mod tests {
 
     fn traces(sample: f64) -> (Traces, mpsc::Receiver<Item>) {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
-        (Traces(Arc::new(Inner { kept_below: kept_below(sample), queue, dropped: Arc::default() })), waiting)
+        let inner = Inner { kept_below: kept_below(sample), queue, open: AtomicUsize::new(0), dropped: Arc::default() };
+        (Traces(Arc::new(inner)), waiting)
     }
 
     fn what() -> What {
@@ -202,6 +213,18 @@ mod tests {
         let Ok(Item::Span(record)) = waiting.try_recv() else { panic!("no span") };
         assert_eq!((record.context.trace, record.parent), (7, Some(9)));
         assert_ne!(record.context.span, 9);
+    }
+
+    #[test]
+    fn no_more_spans_are_open_than_there_may_be() {
+        let (traces, _waiting) = traces(1.0);
+        let begin = || traces.begin(Origin::of(Door::Grpc), what());
+        traces.0.open.store(OPEN_MAX - 1, Ordering::Relaxed);
+        let last = begin();
+        assert!(last.is_some() && begin().is_none());
+        assert_eq!(traces.dropped(), 1);
+        drop(last);
+        assert!(begin().is_some());
     }
 
     #[test]
