@@ -202,6 +202,16 @@ fn mistakes_are_refused_with_key_value_and_what_is_allowed() {
         ("session_ttl = \"2h\"", vec!["`session_ttl` is 2h", "1s to 1h"]),
         ("broker_ttl = \"500ms\"", vec!["`broker_ttl` is 500ms", "1s to 1m"]),
         ("lanes = 0", vec!["`lanes` is 0", "1 to 64"]),
+        ("[traces]\nsample = 0.5", vec!["`traces` has no `endpoint`"]),
+        ("[traces]\nendpoint = \"http://a:1\"\nsample = 1.5", vec!["`traces.sample` is 1.5", "0 to 1"]),
+        ("[traces]\nendpoint = \"http://a:1\"\nsample = nan", vec!["`traces.sample` is NaN", "0 to 1"]),
+        ("[traces]\nendpoint = \"http://a:1\"\nsample = \"few\"", vec!["from 0 to 1"]),
+        ("[traces]\nendpoint = \"https://a:1\"", vec!["`traces.endpoint` is `https://a:1`", "no TLS"]),
+        ("[traces]\nendpoint = \"http://a\"", vec!["`traces.endpoint` is `http://a`", "`http://host:port`"]),
+        ("[traces]\nendpoint = \"a:1\"", vec!["`traces.endpoint` is `a:1`", "`http://host:port`"]),
+        ("[traces]\nendpoint = \"http://a:1/v1/traces\"", vec!["`traces.endpoint`", "`http://host:port`"]),
+        ("[traces]\nendpoint = \"\"", vec!["`traces.endpoint` is ``", "`http://host:port`"]),
+        ("[traces]\nhost = \"a\"", vec!["host"]),
         ("[limits]\nclaims_per_session = 10001", vec!["`limits.claims_per_session` is 10001", "1 to 10000"]),
         ("[limits]\nrecord_bytes = 1", vec!["`limits.record_bytes` is 1", "4096 to 262144"]),
         ("[limits]\nclaims = 1", vec!["claims", "claims_per_session"]),
@@ -268,6 +278,17 @@ fn a_file_that_is_no_text_or_too_large_is_refused_and_a_mark_at_its_beginning_is
     assert!(load("a.toml", &vec![b'#'; 300_000]).unwrap_err().contains("more than 262144 bytes"));
     let long = load("a.toml", format!("x = {}", "[".repeat(10_000)).as_bytes()).unwrap_err();
     assert!(long.len() < 600, "{long}");
+}
+
+#[test]
+fn traces_are_off_unless_there_is_a_collector() {
+    assert_eq!(parse("").unwrap().traces, None);
+    let traces = parse("[traces]\nendpoint = \"http://a:4317\"").unwrap().traces.unwrap();
+    assert_eq!([traces.endpoint.to_string(), traces.sample.to_string()], ["http://a:4317/", "1"]);
+    let named = [("SIXPIN_SERVE_TRACES__ENDPOINT", "http://[::1]:4317"), ("SIXPIN_SERVE_TRACES__SAMPLE", "0.25")];
+    assert_eq!(environment(&named).unwrap().traces.unwrap().sample.to_string(), "0.25");
+    let refused = parse("[traces]\nendpoint = \"http://me:hidden@a:4317\"").unwrap_err();
+    assert!(refused.contains("has a login") && !refused.contains("hidden"), "{refused}");
 }
 
 #[test]

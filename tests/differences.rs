@@ -52,6 +52,8 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("audit.file", "'/x'"),
     ("audit.locks", "true"),
     ("metrics.classes.invoice/", "'x'"),
+    ("traces.endpoint", "'http://127.0.0.1:1'"),
+    ("traces.sample", "0.25"),
     ("log.format", "'json'"),
     ("log.level", "'warn'"),
     ("limits.claims_per_session", "1"),

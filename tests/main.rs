@@ -22,6 +22,7 @@ mod access;
 mod secure;
 mod audit;
 mod metrics;
+mod traces;
 mod limits;
 mod drain;
 mod trouble;

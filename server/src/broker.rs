@@ -28,6 +28,7 @@ use crate::reload::Changing;
 use crate::runtime::Runtime;
 use crate::runtime::incarnation::Process;
 use crate::tls::Tls;
+use crate::traces::Traces;
 
 /// How long the start waits for the engines to serve before it says so; it goes on all the same.
 const SERVING_PATIENCE: Duration = Duration::from_secs(10);
@@ -65,9 +66,10 @@ impl Broker {
         let runtime = engines::start_all(config, stores, info, opener, process, watchers);
         let health = Health::default();
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
+        let traces = config.traces.as_ref().map(|traces| Traces::start(traces, &config.name));
         Self {
-            metrics: Metrics::new(&counts, runtime.clone(), access.clone()),
-            api: Api::new(runtime.clone(), access),
+            metrics: Metrics::new(&counts, runtime.clone(), access.clone(), traces.clone()),
+            api: Api::new(runtime.clone(), access, traces),
             runtime,
             health,
             drain,
@@ -174,5 +176,8 @@ impl Broker {
         self.stop.send_replace(true);
         self.reporters.abort_all();
         while self.listeners.join_next().await.is_some() {}
+        if let Some(traces) = self.api.traces() {
+            traces.flush().await;
+        }
     }
 }

@@ -100,6 +100,7 @@ fn start_engine(
         process,
         counts,
         audit: watchers.audit.clone(),
+        traced: config.traces.is_some(),
     };
     engine::start(config, store)
 }

@@ -24,6 +24,7 @@ pub mod tls;
 pub mod access;
 pub mod audit;
 pub mod metrics;
+pub mod traces;
 pub mod drain;
 pub mod error;
 mod listening;

@@ -46,6 +46,7 @@ impl Library {
                 admin_address: String::new(),
                 program: "sixpin-benches".into(),
             },
+            traced: false,
             broker_ttl: limits::BROKER_TTL_DEFAULT,
             session_ttl: limits::SESSION_TTL_MAX,
             session_ttl_max: limits::SESSION_TTL_MAX,
@@ -166,7 +167,7 @@ impl Stream {
         while working > 0 {
             let mut inputs = Vec::new();
             for answer in self.take().await {
-                let Outgoing::Reply { request, reply } = answer else { continue };
+                let Outgoing::Reply { request, reply, .. } = answer else { continue };
                 let Reply::Done(done) = reply else { panic!("nobody else wants this: {reply:?}") };
                 assert!(matches!(done.status, DoneStatus::Is(Status::Granted | Status::Released)), "{done:?}");
                 let place = usize::try_from(request).unwrap();

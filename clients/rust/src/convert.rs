@@ -113,6 +113,13 @@ impl<'a> Convert<'a> {
         self
     }
 
+    /// Continues a trace: the `traceparent` of W3C Trace Context that names it. Brokers that trace show the request in it; what is
+    /// none is ignored.
+    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+        self.request.traceparent = traceparent.into();
+        self
+    }
+
     /// A try that is refused tells its blockers all the same.
     pub fn notify_on_refusal(mut self) -> Self {
         self.request.notify_on_refusal = true;

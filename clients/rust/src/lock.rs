@@ -92,6 +92,13 @@ impl LockRequest {
         self
     }
 
+    /// Continues a trace: the `traceparent` of W3C Trace Context that names it. Brokers that trace show the request in it; what is
+    /// none is ignored.
+    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+        self.request.traceparent = traceparent.into();
+        self
+    }
+
     /// NL only: granted at once, whatever is queued.
     pub fn expedite(mut self) -> Self {
         self.request.expedite = true;

@@ -32,6 +32,13 @@ impl Release {
         self
     }
 
+    /// Continues a trace: the `traceparent` of W3C Trace Context that names it. Brokers that trace show the request in it; what is
+    /// none is ignored.
+    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+        self.request.traceparent = traceparent.into();
+        self
+    }
+
     /// Marks the value block invalid with the release, from PW or EX.
     pub fn invalidate_value(mut self) -> Self {
         self.request.invalidate_value = true;

@@ -28,7 +28,7 @@ impl Client {
     ///
     /// Each has a connection of its own. Who holds many locks opens one session for them: [`Client::session`].
     pub fn lock(&self, name: impl Into<String>, mode: Mode) -> SingleLock {
-        SingleLock { session: self.session(), name: name.into(), mode, wait: None }
+        SingleLock { session: self.session(), name: name.into(), mode, wait: None, traceparent: String::new() }
     }
 }
 
@@ -44,6 +44,7 @@ pub struct SingleLock {
     name: String,
     mode: Mode,
     wait: Option<Duration>,
+    traceparent: String,
 }
 
 impl SingleLock {
@@ -72,6 +73,13 @@ impl SingleLock {
         self
     }
 
+    /// Continues a trace: the `traceparent` of W3C Trace Context that names it. Brokers that trace show the request in it; what is
+    /// none is ignored.
+    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+        self.traceparent = traceparent.into();
+        self
+    }
+
     /// Does not wait: granted at once or not at all.
     pub fn try_lock(self) -> Self {
         self.wait(Duration::ZERO)
@@ -83,13 +91,15 @@ impl IntoFuture for SingleLock {
     type IntoFuture = BoxFuture<'static, Result<Guard, Error>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { session, name, mode, wait } = self;
+        let Self { session, name, mode, wait, traceparent } = self;
         async move {
-            let Some(wait) = wait else { return session.open().await?.lock(name, mode).await };
+            let Some(wait) = wait else {
+                return session.open().await?.lock(name, mode).traceparent(traceparent).await;
+            };
             let until = Instant::now() + wait;
             let opening = if wait.is_zero() { TRY_WITHIN } else { wait };
             let session = session.timeout(opening).open().await?;
-            let lock = session.lock(name, mode);
+            let lock = session.lock(name, mode).traceparent(traceparent);
             if wait.is_zero() { lock.try_lock().await } else { lock.deadline(until).await }
         }
         .boxed()

@@ -20,6 +20,7 @@ use crate::frontend::client;
 use crate::frontend::listener::gate::ConnectionLimits;
 use crate::metrics::CLASSES_MAX;
 use crate::tls::{ClientAuth, TlsConfig};
+use crate::traces::TracesConfig;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -76,6 +77,7 @@ pub(super) fn check(file: File) -> Checked<Config> {
         access,
         audit: file.audit.map(|audit| AuditConfig { file: audit.file, locks: audit.locks }),
         classes: classes(file.metrics.classes)?,
+        traces: file.traces.map(traces).transpose()?,
         name: name(file.name)?,
         insecure: file.insecure.unwrap_or(false),
         tls,
@@ -195,6 +197,56 @@ fn tls(section: &str, given: Option<file::Tls>) -> Checked<Option<TlsConfig>> {
         }
     };
     Ok(Some(TlsConfig { certificate, key: private, client_ca: given.client_ca, client_auth }))
+}
+
+/// Where spans go.
+fn traces(given: file::Traces) -> Checked<TracesConfig> {
+    let Some(endpoint) = given.endpoint else {
+        return wrong(
+            Key::of(&["traces"]),
+            "`traces` has no `endpoint`: say where the collector is, as in http://127.0.0.1:4317",
+        );
+    };
+    let sample = given.sample.map_or(1.0, |share| share.0);
+    if !(0.0..=1.0).contains(&sample) {
+        return wrong(Key::of(&["traces", "sample"]), format!("`traces.sample` is {sample}: it may be 0 to 1"));
+    }
+    Ok(TracesConfig { endpoint: collector(&endpoint)?, sample })
+}
+
+/// What is written is not repeated where it has a login.
+fn collector(endpoint: &str) -> Checked<http::Uri> {
+    let key = Key::of(&["traces", "endpoint"]);
+    let uri = endpoint.parse::<http::Uri>().ok();
+    let authority = uri.as_ref().and_then(http::Uri::authority).map(http::uri::Authority::as_str).unwrap_or_default();
+    if endpoint.contains('@') {
+        return wrong(
+            key,
+            "`traces.endpoint` has a login: the collector is asked without one, write `http://host:port`",
+        );
+    }
+    match &uri {
+        Some(uri) if uri.scheme_str() == Some("https") => {
+            let text = format!(
+                "`traces.endpoint` is `{endpoint}`: there is no TLS to a collector; run one beside the broker, as in http://127.0.0.1:4317, and let it go on with TLS"
+            );
+            wrong(key, text)
+        }
+        Some(uri)
+            if uri.scheme_str() == Some("http")
+                && uri.port_u16().is_some()
+                && !authority.starts_with(':')
+                && uri.path_and_query().is_none_or(|path| path == "/") =>
+        {
+            Ok(uri.clone())
+        }
+        _ => wrong(
+            key,
+            format!(
+                "`traces.endpoint` is `{endpoint}`: write `http://host:port`, as in http://127.0.0.1:4317 (OTLP over gRPC)"
+            ),
+        ),
+    }
 }
 
 fn local(port: u16) -> SocketAddr {

@@ -47,6 +47,9 @@ fn process(before: &Config, after: &Config) -> Vec<Compared> {
     let audits = [before, after].map(|config| config.audit.as_ref());
     let files = audits.map(|audit| audit.map(|audit| audit.file.as_ref()));
     let locks = audits.map(|audit| audit.is_some_and(|audit| audit.locks));
+    let traces = [before, after].map(|config| config.traces.as_ref());
+    let endpoints = traces.map(|traces| traces.map(|traces| &traces.endpoint));
+    let samples = traces.map(|traces| traces.map_or(1.0, |traces| traces.sample).to_bits());
     vec![
         ("name", before.name != after.name),
         ("listen", before.listen != after.listen),
@@ -57,6 +60,8 @@ fn process(before: &Config, after: &Config) -> Vec<Compared> {
         ("audit.file", files[0] != files[1]),
         ("audit.locks", locks[0] != locks[1]),
         ("metrics.classes", before.classes != after.classes),
+        ("traces.endpoint", endpoints[0] != endpoints[1]),
+        ("traces.sample", samples[0] != samples[1]),
         ("require", before.require != after.require),
         ("session_ttl", before.session_ttl != after.session_ttl),
         ("session_ttl_max", before.session_ttl_max != after.session_ttl_max),

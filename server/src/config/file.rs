@@ -26,6 +26,7 @@ pub struct File {
     pub(super) access: Option<access::Access>,
     pub(super) audit: Option<Audit>,
     pub(super) metrics: Metrics,
+    pub(super) traces: Option<Traces>,
     pub(super) require: Option<Require>,
     #[serde(with = "humantime_serde")]
     pub(super) session_ttl: Option<Duration>,
@@ -110,6 +111,36 @@ pub(super) struct Audit {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Metrics {
     pub(super) classes: BTreeMap<String, String>,
+}
+
+/// Where spans go.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Traces {
+    /// Required of the whole; a variable of the environment may bring the other setting alone.
+    pub(super) endpoint: Option<String>,
+    pub(super) sample: Option<Share>,
+}
+
+/// A part of the whole: a number, or, as in a variable of the environment, a text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share(pub(super) f64);
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            Number(f64),
+            Text(String),
+        }
+        match Given::deserialize(deserializer)? {
+            Given::Number(number) => Ok(Self(number)),
+            Given::Text(text) => {
+                text.parse().map(Self).map_err(|_| serde::de::Error::custom("expected a number from 0 to 1"))
+            }
+        }
+    }
 }
 
 /// TLS of a listener.

@@ -37,6 +37,7 @@ use crate::access::policy::Policy;
 use crate::audit::AuditConfig;
 use crate::frontend::listener::gate::ConnectionLimits;
 use crate::tls::{ClientAuth, TlsConfig};
+use crate::traces::TracesConfig;
 use sources::Sources;
 
 /// The backend of lockspaces that name none.
@@ -70,6 +71,8 @@ pub struct Config {
     pub audit: Option<AuditConfig>,
     /// Classes that metrics tell apart, by how names of resources begin.
     pub classes: BTreeMap<String, String>,
+    /// Where spans go; absent: nothing is traced.
+    pub traces: Option<TracesConfig>,
     /// How durable stores must be.
     pub require: Durability,
     /// TTL of sessions that ask for none.

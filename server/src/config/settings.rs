@@ -85,6 +85,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("audit.locks", "false", "write grants, releases and losses of locks as well"),
     setting("metrics.classes.NAME", "", "the class that metrics count names together in which begin so, at most 100"),
+    setting("traces.endpoint", "none", "collector of traces, OTLP over gRPC: `http://127.0.0.1:4317`"),
+    setting("traces.sample", "1", "the part of the traces begun here that is kept, 0 to 1"),
     setting("require", "crash-safe", "how durable a store must be: volatile, crash-safe, power-safe, failover-safe"),
     setting("session_ttl", "10s", "TTL of sessions that ask for none, 1s to 1h"),
     setting("session_ttl_max", "1m", "longest TTL of a session, `session_ttl` to 1h"),

@@ -41,6 +41,7 @@ use crate::access::Access;
 use crate::frontend::listener::gate::Gate;
 use crate::runtime::Runtime;
 use crate::tls::Tls;
+use crate::traces::Traces;
 use labels::Classes;
 pub use labels::{CLASSES_MAX, LOCKSPACES_MAX, Lockspaces, OTHER};
 use locks::{LockCounts, Locks};
@@ -88,6 +89,7 @@ struct Inner {
     reload_failed: Gauge,
     runtime: Runtime,
     access: Arc<Access>,
+    traces: Option<Traces>,
     listeners: Mutex<Vec<Listener>>,
 }
 
@@ -99,7 +101,7 @@ struct Listener {
 
 impl Metrics {
     /// Of a broker whose engines count there.
-    pub fn new(counts: &Counts, runtime: Runtime, access: Arc<Access>) -> Self {
+    pub fn new(counts: &Counts, runtime: Runtime, access: Arc<Access>, traces: Option<Traces>) -> Self {
         let reload_failed = Gauge::default();
         let mut counted = Registry::default();
         counts.locks.register(&mut counted);
@@ -110,7 +112,8 @@ impl Metrics {
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         counted.register("sixpin_build", "Which version of sixpin this is", build);
         let lockspaces = counts.locks.lockspaces().clone();
-        Self(Arc::new(Inner { counted, lockspaces, reload_failed, runtime, access, listeners: Mutex::default() }))
+        let listeners = Mutex::default();
+        Self(Arc::new(Inner { counted, lockspaces, reload_failed, runtime, access, traces, listeners }))
     }
 
     /// The connections that come in by this gate are shown under this name, and until when their certificate is valid.
@@ -142,6 +145,7 @@ impl Metrics {
         state::register(&mut registry, engines, &inner.lockspaces);
         state::register_listeners(&mut registry, &self.listeners());
         state::register_audit(&mut registry, inner.access.audit().dropped());
+        state::register_spans(&mut registry, inner.traces.as_ref().map_or(0, Traces::dropped));
         // The system lists open files one by one, which takes a moment where there are many.
         if let Ok(Some(process)) = tokio::task::spawn_blocking(process::look).await {
             process.register(&mut registry);

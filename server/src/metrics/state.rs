@@ -153,6 +153,13 @@ pub(super) fn register_audit(registry: &mut Registry, dropped: u64) {
     registry.register("sixpin_audit_dropped", "Lines of the audit that could not be written", counter);
 }
 
+/// Shows how many spans were lost.
+pub(super) fn register_spans(registry: &mut Registry, dropped: u64) {
+    let counter = Counter::<u64>::default();
+    counter.inc_by(dropped);
+    registry.register("sixpin_spans_dropped", "Spans of requests that no collector has got", counter);
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus_client::encoding::text::encode;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use sixpin_core::backend::Backend;
 use sixpin_core::broker::Broker;
-use sixpin_core::broker::api::{ConnectionId, Effect, Ending, Input, Now, Reply, RequestError};
+use sixpin_core::broker::api::{ConnectionId, Effect, Ending, Input, Now, RequestError};
 use sixpin_core::standing::History;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
@@ -27,6 +27,7 @@ use super::incarnation::{Before, EngineConfig, Process, incarnate, log};
 use super::outbox::End;
 use super::router::{Router, Sink};
 use super::store::StoreCalls;
+use crate::traces::commit::Commits;
 
 /// Messages taken in one round at most, so that answers go out and store outcomes come in between.
 const MESSAGES_PER_ROUND: usize = 64;
@@ -93,6 +94,8 @@ struct Engine {
     history: History,
     /// Outcomes that the machine has not seen yet.
     outcomes: Vec<Input>,
+    /// Which commits answers come of; absent where nobody traces.
+    commits: Option<Commits>,
     /// Inputs of clients since the machine last flushed.
     unsettled: usize,
     // Buffers that keep their memory between rounds.
@@ -105,6 +108,7 @@ impl Engine {
     fn new(config: EngineConfig, shared: Arc<Shared>, inbox: mpsc::Receiver<Message>) -> Self {
         let (machine, store) = incarnate(&config, &shared, Before::Nobody);
         let history = shared.backend().history();
+        let commits = config.traced.then(|| Commits::new(&config.name, shared.backend().profile().name));
         Self {
             config,
             shared,
@@ -117,6 +121,7 @@ impl Engine {
             fresh: true,
             history,
             outcomes: Vec::new(),
+            commits,
             unsettled: 0,
             messages: Vec::new(),
             effects: Vec::new(),
@@ -188,7 +193,12 @@ impl Engine {
     fn feed_outcomes(&mut self, now: Now) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         for outcome in outcomes.drain(..) {
+            let commit = self.commits.as_mut().and_then(|commits| commits.ended(&outcome));
+            let first = self.effects.len();
             self.machine.handle(now, outcome, &mut self.effects);
+            if let (Some(commits), Some(commit)) = (&mut self.commits, commit) {
+                commits.said(first..self.effects.len(), commit);
+            }
         }
         self.outcomes = outcomes;
         // After the outcomes: what the history before still answered is told first.
@@ -246,10 +256,17 @@ impl Engine {
 
     fn carry_out(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain(..) {
+        for (place, effect) in effects.drain(..).enumerate() {
+            let commit = || self.commits.as_ref().and_then(|commits| commits.of(place));
             match effect {
-                Effect::Reply { to, reply } => self.router.reply(to, reply),
-                Effect::Event { connection, event } => self.router.event(connection, event),
+                Effect::Reply { to, reply } => {
+                    let commit = commit();
+                    self.router.reply(to, reply, commit);
+                }
+                Effect::Event { connection, event } => {
+                    let commit = commit();
+                    self.router.event(connection, event, commit);
+                }
                 Effect::Disconnect { connection } => self.router.disconnect(connection),
                 Effect::Note(note) => self.config.audit.note(*note, self.config.process.principal()),
                 Effect::Log(line) => log(&self.config.name, &line),
@@ -260,6 +277,9 @@ impl Engine {
                     break;
                 }
                 other => {
+                    if let (Some(commits), Effect::Commit { guard, batch, .. }) = (&mut self.commits, &other) {
+                        commits.send(guard.lane, *batch);
+                    }
                     if let Some(outcome) = self.store.start(other) {
                         self.outcomes.push(outcome);
                     }
@@ -267,6 +287,9 @@ impl Engine {
             }
         }
         self.effects = effects;
+        if let Some(commits) = &mut self.commits {
+            commits.carried_out();
+        }
     }
 
     /// Hands the answers to the streams. A stream that takes none has ended for the machine.
@@ -316,6 +339,9 @@ impl Engine {
         };
         // Calls of this incarnation may not speak to the next one.
         self.outcomes.clear();
+        if let Some(commits) = &mut self.commits {
+            commits.forget();
+        }
         self.store =
             StoreCalls::new(self.shared.backend(), self.shared.incarnation(), self.config.counts.store.clone());
     }
@@ -351,7 +377,7 @@ impl Engine {
         };
         for message in self.messages.drain(..) {
             match message {
-                Message::Connect { sink: Sink::Call(answer), .. } => drop(answer.send(Reply::Error(error.clone()))),
+                Message::Connect { sink: Sink::Call(answer), .. } => drop(answer.send(error.clone().into())),
                 Message::Connect { sink: Sink::Stream(outbox), .. } => outbox.end(End::BrokerOver(error.to_string())),
                 Message::Inputs(..) | Message::Disconnected(_) => {}
                 Message::Limits(limits) => drop(self.config.limit(limits)),

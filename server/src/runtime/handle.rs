@@ -17,7 +17,8 @@ use sixpin_core::name::Incarnation;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use super::outbox::{End, Outbox, Outgoing};
-use super::router::Sink;
+use super::router::{Answer, Sink};
+use crate::traces::Span;
 
 /// Messages that may wait for an engine. Senders wait when it is full, and stop reading from their clients.
 pub const INBOX_MAX: usize = 1_024;
@@ -163,24 +164,33 @@ impl EngineHandle {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Asks for one thing and waits for the answer. If the caller gives up, so does the machine.
+    /// Asks for one thing and waits for the answer, which its span is told as well. If the caller gives up, so does the machine.
     pub async fn request(
         &self,
         session: SessionRef,
         principal: Principal,
         request: Request,
+        span: Option<&mut Span>,
     ) -> Result<Reply, RequestError> {
-        self.call(|from| Input::Request { from, session, principal: Some(Box::new(principal)), request }).await
+        let called =
+            self.call(|from| Input::Request { from, session, principal: Some(Box::new(principal)), request }).await;
+        if let Some(span) = span {
+            match &called {
+                Ok(answer) => span.answered(&answer.reply, answer.commit.clone()),
+                Err(error) => span.refused(error),
+            }
+        }
+        said(called)
     }
 
     /// As [`EngineHandle::request`], for an administrator.
     pub async fn admin(&self, request: AdminRequest) -> Result<Reply, RequestError> {
-        self.call(|from| Input::Admin { from, request }).await
+        said(self.call(|from| Input::Admin { from, request }).await)
     }
 
     /// As [`EngineHandle::request`], for somebody who looks.
     pub async fn query(&self, query: Query) -> Result<Reply, RequestError> {
-        self.call(|from| Input::Query { from, query }).await
+        said(self.call(|from| Input::Query { from, query }).await)
     }
 
     /// These limits hold from now on.
@@ -195,7 +205,7 @@ impl EngineHandle {
         Connection { id: new_connection(), outbox, inbox: self.inbox.clone(), turns, opened: false, sending: None }
     }
 
-    async fn call(&self, input: impl FnOnce(ReplyTo) -> Input) -> Result<Reply, RequestError> {
+    async fn call(&self, input: impl FnOnce(ReplyTo) -> Input) -> Result<Answer, RequestError> {
         let connection = new_connection();
         let (answer, answered) = oneshot::channel();
         let inputs = vec![input(ReplyTo { connection, request: 1 })];
@@ -203,13 +213,17 @@ impl EngineHandle {
         let mut guard = CallGuard { connection, inbox: &self.inbox, waiting: false };
         self.inbox.sender.send(message).await.map_err(|_| engine_gone())?;
         guard.waiting = true;
-        let reply = answered.await;
+        let answer = answered.await;
         guard.waiting = false;
-        match reply {
-            Ok(Reply::Error(error)) => Err(error),
-            Ok(reply) => Ok(reply),
-            Err(_) => Err(RequestError::Unknown("the broker stopped before it answered: repeat the request".into())),
-        }
+        answer.map_err(|_| RequestError::Unknown("the broker stopped before it answered: repeat the request".into()))
+    }
+}
+
+/// What the answer to a call says.
+fn said(called: Result<Answer, RequestError>) -> Result<Reply, RequestError> {
+    match called?.reply {
+        Reply::Error(error) => Err(error),
+        reply => Ok(reply),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct EngineConfig {
     pub counts: EngineCounts,
     /// Where it is written what becomes of locks, if it is.
     pub audit: Arc<Audit>,
+    /// Answers say which commit they come of, for those who trace.
+    pub traced: bool,
 }
 
 impl EngineConfig {

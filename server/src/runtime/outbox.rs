@@ -4,10 +4,12 @@
 //! A stream that does not take its answers is cut off when the queue is full: the engine never waits for a client.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use sixpin_core::broker::api::{Event, Reply};
+
+use crate::traces::commit::Commit;
 
 /// Answers and events that may wait for one stream. Well above what a client that reads can have coming: its requests
 /// in flight, its waiting claims, and after a resume a word about each claim that blocks somebody.
@@ -22,9 +24,16 @@ pub enum Outgoing {
         request: u64,
         /// The answer.
         reply: Reply,
+        /// The commit that it comes of, where that is wanted.
+        commit: Option<Arc<Commit>>,
     },
     /// Tells without having been asked.
-    Event(Event),
+    Event {
+        /// What is told.
+        event: Event,
+        /// As of a reply.
+        commit: Option<Arc<Commit>>,
+    },
 }
 
 /// Why nothing more comes.
@@ -112,7 +121,7 @@ mod tests {
     use super::*;
 
     fn answers(count: usize) -> Vec<Outgoing> {
-        (0..count).map(|n| Outgoing::Reply { request: n as u64, reply: Reply::Closed }).collect()
+        (0..count).map(|n| Outgoing::Reply { request: n as u64, reply: Reply::Closed, commit: None }).collect()
     }
 
     fn take(outbox: &Outbox) -> (Poll<Option<End>>, usize) {

@@ -8,6 +8,7 @@ use sixpin_core::broker::api::{ConnectionId, Event, Reply, ReplyTo, RequestError
 use tokio::sync::oneshot;
 
 use super::outbox::{End, Outbox, Outgoing};
+use crate::traces::commit::Commit;
 
 /// Where the answers of one connection go.
 #[derive(Debug)]
@@ -15,7 +16,22 @@ pub enum Sink {
     /// A stream: many answers and events.
     Stream(Arc<Outbox>),
     /// A call: one answer.
-    Call(oneshot::Sender<Reply>),
+    Call(oneshot::Sender<Answer>),
+}
+
+/// The answer to a call.
+#[derive(Debug)]
+pub struct Answer {
+    /// What is said.
+    pub reply: Reply,
+    /// The commit that it comes of, where that is wanted.
+    pub commit: Option<Arc<Commit>>,
+}
+
+impl From<RequestError> for Answer {
+    fn from(error: RequestError) -> Self {
+        Self { reply: Reply::Error(error), commit: None }
+    }
 }
 
 /// The table of connections of one engine.
@@ -28,7 +44,7 @@ pub struct Router {
 
 enum Route {
     Stream { outbox: Arc<Outbox>, pending: Vec<Outgoing> },
-    Call(oneshot::Sender<Reply>),
+    Call(oneshot::Sender<Answer>),
 }
 
 impl Router {
@@ -52,15 +68,15 @@ impl Router {
     }
 
     /// Answers a request. An answer to a connection that ended is dropped.
-    pub fn reply(&mut self, to: ReplyTo, reply: Reply) {
+    pub fn reply(&mut self, to: ReplyTo, reply: Reply, commit: Option<Arc<Commit>>) {
         match self.routes.get_mut(&to.connection) {
             Some(Route::Stream { .. }) => {
-                self.push(to.connection, Outgoing::Reply { request: to.request, reply });
+                self.push(to.connection, Outgoing::Reply { request: to.request, reply, commit });
             }
             Some(Route::Call(_)) => {
                 if let Some(Route::Call(answer)) = self.routes.remove(&to.connection) {
                     // The caller may have given up in this moment; the machine hears of that by itself.
-                    let _ = answer.send(reply);
+                    let _ = answer.send(Answer { reply, commit });
                 }
             }
             None => {}
@@ -68,8 +84,8 @@ impl Router {
     }
 
     /// Tells a stream.
-    pub fn event(&mut self, connection: ConnectionId, event: Event) {
-        self.push(connection, Outgoing::Event(event));
+    pub fn event(&mut self, connection: ConnectionId, event: Event, commit: Option<Arc<Commit>>) {
+        self.push(connection, Outgoing::Event { event, commit });
     }
 
     /// Ends a stream after what was said to it.
@@ -103,7 +119,7 @@ impl Router {
                 }
                 Route::Call(answer) => {
                     // Whether the request took effect is not known any more, so the caller must repeat it.
-                    let _ = answer.send(Reply::Error(RequestError::Unknown(text.into())));
+                    let _ = answer.send(RequestError::Unknown(text.into()).into());
                 }
             }
         }

@@ -27,6 +27,8 @@ const SILENT_BELOW: Duration = Duration::from_secs(4);
 const SEARCH_FOR: Duration = Duration::from_secs(10);
 /// How often that is said again.
 const SAY_EVERY: Duration = Duration::from_secs(60);
+/// A name of a trace that is longer is none.
+const TRACE_BYTES_MAX: usize = 256;
 /// A wait that is worth a word when it is over.
 const WORTH_A_WORD: Duration = Duration::from_secs(1);
 
@@ -68,6 +70,9 @@ pub(super) async fn acquire(
         let session = session.insert(open(order, voice, client, until).await?);
         let id = session.id();
         let mut request = session.lock(resource.as_str(), mode).label(&order.label).owner(&order.owner);
+        if let Some(trace) = trace() {
+            request = request.traceparent(trace);
+        }
         if let Some(patience) = order.patience {
             request = request.wait((order.started + patience).saturating_sub(clock::now().boot));
         }
@@ -98,6 +103,11 @@ pub(super) async fn acquire(
             Err(error) => return Err(failed(order, error)),
         }
     }
+}
+
+/// The trace that whoever started the program works in, by the variable that is usual for it.
+fn trace() -> Option<String> {
+    std::env::var("TRACEPARENT").ok().filter(|trace| trace.len() <= TRACE_BYTES_MAX)
 }
 
 /// When an answer is wanted at the latest, on the clock of [`Order::started`]; absent: whenever it comes.

@@ -76,7 +76,7 @@ const USAGE: &str = "sixpin run [OPTIONS] RESOURCE -- COMMAND...
 /// Told below the options.
 const STATUSES: &str = "\
 The command has SIXPIN_RESOURCE, SIXPIN_LOCKSPACE, SIXPIN_MODE, SIXPIN_FENCE and SIXPIN_SESSION in its environment.
-SIXPIN_TOKEN is taken out of it.
+SIXPIN_TOKEN is taken out of it. Where TRACEPARENT is set, the lock is shown in that trace by brokers that trace.
 
 The exit status is that of the command: 126 or 127 if it could not be started, 128 + n if signal n ended it (of SIGINT,
 SIGTERM, SIGHUP and SIGQUIT `run` ends itself, which a shell shows as 128 + n). Otherwise:

@@ -79,6 +79,14 @@ impl Pending {
         }
     }
 
+    /// The trace that it belongs to; empty: none that the program named.
+    pub(super) fn traceparent(&self) -> &str {
+        match &self.what {
+            What::Lock(request) => &request.traceparent,
+            What::Convert { request, .. } => &request.traceparent,
+        }
+    }
+
     /// It does not wait for others, so neither does it wait for a broker that refuses it for now.
     pub(super) fn is_try(&self) -> bool {
         match &self.what {

@@ -281,5 +281,6 @@ fn live_claim(now: Duration, number: u64, claim: &Claim) -> v1::LiveClaim {
         wanted: waiting.map(|pending| v1::live_claim::Wanted::WantedMode(pending.mode().into())),
         ticket: waiting.map_or(0, |pending| pending.ticket),
         wait_ms: waiting.and_then(|pending| pending.wait_ms(now)),
+        traceparent: waiting.map(|pending| pending.traceparent().to_owned()).unwrap_or_default(),
     }
 }

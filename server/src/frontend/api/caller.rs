@@ -1,5 +1,6 @@
 //! Who asks.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -7,9 +8,10 @@ use sixpin_core::access::{Place, Principal, Verb};
 use sixpin_core::broker::api::{Client, ClientInfo};
 use sixpin_core::name::Label;
 
-use super::{Checked, checks};
+use super::{Api, Checked, checks};
 use crate::access::Who;
 use crate::audit::Line;
+use crate::traces::{Context, Door, Origin};
 
 /// Who asks, as the listener says it of every request.
 #[derive(Debug, Clone)]
@@ -20,9 +22,33 @@ pub struct Caller {
     pub client: Client,
     /// Who it is, and what it may do.
     pub who: Who,
+    /// By which way, and in which trace.
+    pub origin: Origin,
 }
 
 impl Caller {
+    /// Asks by this way, in the trace that is named to it, if anything is traced. Of several names none counts.
+    pub fn by<'a, N: Iterator<Item = &'a [u8]>>(mut self, api: &Api, door: Door, named: impl FnOnce() -> N) -> Self {
+        if api.traces().is_some() {
+            let mut named = named();
+            let first = named.next().filter(|_| named.next().is_none());
+            let parent = first.and_then(|name| str::from_utf8(name).ok()).and_then(Context::parse);
+            self.origin = Origin { door, parent };
+        }
+        self
+    }
+
+    /// The same, for a request that names its trace itself.
+    pub fn in_trace(&self, named: &str) -> Cow<'_, Self> {
+        match Context::parse(named) {
+            Some(parent) => {
+                let origin = Origin { parent: Some(parent), ..self.origin };
+                Cow::Owned(Self { origin, ..self.clone() })
+            }
+            None => Cow::Borrowed(self),
+        }
+    }
+
     /// What it may do.
     pub fn principal(&self) -> Principal {
         self.who.last_principal().clone()

@@ -16,6 +16,8 @@ use tokio::sync::oneshot;
 
 use super::errors::{invalid, other_store, unexpected};
 use super::{Api, Caller, Opened, Resumed, note_denied};
+use crate::traces::Span;
+use crate::traces::span::What;
 
 /// How long after a refusal it is tried again to leave a claim at its place.
 const LEFT_AGAIN: Duration = Duration::from_millis(200);
@@ -59,7 +61,7 @@ impl Api {
         if open.bound {
             return Err(invalid("`connection_bound` needs a connection: open the session on a stream"));
         }
-        match self.request(from, lockspace, SessionRef::Attached, Request::Open(Box::new(open))).await? {
+        match self.request(from, lockspace, SessionRef::Attached, Request::Open(Box::new(open)), None).await? {
             Reply::Opened { session, secret } => Ok(self.opened(session, secret, lockspace)),
             other => Err(unexpected(&other)),
         }
@@ -72,7 +74,7 @@ impl Api {
         lockspace: &Lockspace,
         resume: ResumeRequest,
     ) -> Result<Resumed, RequestError> {
-        match self.request(from, lockspace, SessionRef::Attached, Request::Resume(Box::new(resume))).await? {
+        match self.request(from, lockspace, SessionRef::Attached, Request::Resume(Box::new(resume)), None).await? {
             Reply::Resumed { session, move_number, claims } => Ok(self.resumed(session, move_number, claims)),
             other => Err(unexpected(&other)),
         }
@@ -105,6 +107,11 @@ impl Api {
         done(self.ask(from, by, Request::Lock { lock, until_done: true }).await?)
     }
 
+    /// What became of a lock, by a copy of its request.
+    pub async fn locked(&self, from: &Caller, by: &SessionToken, copy: LockRequest) -> Result<Done, RequestError> {
+        done(self.ask_in(None, from, by, Request::Lock { lock: copy, until_done: true }).await?)
+    }
+
     /// Locks, and waits for the end of it, but no longer than this: then the claim keeps its place, and the same request again goes
     /// on waiting there. It keeps it as well if its caller goes away; the session's TTL ends it then.
     pub async fn lock_within(
@@ -115,13 +122,15 @@ impl Api {
         patience: Duration,
     ) -> Result<Progress, RequestError> {
         self.check_store(&lock.resource.lockspace, by)?;
-        let begun = progress(self.ask(from, by, Request::Lock { lock: lock.clone(), until_done: false }).await?)?;
+        let request = Request::Lock { lock: lock.clone(), until_done: false };
+        let mut span = self.span(from, by, &request);
+        let begun = progress(self.ask_in(span.as_mut(), from, by, request).await?)?;
         if matches!(begun, Progress::Done(_)) {
             return Ok(begun);
         }
         let (tell, told) = oneshot::channel();
         // Goes on without its caller until the claim is left at its place.
-        tokio::spawn(self.clone().wait_in_queue(from.clone(), by.clone(), lock, patience, tell));
+        tokio::spawn(self.clone().wait_in_queue(from.clone(), by.clone(), lock, patience, tell, span));
         told.await.map_err(|_| RequestError::Unknown("the wait was given up: repeat the request".into()))?
     }
 
@@ -132,8 +141,10 @@ impl Api {
         lock: LockRequest,
         patience: Duration,
         mut tell: oneshot::Sender<Result<Progress, RequestError>>,
+        mut span: Option<Span>,
     ) {
-        let waiting = self.ask(&from, &by, Request::Lock { lock: lock.clone(), until_done: true });
+        let request = Request::Lock { lock: lock.clone(), until_done: true };
+        let waiting = self.ask_in(span.as_mut(), &from, &by, request);
         tokio::pin!(waiting);
         let ended = tokio::select! {
             ended = &mut waiting => Some(ended),
@@ -143,7 +154,7 @@ impl Api {
         let progressed = match ended {
             Some(ended) => ended.and_then(progress),
             None => {
-                let copy = || self.ask(&from, &by, Request::Lock { lock: lock.clone(), until_done: false });
+                let copy = || self.ask_in(None, &from, &by, Request::Lock { lock: lock.clone(), until_done: false });
                 leave_in_queue(waiting, copy).await.and_then(progress)
             }
         };
@@ -208,7 +219,25 @@ impl Api {
     }
 
     async fn ask(&self, from: &Caller, by: &SessionToken, request: Request) -> Result<Reply, RequestError> {
-        self.request(from, &by.lockspace, SessionRef::Named(by.session, by.secret), request).await
+        let mut span = self.span(from, by, &request);
+        self.ask_in(span.as_mut(), from, by, request).await
+    }
+
+    /// The span of a request, if it has one.
+    fn span(&self, from: &Caller, by: &SessionToken, request: &Request) -> Option<Span> {
+        let mut span = self.traces()?.begin(from.origin, What::of(request)?)?;
+        span.of_session(Some(by.session));
+        Some(span)
+    }
+
+    async fn ask_in(
+        &self,
+        span: Option<&mut Span>,
+        from: &Caller,
+        by: &SessionToken,
+        request: Request,
+    ) -> Result<Reply, RequestError> {
+        self.request(from, &by.lockspace, SessionRef::Named(by.session, by.secret), request, span).await
     }
 
     async fn request(
@@ -217,8 +246,9 @@ impl Api {
         lockspace: &Lockspace,
         session: SessionRef,
         request: Request,
+        span: Option<&mut Span>,
     ) -> Result<Reply, RequestError> {
-        let answer = self.engine(lockspace).request(session, from.principal(), request).await;
+        let answer = self.engine(lockspace).request(session, from.principal(), request, span).await;
         answer.inspect_err(|error| note_denied(self.access.audit(), from, error))
     }
 }

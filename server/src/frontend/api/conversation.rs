@@ -21,13 +21,13 @@
 //! It has at most `requests_per_stream` requests in flight; what goes beyond is answered `LIMIT` at once, rather than left
 //! unread, so that a keepalive always gets through. A client that knows the limit never sees that.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use sixpin_core::broker::api::{Event, Input, OpenRequest, Reply, Request, RequestError, ResumeRequest};
-use sixpin_core::name::Lockspace;
+use sixpin_core::name::{ClaimNumber, Lockspace};
 use tokio::time::{Sleep, sleep};
 
 use super::errors::{invalid, other_store};
@@ -36,6 +36,8 @@ use super::names::Names;
 use super::{Api, Caller, Checked, note_denied};
 use crate::runtime::outbox::{End, Outgoing};
 use crate::runtime::{Connection, EngineHandle, Turns};
+use crate::traces::Context as Trace;
+use crate::traces::stream::StreamSpans;
 
 /// Messages read in one go, so that writing gets its turn.
 const MESSAGES_PER_READ: usize = 256;
@@ -57,6 +59,9 @@ pub trait Client {
 
     /// What kind of message it is.
     fn kind(message: &Self::Message) -> Kind;
+
+    /// The trace that a message says it belongs to; empty: none of its own.
+    fn traceparent(message: &Self::Message) -> &str;
 
     /// What it asks for, checked. Absent if that is known only with a later message.
     fn ask(&mut self, message: Self::Message, names: &mut Names) -> Checked<Option<Ask>>;
@@ -87,8 +92,8 @@ pub enum Kind {
 pub enum Ask {
     /// A new session for a lockspace.
     Open(Lockspace, OpenRequest),
-    /// A session of a lockspace, which moves here if it is elsewhere.
-    Resume(Lockspace, ResumeRequest),
+    /// A session of a lockspace, which moves here if it is elsewhere, and the traces of claims that wait.
+    Resume(Lockspace, ResumeRequest, BTreeMap<ClaimNumber, Trace>),
     /// Something of the session.
     Session(Request),
 }
@@ -129,6 +134,8 @@ pub struct Conversation {
     identity: Identity,
     turns: Option<Turns>,
     names: Names,
+    /// Absent: nothing is traced.
+    spans: Option<Box<StreamSpans>>,
     engine: Option<(EngineHandle, Connection)>,
     /// The lockspace that the session was opened for.
     lockspace: Lockspace,
@@ -164,6 +171,7 @@ impl Conversation {
     /// One that nobody has said anything in, of somebody who has these turns.
     pub fn new(api: Api, from: Caller, turns: Option<Turns>) -> Self {
         Self {
+            spans: api.stream_spans(&from),
             identity: Identity::new(&api, from),
             api,
             turns,
@@ -288,8 +296,14 @@ impl Conversation {
         if opens {
             self.identity.tell_again();
         }
+        let trace = self.spans.as_ref().and_then(|_| Trace::parse(C::traceparent(&message)));
         match self.request_of(client, request, message) {
-            Ok(Some(body)) => self.enqueue(request, body),
+            Ok(Some(body)) => {
+                if let Some(spans) = &mut self.spans {
+                    spans.begin(request, &body, trace);
+                }
+                self.enqueue(request, body);
+            }
             Ok(None) => {}
             Err(error) => self.refuse(request, error),
         }
@@ -304,8 +318,11 @@ impl Conversation {
                 self.begin(request, lockspace)?;
                 Some(Request::Open(Box::new(open)))
             }
-            Some(Ask::Resume(lockspace, resume)) => {
+            Some(Ask::Resume(lockspace, resume, traces)) => {
                 self.begin(request, lockspace)?;
+                if let Some(spans) = &mut self.spans {
+                    spans.resume(&resume, &traces);
+                }
                 Some(Request::Resume(Box::new(resume)))
             }
             Some(Ask::Session(asked)) => {
@@ -378,8 +395,18 @@ impl Conversation {
 
     fn said(&mut self, outgoing: Outgoing) -> Said {
         let (request, reply) = match outgoing {
-            Outgoing::Event(event) => return Said::Event(event),
-            Outgoing::Reply { request, reply } => (request, reply),
+            Outgoing::Event { event, commit } => {
+                if let Some(spans) = &mut self.spans {
+                    spans.event(&event, commit);
+                }
+                return Said::Event(event);
+            }
+            Outgoing::Reply { request, reply, commit } => {
+                if let Some(spans) = &mut self.spans {
+                    spans.reply(request, &reply, commit);
+                }
+                (request, reply)
+            }
         };
         self.in_flight = self.in_flight.saturating_sub(1);
         if self.opening == Opening::Asked(request) {

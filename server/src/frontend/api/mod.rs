@@ -39,6 +39,8 @@ use crate::access::Access;
 use crate::audit::{Audit, Outcome};
 use crate::metrics::refusals::SESSION_TOKEN;
 use crate::runtime::{Connection, EngineHandle, Runtime};
+use crate::traces::Traces;
+use crate::traces::stream::StreamSpans;
 pub use caller::Caller;
 use errors::unexpected;
 
@@ -50,6 +52,8 @@ pub type Checked<T> = Result<T, RequestError>;
 pub struct Api {
     runtime: Runtime,
     access: Arc<Access>,
+    /// Absent: nothing is traced.
+    traces: Option<Traces>,
     /// See [`Api::found_not_serving`].
     not_serving: Arc<RwLock<Vec<(String, String)>>>,
 }
@@ -80,13 +84,23 @@ pub struct Resumed {
 
 impl Api {
     /// Offers the engines of `runtime` to whom `access` lets in.
-    pub fn new(runtime: Runtime, access: Arc<Access>) -> Self {
-        Self { runtime, access, not_serving: Arc::default() }
+    pub fn new(runtime: Runtime, access: Arc<Access>, traces: Option<Traces>) -> Self {
+        Self { runtime, access, traces, not_serving: Arc::default() }
     }
 
     /// Who is let in.
     pub fn access(&self) -> &Arc<Access> {
         &self.access
+    }
+
+    /// Where spans go, if anything is traced.
+    pub fn traces(&self) -> Option<&Traces> {
+        self.traces.as_ref()
+    }
+
+    /// What is traced of a stream that somebody begins, if anything is.
+    pub(super) fn stream_spans(&self, from: &Caller) -> Option<Box<StreamSpans>> {
+        self.traces().map(|traces| Box::new(StreamSpans::new(traces.clone(), from.origin)))
     }
 
     /// Refuses what a caller may not do, and writes that down.

@@ -30,6 +30,7 @@ use super::api::{Api, Caller};
 use super::listener::{Admitted, FAREWELL, Greeted, Socket};
 use super::messages::errors::to_proto;
 use super::messages::session::{Messages, Session};
+use crate::traces::{Door as Way, Origin};
 
 /// What is kept for each direction of a connection, which for most is idle.
 const BUFFER_BYTES: usize = 2 * 1024;
@@ -134,7 +135,8 @@ async fn serve(api: Api, mut wire: Wire, admitted: Admitted) -> Result<(), Frame
     };
     let Admitted { address, client, turns, place, mut unread, .. } = admitted;
     let messages = Inbound { first, wire };
-    let mut session = Session::new(api, messages, Caller { address, client, who }, Some(turns), Some(place));
+    let from = Caller { address, client, who, origin: Origin::of(Way::Frames) };
+    let mut session = Session::new(api, messages, from, Some(turns), Some(place));
     let mut grown = false;
     let failure = poll_fn(|cx| -> Poll<Result<Option<Failure>, FrameError>> {
         loop {

@@ -40,6 +40,7 @@ use crate::frontend::api::{Api, Caller, Checked, KEEPALIVES_PER_TTL, checks, not
 use crate::frontend::messages::{replies, requests};
 use crate::runtime::Connection;
 use crate::runtime::outbox::Outgoing;
+use crate::traces::stream::StreamSpans;
 
 /// The stream that answers one `Hold` call.
 pub struct HoldStream {
@@ -50,6 +51,8 @@ pub struct HoldStream {
     next_request: u64,
     inputs: Vec<Input>,
     taken: VecDeque<Outgoing>,
+    /// Absent: nothing is traced.
+    spans: Option<Box<StreamSpans>>,
     /// Runs from the moment the session is open.
     keepalive: Option<Interval>,
     /// How the stream ends once everything before is written.
@@ -84,6 +87,7 @@ impl HoldStream {
             next_request: 1,
             inputs: Vec::new(),
             taken: VecDeque::new(),
+            spans: api.stream_spans(from),
             keepalive: None,
             end: None,
         };
@@ -94,6 +98,9 @@ impl HoldStream {
     fn ask(&mut self, request: Request) {
         match self.identity.check() {
             Ok(()) => {
+                if let Some(spans) = &mut self.spans {
+                    spans.begin(self.next_request, &request, None);
+                }
                 self.inputs.push(self.connection.input(self.next_request, self.identity.news(), request));
                 self.next_request += 1;
             }
@@ -103,14 +110,19 @@ impl HoldStream {
 
     /// What one answer of the machine means to the client; nothing, for most.
     fn outgoing(&mut self, outgoing: Outgoing) -> Option<Body> {
+        match (&mut self.spans, &outgoing) {
+            (Some(spans), Outgoing::Reply { request, reply, commit }) => spans.reply(*request, reply, commit.clone()),
+            (Some(spans), Outgoing::Event { event, commit }) => spans.event(event, commit.clone()),
+            (None, _) => {}
+        }
         match outgoing {
             Outgoing::Reply { reply: Reply::Error(error), .. } => {
                 note_denied(self.identity.audit(), self.identity.caller(), &error);
                 self.refused(&error)
             }
             Outgoing::Reply { reply, .. } => self.reply(reply),
-            Outgoing::Event(Event::Done(done)) => self.done(&done),
-            Outgoing::Event(event) => {
+            Outgoing::Event { event: Event::Done(done), .. } => self.done(&done),
+            Outgoing::Event { event, .. } => {
                 let body = match replies::event(event) {
                     v1::session_response::Body::Blocking(blocking) => Body::Blocking(blocking),
                     v1::session_response::Body::Lost(lost) => {

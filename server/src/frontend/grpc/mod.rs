@@ -38,6 +38,7 @@ use super::api::admin::Administration;
 use super::api::{Api, Caller};
 use super::listener::Protocol;
 use crate::access::{Access, Who};
+use crate::traces::{Door, Origin, TRACEPARENT};
 use health::Health;
 use inside::Services;
 
@@ -100,7 +101,14 @@ fn caller<T>(request: &tonic::Request<T>) -> Caller {
         client: said.get().copied().unwrap_or_default(),
         // Every way to the services says who asks; one that did not would let nobody do anything.
         who: said.get().cloned().unwrap_or_else(Who::nobody),
+        origin: Origin::of(Door::Grpc),
     }
+}
+
+/// The same of a request that may be traced.
+fn traced<T>(api: &Api, request: &tonic::Request<T>) -> Caller {
+    let named = || request.metadata().get_all(TRACEPARENT).into_iter().map(|value| value.as_encoded_bytes());
+    caller(request).by(api, Door::Grpc, named)
 }
 
 type Answer<T> = Result<Response<T>, Status>;

@@ -8,7 +8,7 @@ use sixpin_core::broker::api::RequestError;
 use sixpin_proto::v1;
 use tonic::{Status, Streaming};
 
-use super::{caller, errors};
+use super::{errors, traced};
 use crate::frontend::api::Api;
 use crate::frontend::api::conversation::Failure;
 use crate::frontend::messages::session::{Messages, Session};
@@ -21,7 +21,7 @@ impl SessionStream {
     pub(super) fn new(api: Api, mut request: tonic::Request<Streaming<v1::SessionRequest>>) -> Self {
         let place = request.extensions_mut().remove();
         let turns = request.extensions_mut().remove();
-        let from = caller(&request);
+        let from = traced(&api, &request);
         Self(Session::new(api, request.into_inner(), from, turns, place))
     }
 }

@@ -6,7 +6,7 @@ use v1::lock_service_server::LockService;
 
 use super::hold::HoldStream;
 use super::session::SessionStream;
-use super::{Answer, answer, caller};
+use super::{Answer, answer, caller, traced};
 use crate::frontend::api::Api;
 use crate::frontend::messages::locks::LockCalls;
 
@@ -34,7 +34,7 @@ impl LockService for Locks {
     }
 
     async fn hold(&self, request: tonic::Request<v1::HoldRequest>) -> Answer<HoldStream> {
-        let from = caller(&request);
+        let from = traced(&self.api, &request);
         answer(HoldStream::new(&self.api, request.into_inner(), &from))
     }
 
@@ -57,17 +57,17 @@ impl LockService for Locks {
     }
 
     async fn lock(&self, request: tonic::Request<v1::LockRequest>) -> Answer<v1::LockResponse> {
-        let from = caller(&request);
+        let from = traced(&self.api, &request);
         answer(self.calls.lock(request.into_inner(), &from).await)
     }
 
     async fn convert(&self, request: tonic::Request<v1::ConvertRequest>) -> Answer<v1::ConvertResponse> {
-        let from = caller(&request);
+        let from = traced(&self.api, &request);
         answer(self.calls.convert(request.into_inner(), &from).await)
     }
 
     async fn unlock(&self, request: tonic::Request<v1::UnlockRequest>) -> Answer<v1::UnlockResponse> {
-        let from = caller(&request);
+        let from = traced(&self.api, &request);
         answer(self.calls.unlock(request.into_inner(), &from).await)
     }
 

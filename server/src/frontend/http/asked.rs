@@ -24,6 +24,7 @@ use crate::config::check::host_name;
 use crate::frontend::api::errors::invalid;
 use crate::frontend::api::{Caller, Checked, checks};
 use crate::frontend::listener::Encrypted;
+use crate::traces::{Door as Way, Origin, TRACEPARENT};
 
 /// Where a browser says for whom it asks (W3C Fetch Metadata).
 const FETCH_SITE: &str = "sec-fetch-site";
@@ -45,7 +46,8 @@ impl Asked {
     /// Takes a request of a route apart.
     pub(super) async fn new(door: Arc<Door>, route: &Route, request: Request) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let from = caller(&parts);
+        let named = || parts.headers.get_all(TRACEPARENT).iter().map(http::HeaderValue::as_bytes);
+        let from = caller(&parts).by(&door.api, Way::Http, named);
         own_page(&parts)?;
         own_name(&parts, &from)?;
         let named = path::named(route.path, parts.uri.path())?;
@@ -147,6 +149,7 @@ fn caller(parts: &request::Parts) -> Caller {
         client: said.get().copied().unwrap_or_default(),
         // The listener says it of everybody; of whom it did not could do nothing.
         who: said.get().cloned().unwrap_or_else(Who::nobody),
+        origin: Origin::of(Way::Http),
     }
 }
 

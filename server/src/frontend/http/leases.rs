@@ -50,7 +50,7 @@ pub(super) async fn get(asked: Asked) -> Answered {
     };
     // A copy of the request that took it: it only looks.
     let copy = lock_request(resource.clone(), Mode::NL, false);
-    let done = asked.door.api.lock(&asked.from, &by, copy).await?;
+    let done = asked.door.api.locked(&asked.from, &by, copy).await?;
     if done.status != DoneStatus::Is(command::Status::Granted) {
         return Err(over(&by).into());
     }

@@ -35,6 +35,7 @@ use crate::frontend::listener::{FAREWELL, OpeningPlace, Upgraded};
 use crate::frontend::messages::errors::to_proto;
 use crate::frontend::messages::session::{Messages, Session};
 use crate::runtime::Turns;
+use crate::traces::Door as Way;
 
 const JSON: &str = "sixpin.v1.json";
 const PROTO: &str = "sixpin.v1.proto";
@@ -63,6 +64,7 @@ pub(super) async fn stream(mut asked: Asked) -> Answered {
     let Some(upgraded) = upgraded else {
         return Err(invalid("WebSockets are for HTTP/1.1").into());
     };
+    asked.from.origin.door = Way::WebSocket;
     let api = asked.door.api.clone();
     // Who says it in a header takes no place without being known.
     let header = asked.parts.headers.get(AUTHORIZATION);

@@ -68,8 +68,9 @@ impl LockCalls {
 
     pub(crate) async fn lock(&self, request: v1::LockRequest, from: &Caller) -> Result<v1::LockResponse, RequestError> {
         let by = checks::token(&request.token)?;
-        let lock = requests::lock(request.lock.ok_or_else(|| missing("lock"))?, &mut Names::default())?;
-        let done = self.api.lock(from, &by, lock).await?;
+        let lock = request.lock.ok_or_else(|| missing("lock"))?;
+        let from = from.in_trace(&lock.traceparent);
+        let done = self.api.lock(&from, &by, requests::lock(lock, &mut Names::default())?).await?;
         Ok(v1::LockResponse { completion: Some(replies::completion(&done)) })
     }
 
@@ -81,8 +82,9 @@ impl LockCalls {
         patience: Duration,
     ) -> Result<Progress, RequestError> {
         let by = checks::token(&request.token)?;
-        let lock = requests::lock(request.lock.ok_or_else(|| missing("lock"))?, &mut Names::default())?;
-        self.api.lock_within(from, &by, lock, patience).await
+        let lock = request.lock.ok_or_else(|| missing("lock"))?;
+        let from = from.in_trace(&lock.traceparent);
+        self.api.lock_within(&from, &by, requests::lock(lock, &mut Names::default())?, patience).await
     }
 
     pub(crate) async fn convert(
@@ -91,8 +93,9 @@ impl LockCalls {
         from: &Caller,
     ) -> Result<v1::ConvertResponse, RequestError> {
         let by = checks::token(&request.token)?;
-        let convert = requests::convert(request.convert.ok_or_else(|| missing("convert"))?, &mut Names::default())?;
-        let done = self.api.convert(from, &by, convert).await?;
+        let convert = request.convert.ok_or_else(|| missing("convert"))?;
+        let from = from.in_trace(&convert.traceparent);
+        let done = self.api.convert(&from, &by, requests::convert(convert, &mut Names::default())?).await?;
         Ok(v1::ConvertResponse { completion: Some(replies::completion(&done)) })
     }
 
@@ -102,8 +105,9 @@ impl LockCalls {
         from: &Caller,
     ) -> Result<v1::UnlockResponse, RequestError> {
         let by = checks::token(&request.token)?;
-        let unlock = requests::unlock(request.unlock.ok_or_else(|| missing("unlock"))?)?;
-        let done = self.api.unlock(from, &by, unlock).await?;
+        let unlock = request.unlock.ok_or_else(|| missing("unlock"))?;
+        let from = from.in_trace(&unlock.traceparent);
+        let done = self.api.unlock(&from, &by, requests::unlock(unlock)?).await?;
         Ok(v1::UnlockResponse { completion: Some(replies::completion(&done)) })
     }
 

@@ -1,8 +1,10 @@
 //! A session stream: a conversation in the messages of `sixpin.v1`, whatever brings them.
 
+use std::collections::BTreeMap;
 use std::task::{Context, Poll, ready};
 
 use sixpin_core::broker::api::{Request, RequestError};
+use sixpin_core::name::ClaimNumber;
 use sixpin_proto::v1;
 use v1::session_request::Body;
 
@@ -16,6 +18,7 @@ use crate::frontend::api::names::Names;
 use crate::frontend::api::{Api, Caller, Checked};
 use crate::frontend::listener::OpeningPlace;
 use crate::runtime::Turns;
+use crate::traces::Context as Trace;
 
 /// What brings the messages of a client.
 pub(crate) trait Messages {
@@ -105,6 +108,15 @@ impl<M: Messages> Client for Inbound<M> {
         }
     }
 
+    fn traceparent(message: &v1::SessionRequest) -> &str {
+        match &message.body {
+            Some(Body::Lock(lock)) => &lock.traceparent,
+            Some(Body::Convert(convert)) => &convert.traceparent,
+            Some(Body::Unlock(unlock)) => &unlock.traceparent,
+            _ => "",
+        }
+    }
+
     fn ask(&mut self, message: v1::SessionRequest, names: &mut Names) -> Checked<Option<Ask>> {
         let Some(body) = message.body else { return Ok(None) };
         Ok(Some(match body {
@@ -114,8 +126,9 @@ impl<M: Messages> Client for Inbound<M> {
             }
             Body::Resume(part) => {
                 let Some(resume) = self.parts.add(part)? else { return Ok(None) };
+                let traces = traces(&resume.claims);
                 let (lockspace, resume) = requests::resume(resume, names, &self.from, true)?;
-                Ask::Resume(lockspace, resume)
+                Ask::Resume(lockspace, resume, traces)
             }
             other => Ask::Session(session_request(other, names)?),
         }))
@@ -124,6 +137,12 @@ impl<M: Messages> Client for Inbound<M> {
     fn is_incomplete(&self) -> bool {
         self.parts.incomplete()
     }
+}
+
+/// The traces of claims that wait, as far as their client names them.
+fn traces(claims: &[v1::LiveClaim]) -> BTreeMap<ClaimNumber, Trace> {
+    let named = claims.iter().filter(|claim| !claim.traceparent.is_empty());
+    named.filter_map(|claim| Some((ClaimNumber(claim.claim), Trace::parse(&claim.traceparent)?))).collect()
 }
 
 fn session_request(body: Body, names: &mut Names) -> Checked<Request> {
