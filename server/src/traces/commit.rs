@@ -99,7 +99,7 @@ mod tests {
     fn an_effect_comes_of_the_commit_that_was_told_before_it() {
         let mut commits = Commits::new("default", "memory");
         let (first, second) = (1, 2);
-        let mut end = |commits: &mut Commits, batch| {
+        let end = |commits: &mut Commits, batch| {
             commits.send(Lane(0), batch);
             let outcomes = vec![WriteOutcome::ConflictUnread; batch as usize];
             commits.ended(&Input::Committed { lane: Lane(0), batch, outcomes }).unwrap()
