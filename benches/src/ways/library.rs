@@ -63,6 +63,7 @@ impl Library {
             process: Process::Program,
             counts: Counts::new([]).of_engine("default"),
             audit: Arc::default(),
+            traced: false,
         };
         Self(engine::start(config, store))
     }
