@@ -64,6 +64,7 @@ impl Library {
             process: Process::Program,
             counts: Counts::new([], &BTreeMap::default()).of_engine("default"),
             audit: Arc::default(),
+            traced: false,
         };
         Self(engine::start(config, store))
     }

@@ -61,7 +61,7 @@ impl Exporter {
             loop {
                 for item in items.drain(..) {
                     match item {
-                        Item::Span(record) => batch.push(record),
+                        Item::Span(record) => batch.push(*record),
                         Item::Flush(done) => flushes.push(done),
                     }
                 }
@@ -82,7 +82,7 @@ impl Exporter {
         }
     }
 
-    async fn export(&mut self, batch: Vec<Box<Record>>) {
+    async fn export(&mut self, batch: Vec<Record>) {
         let requests = batch.len() as u64;
         if requests == 0 {
             return;

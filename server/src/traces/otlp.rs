@@ -30,8 +30,8 @@ pub(super) fn resource(broker: &str) -> Resource {
 }
 
 /// A batch.
-pub(super) fn request(resource: &Resource, batch: Vec<Box<Record>>) -> ExportTraceServiceRequest {
-    let spans = batch.into_iter().flat_map(|record| spans(*record)).collect();
+pub(super) fn request(resource: &Resource, batch: Vec<Record>) -> ExportTraceServiceRequest {
+    let spans = batch.into_iter().flat_map(spans).collect();
     let version = env!("CARGO_PKG_VERSION").into();
     let scope = InstrumentationScope { name: "sixpin".into(), version, ..InstrumentationScope::default() };
     let spans = ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() };

@@ -107,12 +107,9 @@ impl StreamSpans {
 
     /// Remembers where a claim is while it is held.
     fn place(&mut self, span: &Span, held: bool) {
+        let held = held && span.verb() != Some(Verb::Unlock) && self.places.len() < CLAIMS_PER_SESSION_MAX;
         match span.claim() {
-            Some((claim, Some(resource))) if held && span.verb() != Some(Verb::Unlock) => {
-                if self.places.len() < CLAIMS_PER_SESSION_MAX {
-                    self.places.insert(claim, resource.clone());
-                }
-            }
+            Some((claim, Some(resource))) if held => drop(self.places.insert(claim, resource.clone())),
             Some((claim, _)) => drop(self.places.remove(&claim)),
             None => {}
         }

@@ -28,6 +28,7 @@ pub struct Caller {
 
 impl Caller {
     /// Asks by this way, in the trace that is named to it, if anything is traced. Of several names none counts.
+    #[must_use]
     pub fn by<'a, N: Iterator<Item = &'a [u8]>>(mut self, api: &Api, door: Door, named: impl FnOnce() -> N) -> Self {
         if api.traces().is_some() {
             let mut named = named();

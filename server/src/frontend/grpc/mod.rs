@@ -27,6 +27,7 @@ pub mod unary;
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use sixpin_proto::v1;
+use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tonic::{Response, Status};
 use v1::admin_service_server::AdminServiceServer;
@@ -107,7 +108,7 @@ fn caller<T>(request: &tonic::Request<T>) -> Caller {
 
 /// The same of a request that may be traced.
 fn traced<T>(api: &Api, request: &tonic::Request<T>) -> Caller {
-    let named = || request.metadata().get_all(TRACEPARENT).into_iter().map(|value| value.as_encoded_bytes());
+    let named = || request.metadata().get_all(TRACEPARENT).into_iter().map(MetadataValue::as_encoded_bytes);
     caller(request).by(api, Door::Grpc, named)
 }
 
