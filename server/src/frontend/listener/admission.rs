@@ -339,8 +339,9 @@ impl Inner {
 
 /// Who asks with a browser that has signed in. None if it has not, or whoever did is not known any more.
 fn signed_in(access: &Access, parts: &request::Parts) -> Option<Who> {
-    let who = cookie::tickets(&parts.headers).find_map(|ticket| access.signed().who(&ticket));
-    who.filter(|who| who.clone().principal(access).is_ok())
+    let mut who = cookie::tickets(&parts.headers).find_map(|ticket| access.signed().who(&ticket))?;
+    // With the rules that are in force now, and not with those of when it signed in.
+    who.principal(access).is_ok().then_some(who)
 }
 
 /// All listeners have one, so that the log is not filled by each.

@@ -141,16 +141,18 @@ fn whose(html: &mut Html, claim: &v1::ClaimInfo) {
 /// Who is at the end of a chain of waits.
 fn root(html: &mut Html, wait: &v1::WaitInfo) {
     let Some(root) = wait.chain.last() else { return };
-    whose(html, root);
+    parts::whose(html, root);
     html.markup("<span class=\"more\">");
     match root.granted() {
         v1::Mode::Unspecified => html.markup("waits on "),
         held => {
             parts::mode(html, held);
-            html.markup(" on ")
+            html.markup("on ")
         }
     };
     parts::resource(html, root.resource.as_ref());
+    html.markup(", ");
+    parts::session(html, &root.session);
     html.markup("</span>");
     end(html, wait);
 }

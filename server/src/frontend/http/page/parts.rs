@@ -39,7 +39,7 @@ pub(super) fn modes(html: &mut Html, claim: &v1::ClaimInfo) {
 pub(super) fn whose(html: &mut Html, claim: &v1::ClaimInfo) {
     html.name_or_dash(&claim.label);
     if !claim.owner.is_empty() {
-        html.markup("<span class=\"more\">owner ").name(&claim.owner).markup("</span>");
+        html.markup("<span class=\"owner\">").name(&claim.owner).markup("</span>");
     }
 }
 

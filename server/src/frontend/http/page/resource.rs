@@ -78,9 +78,9 @@ pub(super) async fn view(visit: Visit) -> Result<View, Problem> {
             let first = visit.number("first")? as usize;
             let shown = claims(&id, resource, first);
             let (value, version) = (value(resource), version.to_string());
-            facts(&mut main, &visit, &id, &lengths, &version);
-            value_block(&mut main, &value);
+            figures(&mut main, &visit, &id, &lengths);
             queues(&mut main, &visit, &id, &lengths, first, &shown).await?;
+            value_block(&mut main, &value, &version);
         }
     }
     settings(&mut main, &visit, &id);
@@ -116,7 +116,7 @@ fn claims(id: &ResourceId, resource: &Resource, first: usize) -> Vec<Shown> {
     all.skip(first).take(PAGE).map(shown).collect()
 }
 
-fn facts(html: &mut Html, visit: &Visit, id: &ResourceId, lengths: &Lengths, version: &str) {
+fn figures(html: &mut Html, visit: &Visit, id: &ResourceId, lengths: &Lengths) {
     html.markup("<dl class=\"figures\">");
     for (term, number) in
         [("Granted", lengths.granted), ("Converting", lengths.converting), ("Waiting", lengths.waiting)]
@@ -125,9 +125,6 @@ fn facts(html: &mut Html, visit: &Visit, id: &ResourceId, lengths: &Lengths, ver
             html.number(number as u64);
         });
     }
-    html.fact("Version", |html| {
-        html.text(version);
-    });
     html.markup("</dl>");
     if !visit.from.may(Verb::Force, Place::Resource(id)) {
         html.markup("<p class=\"nothing\">You may look, and take nothing away: that needs the verb <code>force</code> here.</p>");
@@ -142,7 +139,7 @@ fn value(resource: &Resource) -> v1::Value {
     }
 }
 
-fn value_block(html: &mut Html, value: &v1::Value) {
+fn value_block(html: &mut Html, value: &v1::Value, version: &str) {
     let bytes = value.bytes.as_deref().unwrap_or_default();
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     html.markup("<section><h2>Value block</h2><div class=\"value\"><pre tabindex=\"0\" aria-label=\"Value block\">");
@@ -160,7 +157,7 @@ fn value_block(html: &mut Html, value: &v1::Value) {
     html.markup("</pre><p class=\"more\">").number(bytes.len() as u64).markup(" bytes, written ").number(value.seq);
     html.markup(" times, ");
     html.markup(if value.invalid { "invalid: a writer died, these are the last known bytes" } else { "valid" });
-    html.markup("</p></div></section>");
+    html.markup(". The record has version ").text(version).markup(".</p></div></section>");
 }
 
 async fn queues(
