@@ -87,7 +87,7 @@ async fn a_claim_is_taken_away_by_typing_its_name() {
     let browser = Browser::start().await;
     browser.open(&resource(&world, "nightly")).await;
     reads(&browser, "h1", "Sign in").await;
-    browser.type_into("#credential", &tokens.operator.reveal()).await;
+    browser.type_into("#credential", tokens.operator.reveal()).await;
     browser.click(".act button").await;
     reads(&browser, "header", "token:operator").await;
     browser.open(&resource(&world, "nightly")).await;

@@ -1,4 +1,4 @@
-//! A real browser without a window, by WebDriver (<https://www.w3.org/TR/webdriver2/>): chromium, and chromedriver that leads it.
+//! A real browser without a window, by `WebDriver` (<https://www.w3.org/TR/webdriver2/>): chromium, and chromedriver that leads it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::support::http::Http;
 
-/// The key under which an element's reference stands (WebDriver, section 12).
+/// The key under which an element's reference stands (`WebDriver`, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser takes much of a small machine, so there is one at a time.
@@ -125,7 +125,7 @@ impl Browser {
         answer.body["value"].clone()
     }
 
-    /// A command of the DevTools protocol.
+    /// A command of the `DevTools` protocol.
     async fn tools(&self, command: &str, parameters: Value) {
         self.tell("goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await;
     }
@@ -217,7 +217,7 @@ impl Browser {
     }
 }
 
-/// A program: from SIXPIN_SERVERS or `target/servers`, or on PATH.
+/// A program: from `SIXPIN_SERVERS` or `target/servers`, or on PATH.
 fn find(program: &str) -> PathBuf {
     let beside = std::env::var_os("SIXPIN_SERVERS").map(PathBuf::from);
     let beside = beside.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers"));

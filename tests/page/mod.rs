@@ -45,7 +45,11 @@ impl World {
     }
 
     async fn configured(settings: &str) -> Self {
-        let server = Server::start(config(settings)).await.unwrap();
+        Self::of(config(settings)).await
+    }
+
+    async fn of(config: Config) -> Self {
+        let server = Server::start(config).await.unwrap();
         let page = Http::to(server.admin_address.unwrap());
         Self { server, page }
     }

@@ -57,7 +57,7 @@ async fn the_pictures_of_the_documentation() {
         browser.open(&format!("{}{path}", world.address())).await;
         until("it is live", async || browser.text("footer").await.contains("Live")).await;
     };
-    browser.screen(1_280, 1_000, false).await;
+    browser.screen(1_280, 960, false).await;
     look("/").await;
     take(&browser, "page-home.png").await;
     look("/resource?lockspace=default&name=invoice%2F2026%2F0042").await;

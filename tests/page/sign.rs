@@ -26,11 +26,11 @@ async fn a_token_opens_the_page_and_nothing_else() {
     for wrong in ["", "x", "sxp_operator_wrong"] {
         assert!(html(&world.send(&world.page, "/sign-in", &[("credential", wrong)]).await, 401).contains("not taken"));
     }
-    let (cookie, http) = signed_in(&world, &tokens.operator.reveal()).await;
+    let (cookie, http) = signed_in(&world, tokens.operator.reveal()).await;
     for part in ["; HttpOnly", "; SameSite=Strict", "; Path=/", "; Max-Age=43200"] {
         assert!(cookie.contains(part), "{cookie}");
     }
-    assert!(!cookie.contains(&*tokens.operator.reveal()) && !cookie.contains("Secure"));
+    assert!(!cookie.contains(tokens.operator.reveal()) && !cookie.contains("Secure"));
     let home = http.get("/").await;
     assert!(html(&home, 200).contains("token:operator") && html(&home, 200).contains("Sign out"));
     // A page of another site could make a browser send the cookie to a call. No call looks for it.
@@ -54,7 +54,7 @@ async fn a_token_opens_the_page_and_nothing_else() {
 async fn who_has_signed_in_is_known_for_as_long_as_the_token_is() {
     let tokens = Tokens::new();
     let world = World::configured(&tokens.settings).await;
-    let (_, http) = signed_in(&world, &tokens.operator.reveal()).await;
+    let (_, http) = signed_in(&world, tokens.operator.reveal()).await;
     html(&http.get("/").await, 200);
     let reader = tokens.settings.replace("roles = [\"operator\"]", "roles = [\"reader\"]");
     world.server.reload(super::config(&reader)).await.unwrap();

@@ -19,7 +19,7 @@ const WAITS: &[Column] = &[
     ("Waits", true),
     ("Waiter", false),
     ("Root of the chain", false),
-    ("Between", true),
+    ("In between", true),
 ];
 const CONTENDED: &[Column] =
     &[("Resource", false), ("Held in", false), ("Waiting", true), ("Longest wait", true), ("Holders", true)];
