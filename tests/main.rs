@@ -13,6 +13,7 @@ mod frames;
 mod calls;
 mod hold;
 mod http;
+mod page;
 mod modes;
 mod malformed;
 mod malformed_bytes;

@@ -12,7 +12,7 @@ use sixpin_core::broker::api::{ConvertRequest, Query, Reply, ReplyTo, Request, R
 use sixpin_core::command::Options;
 use sixpin_core::limits::Limits;
 use sixpin_core::mode::Mode;
-use sixpin_core::name::{ClaimNumber, Incarnation, Lockspace, OperationNumber};
+use sixpin_core::name::{ClaimNumber, Incarnation, Label, Lockspace, OperationNumber, SessionId};
 use support::machine::{HOLDER, WAITER, World, config, lock, lock_call, resource, unlock};
 
 fn world(limits: Limits) -> World {
@@ -28,6 +28,10 @@ fn asked(ended: Ended, waited: u64) -> Fact {
 
 fn held(held: u64) -> Fact {
     Fact::Held { on: resource(), held: Duration::from_millis(held) }
+}
+
+fn lost(reason: LostReason, session: SessionId) -> Fact {
+    Fact::Lost { reason, sessions: 1, which: Some((session, Label::default())) }
 }
 
 fn facts(world: &mut World) -> Vec<Fact> {
@@ -202,7 +206,7 @@ fn a_session_that_an_administrator_ends_is_counted_as_that_also_if_its_client_is
     world.administer(90, AdminRequest::ExpireSession { session, now: false, no_wait: true });
     assert_eq!(facts(&mut world), []);
     silent(&mut world);
-    assert_eq!(facts(&mut world), [Fact::Lost { reason: LostReason::Forced, sessions: 1 }]);
+    assert_eq!(facts(&mut world), [lost(LostReason::Forced, session)]);
 }
 
 #[test]
@@ -212,7 +216,7 @@ fn what_goes_with_its_broker_is_counted_too() {
     world.settle();
     world.wait(200);
     forget(&mut world);
-    let lost = Fact::Lost { reason: LostReason::Amnesia, sessions: 2 };
+    let lost = Fact::Lost { reason: LostReason::Amnesia, sessions: 2, which: None };
     assert_eq!(facts(&mut world), [held(200), asked(Ended::Lost, 200), lost]);
 }
 
@@ -223,7 +227,7 @@ fn a_session_that_its_client_has_closed_is_not_lost_with_its_broker() {
     world.ask(HOLDER, Request::Close);
     world.settle();
     forget(&mut world);
-    assert_eq!(facts(&mut world), [held(0), Fact::Lost { reason: LostReason::Amnesia, sessions: 1 }]);
+    assert_eq!(facts(&mut world), [held(0), Fact::Lost { reason: LostReason::Amnesia, sessions: 1, which: None }]);
 }
 
 #[test]
@@ -240,7 +244,7 @@ fn a_session_that_expires_ends_what_it_held_and_waited_for() {
         world.ask(HOLDER, Request::KeepAlive { move_number: 0 });
     }
     let facts = facts(&mut world);
-    let lost = Fact::Lost { reason: LostReason::Expired, sessions: 1 };
+    let lost = lost(LostReason::Expired, world.sessions[&WAITER].0);
     assert_eq!(facts.len(), 2, "{facts:?}");
     assert!(facts.contains(&lost), "{facts:?}");
     assert!(matches!(facts[1], Fact::Asked { ended: Ended::Lost, .. }), "{facts:?}");

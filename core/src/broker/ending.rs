@@ -111,7 +111,7 @@ impl Broker {
     pub(super) fn bury_claims(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if let Some(reason) = session.lost.take() {
-            self.facts.lost(reason, 1);
+            self.facts.lost(reason, id, &session.client.label);
         }
         let abnormal = session.life.is_burying();
         let resources = session.resources();
@@ -222,7 +222,7 @@ impl Broker {
         }
         let Some(session) = self.remove_session(id) else { return };
         if let Some(connection) = session.connection {
-            self.facts.lost(LostReason::Moved, 1);
+            self.facts.lost(LostReason::Moved, id, &session.client.label);
             let event = Event::Lost { reason: LostReason::Moved, claims: Vec::new() };
             self.out.push(Effect::Event { connection, event });
         }

@@ -8,7 +8,7 @@ use super::Broker;
 use super::api::{Ended, Fact, LostReason, RequestError};
 use super::table::{Claim, Operation};
 use crate::mode::Mode;
-use crate::name::{ClaimId, OperationNumber, ResourceId};
+use crate::name::{ClaimId, Label, OperationNumber, ResourceId, SessionId};
 
 /// What was not taken yet.
 #[derive(Debug, Default)]
@@ -58,9 +58,14 @@ impl Facts {
         self.dropped(now, claim);
     }
 
-    /// Sessions are lost.
-    pub(super) fn lost(&mut self, reason: LostReason, sessions: usize) {
-        self.note(|| Fact::Lost { reason, sessions });
+    /// A session is lost.
+    pub(super) fn lost(&mut self, reason: LostReason, session: SessionId, label: &Label) {
+        self.note(|| Fact::Lost { reason, sessions: 1, which: Some((session, label.clone())) });
+    }
+
+    /// So many sessions are lost together.
+    pub(super) fn all_lost(&mut self, reason: LostReason, sessions: usize) {
+        self.note(|| Fact::Lost { reason, sessions, which: None });
     }
 }
 

@@ -173,7 +173,7 @@ impl Broker {
             match session.life {
                 Life::Burying { .. } => {
                     if let Some(before) = session.lost.take() {
-                        self.facts.lost(before, 1);
+                        self.facts.all_lost(before, 1);
                     }
                 }
                 Life::Closing => {}
@@ -182,7 +182,7 @@ impl Broker {
             session.claims.for_each_mut(|_, claim| self.facts.lost_with_all(now, claim));
         }
         if lost > 0 {
-            self.facts.lost(reason, lost);
+            self.facts.all_lost(reason, lost);
         }
     }
 

@@ -13,11 +13,12 @@
 //! # Layout, in reading order
 //!
 //! * [`token`]: static tokens; [`jwt`]: those of an issuer; [`policy`]: who has which roles, and what they allow;
-//! * `watches`: how many streams watch for somebody;
+//! * `watches`: how many streams watch for somebody; [`signed`]: who has signed in at the operator's page;
 //! * this file: from a credential to a principal.
 
 pub mod jwt;
 pub mod policy;
+pub mod signed;
 pub mod token;
 mod watches;
 
@@ -48,6 +49,7 @@ pub struct Access {
     /// Counts the policies that were in force: the edition of the rules of principals.
     edition: AtomicU64,
     watches: watches::Watches,
+    signed: signed::SignedIn,
     audit: Arc<Audit>,
 }
 
@@ -171,8 +173,9 @@ impl Access {
     }
 
     fn of(in_force: Option<Arc<InForce>>, audit: Audit) -> Arc<Self> {
-        let (policy, watches) = (RwLock::new(in_force), watches::Watches::default());
-        Arc::new(Self { policy, edition: AtomicU64::new(0), watches, audit: Arc::new(audit) })
+        let (policy, watches, signed) =
+            (RwLock::new(in_force), watches::Watches::default(), signed::SignedIn::default());
+        Arc::new(Self { policy, edition: AtomicU64::new(0), watches, signed, audit: Arc::new(audit) })
     }
 
     /// From now on this policy is in force, with what is in its files now. If one is bad, nothing changes.
@@ -187,6 +190,16 @@ impl Access {
     pub(crate) fn watch(&self, principal: &Principal) -> Result<Watching, RequestError> {
         let max = self.policy().map_or(usize::MAX, |now| now.policy.watches);
         self.watches.begin(principal.digest(), max)
+    }
+
+    /// Who has signed in at the operator's page.
+    pub(crate) fn signed(&self) -> &signed::SignedIn {
+        &self.signed
+    }
+
+    /// Whether anybody has to say who he is.
+    pub(crate) fn is_controlled(&self) -> bool {
+        self.policy().is_some()
     }
 
     /// Where it is written who did what.

@@ -14,6 +14,7 @@ use sixpin_core::name::{Lockspace, ResourceId};
 
 use super::histogram::{Histogram, LOCKS};
 use super::labels::{Classes, Counters, Histograms, Labels, Lockspaces, OTHER, label};
+use super::losses::{Loss, Losses};
 
 /// What all engines count together.
 #[derive(Debug, Clone)]
@@ -24,6 +25,7 @@ pub(super) struct Locks {
     waits: Histograms,
     holds: Histograms,
     lost: Counters,
+    losses: Losses,
 }
 
 impl Locks {
@@ -36,7 +38,12 @@ impl Locks {
         }
         let (waits, holds) = (histograms(), histograms());
         let (lockspaces, classes, requests) = (Arc::new(lockspaces), Arc::new(classes), Counters::default());
-        Self { lockspaces, classes, requests, waits, holds, lost }
+        Self { lockspaces, classes, requests, waits, holds, lost, losses: Losses::default() }
+    }
+
+    /// The sessions lost last.
+    pub(super) fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     pub(super) fn lockspaces(&self) -> &Arc<Lockspaces> {
@@ -94,9 +101,10 @@ impl LockCounts {
                 }
             }
             Fact::Held { on, held } => self.cell(on).0.hold.took(held),
-            Fact::Lost { reason, sessions } => {
+            Fact::Lost { reason, sessions, which } => {
                 let lost = self.locks.lost.get_or_create_owned(&label("reason", word(reason)));
                 lost.inc_by(sessions as u64);
+                self.locks.losses.add(Loss::now(word(reason), sessions, which));
             }
         }
     }
@@ -214,7 +222,7 @@ mod tests {
             counts.count(asked(lockspace, Ended::Granted));
         }
         counts.count(asked("a", Ended::TimedOut));
-        counts.count(Fact::Lost { reason: LostReason::Expired, sessions: 2 });
+        counts.count(Fact::Lost { reason: LostReason::Expired, sessions: 2, which: None });
         let text = text(&locks);
         for line in [
             "sixpin_lock_requests_total{lockspace=\"a\",mode=\"ex\",outcome=\"granted\"} 3\n",

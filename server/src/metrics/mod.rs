@@ -11,7 +11,7 @@
 //! # Layout, in reading order
 //!
 //! * `histogram`: one that is counted without a lock; `labels`: what tells series of a metric apart;
-//! * [`locks`]: what happens to locks and sessions; [`store`]: what is written; [`refusals`]: who was refused;
+//! * [`locks`]: what happens to locks and sessions; `losses`: the sessions lost last; [`store`]: what is written; [`refusals`]: who was refused;
 //! * `process`: what the system says of the process; `state`: how the broker is just now;
 //! * this file: all of that as text.
 
@@ -23,6 +23,7 @@
 mod histogram;
 mod labels;
 pub mod locks;
+mod losses;
 mod process;
 pub mod refusals;
 mod state;
@@ -45,6 +46,8 @@ use crate::traces::Traces;
 use labels::Classes;
 pub use labels::{CLASSES_MAX, LOCKSPACES_MAX, Lockspaces, OTHER};
 use locks::{LockCounts, Locks};
+pub(crate) use losses::Loss;
+use losses::Losses;
 use store::{StoreCounts, Stores};
 
 /// The type of the text.
@@ -86,6 +89,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     counted: Registry,
     lockspaces: Arc<Lockspaces>,
+    losses: Losses,
     reload_failed: Gauge,
     runtime: Runtime,
     access: Arc<Access>,
@@ -112,14 +116,19 @@ impl Metrics {
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         counted.register("sixpin_build", "Which version of sixpin this is", build);
         let lockspaces = counts.locks.lockspaces().clone();
-        let listeners = Mutex::default();
-        Self(Arc::new(Inner { counted, lockspaces, reload_failed, runtime, access, traces, listeners }))
+        let (losses, listeners) = (counts.locks.losses().clone(), Mutex::default());
+        Self(Arc::new(Inner { counted, lockspaces, losses, reload_failed, runtime, access, traces, listeners }))
     }
 
     /// The connections that come in by this gate are shown under this name, and until when their certificate is valid.
     pub(crate) fn watch(&self, name: &'static str, gate: &Arc<Gate>, tls: Option<&Arc<Tls>>) {
         let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.push(Listener { name, gate: Arc::downgrade(gate), tls: tls.cloned() });
+    }
+
+    /// The sessions lost last, the newest first.
+    pub(crate) fn losses(&self) -> Vec<Loss> {
+        self.0.losses.newest_first()
     }
 
     /// Whether the configuration could not be read again.

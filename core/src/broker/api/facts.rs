@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{DoneStatus, LostReason, RequestError};
 use crate::command::Status;
 use crate::mode::Mode;
-use crate::name::ResourceId;
+use crate::name::{Label, ResourceId, SessionId};
 
 /// Something that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Fact {
         reason: LostReason,
         /// How many.
         sessions: usize,
+        /// Which, with the label that its client gave it; absent where more than one may be lost at once.
+        which: Option<(SessionId, Label)>,
     },
 }
 

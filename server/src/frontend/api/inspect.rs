@@ -275,6 +275,19 @@ impl Api {
         Ok(page)
     }
 
+    /// A lockspace of the store in which a session lives that this broker vouches for.
+    pub async fn lockspace_of(&self, session: SessionId) -> Result<Option<Lockspace>, RequestError> {
+        for (number, engine) in self.runtime.engines().iter().enumerate() {
+            let query = Query::SessionsNamed { sessions: vec![session] };
+            let Reply::Sessions { sessions, .. } = engine.query(query).await? else { continue };
+            if !sessions.is_empty() {
+                let default = Some(Lockspace::default()).filter(|default| self.engine(default).name() == engine.name());
+                return Ok(default.or_else(|| self.runtime.lockspaces_of(number).next().cloned()));
+            }
+        }
+        Ok(None)
+    }
+
     /// The brokers on each store, with the store's name in the configuration.
     pub async fn brokers(&self, from: &Caller) -> Result<Vec<(String, BrokerView)>, RequestError> {
         self.check(from, Verb::Inspect, Place::Everywhere)?;

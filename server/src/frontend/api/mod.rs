@@ -30,7 +30,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sixpin_core::access::{Place, Verb};
-use sixpin_core::broker::api::{ClaimState, Query, Reply, RequestError, Secret, StoreState};
+use sixpin_core::broker::api::{ClaimState, LockspaceConfig, Query, Reply, RequestError, Secret, StoreState};
 use sixpin_core::limits::Limits;
 use sixpin_core::name::{Lockspace, SessionId};
 use sixpin_core::token::SessionToken;
@@ -116,6 +116,11 @@ impl Api {
     /// The limits that clients are told of; they stay as they were at the start.
     pub fn limits(&self) -> &Limits {
         self.runtime.limits()
+    }
+
+    /// The settings of a lockspace.
+    pub fn lockspace_config(&self, lockspace: &Lockspace) -> LockspaceConfig {
+        self.runtime.lockspace_config(lockspace)
     }
 
     /// Begins a stream of answers and events from the store of a lockspace.

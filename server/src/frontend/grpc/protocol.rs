@@ -33,7 +33,7 @@ pub(super) fn dialect(routes: Routes) -> Dialect {
         routes: routes.prepare(),
         is_for,
         what,
-        unauthenticated: || errors::status(&RequestError::Unauthenticated).into_http(),
+        unauthenticated: |_| errors::status(&RequestError::Unauthenticated).into_http(),
         refusal: |limit| errors::status(&over_limit(limit)).into_http(),
         finish: errors::in_our_words,
     }
@@ -49,7 +49,7 @@ fn is_for(request: &request::Parts) -> bool {
 }
 
 fn what(request: &request::Parts) -> What {
-    let what = |kind| What { kind, streams_in: false, for_everybody: false };
+    let what = |kind| What { kind, streams_in: false, for_everybody: false, page: false };
     match request.uri.path() {
         "/sixpin.v1.LockService/Session" => What { streams_in: true, ..what(Kind::Session) },
         "/sixpin.v1.EchoService/Echo" => What { streams_in: true, ..what(Kind::Call) },

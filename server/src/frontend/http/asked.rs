@@ -27,7 +27,7 @@ use crate::frontend::listener::Encrypted;
 use crate::traces::{Door as Way, Origin, TRACEPARENT};
 
 /// Where a browser says for whom it asks (W3C Fetch Metadata).
-const FETCH_SITE: &str = "sec-fetch-site";
+pub(super) const FETCH_SITE: &str = "sec-fetch-site";
 /// The token of a session or a lease.
 const TOKEN: &str = "sixpin-token";
 
@@ -131,7 +131,7 @@ impl Asked {
 }
 
 /// A body, in one piece: of many small ones each would be kept with what it came in.
-async fn whole(mut body: Limited<Body>) -> Result<BytesMut, Problem> {
+pub(super) async fn whole(mut body: Limited<Body>) -> Result<BytesMut, Problem> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(|error| Problem::unread(&*error))?.into_data() {
@@ -142,7 +142,7 @@ async fn whole(mut body: Limited<Body>) -> Result<BytesMut, Problem> {
 }
 
 /// Who asks, as the listener says it of every request.
-fn caller(parts: &request::Parts) -> Caller {
+pub(super) fn caller(parts: &request::Parts) -> Caller {
     let said = &parts.extensions;
     Caller {
         address: said.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
@@ -154,7 +154,7 @@ fn caller(parts: &request::Parts) -> Caller {
 }
 
 /// A page of another site may not ask in the name of who looks at it. Browsers say for which page they ask.
-fn own_page(parts: &request::Parts) -> Result<(), Problem> {
+pub(super) fn own_page(parts: &request::Parts) -> Result<(), Problem> {
     let said = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if said(FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         return Err(Problem::OtherSite);
@@ -168,7 +168,7 @@ fn own_page(parts: &request::Parts) -> Result<(), Problem> {
 /// On the loopback interface, whoever is known by no credential must call the broker by an address, or `localhost`. Another name may be
 /// that of a site whose page a browser of this host shows, and which had it lead here in the meantime (DNS rebinding). With TLS the
 /// certificate has the name; elsewhere a listener is not open to everybody unless somebody wants it so.
-fn own_name(parts: &request::Parts, from: &Caller) -> Result<(), Problem> {
+pub(super) fn own_name(parts: &request::Parts, from: &Caller) -> Result<(), Problem> {
     // A header alone says nothing: a page can send one, and where everybody may ask nobody looks at it.
     if is_encrypted(parts) || !is_on_loopback(parts) || from.who.name() != NOBODY {
         return Ok(());
@@ -181,7 +181,7 @@ fn own_name(parts: &request::Parts, from: &Caller) -> Result<(), Problem> {
     if is_own { Ok(()) } else { Err(Problem::OtherName(host)) }
 }
 
-fn is_encrypted(parts: &request::Parts) -> bool {
+pub(super) fn is_encrypted(parts: &request::Parts) -> bool {
     parts.extensions.get::<Encrypted>().is_some_and(|encrypted| encrypted.0)
 }
 
@@ -197,7 +197,7 @@ fn authority(parts: &request::Parts) -> Option<&str> {
 }
 
 /// The fields of a query, each a text.
-fn query(query: &str) -> Checked<Map<String, Value>> {
+pub(super) fn query(query: &str) -> Checked<Map<String, Value>> {
     let mut fields = Map::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -12,6 +12,7 @@
 //! * `sessions`, `inspection`, `watch`, `administration`: what gRPC has as well;
 //! * `websocket`: the stream of one session;
 //! * `leases`: locks for who has no library; `repeats`: what makes something is made once;
+//! * `page`: the operator's page;
 //! * `health`: whether the process lives and serves; `openapi`: what there is, for tools.
 //!
 //! A new call is a row in [`routes`].
@@ -23,6 +24,7 @@ mod inspection;
 mod json;
 mod leases;
 mod openapi;
+mod page;
 mod path;
 mod problem;
 mod protocol;
@@ -41,6 +43,7 @@ use super::messages::administration::AdminCalls;
 use super::messages::inspection::InspectionCalls;
 use super::messages::locks::LockCalls;
 use crate::metrics::Metrics;
+use page::seal::Seals;
 use repeats::Repeats;
 
 /// What all requests share.
@@ -51,6 +54,8 @@ pub(crate) struct Door {
     /// Absent where clients are served.
     administrators: Option<Administrators>,
     repeats: Repeats,
+    /// What forms of the page show.
+    seals: Seals,
 }
 
 /// What only administrators are served.
@@ -82,6 +87,7 @@ impl Door {
             inspection: InspectionCalls::new(api.clone()),
             administrators,
             repeats: Repeats::default(),
+            seals: Seals::default(),
             api: api.clone(),
         })
     }

@@ -78,6 +78,11 @@ impl Problem {
         }
     }
 
+    /// Its status, and what it says.
+    pub(super) fn into_parts(self) -> (StatusCode, Map<String, Value>) {
+        (self.status(), self.body())
+    }
+
     /// What it says.
     pub(super) fn body(self) -> Map<String, Value> {
         let status = self.status();

@@ -33,6 +33,7 @@ use super::answer::Answer;
 use super::beginning::Shown;
 use super::complaint::Complaint;
 use super::connection::reason_to_cut;
+use super::cookie;
 use super::gate::Pass;
 use super::protocol::{Dialect, Kind, Protocol, What};
 use super::share::{Lane, Share};
@@ -97,6 +98,36 @@ impl Upgraded {
                 None
             }
         }
+    }
+}
+
+/// The connection of whoever looks at the operator's page. In the extensions of a request for it.
+#[derive(Clone)]
+pub(crate) struct Visiting {
+    from: From,
+}
+
+impl Visiting {
+    /// Who asks by this token, as for any request. None if that cannot be known: then it took its time.
+    pub(crate) async fn identify(&self, access: &Access, token: &str) -> Option<Who> {
+        match access.identify_by(Some(token), &self.from.shown) {
+            Ok(who) => Some(who),
+            Err(why) => {
+                refused(access, self.from.pass.share(), self.from.connection.remote_addr, &why).await;
+                None
+            }
+        }
+    }
+
+    /// Does this where inspection is done. None if there was no turn for it in time.
+    pub(crate) async fn inspect<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let lane = self.from.pass.lane();
+        let turn = tokio::time::timeout(TURN_WITHIN, lane.turn()).await.ok().flatten()?;
+        let worked = lane.spawn(async move {
+            let _turn = turn;
+            work.await
+        });
+        worked.await.ok()
     }
 }
 
@@ -178,8 +209,8 @@ impl hyper::service::Service<Request<Incoming>> for Admission {
             }
             let answered = match call {
                 None => Err("calls in progress of this client"),
-                Some(call) if !what.for_everybody && !inner.knows(&mut parts).await => {
-                    Ok(inner.hand_out((dialect.unauthenticated)(), vec![call]))
+                Some(call) if !what.for_everybody && !inner.knows(&mut parts, what).await => {
+                    Ok(inner.hand_out((dialect.unauthenticated)(&parts), vec![call]))
                 }
                 Some(call) => inner.answer(Request::from_parts(parts, body), dialect, what, call).await,
             };
@@ -210,6 +241,9 @@ impl Inner {
         extensions.insert(self.share().client);
         extensions.insert(self.from.connection.clone());
         extensions.insert(self.from.encrypted);
+        if what.page {
+            extensions.insert(Visiting { from: self.from.clone() });
+        }
         let mut places = Vec::new();
         match what.kind {
             Kind::Session => {
@@ -237,9 +271,15 @@ impl Inner {
     }
 
     /// Finds out who asks. False if that cannot be known: then it took its time.
-    async fn knows(&self, parts: &mut request::Parts) -> bool {
+    async fn knows(&self, parts: &mut request::Parts, what: What) -> bool {
         let access = &self.protocol.access;
         let header = parts.headers.get(AUTHORIZATION);
+        if let Some(who) =
+            Some(what).filter(|what| what.page && header.is_none()).and_then(|_| signed_in(access, parts))
+        {
+            parts.extensions.insert(who);
+            return true;
+        }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Most connections are of one program, which says the same with each request.
         let again = known.filter(|(said, _)| said.as_ref() == header).map(|(_, who)| who);
@@ -295,6 +335,13 @@ impl Inner {
     fn hand_out(&self, response: Response<tonic::body::Body>, places: Places) -> Response<Answer> {
         response.map(|body| Answer::new(body, self.share().clone(), places))
     }
+}
+
+/// Who asks with a browser that has signed in. None if it has not, or whoever did is not known any more.
+fn signed_in(access: &Access, parts: &request::Parts) -> Option<Who> {
+    let mut who = cookie::tickets(&parts.headers).find_map(|ticket| access.signed().who(&ticket))?;
+    // With the rules that are in force now, and not with those of when it signed in.
+    who.principal(access).is_ok().then_some(who)
 }
 
 /// All listeners have one, so that the log is not filled by each.

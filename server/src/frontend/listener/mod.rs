@@ -23,6 +23,7 @@ mod admission;
 mod answer;
 mod beginning;
 mod complaint;
+pub(crate) mod cookie;
 mod counting;
 mod greeted;
 mod http;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub(crate) use admission::{Encrypted, OpeningPlace, Upgraded};
+pub(crate) use admission::{Encrypted, OpeningPlace, Upgraded, Visiting};
 use beginning::Beginning;
 pub(crate) use beginning::Shown;
 pub(crate) use connection::FAREWELL;

@@ -40,7 +40,7 @@ pub struct Dialect {
     /// What a request is.
     pub what: fn(&request::Parts) -> What,
     /// The answer to a request of which nobody knows who asks.
-    pub unauthenticated: fn() -> Response<Body>,
+    pub unauthenticated: fn(&request::Parts) -> Response<Body>,
     /// The answer to a request that met this limit.
     pub refusal: fn(&str) -> Response<Body>,
     /// The last look at an answer.
@@ -71,6 +71,9 @@ pub struct What {
     pub streams_in: bool,
     /// Whoever asks is answered.
     pub for_everybody: bool,
+    /// It is for people with a browser: who asks is also known by having signed in. Nothing else may be, because a browser shows what
+    /// it was given for that to whatever site makes it ask.
+    pub page: bool,
 }
 
 /// What a request needs a place for.

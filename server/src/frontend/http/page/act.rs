@@ -1,0 +1,198 @@
+//! What takes something away. First it is said what will happen and when, and asked for the name; then it is done, by the call that
+//! everybody has for it and in the name of whoever sent the form.
+
+use axum::response::Response;
+use http::StatusCode;
+use sixpin_core::access::{Place, Verb};
+use sixpin_core::limits::with_tolerance;
+use sixpin_core::name::{ResourceId, SessionId};
+use sixpin_proto::v1;
+
+use super::super::problem::Problem;
+use super::html::{Html, shown, time};
+use super::visit::{Visit, url};
+use super::{View, frame, parts};
+
+use crate::frontend::api::{Checked, checks};
+
+const FORCE: &str = "force-unlock";
+const EXPIRE: &str = "expire";
+
+/// A claim that is to be taken away.
+struct Claim {
+    id: ResourceId,
+    session: SessionId,
+    number: u64,
+}
+
+impl Claim {
+    fn of(visit: &Visit) -> Checked<Self> {
+        let number = checks::claim_number(visit.number("claim")?)?.0;
+        Ok(Self { id: visit.resource()?, session: visit.session("session")?, number })
+    }
+
+    /// What its form is about.
+    fn sealed(&self) -> [String; 5] {
+        let (session, number) = (self.session.to_string(), self.number.to_string());
+        [FORCE.into(), self.id.lockspace.to_string(), self.id.name.to_string(), session, number]
+    }
+}
+
+pub(super) fn ask_to_force(visit: Visit) -> Result<View, Problem> {
+    let claim = Claim::of(&visit)?;
+    visit.door.api.check(&visit.from, Verb::Force, Place::Resource(&claim.id))?;
+    Ok(force_view(&visit, &claim, None))
+}
+
+fn force_view(visit: &Visit, claim: &Claim, wrong: Option<&'static str>) -> View {
+    let mut main = Html::default();
+    main.markup("<section class=\"ask\"><h1>Take a claim away</h1><p>Claim ")
+        .text(&claim.number.to_string())
+        .markup(" of session ");
+    parts::session(&mut main, &claim.session.to_string());
+    main.markup(" on ").name(claim.id.name.as_str()).markup(" in lockspace ").name(claim.id.lockspace.as_str());
+    main.markup(" is taken away. Its holder is told that it has lost it, and others are granted it once the holder has confirmed: ");
+    main.markup("in at most ").text(&time(with_tolerance(claim.session.ttl()).as_millis() as u64));
+    main.markup(", its TTL and a tolerance. The session goes on, with all its other claims.</p>");
+    let (lockspace, session, number) =
+        (claim.id.lockspace.as_str(), claim.session.to_string(), claim.number.to_string());
+    begin_form(&mut main, "/force-unlock", wrong);
+    main.hidden("lockspace", lockspace).hidden("name", claim.id.name.as_str()).hidden("session", &session);
+    main.hidden("claim", &number);
+    let back = url("/resource", &[("lockspace", lockspace), ("name", claim.id.name.as_str())]);
+    end_form(&mut main, visit, &claim.sealed(), "name of the resource", claim.id.name.as_str(), "Force-unlock", &back);
+    View { title: "Take a claim away".into(), main, live: String::new() }
+}
+
+pub(super) async fn force(visit: Visit) -> Result<Response, Problem> {
+    let claim = Claim::of(&visit)?;
+    if let Some(wrong) = wrong(&visit, &claim.sealed(), claim.id.name.as_str()) {
+        visit.door.api.check(&visit.from, Verb::Force, Place::Resource(&claim.id))?;
+        return Ok(frame::whole(&visit, wrong.0, &force_view(&visit, &claim, Some(wrong.1))));
+    }
+    let resource = v1::Resource { lockspace: claim.id.lockspace.to_string(), name: claim.id.name.to_string() };
+    let request = v1::ForceUnlockRequest {
+        resource: Some(resource.clone()),
+        session: claim.session.to_string(),
+        claim: claim.number,
+        now: is_now(&visit),
+        no_wait: true,
+    };
+    let taken = visit.administrators()?.calls.force_unlock(&visit.from, request).await?;
+    let mut main = Html::default();
+    main.markup("<section class=\"done\" role=\"status\"><h1>Taken away</h1><p>Claim ").text(&claim.number.to_string());
+    main.markup(" on ").name(claim.id.name.as_str());
+    free(&mut main, taken.free_in_ms);
+    main.markup("</p><p>");
+    main.markup("Now: ");
+    parts::resource(&mut main, Some(&resource));
+    main.markup("</p></section>");
+    Ok(frame::whole(&visit, StatusCode::OK, &View { title: "Taken away".into(), main, live: String::new() }))
+}
+
+pub(super) fn ask_to_expire(visit: Visit) -> Result<View, Problem> {
+    let session = visit.session("session")?;
+    visit.door.api.check(&visit.from, Verb::Expire, Place::Everywhere)?;
+    Ok(expire_view(&visit, session, None))
+}
+
+fn sealed(visit: &Visit, session: SessionId) -> [String; 3] {
+    [EXPIRE.into(), visit.field("lockspace").to_owned(), session.to_string()]
+}
+
+fn expire_view(visit: &Visit, session: SessionId, wrong: Option<&'static str>) -> View {
+    let name = session.to_string();
+    let mut main = Html::default();
+    main.markup("<section class=\"ask\"><h1>Expire a session</h1><p>Session ");
+    parts::session(&mut main, &name);
+    main.markup(" ends, with everything it holds and waits for. Its client is told with its next keepalive; then its locks are free, in at most ");
+    main.text(&time(with_tolerance(session.ttl()).as_millis() as u64));
+    main.markup(", its TTL and a tolerance. This cannot be undone.</p>");
+    begin_form(&mut main, "/expire", wrong);
+    main.hidden("session", &name).hidden("lockspace", visit.field("lockspace"));
+    let back = url("/session", &[("id", &name)]);
+    end_form(&mut main, visit, &sealed(visit, session), "name of the session", &name, "Expire the session", &back);
+    View { title: "Expire a session".into(), main, live: String::new() }
+}
+
+pub(super) async fn expire(visit: Visit) -> Result<Response, Problem> {
+    let session = visit.session("session")?;
+    let name = session.to_string();
+    if let Some(wrong) = wrong(&visit, &sealed(&visit, session), &name) {
+        visit.door.api.check(&visit.from, Verb::Expire, Place::Everywhere)?;
+        return Ok(frame::whole(&visit, wrong.0, &expire_view(&visit, session, Some(wrong.1))));
+    }
+    let request = v1::ExpireSessionRequest {
+        session: name.clone(),
+        now: is_now(&visit),
+        no_wait: true,
+        lockspace: visit.field("lockspace").into(),
+    };
+    let taken = visit.administrators()?.calls.expire_session(&visit.from, request).await?;
+    let mut main = Html::default();
+    main.markup("<section class=\"done\" role=\"status\"><h1>The session ends</h1><p>What ");
+    parts::session(&mut main, &name);
+    main.markup(" held");
+    free(&mut main, taken.free_in_ms);
+    main.markup("</p></section>");
+    Ok(frame::whole(&visit, StatusCode::OK, &View { title: "The session ends".into(), main, live: String::new() }))
+}
+
+fn begin_form(html: &mut Html, address: &'static str, wrong: Option<&'static str>) {
+    if let Some(wrong) = wrong {
+        html.markup("<p class=\"wrong\" role=\"alert\">").markup(wrong).markup("</p>");
+    }
+    html.markup("<form class=\"act\" method=\"post\" autocomplete=\"off\" action=\"").markup(address).markup("\">");
+}
+
+fn end_form(
+    html: &mut Html,
+    visit: &Visit,
+    sealed: &[String],
+    what: &'static str,
+    name: &str,
+    button: &'static str,
+    back: &str,
+) {
+    html.hidden("seal", &visit.door.seals.seal(&visit.from.who.name(), &texts(sealed)));
+    html.markup("<p><label for=\"typed\">To go on, type the ").markup(what).markup(":</label> ").name(name);
+    html.markup("</p><p><input id=\"typed\" name=\"typed\" required autocomplete=\"off\" spellcheck=\"false\" autocapitalize=\"none\"></p>");
+    html.markup("<p class=\"now\"><input id=\"now\" name=\"now\" type=\"checkbox\" value=\"yes\"> <label for=\"now\">");
+    html.markup("At once, without waiting for the holder. It may still believe that it holds the lock; then only the fence protects what that guards.</label></p>");
+    html.markup("<p class=\"buttons\"><button class=\"danger\">")
+        .markup(button)
+        .markup("</button> <a href=\"")
+        .text(back);
+    html.markup("\">Leave it as it is</a></p></form></section>");
+}
+
+/// What is wrong with a form, if anything is.
+fn wrong(visit: &Visit, sealed: &[String], name: &str) -> Option<(StatusCode, &'static str)> {
+    if !visit.door.seals.is_of(visit.field("seal"), &visit.from.who.name(), &texts(sealed)) {
+        let text = "Nothing was changed: this form was not made by this broker for you, or the broker was started anew. Try once more.";
+        return Some((StatusCode::FORBIDDEN, text));
+    }
+    let typed = visit.field("typed");
+    // What is not seen of a name can only be typed as it is written out.
+    if typed != name && typed != shown(name) {
+        return Some((StatusCode::BAD_REQUEST, "Nothing was changed: the name that was typed is another one."));
+    }
+    None
+}
+
+fn is_now(visit: &Visit) -> bool {
+    visit.field("now") == "yes"
+}
+
+fn texts(sealed: &[String]) -> Vec<&str> {
+    sealed.iter().map(String::as_str).collect()
+}
+
+fn free(html: &mut Html, free_in_ms: u64) {
+    if free_in_ms == 0 {
+        html.markup(" is free.");
+    } else {
+        html.markup(" is free in at most ").text(&format!("{}.{} s", free_in_ms / 1_000, free_in_ms % 1_000 / 100));
+        html.markup(", or as soon as its client has confirmed.");
+    }
+}

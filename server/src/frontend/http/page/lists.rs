@@ -1,0 +1,226 @@
+//! Lists, a page at a time, and where a search leads.
+
+use axum::response::Response;
+use sixpin_proto::v1;
+
+use super::super::problem::Problem;
+use super::html::{Column, Html};
+use super::visit::{Visit, url};
+use super::{PAGE, View, home, parts, see_other, session};
+use crate::frontend::api::errors::invalid;
+
+/// Sessions that are looked through for a page of those with a label.
+const LABEL_SCAN_MAX: usize = 5_000;
+/// Sessions of one step of that.
+const LABEL_SCAN_STEP: usize = 500;
+
+const RESOURCES: &[Column] = &[
+    ("Resource", false),
+    ("Held in", false),
+    ("Granted", true),
+    ("Converting", true),
+    ("Waiting", true),
+    ("Held for", true),
+    ("Longest wait", true),
+];
+const SESSIONS: &[Column] = &[
+    ("Session", false),
+    ("Label", false),
+    ("State", false),
+    ("Holds", true),
+    ("Waits for", true),
+    ("Silent for", true),
+    ("Time left", true),
+    ("Here for", true),
+    ("Client", false),
+    ("Whose", false),
+];
+const OWNED: &[Column] = &[
+    ("Resource", false),
+    ("Mode", false),
+    ("Queue", false),
+    ("For", true),
+    ("Label", false),
+    ("Fence", true),
+    ("Session", false),
+];
+
+/// Leads to what is looked for.
+pub(super) fn search(visit: Visit) -> Result<Response, Problem> {
+    let (text, lockspace) = (visit.field("q"), visit.field("lockspace"));
+    let address = match visit.field("by") {
+        "" | "resource" => url("/resources", &[("lockspace", lockspace), ("prefix", text)]),
+        "session" => url("/session", &[("id", text.trim())]),
+        "owner" => url("/owner", &[("lockspace", lockspace), ("owner", text)]),
+        "label" => url("/sessions", &[("label", text)]),
+        _ => return Err(invalid("one can look for a resource, a session, an owner or a label").into()),
+    };
+    Ok(see_other(&address))
+}
+
+pub(super) async fn resources(visit: Visit) -> Result<View, Problem> {
+    let (lockspace, prefix) = (visit.field("lockspace"), visit.field("prefix"));
+    let list = v1::ListResourcesRequest {
+        lockspace: lockspace.into(),
+        prefix: prefix.into(),
+        limit: PAGE as u32,
+        after: visit.field("after").into(),
+    };
+    let page = visit.door.inspection.resources(&visit.from, list).await?;
+    let mut main = Html::default();
+    main.markup("<div class=\"title\"><p class=\"kind\">In lockspace ");
+    main.name(if lockspace.is_empty() { "default" } else { lockspace }).markup("</p><h1>Resources");
+    if !prefix.is_empty() {
+        main.markup(" that begin with ").name(prefix);
+    }
+    main.markup("</h1></div>");
+    if page.resources.is_empty() {
+        parts::nothing(&mut main, "Nobody has a claim on any such resource.");
+    } else {
+        main.table("Resources that somebody has a claim on, by name", RESOURCES, |rows| {
+            for summary in &page.resources {
+                rows.row(&home::key(summary.resource.as_ref()), |cells| {
+                    cells.cell(|html| parts::resource(html, summary.resource.as_ref()));
+                    cells.cell(|html| {
+                        if summary.damage.is_empty() {
+                            summary.modes().for_each(|mode| parts::mode(html, mode));
+                        } else {
+                            html.badge("bad", "damaged");
+                        }
+                    });
+                    for number in [summary.granted, summary.converting, summary.waiting] {
+                        cells.cell(|html| {
+                            html.number(number.into());
+                        });
+                    }
+                    cells.cell(|html| age(html, summary.granted > 0, summary.held_ms));
+                    cells.cell(|html| age(html, summary.converting + summary.waiting > 0, summary.waiting_ms));
+                });
+            }
+        });
+    }
+    let next = url("/resources", &[("lockspace", lockspace), ("prefix", prefix), ("after", &page.next)]);
+    parts::next_page(&mut main, (!page.next.is_empty()).then_some(&next));
+    Ok(View { title: "Resources".into(), main, live: String::new() })
+}
+
+fn age(html: &mut Html, is: bool, milliseconds: u64) {
+    if is {
+        html.age(milliseconds);
+    } else {
+        html.markup("<span class=\"none\">–</span>");
+    }
+}
+
+pub(super) async fn sessions(visit: Visit) -> Result<View, Problem> {
+    let label = visit.field("label");
+    let (found, next, total) = if label.is_empty() {
+        let list =
+            v1::ListSessionsRequest { limit: PAGE as u32, after: visit.field("after").into(), ..Default::default() };
+        let page = visit.door.inspection.sessions(&visit.from, list).await?;
+        (page.sessions, page.next, page.total)
+    } else {
+        labelled(&visit, label).await?
+    };
+    let mut main = Html::default();
+    main.markup("<div class=\"title\"><p class=\"kind\">For which this broker vouches: ").number(total);
+    main.markup("</p><h1>Sessions");
+    if !label.is_empty() {
+        main.markup(" labelled ").name(label);
+    }
+    main.markup("</h1></div>");
+    if found.is_empty() {
+        parts::nothing(&mut main, if next.is_empty() { "None." } else { "None up to here: the list goes on." });
+    } else {
+        main.table("Sessions that this broker vouches for", SESSIONS, |rows| {
+            for info in &found {
+                rows.row(&info.session, |cells| {
+                    cells.cell(|html| parts::session(html, &info.session));
+                    cells.cell(|html| {
+                        html.name_or_dash(&info.label);
+                    });
+                    cells.cell(|html| parts::session_state(html, info));
+                    cells.cell(|html| {
+                        html.number(info.held.into());
+                    });
+                    cells.cell(|html| {
+                        html.number(info.waiting.into());
+                    });
+                    cells.cell(|html| {
+                        html.age(info.silence_ms);
+                    });
+                    cells.cell(|html| parts::left(html, info));
+                    cells.cell(|html| {
+                        html.age(info.age_ms);
+                    });
+                    cells.cell(|html| {
+                        html.name_or_dash(&info.client_address);
+                        if !info.program.is_empty() {
+                            html.markup("<span class=\"more\">").name(&info.program).markup("</span>");
+                        }
+                    });
+                    cells.cell(|html| {
+                        html.name_or_dash(&info.principal);
+                    });
+                });
+            }
+        });
+    }
+    let next_page = url("/sessions", &[("label", label), ("after", &next)]);
+    parts::next_page(&mut main, (!next.is_empty()).then_some(&next_page));
+    Ok(View { title: "Sessions".into(), main, live: String::new() })
+}
+
+/// Sessions whose label has this in it: labels have no index, so a bounded part of them is looked through.
+async fn labelled(visit: &Visit, label: &str) -> Result<(Vec<v1::SessionInfo>, String, u64), Problem> {
+    let (mut found, mut after, mut total) = (Vec::new(), visit.field("after").to_owned(), 0);
+    for _ in 0..LABEL_SCAN_MAX / LABEL_SCAN_STEP {
+        let list = v1::ListSessionsRequest { limit: LABEL_SCAN_STEP as u32, after, ..Default::default() };
+        let page = visit.door.inspection.sessions(&visit.from, list).await?;
+        found.extend(page.sessions.into_iter().filter(|info| info.label.contains(label)));
+        (after, total) = (page.next, page.total);
+        if after.is_empty() || found.len() >= PAGE {
+            break;
+        }
+    }
+    Ok((found, after, total))
+}
+
+pub(super) async fn owner(visit: Visit) -> Result<View, Problem> {
+    let (lockspace, owner) = (visit.field("lockspace"), visit.field("owner"));
+    let list = v1::ListClaimsRequest {
+        whose: Some(v1::list_claims_request::Whose::Owner(owner.into())),
+        lockspace: lockspace.into(),
+        limit: PAGE as u32,
+        after: visit.field("after").into(),
+    };
+    let page = visit.door.inspection.claims(&visit.from, list).await?;
+    let mut main = Html::default();
+    main.markup("<div class=\"title\"><p class=\"kind\">Owner in lockspace ");
+    main.name(if lockspace.is_empty() { "default" } else { lockspace })
+        .markup("</p><h1>")
+        .name(owner)
+        .markup("</h1></div>");
+    if page.claims.is_empty() {
+        parts::nothing(
+            &mut main,
+            if page.next.is_empty() { "It has no claims." } else { "None up to here: the list goes on." },
+        );
+    } else {
+        main.table("Claims of the owner", OWNED, |rows| {
+            // A resource may have thousands of them, and is looked at as a whole.
+            for claim in page.claims.iter().take(PAGE * 5) {
+                rows.row(&format!("{} {}", claim.session, claim.claim), |cells| {
+                    session::row(cells, claim);
+                    cells.cell(|html| parts::session(html, &claim.session));
+                });
+            }
+        });
+        if page.claims.len() > PAGE * 5 {
+            parts::nothing(&mut main, "And more on the last of these resources.");
+        }
+    }
+    let next = url("/owner", &[("lockspace", lockspace), ("owner", owner), ("after", &page.next)]);
+    parts::next_page(&mut main, (!page.next.is_empty()).then_some(&next));
+    Ok(View { title: owner.to_owned(), main, live: String::new() })
+}
