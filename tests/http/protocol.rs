@@ -54,6 +54,27 @@ async fn a_request_that_cannot_be_meant_is_told_why() {
 }
 
 #[tokio::test]
+async fn answers_have_the_type_that_the_description_names() {
+    let (broker, http) = broker().await;
+    let described = http.get("/openapi.json").await.is(200);
+    let mut asked = 0;
+    for (path, operations) in described["paths"].as_object().unwrap() {
+        let is_whole = operations.get("get").is_some() && !path.contains('{') && path != "/v1/stream";
+        let wants_more = path == "/v1/claims";
+        if !is_whole || wants_more {
+            continue;
+        }
+        let answer = Http::administrators_of(&broker).get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        let kind = answer.headers[http::header::CONTENT_TYPE].to_str().unwrap();
+        let kind = kind.split(';').next().unwrap();
+        assert!(operations["get"]["responses"]["200"]["content"].get(kind).is_some(), "{path} is {kind}");
+        asked += 1;
+    }
+    assert!(asked >= 9, "only {asked}");
+}
+
+#[tokio::test]
 async fn a_list_stands_in_a_query_as_often_as_it_has_entries() {
     let (_broker, http) = broker().await;
     let mut names = Vec::new();
