@@ -42,6 +42,8 @@ async fn a_request_that_cannot_be_meant_is_told_why() {
     let other = http.ask(Method::PUT, "/v1/leases", None).await;
     assert_eq!(other.headers[http::header::ALLOW], "POST");
     other.is(405);
+    let twice = r#"{"resource":"r","mode":"NL","mode":"EX"}"#;
+    assert!(text(send(Some("application/json"), twice).await.is(400)).contains("the key `mode` appears twice"));
     http.get("/v1/resources?limit=1&limit=2").await.is(400);
     http.get("/v1/resources/a:watch?version=1&wait=18446744073709551615s+1000ms").await.is(400);
     http.get("/v1/resources?limit=1001").await.is(400);
@@ -49,6 +51,43 @@ async fn a_request_that_cannot_be_meant_is_told_why() {
     http.get("/v1/resources/%ff").await.is(400);
     http.get("/v1/resources/a%00b").await.is(400);
     http.post("/v1/leases?resource=a", json!({ "resource": "b", "mode": "EX" })).await.is(400);
+}
+
+#[tokio::test]
+async fn answers_have_the_type_that_the_description_names() {
+    let (broker, http) = broker().await;
+    let described = http.get("/openapi.json").await.is(200);
+    let mut asked = 0;
+    for (path, operations) in described["paths"].as_object().unwrap() {
+        let is_whole = operations.get("get").is_some() && !path.contains('{') && path != "/v1/stream";
+        let wants_more = path == "/v1/claims";
+        if !is_whole || wants_more {
+            continue;
+        }
+        let answer = Http::administrators_of(&broker).get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        let kind = answer.headers[http::header::CONTENT_TYPE].to_str().unwrap();
+        let kind = kind.split(';').next().unwrap();
+        assert!(operations["get"]["responses"]["200"]["content"].get(kind).is_some(), "{path} is {kind}");
+        asked += 1;
+    }
+    assert!(asked >= 9, "only {asked}");
+}
+
+#[tokio::test]
+async fn a_list_stands_in_a_query_as_often_as_it_has_entries() {
+    let (_broker, http) = broker().await;
+    let mut names = Vec::new();
+    for _ in 0..3 {
+        names.push(http.post("/v1/sessions", json!({})).await.is(200)["session"].as_str().unwrap().to_owned());
+    }
+    let asked = format!("/v1/sessions?sessions={}&sessions={}", names[0], names[2]);
+    let shown = http.get(&asked).await.is(200)["sessions"].clone();
+    let mut shown: Vec<&str> = shown.as_array().unwrap().iter().map(|one| one["session"].as_str().unwrap()).collect();
+    shown.sort_unstable();
+    let mut expected = [names[0].as_str(), names[2].as_str()];
+    expected.sort_unstable();
+    assert_eq!(shown, expected);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The way that tests of this run reach a broker: `SIXPIN_TEST_DOOR` is `grpc` (unless said otherwise), over a socket, `frames`,
-//! where session streams go without HTTP/2, or `inside`, as a program does that has its broker inside itself.
+//! where session streams go without HTTP/2, `http`, where all that HTTP has goes as JSON, or `inside`, as a program does that has its
+//! broker inside itself.
 //!
-//! A test that is about sockets, whatever the run says, connects to the address of its broker.
+//! A test that is about sockets, whatever the run says, connects to the address of its broker, with gRPC.
 
 use std::net::SocketAddr;
 
@@ -15,6 +16,8 @@ use tokio_util::codec::Framed;
 use tonic::transport::{Channel, Endpoint};
 use tower::util::Either;
 
+use super::over_http::OverHttp;
+
 /// Whether this run goes by functions, and not by sockets.
 pub fn inside() -> bool {
     door() == "inside"
@@ -25,26 +28,36 @@ pub fn frames() -> bool {
     door() == "frames"
 }
 
+/// Whether this run goes by JSON, and sessions by WebSockets.
+pub fn http() -> bool {
+    door() == "http"
+}
+
 fn door() -> String {
     let door = std::env::var("SIXPIN_TEST_DOOR").unwrap_or_else(|_| "grpc".to_owned());
     assert!(
-        ["grpc", "frames", "inside"].contains(&door.as_str()),
-        "SIXPIN_TEST_DOOR is `{door}`: grpc, frames or inside"
+        ["grpc", "frames", "http", "inside"].contains(&door.as_str()),
+        "SIXPIN_TEST_DOOR is `{door}`: grpc, frames, http or inside"
     );
     door
 }
 
 /// A way to a broker.
-pub type Way = Either<Channel, Services>;
+pub type Way = Either<Either<Channel, OverHttp>, Services>;
 
 /// The way that the run says, without sharing it with anybody.
 pub async fn to(broker: &Broker, address: SocketAddr) -> Way {
     if inside() { Way::Right(broker.services()) } else { by_network(address).await }
 }
 
-/// A connection.
+/// By JSON if the run says so, and otherwise a connection.
 pub async fn by_network(address: SocketAddr) -> Way {
-    Way::Left(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap())
+    if http() { Way::Left(Either::Right(OverHttp::to(address))) } else { by_grpc(address).await }
+}
+
+/// A connection.
+pub async fn by_grpc(address: SocketAddr) -> Way {
+    Way::Left(Either::Left(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()))
 }
 
 /// A connection for a session stream without HTTP/2.

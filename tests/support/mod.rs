@@ -4,6 +4,7 @@ pub mod door;
 pub mod endpoints;
 pub mod hints;
 pub mod http;
+pub mod over_http;
 pub mod raw;
 pub mod store;
 pub mod stream;
@@ -14,10 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use sixpin_core::backend::Backend;
 use sixpin_proto::v1;
 use sixpin_server::config::{self, Config};
 use sixpin_server::server::Server;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use v1::admin_service_client::AdminServiceClient;
@@ -120,7 +123,7 @@ impl Broker {
 
     /// From now on it is reached by sockets, because that is what the test is about.
     pub fn use_sockets(&self) {
-        if door::inside() {
+        if door::inside() || door::http() {
             Reason::Sockets.tell("sockets");
         }
         self.by_sockets.store(true, Ordering::Relaxed);
@@ -136,7 +139,7 @@ impl Broker {
 
     async fn way_to(&self, server: &Server, address: SocketAddr) -> Way {
         if self.by_sockets.load(Ordering::Relaxed) {
-            return connect(address).await;
+            return door::by_grpc(address).await;
         }
         door::to(server.broker(), address).await
     }
@@ -172,6 +175,14 @@ impl Broker {
     /// A new connection for a session stream without HTTP/2.
     pub async fn greeted(&self) -> FrameWay {
         door::greeted(self.next(&self.locking).address).await
+    }
+
+    /// A conversation on a new WebSocket.
+    pub async fn websocket(
+        &self,
+        requests: ReceiverStream<v1::SessionRequest>,
+    ) -> BoxStream<'static, Result<v1::SessionResponse, Status>> {
+        over_http::conversation(self.next(&self.locking).address, requests).await
     }
 
     /// To the first broker, where the first session of a test lives.
@@ -322,7 +333,12 @@ pub fn status_of(error: &v1::Error) -> Status {
         v1::Reason::Unspecified | v1::Reason::Unknown => Code::Unknown,
     };
     let name = reason.as_str_name().trim_start_matches("REASON_");
-    let details = ErrorDetails::with_error_info(name, sixpin_proto::ERROR_DOMAIN, HashMap::new());
+    let address = Some(("address".to_owned(), error.address.clone())).filter(|(_, address)| !address.is_empty());
+    let address: HashMap<_, _> = address.into_iter().collect();
+    let mut details = ErrorDetails::with_error_info(name, sixpin_proto::ERROR_DOMAIN, address);
+    if error.retry_after_ms > 0 {
+        details.set_retry_info(Some(Duration::from_millis(error.retry_after_ms.into())));
+    }
     Status::with_error_details(code, error.message.clone(), details)
 }
 

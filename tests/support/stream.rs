@@ -32,6 +32,8 @@ impl Session {
         let requests = ReceiverStream::new(requests);
         let incoming = if door::frames() {
             over(broker.greeted().await, requests)
+        } else if door::http() {
+            broker.websocket(requests).await
         } else {
             broker.locks().await.session(requests).await.unwrap().into_inner().boxed()
         };

@@ -29,7 +29,7 @@ use super::api::errors::{invalid, too_long, undecodable};
 use super::api::{Api, Caller};
 use super::listener::{Admitted, FAREWELL, Greeted, Socket};
 use super::messages::errors::to_proto;
-use super::messages::session::{Messages, Session};
+use super::messages::session::{Incoming, Messages, Session};
 use crate::traces::{Door as Way, Origin};
 
 /// What is kept for each direction of a connection, which for most is idle.
@@ -97,12 +97,12 @@ struct Inbound {
 }
 
 impl Messages for Inbound {
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::SessionRequest, RequestError>>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, RequestError>>> {
         let message = match self.first.take() {
             Some(first) => Some(first),
             None => ready!(Pin::new(&mut self.wire).poll_next(cx)),
         };
-        Poll::Ready(message.map(|message| message.map_err(|error| unreadable(&error))))
+        Poll::Ready(message.map(|message| message.map(Incoming::from).map_err(|error| unreadable(&error))))
     }
 }
 

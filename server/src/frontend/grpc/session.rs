@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 use super::{errors, traced};
 use crate::frontend::api::Api;
 use crate::frontend::api::conversation::Failure;
-use crate::frontend::messages::session::{Messages, Session};
+use crate::frontend::messages::session::{Incoming, Messages, Session};
 
 /// The stream that answers one `Session` call.
 pub struct SessionStream(Session<Streaming<v1::SessionRequest>>);
@@ -27,9 +27,9 @@ impl SessionStream {
 }
 
 impl Messages for Streaming<v1::SessionRequest> {
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::SessionRequest, RequestError>>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, RequestError>>> {
         let message = ready!(Pin::new(self).poll_next(cx));
-        Poll::Ready(message.map(|message| message.map_err(|status| errors::unreadable(&status))))
+        Poll::Ready(message.map(|message| message.map(Incoming::from).map_err(|status| errors::unreadable(&status))))
     }
 }
 

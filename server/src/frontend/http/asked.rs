@@ -196,7 +196,7 @@ fn authority(parts: &request::Parts) -> Option<&str> {
     target.or_else(|| parts.headers.get(HOST).and_then(|host| host.to_str().ok()))
 }
 
-/// The fields of a query, each a text.
+/// The fields of a query, each a text, or a list of them where it stands there more than once.
 pub(super) fn query(query: &str) -> Checked<Map<String, Value>> {
     let mut fields = Map::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -207,9 +207,15 @@ pub(super) fn query(query: &str) -> Checked<Map<String, Value>> {
                 "a token is never part of a URL, which others write down: send the header `Sixpin-Token`",
             ));
         }
-        if fields.insert(name.clone(), value.into()).is_some() {
-            return Err(invalid(format!("`{name}` stands in the query more than once")));
-        }
+        let more = match fields.remove(&name) {
+            None => Value::String(value),
+            Some(Value::Array(mut values)) => {
+                values.push(value.into());
+                values.into()
+            }
+            Some(first) => vec![first, value.into()].into(),
+        };
+        fields.insert(name, more);
     }
     Ok(fields)
 }
@@ -230,9 +236,5 @@ fn object(headers: &HeaderMap, body: &[u8]) -> Checked<Map<String, Value>> {
     if !kind.eq_ignore_ascii_case("application/json") {
         return Err(invalid("the body must be JSON: send `Content-Type: application/json`"));
     }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(invalid("the body must be an object of JSON: {…}")),
-        Err(error) => Err(invalid(format!("the body is no JSON: {error}"))),
-    }
+    json::parse(body)
 }

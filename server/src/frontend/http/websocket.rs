@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures::future::poll_fn;
 use futures::{FutureExt as _, Sink as _, SinkExt as _, Stream as _};
 use http::header::AUTHORIZATION;
+use serde_json::{Map, Value};
 use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use sixpin_proto::prost::Message as _;
@@ -28,12 +29,12 @@ use v1::session_response::Body;
 use super::asked::Asked;
 use super::json;
 use super::routes::Answered;
-use crate::frontend::api::conversation::Failure;
+use crate::frontend::api::conversation::{Failure, Kind};
 use crate::frontend::api::errors::{invalid, undecodable};
 use crate::frontend::api::{Api, Caller};
 use crate::frontend::listener::{FAREWELL, OpeningPlace, Upgraded};
 use crate::frontend::messages::errors::to_proto;
-use crate::frontend::messages::session::{Messages, Session};
+use crate::frontend::messages::session::{Incoming, Messages, Session};
 use crate::runtime::Turns;
 use crate::traces::Door as Way;
 
@@ -91,14 +92,12 @@ enum Form {
 }
 
 impl Form {
-    fn read(self, message: &Message) -> Result<v1::SessionRequest, RequestError> {
+    fn read(self, message: &Message) -> Result<Incoming, RequestError> {
         match (self, message) {
-            (Self::Json, Message::Text(text)) => {
-                let fields = serde_json::from_str(text.as_str()).map_err(|error| undecodable(&error.to_string()))?;
-                json::read(&fields)
-            }
+            (Self::Json, Message::Text(text)) => read(json::parse(text.as_bytes())?),
             (Self::Proto, Message::Binary(bytes)) => {
-                v1::SessionRequest::decode(bytes.clone()).map_err(|error| undecodable(&error.to_string()))
+                let message = v1::SessionRequest::decode(bytes.clone());
+                message.map(Incoming::from).map_err(|error| undecodable(&error.to_string()))
             }
             (Self::Json, _) => Err(invalid(format!("the messages of `{JSON}` are texts"))),
             (Self::Proto, _) => Err(invalid(format!("the messages of `{PROTO}` are binary"))),
@@ -107,9 +106,27 @@ impl Form {
 
     fn write(self, message: &v1::SessionResponse) -> Message {
         match self {
-            Self::Json => Message::text(serde_json::Value::from(json::write(message)).to_string()),
+            Self::Json => Message::text(Value::from(json::write(message)).to_string()),
             Self::Proto => Message::binary(message.encode_to_vec()),
         }
+    }
+}
+
+/// A message whose number is known is answered under it, whatever else it says.
+fn read(mut fields: Map<String, Value>) -> Result<Incoming, RequestError> {
+    let error = match json::read::<v1::SessionRequest>(&fields) {
+        Ok(message) => return Ok(message.into()),
+        Err(error) => error,
+    };
+    let kind = match ["open", "resume"].map(|field| fields.contains_key(field)) {
+        [true, _] => Kind::Open,
+        [_, true] => Kind::Resume,
+        _ => Kind::Other,
+    };
+    fields.retain(|field, _| field == "request");
+    match json::read(&fields) {
+        Ok(v1::SessionRequest { request, .. }) if request > 0 => Ok(Incoming { request, kind, body: Err(error) }),
+        _ => Err(error),
     }
 }
 
@@ -133,9 +150,7 @@ impl Begun {
         let token = match first {
             Err(_) => return wire.end(Some(invalid(format!("nothing came within {FIRST_MESSAGE_WITHIN:?}")))).await,
             Ok(None) => return wire.end(None).await,
-            Ok(Some(Ok(v1::SessionRequest { request: 0, body: Some(Request::Authenticate(with)) }))) => {
-                Some(with.token)
-            }
+            Ok(Some(Ok(Incoming { request: 0, body: Ok(Some(Request::Authenticate(with))), .. }))) => Some(with.token),
             Ok(first) => {
                 wire.first = first;
                 None
@@ -200,7 +215,7 @@ struct Wire {
     /// Until then nothing is read.
     rest: Option<Pin<Box<Sleep>>>,
     /// What came first, if that did not say who asks.
-    first: Option<Result<v1::SessionRequest, RequestError>>,
+    first: Option<Result<Incoming, RequestError>>,
 }
 
 impl Wire {
@@ -253,7 +268,7 @@ fn code(error: &RequestError) -> u16 {
 }
 
 impl Messages for Wire {
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::SessionRequest, RequestError>>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, RequestError>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(first));
         }

@@ -23,7 +23,31 @@ use crate::traces::Context as Trace;
 /// What brings the messages of a client.
 pub(crate) trait Messages {
     /// The next one; none once the client has closed its side. An error ends the session's stream.
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::SessionRequest, RequestError>>>;
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, RequestError>>>;
+}
+
+/// One message.
+pub(crate) struct Incoming {
+    /// Its number.
+    pub(crate) request: u64,
+    /// What it is for.
+    pub(crate) kind: Kind,
+    /// What it says; an error if that makes no sense, which it is answered with.
+    pub(crate) body: Checked<Option<Body>>,
+}
+
+impl From<v1::SessionRequest> for Incoming {
+    fn from(message: v1::SessionRequest) -> Self {
+        let kind = match message.body {
+            None => Kind::Empty,
+            Some(Body::Open(_)) => Kind::Open,
+            Some(Body::Resume(_)) => Kind::Resume,
+            Some(Body::KeepAlive(_) | Body::Close(_) | Body::ConfirmLost(_)) => Kind::Vital,
+            Some(Body::Authenticate(_)) => Kind::Authenticate,
+            Some(_) => Kind::Other,
+        };
+        Self { request: message.request, kind, body: Ok(message.body) }
+    }
 }
 
 /// One stream.
@@ -87,38 +111,33 @@ impl<M: Messages> Session<M> {
 }
 
 impl<M: Messages> Client for Inbound<M> {
-    type Message = v1::SessionRequest;
+    type Message = Incoming;
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::SessionRequest, RequestError>>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, RequestError>>> {
         self.messages.poll_message(cx)
     }
 
-    fn number(message: &v1::SessionRequest) -> u64 {
+    fn number(message: &Incoming) -> u64 {
         message.request
     }
 
-    fn kind(message: &v1::SessionRequest) -> Kind {
-        match message.body {
-            None => Kind::Empty,
-            Some(Body::Open(_)) => Kind::Open,
-            Some(Body::Resume(_)) => Kind::Resume,
-            Some(Body::KeepAlive(_) | Body::Close(_) | Body::ConfirmLost(_)) => Kind::Vital,
-            Some(Body::Authenticate(_)) => Kind::Authenticate,
-            Some(_) => Kind::Other,
-        }
+    fn kind(message: &Incoming) -> Kind {
+        message.kind
     }
 
-    fn traceparent(message: &v1::SessionRequest) -> &str {
+    fn traceparent(message: &Incoming) -> &str {
         match &message.body {
-            Some(Body::Lock(lock)) => &lock.traceparent,
-            Some(Body::Convert(convert)) => &convert.traceparent,
-            Some(Body::Unlock(unlock)) => &unlock.traceparent,
+            Ok(Some(Body::Lock(lock))) => &lock.traceparent,
+            Ok(Some(Body::Convert(convert))) => &convert.traceparent,
+            Ok(Some(Body::Unlock(unlock))) => &unlock.traceparent,
             _ => "",
         }
     }
 
-    fn ask(&mut self, message: v1::SessionRequest, names: &mut Names) -> Checked<Option<Ask>> {
-        let Some(body) = message.body else { return Ok(None) };
+    fn ask(&mut self, message: Incoming, names: &mut Names) -> Checked<Option<Ask>> {
+        // Of a resume a part is missing then.
+        let body = message.body.inspect_err(|_| self.parts = Parts::default())?;
+        let Some(body) = body else { return Ok(None) };
         Ok(Some(match body {
             Body::Open(open) => {
                 let checked = requests::open(&open, &self.from, true)?;

@@ -10,8 +10,9 @@
 //! | a field without presence | always there in answers, unless it is an unspecified enum |
 //! | one with presence | left out if absent; a request may say `null` |
 //!
-//! What a request says that nobody knows is refused by name: a field that was mistyped is never taken for one left out.
+//! What a request says that nobody knows is refused by name: a field that was mistyped is never taken for one left out. Nor is what it says twice.
 
+mod parse;
 mod read;
 mod write;
 
@@ -20,6 +21,7 @@ use std::sync::LazyLock;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use sixpin_proto::prost::Name;
 
+pub(super) use parse::parse;
 pub(super) use read::{read, time};
 pub(super) use write::write;
 

@@ -54,6 +54,25 @@ fn what_cannot_be_meant_is_refused_by_name() {
 }
 
 #[test]
+fn what_is_said_twice_is_refused_by_name() {
+    for (text, error) in [
+        (r#"{"mode":"EX","mode":"NL"}"#, "the key `mode` appears twice"),
+        (r#"{"resource":{"name":"a","lockspace":"b","name":"c"}}"#, "the key `name` appears twice"),
+        (r#"{"claims":[{"a":1,"\u0061":2}]}"#, "the key `a` appears twice"),
+        ("[]", "must be an object of JSON"),
+        ("{", "no JSON that can be read"),
+        ("{} {}", "no JSON that can be read"),
+    ] {
+        let refused = parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(refused.contains(error), "{text}: {refused}");
+    }
+    let deep = "[".repeat(10_000);
+    assert!(parse(deep.as_bytes()).is_err());
+    let all = json!({ "a": [1, -1, 1.5, true, null, "x", { "a": {} }], "b": { "a": "é" } });
+    assert_eq!(Value::from(parse(all.to_string().as_bytes()).unwrap()), all);
+}
+
+#[test]
 fn an_answer_says_all_that_its_message_says() {
     let completion = v1::Completion {
         claim: 1,

@@ -24,6 +24,17 @@ const PROBLEMS: [(u16, &str); 11] = [
     (503, "Not now; `mayHaveHappened` says whether to repeat it with the same numbers"),
 ];
 
+/// Paths to which a body without fields, or none, says enough.
+const EMPTY_IS_FINE: [&str; 7] = [
+    "/v1/sessions",
+    "/v1/sessions/{session}:keepAlive",
+    "/v1/sessions/{session}:close",
+    "/v1/sessions/{session}:unlockAll",
+    "/v1/sessions/{session}/claims/{claim}:cancel",
+    "/v1/sessions/{session}:expire",
+    "/v1/broker:drain",
+];
+
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
@@ -100,14 +111,13 @@ impl Describer {
                     }
                     schema
                 };
-                operation["requestBody"] =
-                    json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+                operation["requestBody"] = json!({ "required": !EMPTY_IS_FINE.contains(&route.path), "content": { "application/json": { "schema": schema } } });
             } else {
                 for field in fields {
                     let mut parameter =
                         json!({ "name": field.json_name(), "in": "query", "schema": self.of_kind(Way::In, &field) });
                     if field.is_list() {
-                        parameter["schema"] = json!({ "type": "string" });
+                        parameter["schema"] = json!({ "type": "array", "items": parameter["schema"] });
                     }
                     parameter["description"] = comment(&field).into();
                     parameters.push(parameter);
@@ -143,10 +153,12 @@ impl Describer {
 
     fn responses(&mut self, route: &Route) -> Value {
         let content = if route.answers.is_empty() {
-            let kind = if route.path == "/openapi.json" { "application/json" } else { "text/plain" };
-            let schema =
-                if route.path == "/openapi.json" { json!({ "type": "object" }) } else { json!({ "type": "string" }) };
-            json!({ kind: { "schema": schema } })
+            let (kind, is) = match route.path {
+                "/openapi.json" => ("application/json", "object"),
+                "/metrics" => ("application/openmetrics-text", "string"),
+                _ => ("text/plain", "string"),
+            };
+            json!({ kind: { "schema": { "type": is } } })
         } else {
             let schema = self.reference(Way::Out, route.answers);
             if route.path.ends_with(":watch") {
@@ -156,7 +168,11 @@ impl Describer {
             }
         };
         let mut responses = Map::new();
-        responses.insert("200".into(), json!({ "description": "Done", "content": content }));
+        if route.path == "/v1/stream" {
+            responses.insert("101".into(), json!({ "description": "From here on this is a WebSocket" }));
+        } else {
+            responses.insert("200".into(), json!({ "description": "Done", "content": content }));
+        }
         if route.path.ends_with("/claims") && route.method == http::Method::POST {
             let schema = self.reference(Way::Out, "Queued");
             let content = json!({ "application/json": { "schema": schema } });
