@@ -46,7 +46,6 @@ impl Library {
                 admin_address: String::new(),
                 program: "sixpin-benches".into(),
             },
-            traced: false,
             broker_ttl: limits::BROKER_TTL_DEFAULT,
             session_ttl: limits::SESSION_TTL_MAX,
             session_ttl_max: limits::SESSION_TTL_MAX,
