@@ -98,6 +98,22 @@ fn the_document_says_of_every_setting_whether_it_needs_a_restart() {
 }
 
 #[test]
+fn origins_hosts_and_classes_are_as_they_must_be() {
+    for wrong in
+        ["ops.example.org", "https://ops.example.org/", "https://Ops.example.org", "ftp://x", "null", "https://a@b"]
+    {
+        let error = parse(&format!("http.origins = ['{wrong}']")).unwrap_err().to_string();
+        assert!(error.contains("`http.origins`") && error.contains(wrong), "{error}");
+    }
+    assert!(parse("http.hosts = ['a:1']").unwrap_err().to_string().contains("`http.hosts`"));
+    let config = parse("http.origins = ['https://[::1]:8443']\nhttp.hosts = ['a.example.org']").unwrap();
+    assert_eq!((config.http.origins.len(), config.http.hosts.len()), (1, 1));
+    assert!(parse("metrics.classes = { 'a/' = 'A' }").unwrap_err().to_string().contains("`metrics.classes.a/`"));
+    let many: String = (0..101).map(|n| format!("'{n}/' = 'c'\n")).collect();
+    assert!(parse(&format!("[metrics.classes]\n{many}")).unwrap_err().to_string().contains("100"));
+}
+
+#[test]
 fn the_environment_overrides_the_file_and_flags_override_both() {
     let file = "listen = \"127.0.0.1:1\"\nname = \"file\"\nbroker_ttl = \"2s\"";
     let variables = [("SIXPIN_SERVE_LISTEN", "127.0.0.1:2"), ("SIXPIN_SERVE_NAME", "7"), ("PATH", "/bin")];

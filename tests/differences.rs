@@ -51,6 +51,8 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("access.certificates.spiffe://example.org/ops/*", "['reader']"),
     ("audit.file", "'/x'"),
     ("audit.locks", "true"),
+    ("http.origins", "[]"),
+    ("http.hosts", "[]"),
     ("metrics.classes.invoice/", "'x'"),
     ("traces.endpoint", "'http://127.0.0.1:1'"),
     ("traces.sample", "0.25"),

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::access::Access;
 use crate::backends::Opener;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::drain::Drain;
 use crate::engines::{self, Stores, Watchers};
 use crate::error::StartError;
@@ -36,6 +36,7 @@ const SERVING_PATIENCE: Duration = Duration::from_secs(10);
 /// A broker that runs.
 pub struct Broker {
     api: Api,
+    http: HttpConfig,
     metrics: Metrics,
     runtime: Runtime,
     health: Health,
@@ -70,6 +71,7 @@ impl Broker {
         Self {
             metrics: Metrics::new(&counts, runtime.clone(), access.clone(), traces.clone()),
             api: Api::new(runtime.clone(), access, traces),
+            http: config.http.clone(),
             runtime,
             health,
             drain,
@@ -85,7 +87,7 @@ impl Broker {
 
     /// Serves clients there.
     pub fn listen_for_clients(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
-        let protocol = http::beside_for_clients(grpc::for_clients(&self.api, &self.health), &self.api);
+        let protocol = http::beside_for_clients(grpc::for_clients(&self.api, &self.health), &self.api, &self.http);
         let protocol = Protocol { greeted: Some(frames::door(&self.api)), ..protocol };
         self.gates.clients = Some(self.listen("clients", at, limits, protocol)?);
         Ok(())
@@ -95,7 +97,8 @@ impl Broker {
     pub fn listen_for_administrators(&mut self, at: Listening, limits: ConnectionLimits) -> Result<(), StartError> {
         let administration = self.administration();
         let protocol = grpc::for_administrators(&self.api, &self.health, administration.clone());
-        let protocol = http::beside_for_administrators(protocol, &self.api, administration, self.metrics.clone());
+        let protocol =
+            http::beside_for_administrators(protocol, &self.api, &self.http, administration, self.metrics.clone());
         self.gates.administrators = Some(self.listen("admin", at, limits, protocol)?);
         Ok(())
     }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::broker;
 use crate::support::http::Http;
-use crate::support::soon;
+use crate::support::{Broker, soon};
 
 #[tokio::test]
 async fn both_versions_of_http_say_the_same() {
@@ -108,6 +108,20 @@ async fn pages_of_other_sites_may_not_ask() {
     named.with("authorization", "Bearer of-nobody").get("/v1/status").await.is(403);
     http.with("host", "localhost:1").get("/v1/status").await.is(200);
     http.with("host", "[::1]:1").get("/v1/status").await.is(200);
+}
+
+#[tokio::test]
+async fn pages_that_are_configured_may_ask() {
+    let settings = "[http]\norigins = ['https://ops.example.org']\nhosts = ['locks.example.org']";
+    let broker = Broker::configured(settings).await;
+    let http = Http::clients_of(&broker);
+    let from = http.with("sec-fetch-site", "cross-site");
+    from.with("origin", "https://ops.example.org").get("/v1/status").await.is(200);
+    for other in ["http://ops.example.org", "https://ops.example.org:444", "https://x.ops.example.org", "null"] {
+        from.with("origin", other).get("/v1/status").await.is(403);
+    }
+    http.with("host", "locks.example.org:6616").get("/v1/status").await.is(200);
+    http.with("host", "x.locks.example.org").get("/v1/status").await.is(403);
 }
 
 /// What a raw connection is answered.

@@ -14,7 +14,7 @@ use sixpin_core::name::{Lockspace, NameError, ResourceName};
 
 use super::access;
 use super::file::{self, AdminListen, File};
-use super::{BackendConfig, Config, DEFAULT_BACKEND, LockspaceSettings, LogConfig};
+use super::{BackendConfig, Config, DEFAULT_BACKEND, HttpConfig, LockspaceSettings, LogConfig};
 use crate::audit::AuditConfig;
 use crate::frontend::client;
 use crate::frontend::listener::gate::ConnectionLimits;
@@ -77,6 +77,7 @@ pub(super) fn check(file: File) -> Checked<Config> {
         access,
         audit: file.audit.map(|audit| AuditConfig { file: audit.file, locks: audit.locks }),
         classes: classes(file.metrics.classes)?,
+        http: http(file.http)?,
         traces: file.traces.map(traces).transpose()?,
         name: name(file.name)?,
         insecure: file.insecure.unwrap_or(false),
@@ -133,6 +134,29 @@ pub(super) fn check(file: File) -> Checked<Config> {
         },
     };
     protected(config)
+}
+
+/// An origin is compared as it is written, so it must be written as browsers write it.
+fn http(given: file::Http) -> Checked<HttpConfig> {
+    for origin in &given.origins {
+        let uri: Option<http::Uri> = origin.parse().ok();
+        let scheme = uri.as_ref().and_then(http::Uri::scheme_str).filter(|scheme| matches!(*scheme, "http" | "https"));
+        let authority =
+            uri.as_ref().and_then(http::Uri::authority).filter(|authority| !authority.as_str().contains('@'));
+        let written = scheme.zip(authority).map(|(scheme, authority)| format!("{scheme}://{authority}"));
+        if written.as_ref() != Some(origin) || origin.chars().any(|character| character.is_ascii_uppercase()) {
+            let text = "an origin is a scheme, a host and no path, in small letters: `https://ops.example.org`";
+            return wrong(Key::of(&["http", "origins"]), format!("`http.origins` has `{origin}`: {text}"));
+        }
+    }
+    for host in &given.hosts {
+        if host.parse::<http::uri::Authority>().is_ok_and(|authority| authority.as_str() == authority.host()) {
+            continue;
+        }
+        let text = "a host is a name without port";
+        return wrong(Key::of(&["http", "hosts"]), format!("`http.hosts` has `{host}`: {text}"));
+    }
+    Ok(HttpConfig { origins: given.origins, hosts: given.hosts })
 }
 
 /// Names of classes are for series, of which there must not be many.

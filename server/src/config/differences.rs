@@ -59,6 +59,8 @@ fn process(before: &Config, after: &Config) -> Vec<Compared> {
         ("access", before.access != after.access),
         ("audit.file", files[0] != files[1]),
         ("audit.locks", locks[0] != locks[1]),
+        ("http.origins", before.http.origins != after.http.origins),
+        ("http.hosts", before.http.hosts != after.http.hosts),
         ("metrics.classes", before.classes != after.classes),
         ("traces.endpoint", endpoints[0] != endpoints[1]),
         ("traces.sample", samples[0] != samples[1]),

@@ -26,6 +26,7 @@ pub struct File {
     pub(super) access: Option<access::Access>,
     pub(super) audit: Option<Audit>,
     pub(super) metrics: Metrics,
+    pub(super) http: Http,
     pub(super) traces: Option<Traces>,
     pub(super) require: Option<Require>,
     #[serde(with = "humantime_serde")]
@@ -104,6 +105,14 @@ pub(super) struct Connections {
 pub(super) struct Audit {
     pub(super) file: Option<PathBuf>,
     pub(super) locks: bool,
+}
+
+/// HTTP.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Http {
+    pub(super) origins: Vec<String>,
+    pub(super) hosts: Vec<String>,
 }
 
 /// What is counted.

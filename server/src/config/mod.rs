@@ -73,6 +73,8 @@ pub struct Config {
     pub classes: BTreeMap<String, String>,
     /// Where spans go; absent: nothing is traced.
     pub traces: Option<TracesConfig>,
+    /// What HTTP is told beyond what it finds out by itself.
+    pub http: HttpConfig,
     /// How durable stores must be.
     pub require: Durability,
     /// TTL of sessions that ask for none.
@@ -103,6 +105,15 @@ pub struct Config {
     pub lockspaces: BTreeMap<Lockspace, LockspaceSettings>,
     /// Log lines.
     pub log: LogConfig,
+}
+
+/// What HTTP is told beyond what it finds out by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Origins of pages that may ask as if they were the broker's own: `https://ops.example.org`.
+    pub origins: Vec<String>,
+    /// Names by which whoever shows no credential may call the broker on its own host.
+    pub hosts: Vec<String>,
 }
 
 /// A listener that other hosts reach, and that lacks what would protect it.

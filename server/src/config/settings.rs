@@ -84,6 +84,8 @@ pub const SETTINGS: &[Setting] = &[
         "file of JSON lines that say who did what; without a section `audit` nothing is written",
     ),
     setting("audit.locks", "false", "write grants, releases and losses of locks as well"),
+    setting("http.origins", "none", "origins of pages that may ask as the broker's own do: `https://ops.example.org`"),
+    setting("http.hosts", "none", "names by which whoever shows no credential may call the broker on its own host"),
     setting("metrics.classes.NAME", "", "the class that metrics count names together in which begin so, at most 100"),
     setting("traces.endpoint", "none", "collector of traces, OTLP over gRPC: `http://127.0.0.1:4317`"),
     setting("traces.sample", "1", "the part of the traces begun here that is kept, 0 to 1"),

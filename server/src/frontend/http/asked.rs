@@ -1,17 +1,15 @@
 //! A request, taken apart: who asks, what its path, its query, its token and its body say.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::BytesMut;
-use http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, request};
 use http_body_util::{BodyExt as _, Limited};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
-use sixpin_core::access::NOBODY;
 use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use sixpin_proto::prost::{Message, Name};
 use tonic::transport::server::TcpConnectInfo;
@@ -20,14 +18,10 @@ use super::problem::Problem;
 use super::routes::Route;
 use super::{Door, json, path};
 use crate::access::Who;
-use crate::config::check::host_name;
 use crate::frontend::api::errors::invalid;
 use crate::frontend::api::{Caller, Checked, checks};
-use crate::frontend::listener::Encrypted;
 use crate::traces::{Door as Way, Origin, TRACEPARENT};
 
-/// Where a browser says for whom it asks (W3C Fetch Metadata).
-pub(super) const FETCH_SITE: &str = "sec-fetch-site";
 /// The token of a session or a lease.
 const TOKEN: &str = "sixpin-token";
 
@@ -48,8 +42,8 @@ impl Asked {
         let (parts, body) = request.into_parts();
         let named = || parts.headers.get_all(TRACEPARENT).iter().map(http::HeaderValue::as_bytes);
         let from = caller(&parts).by(&door.api, Way::Http, named);
-        own_page(&parts)?;
-        own_name(&parts, &from)?;
+        door.sites.own_page(&parts)?;
+        door.sites.own_name(&parts, &from)?;
         let named = path::named(route.path, parts.uri.path())?;
         let mut fields = query(parts.uri.query().unwrap_or_default())?;
         if parts.method != Method::GET && parts.method != Method::HEAD {
@@ -151,49 +145,6 @@ pub(super) fn caller(parts: &request::Parts) -> Caller {
         who: said.get().cloned().unwrap_or_else(Who::nobody),
         origin: Origin::of(Way::Http),
     }
-}
-
-/// A page of another site may not ask in the name of who looks at it. Browsers say for which page they ask.
-pub(super) fn own_page(parts: &request::Parts) -> Result<(), Problem> {
-    let said = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    if said(FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-        return Err(Problem::OtherSite);
-    }
-    let Some(origin) = said(ORIGIN.as_str()) else { return Ok(()) };
-    let scheme = if is_encrypted(parts) { "https" } else { "http" };
-    let own = authority(parts).map(|own| format!("{scheme}://{own}"));
-    if own.as_deref() == Some(origin) { Ok(()) } else { Err(Problem::OtherSite) }
-}
-
-/// On the loopback interface, whoever is known by no credential must call the broker by an address, or `localhost`. Another name may be
-/// that of a site whose page a browser of this host shows, and which had it lead here in the meantime (DNS rebinding). With TLS the
-/// certificate has the name; elsewhere a listener is not open to everybody unless somebody wants it so.
-pub(super) fn own_name(parts: &request::Parts, from: &Caller) -> Result<(), Problem> {
-    // A header alone says nothing: a page can send one, and where everybody may ask nobody looks at it.
-    if is_encrypted(parts) || !is_on_loopback(parts) || from.who.name() != NOBODY {
-        return Ok(());
-    }
-    let Some(authority) = authority(parts) else { return Ok(()) };
-    let host = authority.parse::<http::uri::Authority>().map(|authority| authority.host().to_owned());
-    let host = host.map_err(|_| invalid("`Host` is no name with a port"))?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_own = bare.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost") || host == host_name();
-    if is_own { Ok(()) } else { Err(Problem::OtherName(host)) }
-}
-
-pub(super) fn is_encrypted(parts: &request::Parts) -> bool {
-    parts.extensions.get::<Encrypted>().is_some_and(|encrypted| encrypted.0)
-}
-
-fn is_on_loopback(parts: &request::Parts) -> bool {
-    let local = parts.extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::local_addr);
-    local.is_some_and(|local| local.ip().to_canonical().is_loopback())
-}
-
-/// As what the broker is addressed.
-fn authority(parts: &request::Parts) -> Option<&str> {
-    let target = parts.uri.authority().map(http::uri::Authority::as_str);
-    target.or_else(|| parts.headers.get(HOST).and_then(|host| host.to_str().ok()))
 }
 
 /// The fields of a query, each a text, or a list of them where it stands there more than once.

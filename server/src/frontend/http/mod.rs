@@ -5,7 +5,7 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`protocol`]: what the listener has to know of it; `asked`: a request, taken apart;
+//! * [`protocol`]: what the listener has to know of it; `asked`: a request, taken apart; `sites`: from which pages one may come;
 //! * [`routes`]: all methods and paths, each with what it stands for; `path`: how they are found;
 //! * `json`: messages as JSON;
 //! * `problem`: what went wrong;
@@ -31,6 +31,7 @@ mod protocol;
 mod repeats;
 mod routes;
 mod sessions;
+mod sites;
 mod watch;
 mod websocket;
 
@@ -42,9 +43,11 @@ use super::listener::Protocol;
 use super::messages::administration::AdminCalls;
 use super::messages::inspection::InspectionCalls;
 use super::messages::locks::LockCalls;
+use crate::config::HttpConfig;
 use crate::metrics::Metrics;
 use page::seal::Seals;
 use repeats::Repeats;
+use sites::Sites;
 
 /// What all requests share.
 pub(crate) struct Door {
@@ -54,6 +57,7 @@ pub(crate) struct Door {
     /// Absent where clients are served.
     administrators: Option<Administrators>,
     repeats: Repeats,
+    sites: Sites,
     /// What forms of the page show.
     seals: Seals,
 }
@@ -65,28 +69,30 @@ struct Administrators {
 }
 
 /// Serves clients over HTTP beside `protocol`.
-pub(crate) fn beside_for_clients(protocol: Protocol, api: &Api) -> Protocol {
-    protocol::beside(protocol, Door::new(api, None))
+pub(crate) fn beside_for_clients(protocol: Protocol, api: &Api, config: &HttpConfig) -> Protocol {
+    protocol::beside(protocol, Door::new(api, config, None))
 }
 
 /// Serves administrators over HTTP beside `protocol`.
 pub(crate) fn beside_for_administrators(
     protocol: Protocol,
     api: &Api,
+    config: &HttpConfig,
     administration: Administration,
     metrics: Metrics,
 ) -> Protocol {
     let administrators = Administrators { calls: AdminCalls::new(administration), metrics };
-    protocol::beside(protocol, Door::new(api, Some(administrators)))
+    protocol::beside(protocol, Door::new(api, config, Some(administrators)))
 }
 
 impl Door {
-    fn new(api: &Api, administrators: Option<Administrators>) -> Arc<Self> {
+    fn new(api: &Api, config: &HttpConfig, administrators: Option<Administrators>) -> Arc<Self> {
         Arc::new(Self {
             locks: LockCalls::new(api.clone()),
             inspection: InspectionCalls::new(api.clone()),
             administrators,
             repeats: Repeats::default(),
+            sites: Sites::new(config),
             seals: Seals::default(),
             api: api.clone(),
         })

@@ -116,8 +116,9 @@ impl Problem {
                 (title(status), detail, json!({ "reason": "LIMIT", "mayHaveHappened": false }))
             }
             Self::OtherName(name) => {
-                let detail =
-                    format!("without a credential this broker is not called `{name}`: use its address, or localhost");
+                let detail = format!(
+                    "without a credential this broker is not called `{name}`: use its address or localhost, or list the name under `http.hosts`"
+                );
                 (title(status), detail, json!({ "reason": "DENIED", "mayHaveHappened": false }))
             }
             Self::OtherSite => {

@@ -14,8 +14,9 @@ use sixpin_core::name::{ResourceId, SessionId};
 use sixpin_proto::v1;
 use tonic::transport::server::TcpConnectInfo;
 
-use super::super::asked::{FETCH_SITE, caller, is_encrypted, own_name, own_page, query, whole};
+use super::super::asked::{caller, query, whole};
 use super::super::problem::Problem;
+use super::super::sites::{FETCH_SITE, Sites, is_encrypted};
 use super::super::{Administrators, Door};
 use crate::access::signed::Ticket;
 use crate::frontend::api::errors::invalid;
@@ -43,15 +44,15 @@ impl Visit {
     pub(super) async fn new(door: Arc<Door>, request: Request) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let from = caller(&parts);
-        own_name(&parts, &from)?;
+        door.sites.own_name(&parts, &from)?;
         let mut fields = query(parts.uri.query().unwrap_or_default())?;
         if parts.method == Method::POST {
-            own_form(&parts)?;
+            own_form(&door.sites, &parts)?;
             let body = whole(Limited::new(body, MESSAGE_BYTES_MAX)).await?;
             let body = std::str::from_utf8(&body).map_err(|_| invalid("the form is no UTF-8"))?;
             fields = query(body)?;
         } else if !is_link(&parts) {
-            own_page(&parts)?;
+            door.sites.own_page(&parts)?;
         }
         let local = parts.extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::local_addr);
         Ok(Self {
@@ -99,9 +100,9 @@ impl Visit {
 }
 
 /// A form says by itself from which page it comes, in every browser. What does not say so is refused: it can only be something else.
-fn own_form(parts: &request::Parts) -> Result<(), Problem> {
+fn own_form(sites: &Sites, parts: &request::Parts) -> Result<(), Problem> {
     if [FETCH_SITE, ORIGIN.as_str()].into_iter().any(|name| parts.headers.contains_key(name)) {
-        own_page(parts)
+        sites.own_page(parts)
     } else {
         Err(Problem::OtherSite)
     }
