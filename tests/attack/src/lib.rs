@@ -9,7 +9,7 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`wire`]: HTTP/2 as an attacker speaks it; [`hello`]: TLS;
+//! * [`wire`]: HTTP/2 as an attacker speaks it; [`http`]: HTTP/1.1 and WebSockets; [`hello`]: TLS;
 //! * [`secrets`]: certificates and tokens, where the broker wants them;
 //! * [`target`]: connections to the broker, with TLS or without ([`socket`]);
 //! * [`attacks`]: what they do;
@@ -21,6 +21,7 @@ pub mod attacks;
 pub mod broker;
 pub mod hello;
 pub mod honest;
+pub mod http;
 pub mod secrets;
 pub mod socket;
 pub mod target;

@@ -144,7 +144,8 @@ fn block_on(work: impl Future<Output = io::Result<bool>>) -> ExitCode {
 /// True if everything held.
 async fn run(args: Run) -> io::Result<bool> {
     let strangers = if args.trusted { "" } else { "[connections]\ntrusted = [\"127.0.0.1\"]\n" };
-    let settings = format!("{}\n{strangers}", args.settings);
+    // Sessions that are hoarded live long.
+    let settings = format!("session_ttl_max = \"1h\"\n{}\n{strangers}", args.settings);
     let chosen = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let attacks: Vec<_> = attacks::all(args.tls).filter(|attack| chosen(attack.name)).collect();
     if attacks.is_empty() {

@@ -16,7 +16,7 @@ use v1::session_request::Body;
 use crate::hello::{self, HTTP2};
 use crate::secrets::Stolen;
 use crate::socket::Socket;
-use crate::wire::{PREFACE, flag, frame, header_block, kind, message, say, window};
+use crate::wire::{PREFACE, block, flag, frame, header_block, kind, message, say, window};
 
 /// One attacker and its broker.
 #[derive(Clone, Copy)]
@@ -54,6 +54,11 @@ impl Target {
         self.connect_for(ALPN).await
     }
 
+    /// The same for HTTP/1.1.
+    pub async fn connect_for_http1(self) -> io::Result<Socket> {
+        self.connect_for(b"http/1.1").await
+    }
+
     async fn connect_for(self, alpn: &[u8]) -> io::Result<Socket> {
         if self.stolen.is_none() {
             return self.dial().await.map(Socket::Left);
@@ -82,6 +87,15 @@ impl Target {
         let Some(stolen) = self.stolen else { return header_block(path, more) };
         let bearer = format!("Bearer {}", stolen.token);
         header_block(path, &[&[("authorization", bearer.as_str())], more].concat())
+    }
+
+    /// The headers of a request with JSON that is let in.
+    pub fn json_headers(self, method: &str, path: &str) -> Vec<u8> {
+        let (broker, bearer) = (self.broker.to_string(), self.stolen.map(|stolen| format!("Bearer {}", stolen.token)));
+        let scheme = if self.stolen.is_some() { "https" } else { "http" };
+        let fixed = [(":method", method), (":scheme", scheme), (":path", path), (":authority", broker.as_str())];
+        let more = bearer.as_deref().map(|bearer| ("authorization", bearer));
+        block(fixed.into_iter().chain([("content-type", "application/json")]).chain(more))
     }
 
     /// The beginning of a call.

@@ -59,8 +59,13 @@ pub fn header_block(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
         ("content-type", "application/grpc"),
         ("te", "trailers"),
     ];
+    block(fixed.iter().chain(more).copied())
+}
+
+/// Headers as an HPACK block that uses no table.
+pub fn block<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
     let mut block = Vec::new();
-    for (name, value) in fixed.iter().chain(more) {
+    for (name, value) in headers {
         block.push(0);
         for text in [name, value] {
             length(&mut block, text.len());

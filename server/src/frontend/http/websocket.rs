@@ -104,6 +104,14 @@ impl Form {
         }
     }
 
+    /// As how many frames a message counts: text takes longer to read.
+    fn frames(self) -> u32 {
+        match self {
+            Self::Json => 4,
+            Self::Proto => 1,
+        }
+    }
+
     fn write(self, message: &v1::SessionResponse) -> Message {
         match self {
             Self::Json => Message::text(Value::from(json::write(message)).to_string()),
@@ -288,7 +296,7 @@ impl Messages for Wire {
                 None => return Poll::Ready(None),
             };
             self.heard = Instant::now();
-            self.rest = self.upgraded.came().map(|rest| Box::pin(sleep(rest)));
+            self.rest = self.upgraded.came(self.form.frames()).map(|rest| Box::pin(sleep(rest)));
             match message {
                 Message::Ping(_) => self.owes = true,
                 Message::Pong(_) => {}

@@ -74,9 +74,9 @@ impl Upgraded {
         reason_to_cut(&self.from.traffic).is_some()
     }
 
-    /// A message came. How long to rest before the next one is read, if at all.
-    pub(crate) fn came(&self) -> Option<Duration> {
-        rest(self.from.pass.share())
+    /// A message came that costs as much as so many frames. How long to rest before the next one is read, if at all.
+    pub(crate) fn came(&self, frames: u32) -> Option<Duration> {
+        rest(self.from.pass.share(), frames)
     }
 
     /// Who asks, by a header or a token, or else by what the connection has shown. None if that cannot be known: then it took its
@@ -132,8 +132,8 @@ impl Visiting {
 }
 
 /// How long a client must rest that has sent one more request.
-fn rest(share: &Share) -> Option<Duration> {
-    share.frames.as_ref().map(|pace| pace.came(1)).filter(|rest| !rest.is_zero())
+fn rest(share: &Share, frames: u32) -> Option<Duration> {
+    share.frames.as_ref().map(|pace| pace.came(frames)).filter(|rest| !rest.is_zero())
 }
 
 /// Whether a request came through TLS. In the extensions of a request.
@@ -203,7 +203,7 @@ impl hyper::service::Service<Request<Incoming>> for Admission {
             let what = (dialect.what)(&parts);
             let body = TimelyBody::new(body, what.streams_in);
             if live.is_some()
-                && let Some(rest) = rest(inner.share())
+                && let Some(rest) = rest(inner.share(), 1)
             {
                 tokio::time::sleep(rest).await;
             }

@@ -1,5 +1,7 @@
 //! What a peer sends, counted: the frames of HTTP/2, or the messages of a connection that begins with a greeting. HTTP/1.1 has no
-//! frames: its requests are counted where they come in.
+//! frames, and those of a WebSocket are not seen here: its requests and messages are counted where they come in, and here each read
+//! counts, and how much it brought, since a message may come in any number of fragments, also empty ones. Whoever reads it goes through
+//! all that is there before it lets others go on, so that each of these counts against its turn on the thread as well.
 //!
 //! HTTP/2 has frames that ask for nothing and cost their sender nothing: SETTINGS, PING, `WINDOW_UPDATE`, PRIORITY, resets,
 //! headers without end, data without a byte. A peer that sends many of them beside requests is a peer at work; one that
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use sixpin_core::limits::{FRAMES_IDLE_BURST_MAX, FRAMES_IDLE_PER_SECOND_MAX};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::share::Share;
@@ -26,6 +29,8 @@ use super::unread::Traffic;
 const HEAD_MAX: usize = 9;
 /// The head of a gRPC message: data that is shorter than this brings none.
 const MESSAGE_HEAD: usize = 5;
+/// What has no frames counts as one for so many bytes.
+const BYTES_PER_STEP: usize = 128;
 /// Frames that a request and its answer may bring along: window updates for stream and connection, a probe of the
 /// bandwidth, a reset.
 const FRAMES_PER_STEP: u32 = 4;
@@ -185,6 +190,9 @@ impl<S> Counting<S> {
             Frame::Step => steps += 1,
             Frame::Idle => idle += 1,
         });
+        if matches!(self.place, Place::Unframed) {
+            steps += unframed_steps(bytes);
+        }
         self.allowance.earn(FRAMES_PER_STEP.saturating_mul(steps + self.traffic.take_answered()));
         if idle > 0 && !self.allowance.spend(idle) {
             return Err(io::Error::other(Flood));
@@ -193,6 +201,11 @@ impl<S> Counting<S> {
         self.rest = (!rest.is_zero()).then(|| Box::pin(sleep(rest)));
         Ok(())
     }
+}
+
+/// What bytes without frames count as.
+fn unframed_steps(bytes: &[u8]) -> u32 {
+    bytes.len().div_ceil(BYTES_PER_STEP) as u32
 }
 
 /// A peer sent too many frames that ask for nothing.
@@ -212,7 +225,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counting<S> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
-        Poll::Ready(this.count(&buffer.filled()[before..]))
+        let come = &buffer.filled()[before..];
+        if matches!(this.place, Place::Unframed) {
+            for _ in 0..unframed_steps(come) {
+                if let Poll::Ready(turn) = poll_proceed(cx) {
+                    turn.made_progress();
+                }
+            }
+        }
+        Poll::Ready(this.count(come))
     }
 }
 
@@ -308,6 +329,19 @@ mod tests {
             let mut place = Place::beginning(HTTP);
             text.as_bytes().chunks(1).for_each(|bytes| place.take(HTTP, bytes, |_| panic!("a frame")));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_no_frames_is_read_at_a_pace_however_it_comes() {
+        let reads_at_once = |bytes: &[u8]| {
+            let mut counting = Counting::new((), HTTP, Traffic::new(), share());
+            counting.count(b"GET / HTTP/1.1\r\n").unwrap();
+            let read = |_: &u32| counting.count(bytes).is_ok() && counting.rest.is_none();
+            (0..FRAMES_PER_SECOND_MAX).take_while(read).count()
+        };
+        let (small, large) = (reads_at_once(b"x"), reads_at_once(&[b'x'; 16 * BYTES_PER_STEP]));
+        assert!(small < FRAMES_PER_SECOND_MAX as usize, "reads of a byte have no pace");
+        assert!(large > 0 && (small / 20..small / 12).contains(&large), "{small} reads of a byte, {large} of 2 KiB");
     }
 
     #[tokio::test(start_paused = true)]

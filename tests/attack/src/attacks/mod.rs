@@ -4,6 +4,7 @@
 //! * [`hoards`]: what is opened, asked for or begun, and then left;
 //! * [`noise`]: bytes that are no HTTP/2, or hardly;
 //! * [`plain`]: all of that on connections without HTTP/2;
+//! * [`http`], [`websockets`]: JSON, over HTTP/1.1, HTTP/2 and WebSockets;
 //! * [`handshakes`]: TLS that is begun, over and over, slowly or wrongly;
 //! * [`certificates`]: those that cost the broker more than whoever shows them;
 //! * [`records`]: what TLS has beside what it carries;
@@ -13,10 +14,12 @@ mod certificates;
 mod floods;
 mod handshakes;
 mod hoards;
+mod http;
 mod noise;
 mod plain;
 mod records;
 mod strangers;
+mod websockets;
 
 use std::future::Future;
 use std::io;
@@ -141,6 +144,29 @@ const ATTACKS: &[Attack] = &[
     attack!("plain-floods", "20 connections greet, and send keepalives without end", plain::floods),
     attack!("plain-deaf", "200 connections do so and never read an answer", plain::deaf),
     attack!("plain-halves", "300 connections greet, and begin a message of 60 kB that never ends", plain::halves),
+    attack!("http-slow-heads", "300 connections begin a head, and go on with a byte a second", http::slow_heads),
+    attack!("http-slow-bodies", "the same with a body of 60 kB", http::slow_bodies),
+    attack!("http-slow-streams", "200 connections of HTTP/2 begin 126 bodies each and end none", http::slow_streams),
+    attack!("http-large", "20 connections send bodies of 8 MiB, and heads of 1 MiB", http::large),
+    attack!("http-deep", "20 connections send JSON that is very deep, or has very many parts", http::deep),
+    attack!("http-floods", "20 connections ask for leases, sessions, states and what is not there", http::floods),
+    attack!("http-keys", "leases with an Idempotency-Key that wait, whose callers are gone", http::keys),
+    attack!("http-polls", "2,000 connections, and 100 with 126 streams, wait for another version", http::polls),
+    attack!("http-events", "300 connections watch what changes all the time, and read none of it", http::events),
+    attack!("http-resets", "20 connections of HTTP/2 ask for leases and reset that at once", http::resets),
+    attack!("http-smuggling", "100 connections say in two ways where a request ends", http::smuggling),
+    attack!("websockets", "12,000 WebSockets with a session each", websockets::open),
+    attack!("websocket-silence", "12,000 WebSockets that say nothing", websockets::silent),
+    attack!("websocket-pings", "20 WebSockets send pings without end", websockets::pings),
+    attack!(
+        "websocket-empties",
+        "20 WebSockets send a message of empty fragments that never ends",
+        websockets::empties
+    ),
+    attack!("websocket-splinters", "20 WebSockets send long messages in fragments of one byte", websockets::splinters),
+    attack!("websocket-floods", "20 WebSockets send keepalives without end", websockets::keepalives),
+    attack!("websocket-deaf", "200 do so and never read an answer", websockets::deaf),
+    attack!("websocket-huge", "100 WebSockets send a message without an end", websockets::huge),
     attack!("tls-handshakes", "100 connections shake hands and end, without a pause", handshakes::whole, tls),
     attack!("tls-one-by-one", "one connection does, the next one after it", handshakes::one_by_one, tls),
     attack!("tls-hellos", "100 connections begin to shake hands and end, without a pause", handshakes::hellos, tls),
