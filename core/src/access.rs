@@ -269,10 +269,7 @@ impl fmt::Display for Place<'_> {
 /// Who asks, with its rules. Cheap to clone. The default is what a broker without access control takes everybody for: nobody in
 /// particular, who may do everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Principal {
-    known: Option<Arc<Known>>,
-    edition: u64,
-}
+pub struct Principal(Option<Arc<Known>>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Known {
@@ -319,51 +316,33 @@ impl Principal {
     /// Somebody with this name, who may do what the rules of these roles allow.
     pub fn new(name: &str, roles: Vec<Arc<Rules>>, quotas: Quotas) -> Self {
         let known = Known { digest: digest(name), name: name.into(), roles, quotas };
-        Self { known: Some(Arc::new(known)), edition: 0 }
-    }
-
-    /// The same, by rules of this edition: each change of rules has a higher number.
-    #[must_use]
-    pub fn of_edition(self, edition: u64) -> Self {
-        Self { edition, ..self }
-    }
-
-    /// That of its rules.
-    pub fn edition(&self) -> u64 {
-        self.edition
-    }
-
-    /// From now on it is this one, unless that is by older rules: what was asked before a change may come after it.
-    pub fn become_newer(&mut self, other: Self) {
-        if other.edition >= self.edition {
-            *self = other;
-        }
+        Self(Some(Arc::new(known)))
     }
 
     /// How much it may have; absent: what everybody may.
     pub fn quotas(&self) -> Option<&Quotas> {
-        self.known.as_ref().map(|known| &known.quotas)
+        self.0.as_ref().map(|known| &known.quotas)
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        self.known.as_ref().map_or(NOBODY, |known| &known.name)
+        self.0.as_ref().map_or(NOBODY, |known| &known.name)
     }
 
     /// Stands for the name: no two have the same. Sessions that it opens belong to whoever has the same one.
     pub fn digest(&self) -> u128 {
-        self.known.as_ref().map_or(ANONYMOUS, |known| known.digest)
+        self.0.as_ref().map_or(ANONYMOUS, |known| known.digest)
     }
 
     /// Whether it may do this there.
     pub fn may(&self, verb: Verb, place: Place<'_>) -> bool {
-        self.known.is_none() || self.why(verb, place).is_some()
+        self.0.is_none() || self.why(verb, place).is_some()
     }
 
     /// The parts of a lockspace, among the names that begin so, in which it may do this; none if that is everywhere. No name is in
     /// two of them, and all that is in one of them is allowed.
     pub fn parts(&self, verb: Verb, lockspace: &Lockspace, prefix: &str) -> Option<Vec<Part>> {
-        let known = self.known.as_deref()?;
+        let known = self.0.as_deref()?;
         let about = |rule: &&Rule| rule.allow.has(verb) && rule.is_about(lockspace);
         let mut parts: Vec<Part> = known.rules().filter(about).filter_map(|rule| rule.names.within(prefix)).collect();
         parts.sort();
@@ -378,12 +357,12 @@ impl Principal {
 
     /// The rule that allows it. None if there is none, or if everything is allowed without rules.
     pub fn why(&self, verb: Verb, place: Place<'_>) -> Option<&Rule> {
-        self.known.as_deref()?.roles.iter().find_map(|role| role.find(verb, place))
+        self.0.as_deref()?.roles.iter().find_map(|role| role.find(verb, place))
     }
 
     /// Whether it may lock anything anywhere, without which a session is of no use.
     pub fn may_lock_something(&self) -> bool {
-        let Some(known) = &self.known else { return true };
+        let Some(known) = &self.0 else { return true };
         known.rules().any(|rule| rule.allow.0 & Verbs::LOCK.0 != 0)
     }
 
@@ -394,7 +373,7 @@ impl Principal {
 
     /// Refuses a lock that could end in a mode that it may not hold: the one asked for, or an alternate one.
     pub fn check_lock(&self, mode: Mode, options: Options, on: &ResourceId) -> Result<(), RequestError> {
-        if self.known.is_none() {
+        if self.0.is_none() {
             return Ok(());
         }
         let alternates = [(Options::ALTERNATE_PR, Mode::PR), (Options::ALTERNATE_CW, Mode::CW)];
@@ -494,17 +473,6 @@ mod tests {
         }
         assert!(!all.may(Verb::Drain, Place::Everywhere));
         assert!(Principal::default().may(Verb::Drain, Place::Everywhere));
-    }
-
-    #[test]
-    fn what_was_asked_before_a_change_of_rules_brings_none_of_them_back() {
-        let mut known = Principal::default().of_edition(2);
-        known.become_newer(may(vec![]).of_edition(1));
-        assert_eq!(known, Principal::default().of_edition(2));
-        known.become_newer(may(vec![]).of_edition(2));
-        assert_eq!(known, may(vec![]).of_edition(2));
-        known.become_newer(Principal::default().of_edition(3));
-        assert!(known.may(Verb::Drain, Place::Everywhere));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard = now;
         session.meet(&resume.client);
-        session.principal.become_newer(principal);
+        session.principal = principal;
         session.came_back = true;
         session.move_number = resume.move_number;
         session.numbers.use_all_below(resume.next_claim);

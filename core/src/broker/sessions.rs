@@ -13,14 +13,15 @@ use crate::name::SessionId;
 use crate::planted::Bug;
 
 impl Broker {
-    /// The session that a request is about, if this broker vouches for it. From now on it is this principal's: also if the request
-    /// is refused, since what is not said is that nothing changed since it was said.
+    /// The session that a request is about, if this broker vouches for it. What it asks for is asked for by the principal that it names;
+    /// on a stream by the one that was named there last, also where that request was refused.
     pub(super) fn session_of(
         &mut self,
         connection: ConnectionId,
         session: SessionRef,
         principal: Option<Principal>,
     ) -> Result<SessionId, RequestError> {
+        let on_stream = matches!(session, SessionRef::Attached);
         let id = match session {
             SessionRef::Attached => match self.connections.get(&connection) {
                 Some(id) => *id,
@@ -34,8 +35,15 @@ impl Broker {
                 id
             }
         };
-        if let Some((session, principal)) = self.sessions.get_mut(&id).zip(principal) {
-            session.principal.become_newer(principal);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            if on_stream {
+                if let Some(principal) = principal {
+                    session.attached = principal;
+                }
+                session.principal = session.attached.clone();
+            } else if let Some(principal) = principal {
+                session.principal = principal;
+            }
         }
         match self.sessions.get(&id).map(|session| session.life) {
             Some(Life::Vouching | Life::Ending) => Ok(id),
@@ -92,6 +100,7 @@ impl Broker {
     /// Answers and events of a session go to this connection from now on; another one that it had is ended.
     pub(super) fn attach(&mut self, id: SessionId, connection: ConnectionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.attached = session.principal.clone();
         if let Some(old) = session.connection.replace(connection)
             && old != connection
         {

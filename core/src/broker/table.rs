@@ -57,6 +57,8 @@ pub(super) struct Session {
     pub(super) client: ClientInfo,
     /// Whose it is, with the rules that were in force when it was last heard.
     pub(super) principal: Principal,
+    /// Who is at its connection: what comes there says so only when that has changed, and calls beside it are of whoever they say.
+    pub(super) attached: Principal,
     /// When it was opened or came here, monotonic.
     pub(super) since: Duration,
     pub(super) bound: bool,
@@ -120,6 +122,7 @@ impl Session {
         Self {
             client,
             principal: Principal::default(),
+            attached: Principal::default(),
             since: heard,
             bound,
             release_on_end: false,

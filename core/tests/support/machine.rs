@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sixpin_core::access::Principal;
 use sixpin_core::backend::{
     BrokerInfo, Change, Contract, Durability, Key, Profile, Root, Slot, StoreError, Write, WriteOutcome,
 };
@@ -94,12 +95,14 @@ impl World {
     }
 
     pub fn send(&mut self, connection: u64, session: SessionRef, request: Request) {
+        self.send_as(connection, session, Some(Principal::default()), request);
+    }
+
+    /// By somebody, or on a stream by whoever it was before.
+    pub fn send_as(&mut self, connection: u64, session: SessionRef, principal: Option<Principal>, request: Request) {
         let from = ReplyTo { connection: ConnectionId(connection), request: 1 };
-        self.broker.handle(
-            self.now(),
-            Input::Request { from, session, principal: Some(Box::default()), request },
-            &mut self.effects,
-        );
+        let input = Input::Request { from, session, principal: principal.map(Box::new), request };
+        self.broker.handle(self.now(), input, &mut self.effects);
     }
 
     /// On the session's stream.

@@ -66,6 +66,8 @@ pub struct Who {
     credential: Arc<Credential>,
     /// From then on the credential is none any more; absent: it never ends.
     expires: Option<SystemTime>,
+    /// Of the policy that gave the principal its rules.
+    edition: u64,
 }
 
 /// How somebody has proved who it is.
@@ -224,7 +226,7 @@ impl Access {
         let edition = self.edition.load(Ordering::Acquire);
         let Some(now) = self.policy() else {
             let (principal, credential) = (Principal::default(), Arc::new(Credential::None));
-            return Ok(Who { principal: principal.of_edition(edition), credential, expires: None });
+            return Ok(Who { principal, credential, expires: None, edition });
         };
         // Also one beside a token must be valid.
         let certificate = certificate(shown)?;
@@ -237,7 +239,7 @@ impl Access {
             },
         };
         let (principal, expires) = resolve(&now.policy, &credential)?;
-        Ok(Who { principal: principal.of_edition(edition), credential: Arc::new(credential), expires })
+        Ok(Who { principal, credential: Arc::new(credential), expires, edition })
     }
 }
 
@@ -245,17 +247,22 @@ impl Who {
     /// Who asks, with the rules that are in force. Fails once the credential has expired or its roles were taken away.
     pub fn principal(&mut self, access: &Access) -> Result<&Principal, Unknown> {
         let edition = access.edition.load(Ordering::Acquire);
-        if edition != self.principal.edition() && *self.credential != Credential::ThisProgram {
+        if edition != self.edition && *self.credential != Credential::ThisProgram {
             let (principal, expires) = match access.policy() {
                 Some(now) => resolve(&now.policy, &self.credential)?,
                 None => (Principal::default(), None),
             };
-            (self.principal, self.expires) = (principal.of_edition(edition), expires);
+            (self.principal, self.expires, self.edition) = (principal, expires, edition);
         }
         match self.expires_in() {
             Some(Duration::ZERO) => Err(Unknown::Expired(self.name())),
             _ => Ok(&self.principal),
         }
+    }
+
+    /// Changes with the rules of the principal.
+    pub(crate) fn edition(&self) -> u64 {
+        self.edition
     }
 
     /// Who asks, with the rules that were in force when it was asked last.
@@ -281,7 +288,7 @@ impl Who {
     /// Somebody of whom nothing was found out: it may do nothing.
     pub fn nobody() -> Self {
         let principal = Principal::new(NOBODY, Vec::new(), Quotas::default());
-        Self { principal, credential: Arc::new(Credential::None), expires: None }
+        Self { principal, credential: Arc::new(Credential::None), expires: None, edition: 0 }
     }
 
     /// In whose share its sessions count: its own, wherever it comes from, or that of the client of its connection.

@@ -68,16 +68,24 @@ impl Lockspaces {
 pub(super) struct Classes {
     /// Beginnings, the longest first, each with the class that it is of.
     beginnings: Vec<(String, String)>,
-    /// Which class in which lockspace is counted apart.
+    /// Lockspaces that are configured: the operator says how many these are.
+    configured: BTreeSet<String>,
+    /// Which class in which other lockspace is counted apart.
     own: Mutex<BTreeSet<(String, usize)>>,
 }
 
 impl Classes {
-    pub(super) fn new(configured: &BTreeMap<String, String>) -> Self {
+    /// These, by how names begin; in these lockspaces each is counted apart.
+    pub(super) fn new<'a>(
+        classes: &BTreeMap<String, String>,
+        lockspaces: impl IntoIterator<Item = &'a Lockspace>,
+    ) -> Self {
+        let configured = lockspaces.into_iter().map(ToString::to_string);
+        let configured = configured.chain([Lockspace::default().to_string(), OTHER.to_owned()]).collect();
         let mut beginnings: Vec<_> =
-            configured.iter().map(|(beginning, class)| (beginning.clone(), class.clone())).collect();
+            classes.iter().map(|(beginning, class)| (beginning.clone(), class.clone())).collect();
         beginnings.sort_by_key(|(beginning, _)| std::cmp::Reverse(beginning.len()));
-        Self { beginnings, own: Mutex::default() }
+        Self { beginnings, configured, own: Mutex::default() }
     }
 
     /// Names have classes.
@@ -93,6 +101,9 @@ impl Classes {
     /// What a class is called in a lockspace. A client names both as it likes, so there is a bound for what is counted apart.
     pub(super) fn called(&self, class: Option<usize>, lockspace: &str) -> &str {
         let Some(place) = class else { return OTHER };
+        if self.configured.contains(lockspace) {
+            return &self.beginnings[place].1;
+        }
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let pair = (lockspace.to_owned(), place);
         let is_own = own.contains(&pair) || (own.len() < OWN_CLASSES_MAX && own.insert(pair));
@@ -108,7 +119,7 @@ mod tests {
     fn the_longest_beginning_says_the_class_and_lockspaces_that_are_invented_make_no_series_without_bound() {
         let configured = [("invoice/", "invoices"), ("invoice/paid/", "paid"), ("j", "jobs")];
         let configured = configured.map(|(beginning, class)| (beginning.to_owned(), class.to_owned())).into();
-        let classes = Classes::new(&configured);
+        let classes = Classes::new(&configured, []);
         let called = |name: &str| classes.called(classes.of(&ResourceName::new(name).unwrap()), "a").to_owned();
         assert_eq!(
             ["invoice/1", "invoice/paid/1", "job", "invoice", "x"].map(called),
@@ -117,6 +128,8 @@ mod tests {
         let own = (0..10_000).filter(|n| classes.called(Some(0), &format!("l{n}")) != OTHER).count();
         assert_eq!(own, OWN_CLASSES_MAX - 3);
         assert_eq!(classes.called(Some(0), "a"), "paid");
+        let late: Vec<&str> = (0..3).map(|class| classes.called(Some(class), "default")).collect();
+        assert_eq!(late, ["paid", "invoices", "jobs"]);
     }
 
     #[test]

@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn classes_of_names_are_counted_apart() {
-        let classes = Classes::new(&[("invoice/".to_owned(), "invoices".to_owned())].into());
+        let classes = Classes::new(&[("invoice/".to_owned(), "invoices".to_owned())].into(), []);
         let locks = Locks::new(Lockspaces::new([]), classes);
         let mut counts = LockCounts::new(locks.clone());
         for name in ["invoice/1", "invoice/2", "job"] {

@@ -62,8 +62,11 @@ pub struct Counts {
 
 impl Counts {
     /// Nothing was counted yet. These lockspaces are configured, and classes of names by how these begin.
-    pub fn new<'a>(lockspaces: impl IntoIterator<Item = &'a Lockspace>, classes: &BTreeMap<String, String>) -> Self {
-        let locks = Locks::new(Lockspaces::new(lockspaces), Classes::new(classes));
+    pub fn new<'a>(
+        lockspaces: impl IntoIterator<Item = &'a Lockspace> + Clone,
+        classes: &BTreeMap<String, String>,
+    ) -> Self {
+        let locks = Locks::new(Lockspaces::new(lockspaces.clone()), Classes::new(classes, lockspaces));
         Self { locks, stores: Stores::default() }
     }
 

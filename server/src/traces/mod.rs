@@ -141,11 +141,14 @@ impl Traces {
 
     /// Waits until the collector has what waits, or does not take it.
     pub async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        if self.0.queue.try_send(Item::Flush(done)).is_ok() {
-            // Whatever came of it: the end of a broker waits no longer.
-            let _ = timeout(FLUSH_WITHIN, flushed).await;
-        }
+        let flush = async {
+            let (done, flushed) = oneshot::channel();
+            if self.0.queue.send(Item::Flush(done)).await.is_ok() {
+                let _ = flushed.await;
+            }
+        };
+        // Whatever came of it: the end of a broker waits no longer.
+        let _ = timeout(FLUSH_WITHIN, flush).await;
     }
 }
 

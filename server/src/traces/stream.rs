@@ -1,6 +1,7 @@
 //! The spans of a stream's requests that are not answered yet.
 //!
-//! Invariant: there are no more of them than requests in flight and claims that wait.
+//! Invariants: there are no more of them than requests in flight and claims that wait; of no more claims than are held it is kept where
+//! they are.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -41,11 +42,20 @@ impl StreamSpans {
 
     /// A request is sent to the engine. `parent` is what it says itself of its trace.
     pub fn begin(&mut self, number: u64, request: &Request, parent: Option<Context>) {
+        // What is let go of is forgotten, whether or not that is traced.
+        let left = match request {
+            Request::Unlock(unlock) => self.places.remove(&unlock.claim),
+            Request::UnlockAll { .. } => {
+                self.places.clear();
+                None
+            }
+            _ => None,
+        };
         let Some(what) = What::of(request) else { return };
         let Some(mut span) = self.traces.begin(self.origin(parent), what) else { return };
         span.of_session(self.session);
         if let Some((claim, None)) = span.claim() {
-            span.is_on(self.places.get(&claim));
+            span.is_on(left.as_ref().or_else(|| self.places.get(&claim)));
         }
         self.asked.insert(number, span);
     }
@@ -96,6 +106,9 @@ impl StreamSpans {
 
     /// Something is told that was not asked for; it may be how a wait ended.
     pub fn event(&mut self, event: &Event, commit: Option<Arc<Commit>>) {
+        if let Event::Lost { claims, .. } = event {
+            claims.iter().for_each(|claim| drop(self.places.remove(claim)));
+        }
         if let Event::Done(done) = event
             && let Some(mut span) = self.waiting.remove(&done.claim)
         {

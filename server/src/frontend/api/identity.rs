@@ -67,7 +67,7 @@ impl Identity {
     /// Who asks, as it was found at the last check, if the engine was not told since the rules changed. To be told with the next
     /// request of the stream. A copy with each one would be handed between processors, which costs more than all its checks.
     pub fn news(&mut self) -> Option<Principal> {
-        let now = self.from.who.last_principal().edition();
+        let now = self.from.who.edition();
         (self.told.replace(now) != Some(now)).then(|| self.from.who.last_principal().clone())
     }
 
