@@ -79,10 +79,7 @@ async fn a_row_that_stays_keeps_the_focus_while_others_come_and_go() {
 async fn a_claim_is_taken_away_by_typing_its_name() {
     let tokens = Tokens::new();
     let world = World::configured(&tokens.settings).await;
-    let credentials = sixpin_client::Credentials::new().token(tokens.operator.reveal());
-    let client =
-        sixpin_client::Client::builder([world.server.address.to_string()]).credentials(credentials).build().unwrap();
-    let holder = client.session().open().await.unwrap();
+    let holder = world.client_of(&tokens.operator).session().open().await.unwrap();
     let guard = holder.lock("nightly", Mode::EX).await.unwrap();
     let browser = Browser::start().await;
     browser.open(&resource(&world, "nightly")).await;
@@ -103,6 +100,43 @@ async fn a_claim_is_taken_away_by_typing_its_name() {
     until("the holder knows", async || !guard.is_valid()).await;
     browser.click("header form button").await;
     reads(&browser, "h1", "Sign in").await;
+}
+
+#[tokio::test]
+async fn it_works_through_tls_and_keeps_no_token() {
+    let tokens = Tokens::new();
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("a.pem"), folder.path().join("a.key"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = format!("[admin_tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", certificate.display(), key.display());
+    let world = World::configured(&format!("{}{tls}", tokens.settings)).await;
+    let browser = Browser::start().await;
+    browser.open(&world.address().replace("http:", "https:")).await;
+    browser.type_into("#credential", tokens.operator.reveal()).await;
+    browser.click(".act button").await;
+    reads(&browser, "header", "token:operator").await;
+    reads(&browser, "footer", "Live").await;
+    assert_eq!(browser.value("performance.getEntriesByType('navigation')[0].nextHopProtocol").await, "h2");
+    let cookie = &browser.cookies().await[0];
+    assert_eq!(
+        (&cookie["secure"], &cookie["httpOnly"], &cookie["sameSite"]),
+        (&json!(true), &json!(true), &json!("Strict"))
+    );
+    assert!(!cookie["value"].as_str().unwrap().contains(tokens.operator.reveal()));
+    assert_eq!(browser.value("document.cookie").await, "");
+    let holder = world.client_of(&tokens.operator).session().open().await.unwrap();
+    let guard = holder.lock("orders", Mode::EX).await.unwrap();
+    let waiting = tokio::spawn(holder.lock("orders", Mode::EX).label("second").into_future());
+    reads(&browser, "main", "second").await;
+    browser.follow("orders").await;
+    browser.follow("Force-unlock").await;
+    browser.type_into("#typed", "orders").await;
+    browser.click("button.danger").await;
+    reads(&browser, "h1", "Taken away").await;
+    until("the holder knows", async || !guard.is_valid()).await;
+    waiting.abort();
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ use crate::support::http::Http;
 /// The key under which an element's reference stands (`WebDriver`, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// How often chromedriver is started until it listens.
+const ATTEMPTS: usize = 5;
+
 /// A browser takes much of a small machine, so there is one at a time.
 static ONE: Mutex<()> = Mutex::const_new(());
 
@@ -38,6 +41,12 @@ struct Driver {
 
 impl Driver {
     fn start() -> Self {
+        let started = (0..ATTEMPTS).find_map(|_| Self::try_to_start());
+        started.unwrap_or_else(|| panic!("chromedriver ended {ATTEMPTS} times before it said its port"))
+    }
+
+    /// None if it ended at once: it looks for a port of its own, and somebody else may take that before it listens there.
+    fn try_to_start() -> Option<Self> {
         let mut command = Command::new(find("chromedriver"));
         let mut process = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -45,10 +54,13 @@ impl Driver {
             let (_, rest) = line.split_once("started successfully on port ")?;
             rest.trim_end_matches('.').parse().ok()
         });
+        let Some(port) = port else {
+            process.wait().unwrap();
+            return None;
+        };
         // It must be able to say more.
         std::thread::spawn(move || lines.for_each(drop));
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("chromedriver says its port")));
-        Self { process, address, session: String::new() }
+        Some(Self { process, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), session: String::new() })
     }
 
     /// Ends the browser, without anything that a test that has failed might not have any more.
@@ -100,7 +112,7 @@ impl Browser {
             &user_data,
         ];
         let options = json!({ "binary": find("chromium"), "args": arguments, "prefs": preferences });
-        let wanted = json!({ "capabilities": { "alwaysMatch": { "browserName": "chrome", "goog:chromeOptions": options,
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "browserName": "chrome", "acceptInsecureCerts": true, "goog:chromeOptions": options,
             "goog:loggingPrefs": { "browser": "ALL" } } } });
         let begun = http.post("/session", wanted).await;
         let session = begun.body["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("no browser: {}", begun.body));
@@ -199,6 +211,11 @@ impl Browser {
     /// What this expression is in the page.
     pub async fn value(&self, expression: &str) -> Value {
         self.tell("execute/sync", json!({ "script": format!("return {expression}"), "args": [] })).await
+    }
+
+    /// What the browser keeps for the site.
+    pub async fn cookies(&self) -> Value {
+        self.ask("cookie").await
     }
 
     /// What the page has complained about.

@@ -112,10 +112,7 @@ async fn who_may_only_look_takes_nothing_away() {
     let tokens = Tokens::new();
     let world = World::configured(&tokens.settings).await;
     let (operator, reader) = (with(&world.page, &tokens.operator), with(&world.page, &tokens.reader));
-    let credentials = sixpin_client::Credentials::new().token(tokens.operator.reveal());
-    let client =
-        sixpin_client::Client::builder([world.server.address.to_string()]).credentials(credentials).build().unwrap();
-    let holder = client.session().open().await.unwrap();
+    let holder = world.client_of(&tokens.operator).session().open().await.unwrap();
     let guard = holder.lock("r", Mode::EX).await.unwrap();
     let page = reader.get("/resource?name=r").await;
     assert!(!html(&page, 200).contains("Force-unlock") && html(&page, 200).contains("needs the verb"));

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use sixpin_client::{Client, Session};
+use sixpin_client::{Client, Credentials, Session};
 use sixpin_server::access::token::Token;
 use sixpin_server::config::{self, Config};
 use sixpin_server::server::Server;
@@ -56,6 +56,12 @@ impl World {
 
     fn client(&self) -> Client {
         Client::builder([self.server.address.to_string()]).open_timeout(Duration::from_secs(2)).build().unwrap()
+    }
+
+    /// One that shows this token.
+    fn client_of(&self, token: &Token) -> Client {
+        let credentials = Credentials::new().token(token.reveal());
+        Client::builder([self.server.address.to_string()]).credentials(credentials).build().unwrap()
     }
 
     async fn session(&self, label: &str) -> Session {

@@ -103,6 +103,8 @@ impl SignedIn {
 
 #[cfg(test)]
 mod tests {
+    use sixpin_core::access::{Principal, Quotas};
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -119,7 +121,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_who_signs_in_again_and_again_takes_no_place_of_others() {
         let signed = SignedIn::default();
-        let other = signed.enter(Who::nobody()).unwrap();
+        let principal = Principal::new("token:other", Vec::new(), Quotas::default());
+        let other = signed.enter(Who { principal, ..Who::nobody() }).unwrap();
         let mut tickets = Vec::new();
         for _ in 0..OF_ONE_MAX * 3 {
             tickets.push(signed.enter(Who::this_program()).unwrap());

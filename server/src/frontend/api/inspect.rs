@@ -276,7 +276,8 @@ impl Api {
     }
 
     /// A lockspace of the store in which a session lives that this broker vouches for.
-    pub async fn lockspace_of(&self, session: SessionId) -> Result<Option<Lockspace>, RequestError> {
+    pub async fn lockspace_of(&self, from: &Caller, session: SessionId) -> Result<Option<Lockspace>, RequestError> {
+        self.check(from, Verb::Inspect, Place::Everywhere)?;
         for (number, engine) in self.runtime.engines().iter().enumerate() {
             let query = Query::SessionsNamed { sessions: vec![session] };
             let Reply::Sessions { sessions, .. } = engine.query(query).await? else { continue };

@@ -33,7 +33,7 @@ pub(super) async fn view(visit: Visit) -> Result<View, Problem> {
             parts::session_state(&mut main, &info);
             main.markup("</div>");
             facts(&mut main, &info);
-            let lockspace = visit.door.api.lockspace_of(id).await?.unwrap_or_default();
+            let lockspace = visit.door.api.lockspace_of(&visit.from, id).await?.unwrap_or_default();
             claims(&mut main, &visit, id, &lockspace).await?;
             action(&mut main, &visit, id, &lockspace);
         }

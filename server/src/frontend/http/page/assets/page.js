@@ -77,33 +77,31 @@ function figures() {
     .map((div) => `${div.firstChild.textContent} ${div.lastChild.textContent}`).join(", ");
 }
 
-function follow(address) {
-  const events = new EventSource(address);
-  events.addEventListener("open", () => say(live, "Live: what changes is shown within a second or two."));
-  events.addEventListener("view", (event) => {
+let events;
+
+function follow() {
+  events?.close();
+  const own = (events = new EventSource(main.dataset.live));
+  own.addEventListener("open", () => say(live, "Live: what changes is shown within a second or two."));
+  own.addEventListener("view", (event) => {
     const before = figures();
     show(JSON.parse(event.data));
     const after = figures();
     if (before !== after) say(document.getElementById("news"), after);
   });
-  events.addEventListener("over", (event) => {
-    events.close();
-    say(live, `Not live any more: ${JSON.parse(event.data)}`);
+  // The broker could not make the view, which may pass. If it was a right that ended, the next try says so.
+  own.addEventListener("over", (event) => {
+    own.close();
+    say(live, `Not live: ${JSON.parse(event.data)}`);
+    setTimeout(() => {
+      if (own === events && !document.hidden) follow();
+    }, 5000);
   });
-  events.addEventListener("error", () => {
-    if (events.readyState !== EventSource.CLOSED) {
-      say(live, "Not live: the broker does not answer. What is shown may be old.");
-      return;
-    }
-    say(live, "Not live: the broker does not let you watch this. Load the page again to see what has changed.");
+  own.addEventListener("error", () => {
+    say(live, own.readyState === EventSource.CLOSED
+      ? "Not live: the broker does not let you watch this. Load the page again to see what has changed."
+      : "Not live: the broker does not answer. What is shown may be old.");
   });
-  // A page that nobody sees needs no connection.
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) {
-      events.close();
-      document.addEventListener("visibilitychange", () => follow(address), { once: true });
-    }
-  }, { once: true });
 }
 
 document.addEventListener("keydown", (event) => {
@@ -118,4 +116,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 setInterval(tick, 1000);
-if (main.dataset.live) follow(main.dataset.live);
+if (main.dataset.live) {
+  follow();
+  // A page that nobody sees needs no connection.
+  document.addEventListener("visibilitychange", () => (document.hidden ? events.close() : follow()));
+}
