@@ -133,6 +133,32 @@ async fn raw(http: &std::net::SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// What is in between may see another end of such a request, and take the rest for one of somebody else.
+#[tokio::test]
+async fn nothing_is_heard_after_a_request_that_may_have_two_ends() {
+    let (broker, http) = broker().await;
+    let address = broker.server.address;
+    for (shape, status) in [
+        // The chunks count, and the connection ends (RFC 9112, section 6.3).
+        ("content-length: 5\r\ntransfer-encoding: chunked", 200),
+        ("content-length: 5\r\ncontent-length: 6", 400),
+        ("content-length: 5, 6", 400),
+        ("content-length: +5", 400),
+        ("content-length: 99999999999999999999", 400),
+        ("transfer-encoding: chunked, identity", 400),
+        ("transfer-encoding: xchunked", 400),
+        ("transfer-encoding : chunked", 400),
+        ("x: y\r\n transfer-encoding: chunked", 400),
+    ] {
+        let head = format!("POST /v1/sessions HTTP/1.1\r\nhost: {address}\r\n{shape}\r\n\r\n0\r\n\r\n");
+        let smuggled = format!("POST /v1/sessions HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\n\r\n");
+        let answer = raw(&address, (head + &smuggled).as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{shape}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{shape}: {answer}");
+    }
+    assert_eq!(http.get("/v1/sessions").await.is(200)["total"], "1");
+}
+
 #[tokio::test]
 async fn what_is_no_http_is_closed() {
     let (broker, http) = broker().await;

@@ -28,7 +28,7 @@ pub fn frames() -> bool {
     door() == "frames"
 }
 
-/// Whether this run goes by JSON, and sessions by WebSockets.
+/// Whether this run goes by JSON, and sessions by WebSocket.
 pub fn http() -> bool {
     door() == "http"
 }

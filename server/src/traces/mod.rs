@@ -181,7 +181,7 @@ mod tests {
     use super::span::Verb;
     use super::*;
 
-    fn traces(sample: f64) -> (Traces, mpsc::Receiver<Item>) {
+    pub(super) fn traces(sample: f64) -> (Traces, mpsc::Receiver<Item>) {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
         let inner = Inner { kept_below: kept_below(sample), queue, open: AtomicUsize::new(0), dropped: Arc::default() };
         (Traces(Arc::new(inner)), waiting)

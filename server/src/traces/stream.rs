@@ -128,3 +128,68 @@ impl StreamSpans {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sixpin_core::broker::api::{Done, DoneStatus, Extras, LockRequest, UnlockRequest};
+    use sixpin_core::command::{Options, Status};
+    use sixpin_core::mode::Mode;
+    use sixpin_core::name::{Label, Lockspace, OperationNumber, ResourceName};
+
+    use super::super::Door;
+    use super::super::tests::traces;
+    use super::*;
+
+    fn lock(claim: ClaimNumber) -> Request {
+        let resource = ResourceId { lockspace: Lockspace::default(), name: ResourceName::new("r").unwrap() };
+        let lock = LockRequest {
+            claim,
+            operation: OperationNumber(1),
+            resource,
+            mode: Mode::EX,
+            options: Options::empty(),
+            conversion_deadlock: None,
+            wait: None,
+            blocking: false,
+            owner: Label::default(),
+            label: Label::default(),
+            orphan: false,
+        };
+        Request::Lock { lock, until_done: false }
+    }
+
+    fn unlock(claim: ClaimNumber) -> Request {
+        let (operation, options) = (OperationNumber(2), Options::empty());
+        Request::Unlock(UnlockRequest { claim, operation, options, value: None, force: false })
+    }
+
+    fn granted(claim: ClaimNumber) -> Reply {
+        Reply::Done(Done {
+            claim,
+            operation: OperationNumber(1),
+            status: DoneStatus::Is(Status::Granted),
+            mode: Some(Mode::EX),
+            fence: None,
+            grant_seq: 1,
+            immediate: true,
+            demoted: false,
+            alternate: false,
+            extras: Extras::default(),
+        })
+    }
+
+    #[test]
+    fn what_is_let_go_of_is_forgotten_also_where_that_is_not_traced() {
+        let (traces, _waiting) = traces(1.0);
+        let mut spans = StreamSpans::new(traces, Origin::of(Door::Grpc));
+        let parent = |sampled| Some(Context { trace: 1, span: 2, sampled });
+        for number in 1..=20_000 {
+            let claim = ClaimNumber(number);
+            spans.begin(2 * number, &lock(claim), parent(true));
+            spans.reply(2 * number, &granted(claim), None);
+            assert_eq!(spans.places.len(), 1);
+            spans.begin(2 * number + 1, &unlock(claim), parent(false));
+            assert!(spans.places.is_empty());
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and WebSockets as an attacker speaks them: bytes written by hand.
+//! HTTP/1.1 and WebSocket as an attacker speaks them: bytes written by hand.
 
 use std::io;
 
@@ -17,6 +17,9 @@ pub mod opcode {
     pub const PING: u8 = 9;
 }
 
+/// What stands in place of a length that takes two bytes, or eight.
+const TWO_BYTES: u8 = 0x7e;
+const EIGHT_BYTES: u8 = 0x7f;
 /// Longest head of an answer that is waited for.
 const HEAD_MAX: usize = 16 * 1024;
 
@@ -64,11 +67,11 @@ pub fn frame_head(first: u8, length: u64) -> Vec<u8> {
     match length {
         0..126 => head.push(0x80 | length as u8),
         126..0x1_0000 => {
-            head.push(0x80 | 126);
+            head.push(0x80 | TWO_BYTES);
             head.extend((length as u16).to_be_bytes());
         }
         _ => {
-            head.push(0x80 | 127);
+            head.push(0x80 | EIGHT_BYTES);
             head.extend(length.to_be_bytes());
         }
     }

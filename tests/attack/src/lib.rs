@@ -9,7 +9,7 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`wire`]: HTTP/2 as an attacker speaks it; [`http`]: HTTP/1.1 and WebSockets; [`hello`]: TLS;
+//! * [`wire`]: HTTP/2 as an attacker speaks it; [`http`]: HTTP/1.1 and WebSocket; [`hello`]: TLS;
 //! * [`secrets`]: certificates and tokens, where the broker wants them;
 //! * [`target`]: connections to the broker, with TLS or without ([`socket`]);
 //! * [`attacks`]: what they do;

@@ -64,7 +64,7 @@ pub(super) async fn slow_heads(target: Target, until: Until) {
 pub(super) async fn slow_bodies(target: Target, until: Until) {
     let head =
         format!("{}content-type: application/json\r\ncontent-length: 60000\r\n\r\n", target.head("POST", LEASES));
-    slowly(target, until, &[head.as_bytes(), &[b' '; 50_000]].concat()).await;
+    slowly(target, until, &[head.as_bytes(), " ".repeat(50_000).as_bytes()].concat()).await;
 }
 
 pub(super) async fn slow_streams(target: Target, until: Until) {
@@ -98,12 +98,12 @@ pub(super) async fn large(target: Target, until: Until) {
 }
 
 pub(super) async fn deep(target: Target, until: Until) {
-    let keys: String = (0..6_000).map(|key| format!("\"{key}\":0,")).collect();
+    let keys: Vec<String> = (0..6_000).map(|key| format!("\"{key}\":0")).collect();
     let bodies = [
         "[".repeat(60_000),
         "{\"resource\":".repeat(5_000),
         format!("{{\"resource\":[{}0]}}", "0,".repeat(30_000)),
-        format!("{{{keys}\"x\":0}}"),
+        format!("{{{}}}", keys.join(",")),
         format!("{{\"value\":\"{}\"}}", "\\u0000".repeat(10_000)),
     ];
     let requests: Vec<u8> = bodies.iter().flat_map(|body| target.post("/v1/sessions", body)).collect();

@@ -4,7 +4,7 @@
 //! * [`hoards`]: what is opened, asked for or begun, and then left;
 //! * [`noise`]: bytes that are no HTTP/2, or hardly;
 //! * [`plain`]: all of that on connections without HTTP/2;
-//! * [`http`], [`websockets`]: JSON, over HTTP/1.1, HTTP/2 and WebSockets;
+//! * [`http`], [`websockets`]: JSON, over HTTP/1.1, HTTP/2 and WebSocket;
 //! * [`handshakes`]: TLS that is begun, over and over, slowly or wrongly;
 //! * [`certificates`]: those that cost the broker more than whoever shows them;
 //! * [`records`]: what TLS has beside what it carries;

@@ -1,4 +1,4 @@
-//! WebSockets.
+//! Session streams over WebSocket.
 
 use std::io;
 
