@@ -282,7 +282,12 @@ impl Who {
 
     /// The program that the broker is inside of: it may do everything.
     pub fn this_program() -> Self {
-        Self { principal: Principal::default(), credential: Arc::new(Credential::ThisProgram), expires: None }
+        Self {
+            principal: Principal::default(),
+            credential: Arc::new(Credential::ThisProgram),
+            expires: None,
+            edition: 0,
+        }
     }
 
     /// Somebody of whom nothing was found out: it may do nothing.

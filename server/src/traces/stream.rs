@@ -107,7 +107,9 @@ impl StreamSpans {
     /// Something is told that was not asked for; it may be how a wait ended.
     pub fn event(&mut self, event: &Event, commit: Option<Arc<Commit>>) {
         if let Event::Lost { claims, .. } = event {
-            claims.iter().for_each(|claim| drop(self.places.remove(claim)));
+            for claim in claims {
+                self.places.remove(claim);
+            }
         }
         if let Event::Done(done) = event
             && let Some(mut span) = self.waiting.remove(&done.claim)
@@ -131,8 +133,8 @@ impl StreamSpans {
 
 #[cfg(test)]
 mod tests {
-    use sixpin_core::broker::api::{Done, DoneStatus, Extras, LockRequest, UnlockRequest};
-    use sixpin_core::command::{Options, Status};
+    use sixpin_core::broker::api::{Done, DoneStatus, LockRequest, UnlockRequest};
+    use sixpin_core::command::{Extras, Options, Status};
     use sixpin_core::mode::Mode;
     use sixpin_core::name::{Label, Lockspace, OperationNumber, ResourceName};
 
