@@ -99,9 +99,9 @@ async fn main() {
         plan.arguments(&args.server).start().await.unwrap_or_else(|error| panic!("the server did not start: {error}"));
     let address = server.address();
     match args.store {
-        Store::Redis => measure(&args, format!("redis://{address}/0"), redis::Own::open(address).await).await,
-        Store::Etcd => measure(&args, format!("etcd://{address}"), etcd::Own::open(address).await).await,
-        Store::Nats => measure(&args, format!("nats://{address}"), nats::Own::open(address).await).await,
+        Store::Redis => Box::pin(measure(&args, format!("redis://{address}/0"), redis::Own::open(address).await)).await,
+        Store::Etcd => Box::pin(measure(&args, format!("etcd://{address}"), etcd::Own::open(address).await)).await,
+        Store::Nats => Box::pin(measure(&args, format!("nats://{address}"), nats::Own::open(address).await)).await,
     }
 }
 
