@@ -14,6 +14,8 @@ use futures::{Stream, StreamExt as _};
 use serde_json::{Map, Value};
 use sixpin_core::broker::api::RequestError;
 use sixpin_proto::v1;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asked::Asked;
@@ -27,6 +29,8 @@ use crate::frontend::api::errors::{invalid, missing};
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Between two events at least so many times what it took to write the first.
 const PAUSE_FACTOR: u32 = 20;
+/// States are written one after the other, and not on the threads on which locks are answered: a large one takes long.
+static WRITING: Semaphore = Semaphore::const_new(1);
 /// What is in between keeps a connection on which something comes.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Longest wait for a change.
@@ -101,8 +105,11 @@ fn events(
     let events = futures::stream::unfold(begin, |(mut states, seen, at)| async move {
         sleep_until(at).await;
         let state = states.next().await?;
+        // It is never closed.
+        let turn = WRITING.acquire().await.ok()?;
         let begun = Instant::now();
-        let events = told(state, seen);
+        let events = spawn_blocking(move || told(state, seen)).await.ok()?;
+        drop(turn);
         // A large state takes long to write, which others wait for.
         let next = begun + INTERVAL.max(begun.elapsed() * PAUSE_FACTOR);
         Some((futures::stream::iter(events), (states, Seen::More, next)))
