@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use http::Method;
 use nix::sys::signal::Signal;
 use sixpin_server::access::token::Token;
 use sixpin_testkit::authority::{Authority, Valid};
@@ -16,6 +17,7 @@ use sixpin_testkit::stores::nats_with;
 use sixpin_testkit::{etcd, redis};
 
 use super::program::{Process, Said, program, soon};
+use crate::support::http::Http;
 
 /// The longest line of a PEM file, as it would stand in a log.
 fn key_line(file: &Path) -> String {
@@ -88,6 +90,54 @@ fn no_secret_is_shown_anywhere() {
         ("a session's token", "sxs1~"),
     ] {
         is_hidden(&shown, what, secret);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_signs_in_at_the_page_shows_the_log_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (token, wrong) = (Token::new("a").unwrap(), Token::new("a").unwrap());
+    let place = |name: &str| folder.path().join(name);
+    let (config, ready, log) = (place("sixpin.toml"), place("ready"), place("log"));
+    let settings = format!(
+        "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nfirst_start_grace = \"0s\"\nrequire = \"volatile\"\n\
+         [log]\nlevel = \"trace\"\n[access.roles.all]\n\
+         rules = [{{ lockspace = \"*\", prefix = \"\", allow = [\"lock\", \"inspect\"] }}]\n\
+         [access.tokens.a]\nsha256 = \"{}\"\nroles = [\"all\"]\n",
+        token.digest()
+    );
+    std::fs::write(&config, settings).unwrap();
+    let mut serve = program();
+    serve.args(["serve", "--config"]).arg(&config).arg("--ready-file").arg(&ready);
+    let broker = Process(serve.stderr(Stdio::from(std::fs::File::create(&log).unwrap())).spawn().unwrap());
+    let addresses = soon("the ready file", || std::fs::read_to_string(&ready).ok());
+    let admin = addresses.lines().nth(1).unwrap().rsplit('/').next().unwrap();
+    let page = Http::to(admin.parse().unwrap()).with("origin", &format!("http://{admin}"));
+    let mut tickets = Vec::new();
+    for page in [page.clone(), page.over_http2()] {
+        let sign_in = async |token: &Token| {
+            let form = format!("credential={}", token.reveal());
+            page.send(Method::POST, "/sign-in", Some("application/x-www-form-urlencoded"), form.into()).await
+        };
+        assert_eq!(sign_in(&wrong).await.status, 401);
+        let signed_in = sign_in(&token).await;
+        let cookie = signed_in.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        assert_eq!(page.with("cookie", &cookie).get("/").await.status, 200);
+        tickets.push(cookie.split_once('=').unwrap().1.to_owned());
+    }
+    broker.signal(Signal::SIGTERM);
+    let logged = soon("the end of the log", || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.contains("drain").then_some(text)
+    });
+    assert!(
+        logged.contains("TRACE") && logged.contains("not authenticated"),
+        "the log is not as talkative as it can be"
+    );
+    is_hidden(&logged, "the token", token.reveal());
+    is_hidden(&logged, "a wrong token", wrong.reveal());
+    for ticket in &tickets {
+        is_hidden(&logged, "what the browser shows", ticket);
     }
 }
 

@@ -1,10 +1,12 @@
 //! The page in a real browser.
 
+use bytes::Bytes;
+use http::Method;
 use serde_json::json;
 use sixpin_client::Mode;
 
 use super::driver::Browser;
-use super::{HOSTILE, Tokens, World, encoded};
+use super::{HOSTILE, Tokens, World, encoded, with};
 use crate::support::until;
 
 /// Waits until people read this there.
@@ -100,6 +102,34 @@ async fn a_claim_is_taken_away_by_typing_its_name() {
     until("the holder knows", async || !guard.is_valid()).await;
     browser.click("header form button").await;
     reads(&browser, "h1", "Sign in").await;
+}
+
+#[tokio::test]
+async fn a_tab_that_nobody_sees_has_no_connection() {
+    let tokens = Tokens::new();
+    let world = World::configured(&format!("{}[access.quotas]\nwatches = 1\n", tokens.settings)).await;
+    let operator = with(&world.page, &tokens.operator);
+    let browser = Browser::start().await;
+    browser.open(&world.address()).await;
+    browser.type_into("#credential", tokens.operator.reveal()).await;
+    browser.click(".act button").await;
+    reads(&browser, "footer", "Live").await;
+    let turn = async |hidden: bool| {
+        let property = format!("Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }})");
+        browser.value(&format!("({property}, document.dispatchEvent(new Event('visibilitychange')))")).await;
+    };
+    // A tab that was opened unseen comes to be seen first.
+    turn(false).await;
+    for _ in 0..2 {
+        turn(true).await;
+        until("its stream is over", async || {
+            operator.begin(Method::GET, "/live/home", None, Bytes::new()).await.status() == 200
+        })
+        .await;
+        browser.value("document.querySelector('#live').textContent = ''").await;
+        turn(false).await;
+        reads(&browser, "footer", "Live").await;
+    }
 }
 
 #[tokio::test]

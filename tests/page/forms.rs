@@ -8,32 +8,32 @@ use crate::support::http::Http;
 use crate::support::until;
 
 /// The fields of a form of the page, as a browser sends them.
-struct Form {
-    address: &'static str,
+pub struct Form {
+    pub address: &'static str,
     fields: Vec<(String, String)>,
 }
 
 impl Form {
-    async fn of(http: &Http, address: &'static str, query: &str, names: &[&str]) -> Self {
+    pub async fn of(http: &Http, address: &'static str, query: &str, names: &[&str]) -> Self {
         let page = http.get(&format!("{address}?{query}")).await;
         let page = html(&page, 200);
         let field = |name: &&str| ((*name).to_owned(), hidden(page, name).replace("&amp;", "&"));
         Self { address, fields: names.iter().map(field).collect() }
     }
 
-    async fn to_force(http: &Http, name: &str, session: &str, claim: u64) -> Self {
+    pub async fn to_force(http: &Http, name: &str, session: &str, claim: u64) -> Self {
         let query = format!("lockspace=default&name={}&session={session}&claim={claim}", encoded(name));
         Self::of(http, "/force-unlock", &query, &["lockspace", "name", "session", "claim", "seal"]).await
     }
 
-    fn with(&self, name: &str, value: &str) -> Self {
+    pub fn with(&self, name: &str, value: &str) -> Self {
         let mut fields = self.fields.clone();
         fields.retain(|(own, _)| own != name);
         fields.push((name.to_owned(), value.to_owned()));
         Self { address: self.address, fields }
     }
 
-    fn all(&self) -> Vec<(&str, &str)> {
+    pub fn all(&self) -> Vec<(&str, &str)> {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 }
@@ -56,6 +56,35 @@ async fn a_claim_is_taken_away_once_its_resource_is_named() {
     let granted = crate::support::soon("the grant", waiting).await.unwrap().unwrap();
     until("the holder knows", async || !guard.is_valid()).await;
     assert!(granted.is_valid());
+}
+
+#[tokio::test]
+async fn at_once_is_free_once_it_is_said_so() {
+    let world = World::start().await;
+    let (holder, waiter) = (world.session("holder").await, world.session("waiter").await);
+    let guard = holder.lock("r", Mode::EX).await.unwrap();
+    let form =
+        Form::to_force(&world.page, "r", &holder.id(), guard.claim()).await.with("typed", "r").with("now", "yes");
+    assert!(html(&world.send(&world.page, form.address, &form.all()).await, 200).contains(" is free."));
+    drop(waiter.lock("r", Mode::EX).try_lock().await.unwrap());
+    let _held = holder.lock("s", Mode::EX).await.unwrap();
+    let query = format!("session={}", holder.id());
+    let expire = Form::of(&world.page, "/expire", &query, &["session", "seal", "lockspace"]).await;
+    let expire = expire.with("typed", &holder.id()).with("now", "yes");
+    assert!(html(&world.send(&world.page, expire.address, &expire.all()).await, 200).contains(" is free."));
+    drop(waiter.lock("s", Mode::EX).try_lock().await.unwrap());
+}
+
+#[tokio::test]
+async fn what_a_session_held_may_be_withheld_after_it() {
+    let world = World::start().await;
+    let holder = world.session("holder").await;
+    let page = world.page.get(&format!("/expire?session={}", holder.id())).await;
+    assert!(html(&page, 200).contains("lock-delay"));
+    let expire =
+        Form::of(&world.page, "/expire", &format!("session={}", holder.id()), &["session", "seal", "lockspace"]).await;
+    let done = world.send(&world.page, expire.address, &expire.with("typed", &holder.id()).all()).await;
+    assert!(html(&done, 200).contains(" is free in at most ") && html(&done, 200).contains("lock-delay"));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::Method;
 use sixpin_client::Mode;
 
+use super::sign::signed_in;
 use super::{Tokens, World, html, with};
 use crate::support::http::{Events, Http};
 use crate::support::soon;
@@ -67,6 +68,32 @@ async fn who_may_not_watch_looks_once_and_who_is_not_known_any_more_is_told() {
     };
     assert!(name == "over" && why.as_str().unwrap().contains("watch"), "{why}");
     assert!(home.next().await.is_none());
+}
+
+#[tokio::test]
+async fn signing_out_ends_what_was_followed() {
+    let tokens = Tokens::new();
+    let world = World::configured(&tokens.settings).await;
+    let (_, http) = signed_in(&world, tokens.operator.reveal()).await;
+    let mut home = follow(&http, "/live/home").await;
+    says(&mut home, "Nobody waits").await;
+    assert_eq!(world.send(&http, "/sign-out", &[]).await.status, 303);
+    soon("the end", async { while home.next().await.is_some_and(|(name, _, _)| name != "over") {} }).await;
+    assert!(home.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_right_to_watch_one_resource_shows_no_other_view() {
+    let tokens = Tokens::new();
+    let rules = "allow = [\"inspect\"] }, { lockspace = \"*\", prefix = \"x/\", allow = [\"watch\"] }]";
+    let world = World::configured(&tokens.settings.replace("allow = [\"inspect\"] }]", rules)).await;
+    let reader = with(&world.page, &tokens.reader);
+    let mut resource = follow(&reader, "/live/resource?name=x%2Fa").await;
+    says(&mut resource, "Nobody has a claim").await;
+    for path in ["/live/home", "/live/home?name=x%2Fa", "/live/session?id=0000000000000001-1-1000&name=x%2Fa"] {
+        html(&reader.get(path).await, 403);
+    }
+    html(&reader.get("/live/resource?name=y").await, 403);
 }
 
 #[tokio::test]

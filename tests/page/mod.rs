@@ -9,14 +9,20 @@ mod live;
 mod measure;
 #[cfg(target_os = "linux")]
 mod pictures;
+mod secure;
 mod sign;
+mod silent;
 mod views;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use sixpin_client::{Client, Credentials, Session};
+use sixpin_core::backend::Backend;
+use sixpin_memory::{Faulty, MemoryBackend};
 use sixpin_server::access::token::Token;
 use sixpin_server::config::{self, Config};
 use sixpin_server::server::Server;
@@ -50,6 +56,14 @@ impl World {
 
     async fn of(config: Config) -> Self {
         let server = Server::start(config).await.unwrap();
+        let page = Http::to(server.admin_address.unwrap());
+        Self { server, page }
+    }
+
+    /// On a store that does as it is told.
+    async fn on(store: Arc<Faulty<MemoryBackend>>) -> Self {
+        let stores: BTreeMap<_, Arc<dyn Backend>> = BTreeMap::from([(config::DEFAULT_BACKEND.to_string(), store as _)]);
+        let server = Server::start_on(config(""), stores).await.unwrap();
         let page = Http::to(server.admin_address.unwrap());
         Self { server, page }
     }

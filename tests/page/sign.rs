@@ -7,7 +7,7 @@ use super::{Tokens, World, header, html, post, with};
 use crate::support::http::Http;
 
 /// What the browser keeps once somebody has signed in.
-async fn signed_in(world: &World, token: &str) -> (String, Http) {
+pub async fn signed_in(world: &World, token: &str) -> (String, Http) {
     let answer = world.send(&world.page, "/sign-in", &[("credential", token)]).await;
     assert_eq!((answer.status.as_u16(), header(&answer.headers, "location")), (303, "/"));
     let cookie = header(&answer.headers, "set-cookie").to_owned();
@@ -48,6 +48,38 @@ async fn a_token_opens_the_page_and_nothing_else() {
     let out = world.send(&http, "/sign-out", &[]).await;
     assert!(header(&out.headers, "set-cookie").contains("Max-Age=0"));
     html(&http.get("/").await, 401);
+}
+
+#[tokio::test]
+async fn cookies_of_other_brokers_are_none_of_this_one() {
+    let tokens = Tokens::new();
+    let (north, south) = (World::configured(&tokens.settings).await, World::configured(&tokens.settings).await);
+    let (_, of_north) = signed_in(&north, tokens.operator.reveal()).await;
+    let (_, of_south) = signed_in(&south, tokens.operator.reveal()).await;
+    let (first, second) = (of_north.header("cookie"), of_south.header("cookie"));
+    let name = |cookie: &str| cookie.rsplit_once("sixpin-page-").unwrap().1.split('=').next().unwrap().to_owned();
+    assert_ne!(name(&first), name(&second));
+    // As many as a browser has gathered of brokers that it calls by the same host.
+    let others: Vec<_> = (0..40).map(|number| format!("sixpin-page-{number:04}={}; ", "A".repeat(43))).collect();
+    let others = others.concat();
+    let both = north.page.with("cookie", &format!("{others}{second}; {first}"));
+    html(&both.get("/").await, 200);
+    assert_eq!(north.send(&both, "/sign-out", &[]).await.status, 303);
+    html(&both.get("/").await, 401);
+    html(&of_south.get("/").await, 200);
+}
+
+#[tokio::test]
+async fn a_form_without_end_is_refused_before_it_is_looked_at() {
+    let tokens = Tokens::new();
+    let world = World::configured(&tokens.settings).await;
+    let names: Vec<String> = (0..40).map(|number| format!("f{number}")).collect();
+    let mut fields: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    fields.push(("credential", tokens.operator.reveal()));
+    assert!(html(&world.send(&world.page, "/sign-in", &fields).await, 400).contains("at most 32 fields"));
+    let long = "x".repeat(20_000);
+    let fields = [("credential", tokens.operator.reveal()), ("more", long.as_str())];
+    assert!(html(&world.send(&world.page, "/sign-in", &fields).await, 413).contains("16384 bytes"));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What the page shows, without a browser.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use sixpin_client::Mode;
 use sixpin_core::limits::RESOURCE_NAME_BYTES_MAX;
@@ -133,6 +135,7 @@ async fn names_are_text_whatever_they_are() {
         "a&amp;b?c=d#e+f",
         "שלום \u{202e}gnp.exe",
         "{{7*7}} ${x} `y`",
+        "two  spaces",
         &long,
     ];
     let owner = "<img src=x onerror=alert(1)>\"'";
@@ -158,7 +161,7 @@ async fn names_are_text_whatever_they_are() {
     for name in names {
         let query = format!("lockspace=default&name={}", encoded(name));
         let page = world.page.get(&format!("/resource?{query}")).await;
-        let shown = escaped(&name.replace('\u{202e}', "⟨U+202E⟩"));
+        let shown = escaped(&name.replace('\u{202e}', "⟨U+202E⟩").replace("  ", "⟨U+0020⟩⟨U+0020⟩"));
         assert!(html(&page, 200).contains(&format!("<h1><bdi class=\"name\">{shown}</bdi></h1>")), "{name}");
         assert!(html(&page, 200).contains("Granted <span class=\"count\">1<"), "it is this one: {name}");
         let force = format!("/force-unlock?{query}&session={}&claim=1", session.id());
@@ -199,6 +202,43 @@ async fn a_long_queue_is_shown_a_page_at_a_time() {
     }
     assert_eq!(rows, [100, 100, 51]);
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// All rows of a list, page after page: their keys, and how many each page has.
+async fn listed(world: &World, path: &str) -> (BTreeSet<String>, Vec<usize>) {
+    let (mut path, mut keys, mut rows) = (path.to_owned(), BTreeSet::new(), Vec::new());
+    loop {
+        let page = world.page.get(&path).await;
+        let page = html(&page, 200);
+        let of_page: Vec<&str> =
+            page.split("<tr role=\"row\" data-key=\"").skip(1).map(|row| row.split('"').next().unwrap()).collect();
+        rows.push(of_page.len());
+        keys.extend(of_page.into_iter().map(str::to_owned));
+        let next = page.split("<a rel=\"next\" href=\"").nth(1);
+        let Some(next) = next else { return (keys, rows) };
+        path = next.split('"').next().unwrap().replace("&amp;", "&");
+    }
+}
+
+#[tokio::test]
+async fn all_claims_of_an_owner_are_shown() {
+    let world = World::start().await;
+    let session = world.session("holder").await;
+    let lock = |number: usize| session.lock(format!("r{}", number % 12), Mode::CR).owner("busy").into_future();
+    let held: Vec<_> = futures::future::join_all((0..620).map(lock)).await.into_iter().map(Result::unwrap).collect();
+    let (keys, rows) = listed(&world, "/owner?owner=busy").await;
+    assert_eq!((keys.len(), rows), (held.len(), vec![100, 100, 100, 100, 100, 100, 20]));
+}
+
+#[tokio::test]
+async fn all_sessions_with_a_label_are_shown_a_page_at_a_time() {
+    let world = World::start().await;
+    let client = world.client();
+    let open = |number: usize| client.session().label(format!("busy {number}")).open();
+    let sessions: Vec<_> =
+        futures::future::join_all((0..130).map(open)).await.into_iter().map(Result::unwrap).collect();
+    let (keys, rows) = listed(&world, "/sessions?label=busy").await;
+    assert_eq!((keys.len(), rows), (sessions.len(), vec![100, 30]));
 }
 
 #[tokio::test]

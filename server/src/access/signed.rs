@@ -25,7 +25,11 @@ const SIGNED_IN_MAX: usize = 1_024;
 /// So many times one of them; who signs in once more is signed out where that was longest ago.
 const OF_ONE_MAX: usize = 16;
 
-/// What a browser shows: 32 random bytes as text.
+/// Random bytes of what a browser shows, and how many signs they are as text.
+const TICKET_BYTES: usize = 32;
+const TICKET_SIGNS: usize = 43;
+
+/// What a browser shows: random bytes as text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Ticket(String);
 
@@ -36,9 +40,9 @@ impl fmt::Debug for Ticket {
 }
 
 impl Ticket {
-    /// What somebody shows, whether or not it was ever given.
-    pub(crate) fn shown(text: &str) -> Self {
-        Self(text.to_owned())
+    /// What somebody shows, if it was perhaps given to somebody.
+    pub(crate) fn shown(text: &str) -> Option<Self> {
+        (text.len() == TICKET_SIGNS).then(|| Self(text.to_owned()))
     }
 
     /// What the browser keeps.
@@ -47,17 +51,27 @@ impl Ticket {
     }
 
     fn new() -> Self {
-        Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
+        Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; TICKET_BYTES]>()))
     }
 }
 
 /// All who have signed in.
-#[derive(Default)]
-pub(crate) struct SignedIn(Mutex<HashMap<Ticket, Entry>>);
+pub(crate) struct SignedIn {
+    /// Tells them from those of other brokers. Chosen at random, because brokers may have everything else in common: their name,
+    /// their port, and, through tunnels, what the browser calls their host.
+    number: u32,
+    all: Mutex<HashMap<Ticket, Entry>>,
+}
 
 struct Entry {
     who: Who,
     since: Instant,
+}
+
+impl Default for SignedIn {
+    fn default() -> Self {
+        Self { number: rand::random(), all: Mutex::default() }
+    }
 }
 
 impl fmt::Debug for SignedIn {
@@ -67,6 +81,11 @@ impl fmt::Debug for SignedIn {
 }
 
 impl SignedIn {
+    /// What tells those of this broker, as long as it runs, from those of others.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
     /// Signs somebody in.
     pub(crate) fn enter(&self, who: Who) -> Result<Ticket, RequestError> {
         let mut all = self.lock();
@@ -97,7 +116,7 @@ impl SignedIn {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Ticket, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,7 +130,9 @@ mod tests {
     async fn a_ticket_ends_by_itself_or_when_it_is_given_back() {
         let signed = SignedIn::default();
         let (first, second) = (signed.enter(Who::this_program()).unwrap(), signed.enter(Who::this_program()).unwrap());
-        assert!(signed.who(&first).is_some() && signed.who(&Ticket::shown("")).is_none());
+        let shown = |text: &str| Ticket::shown(text).and_then(|ticket| signed.who(&ticket));
+        assert!(shown(first.reveal()).is_some() && shown(&"A".repeat(TICKET_SIGNS)).is_none());
+        assert!(Ticket::shown("").is_none() && Ticket::shown(&"A".repeat(TICKET_SIGNS + 1)).is_none());
         signed.leave(&first);
         assert!(signed.who(&first).is_none() && signed.who(&second).is_some());
         tokio::time::advance(LASTS).await;

@@ -47,7 +47,7 @@ impl Asked {
         let named = path::named(route.path, parts.uri.path())?;
         let mut fields = query(parts.uri.query().unwrap_or_default())?;
         if parts.method != Method::GET && parts.method != Method::HEAD {
-            let body = whole(Limited::new(body, MESSAGE_BYTES_MAX)).await?;
+            let body = whole(body, MESSAGE_BYTES_MAX).await?;
             for (name, value) in object(&parts.headers, &body)? {
                 if fields.insert(name.clone(), value).is_some() {
                     return Err(invalid(format!("`{name}` stands in the query and in the body")).into());
@@ -124,11 +124,11 @@ impl Asked {
     }
 }
 
-/// A body, in one piece: of many small ones each would be kept with what it came in.
-pub(super) async fn whole(mut body: Limited<Body>) -> Result<BytesMut, Problem> {
-    let mut whole = BytesMut::new();
+/// A body of at most so many bytes, in one piece: of many small ones each would be kept with what it came in.
+pub(super) async fn whole(body: Body, bytes_max: usize) -> Result<BytesMut, Problem> {
+    let (mut body, mut whole) = (Limited::new(body, bytes_max), BytesMut::new());
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(|error| Problem::unread(&*error))?.into_data() {
+        if let Ok(data) = frame.map_err(|error| Problem::unread(&*error, bytes_max))?.into_data() {
             whole.extend_from_slice(&data);
         }
     }

@@ -7,7 +7,6 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use sixpin_core::broker::api::RequestError;
-use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use sixpin_proto::v1;
 
 use super::json::write;
@@ -24,8 +23,8 @@ pub(super) enum Problem {
     Error(RequestError),
     /// An operation ended otherwise than it was asked to, which is nobody's mistake.
     No(Box<v1::Completion>),
-    /// A body is too long.
-    TooLong,
+    /// A body has more bytes than this.
+    TooLong(usize),
     /// A page of another site asks.
     OtherSite,
     /// Who shows no credential calls the broker so.
@@ -43,10 +42,10 @@ impl From<RequestError> for Problem {
 }
 
 impl Problem {
-    /// A body that did not come.
-    pub(super) fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Self {
+    /// A body of at most so many bytes that did not come.
+    pub(super) fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), bytes_max: usize) -> Self {
         if error.is::<http_body_util::LengthLimitError>() {
-            Self::TooLong
+            Self::TooLong(bytes_max)
         } else {
             Self::Error(RequestError::Invalid(format!("the body did not come whole, so nothing changed: {error}")))
         }
@@ -55,7 +54,7 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Self::No(_) => StatusCode::CONFLICT,
-            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::OtherSite | Self::OtherName(_) => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::OtherMethods(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -111,8 +110,8 @@ impl Problem {
                 let more = json!({ "reason": reason, "mayHaveHappened": false, "completion": write(&*completion) });
                 ("Not granted", detail.to_owned(), more)
             }
-            Self::TooLong => {
-                let detail = format!("a body has at most {MESSAGE_BYTES_MAX} bytes; nothing changed");
+            Self::TooLong(bytes_max) => {
+                let detail = format!("a body has at most {bytes_max} bytes here; nothing changed");
                 (title(status), detail, json!({ "reason": "LIMIT", "mayHaveHappened": false }))
             }
             Self::OtherName(name) => {

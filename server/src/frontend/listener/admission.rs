@@ -39,6 +39,7 @@ use super::protocol::{Dialect, Kind, Protocol, What};
 use super::share::{Lane, Share};
 use super::timely::TimelyBody;
 use super::unread::{Live, Traffic};
+use crate::access::signed::Ticket;
 use crate::access::{Access, Unknown, Who};
 use crate::audit::{Line, Outcome};
 
@@ -108,9 +109,12 @@ pub(crate) struct Visiting {
 }
 
 impl Visiting {
-    /// Who asks by this token, as for any request. None if that cannot be known: then it took its time.
-    pub(crate) async fn identify(&self, access: &Access, token: &str) -> Option<Who> {
-        match access.identify_by(Some(token), &self.from.shown) {
+    /// Who asks by this token, as for any request. None if that cannot be known: then it took its time. Nothing of the token is kept
+    /// meanwhile, because many may be taking their time.
+    pub(crate) async fn identify(&self, access: &Access, token: String) -> Option<Who> {
+        let identified = access.identify_by(Some(token.trim()), &self.from.shown);
+        drop(token);
+        match identified {
             Ok(who) => Some(who),
             Err(why) => {
                 refused(access, self.from.pass.share(), self.from.connection.remote_addr, &why).await;
@@ -119,16 +123,28 @@ impl Visiting {
         }
     }
 
-    /// Does this where inspection is done. None if there was no turn for it in time.
-    pub(crate) async fn inspect<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-        let lane = self.from.pass.lane();
-        let turn = tokio::time::timeout(TURN_WITHIN, lane.turn()).await.ok().flatten()?;
-        let worked = lane.spawn(async move {
-            let _turn = turn;
+    /// Does this where inspection is done, in the share of the client, or says which limit was met.
+    pub(crate) async fn inspect<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, &'static str> {
+        let turns = turns_to_inspect(&self.from.pass).await?;
+        let worked = self.from.pass.lane().spawn(async move {
+            let _turns = turns;
             work.await
         });
-        worked.await.ok()
+        worked.await.map_err(|_| GIVEN_UP)
     }
+}
+
+const GIVEN_UP: &str = "the inspection was given up";
+
+/// The turn of an inspection among those of its client, and then among all.
+async fn turns_to_inspect(pass: &Pass) -> Result<[OwnedSemaphorePermit; 2], &'static str> {
+    let of_client = turn(&pass.share().inspections, "inspections at once of this client").await?;
+    let waiting = tokio::time::timeout(TURN_WITHIN, pass.lane().turn());
+    let of_all = waiting.await.ok().flatten().ok_or("inspections at once at this broker")?;
+    Ok([of_client, of_all])
 }
 
 /// How long a client must rest that has sent one more request.
@@ -274,9 +290,10 @@ impl Inner {
     async fn knows(&self, parts: &mut request::Parts, what: What) -> bool {
         let access = &self.protocol.access;
         let header = parts.headers.get(AUTHORIZATION);
-        if let Some(who) =
+        if let Some((ticket, who)) =
             Some(what).filter(|what| what.page && header.is_none()).and_then(|_| signed_in(access, parts))
         {
+            parts.extensions.insert(ticket);
             parts.extensions.insert(who);
             return true;
         }
@@ -313,19 +330,17 @@ impl Inner {
         let (parts, body) = request.into_parts();
         let request = Request::from_parts(parts, arrived(body, self.protocol.request_bytes_max).await);
         let own = turn(&self.inspections, "inspections at once on this connection").await?;
-        let at_work = turn(&self.share().inspections, "inspections at once of this client").await?;
+        let turns = turns_to_inspect(&self.from.pass).await?;
         let (mut routes, finish) = (dialect.routes.clone(), dialect.finish);
-        let waiting = tokio::time::timeout(TURN_WITHIN, self.lane().turn());
-        let turn = waiting.await.ok().flatten().ok_or("inspections at once at this broker")?;
         let work = self.lane().spawn(async move {
             let answered = routes.call(request).await;
             let response = finish(answered.unwrap_or_else(|never| match never {}));
             let (parts, body) = response.into_parts();
             let body = whole(body).await;
-            drop((turn, at_work));
+            drop(turns);
             Response::from_parts(parts, body)
         });
-        let response = work.await.map_err(|_| "the inspection was given up")?;
+        let response = work.await.map_err(|_| GIVEN_UP)?;
         let bytes = response.body().data.as_ref().map_or(0, Bytes::len);
         let large = if bytes < LARGE_ANSWER_BYTES { None } else { Some(self.share().large(bytes, true)?) };
         let response = response.map(tonic::body::Body::new);
@@ -337,11 +352,13 @@ impl Inner {
     }
 }
 
-/// Who asks with a browser that has signed in. None if it has not, or whoever did is not known any more.
-fn signed_in(access: &Access, parts: &request::Parts) -> Option<Who> {
-    let mut who = cookie::tickets(&parts.headers).find_map(|ticket| access.signed().who(&ticket))?;
+/// Who asks with a browser that has signed in, and what it shows for that. None if it has not, or whoever did is not known any more.
+fn signed_in(access: &Access, parts: &request::Parts) -> Option<(Ticket, Who)> {
+    let signed = access.signed();
+    let mut tickets = cookie::tickets(&parts.headers, signed);
+    let (ticket, mut who) = tickets.find_map(|ticket| signed.who(&ticket).map(|who| (ticket, who)))?;
     // With the rules that are in force now, and not with those of when it signed in.
-    who.principal(access).is_ok().then_some(who)
+    who.principal(access).is_ok().then_some((ticket, who))
 }
 
 /// All listeners have one, so that the log is not filled by each.

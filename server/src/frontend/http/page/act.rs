@@ -1,12 +1,16 @@
 //! What takes something away. First it is said what will happen and when, and asked for the name; then it is done, by the call that
 //! everybody has for it and in the name of whoever sent the form.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use http::StatusCode;
 use sixpin_core::access::{Place, Verb};
+use sixpin_core::broker::api::RequestError;
 use sixpin_core::limits::with_tolerance;
 use sixpin_core::name::{ResourceId, SessionId};
 use sixpin_proto::v1;
+use tokio::sync::Semaphore;
 
 use super::super::problem::Problem;
 use super::html::{Html, shown, time};
@@ -17,6 +21,12 @@ use crate::frontend::api::{Checked, checks};
 
 const FORCE: &str = "force-unlock";
 const EXPIRE: &str = "expire";
+
+/// How long it is waited to hear what became of it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// So many things may be on their way at once, also while nobody waits for them any more.
+const UNDER_WAY_MAX: usize = 64;
+static UNDER_WAY: Semaphore = Semaphore::const_new(UNDER_WAY_MAX);
 
 /// A claim that is to be taken away.
 struct Claim {
@@ -76,18 +86,20 @@ pub(super) async fn force(visit: Visit) -> Result<Response, Problem> {
         session: claim.session.to_string(),
         claim: claim.number,
         now: is_now(&visit),
-        no_wait: true,
+        no_wait: !is_now(&visit),
     };
-    let taken = visit.administrators()?.calls.force_unlock(&visit.from, request).await?;
+    let (calls, from) = (visit.administrators()?.calls.clone(), visit.from.clone());
+    let taken = answer(async move { calls.force_unlock(&from, request).await }).await?;
+    let title = if taken.is_some() { "Taken away" } else { "Being taken away" };
     let mut main = Html::default();
-    main.markup("<section class=\"done\" role=\"status\"><h1>Taken away</h1><p>Claim ").text(&claim.number.to_string());
-    main.markup(" on ").name(claim.id.name.as_str());
-    free(&mut main, taken.free_in_ms);
+    main.markup("<section class=\"done\" role=\"status\"><h1>").markup(title).markup("</h1><p>Claim ");
+    main.text(&claim.number.to_string()).markup(" on ").name(claim.id.name.as_str());
+    free(&mut main, taken.map(|taken| taken.free_in_ms));
     main.markup("</p><p>");
     main.markup("Now: ");
     parts::resource(&mut main, Some(&resource));
     main.markup("</p></section>");
-    Ok(frame::whole(&visit, StatusCode::OK, &View { title: "Taken away".into(), main, live: String::new() }))
+    Ok(frame::whole(&visit, StatusCode::OK, &View { title: title.into(), main, live: String::new() }))
 }
 
 pub(super) fn ask_to_expire(visit: Visit) -> Result<View, Problem> {
@@ -105,9 +117,9 @@ fn expire_view(visit: &Visit, session: SessionId, wrong: Option<&'static str>) -
     let mut main = Html::default();
     main.markup("<section class=\"ask\"><h1>Expire a session</h1><p>Session ");
     parts::session(&mut main, &name);
-    main.markup(" ends, with everything it holds and waits for. Its client is told with its next keepalive; then its locks are free, in at most ");
+    main.markup(" ends, with everything it holds and waits for. Its client is told with its next keepalive; then it loses its locks, in at most ");
     main.text(&time(with_tolerance(session.ttl()).as_millis() as u64));
-    main.markup(", its TTL and a tolerance. This cannot be undone.</p>");
+    main.markup(", its TTL and a tolerance. They are free then, or where their lockspace has a lock-delay, after that. This cannot be undone.</p>");
     begin_form(&mut main, "/expire", wrong);
     main.hidden("session", &name).hidden("lockspace", visit.field("lockspace"));
     let back = url("/session", &[("id", &name)]);
@@ -125,15 +137,20 @@ pub(super) async fn expire(visit: Visit) -> Result<Response, Problem> {
     let request = v1::ExpireSessionRequest {
         session: name.clone(),
         now: is_now(&visit),
-        no_wait: true,
+        no_wait: !is_now(&visit),
         lockspace: visit.field("lockspace").into(),
     };
-    let taken = visit.administrators()?.calls.expire_session(&visit.from, request).await?;
+    let (calls, from) = (visit.administrators()?.calls.clone(), visit.from.clone());
+    let taken = answer(async move { calls.expire_session(&from, request).await }).await?;
     let mut main = Html::default();
     main.markup("<section class=\"done\" role=\"status\"><h1>The session ends</h1><p>What ");
     parts::session(&mut main, &name);
     main.markup(" held");
-    free(&mut main, taken.free_in_ms);
+    let free_in_ms = taken.map(|taken| taken.free_in_ms);
+    free(&mut main, free_in_ms);
+    if free_in_ms != Some(0) {
+        main.markup(" Where its lockspace has a lock-delay, it is then withheld for that long.");
+    }
     main.markup("</p></section>");
     Ok(frame::whole(&visit, StatusCode::OK, &View { title: "The session ends".into(), main, live: String::new() }))
 }
@@ -188,11 +205,33 @@ fn texts(sealed: &[String]) -> Vec<&str> {
     sealed.iter().map(String::as_str).collect()
 }
 
-fn free(html: &mut Html, free_in_ms: u64) {
-    if free_in_ms == 0 {
-        html.markup(" is free.");
-    } else {
-        html.markup(" is free in at most ").text(&format!("{}.{} s", free_in_ms / 1_000, free_in_ms % 1_000 / 100));
-        html.markup(", or as soon as its client has confirmed.");
+/// What was answered; none if nothing was in time. It goes on then, and is written into the audit once it is known how it came out.
+async fn answer<T: Send + 'static>(
+    asked: impl Future<Output = Result<T, RequestError>> + Send + 'static,
+) -> Result<Option<T>, RequestError> {
+    let limit = |_| RequestError::Limit(format!("{UNDER_WAY_MAX} claims and sessions that are being taken away"));
+    let place = UNDER_WAY.try_acquire().map_err(limit)?;
+    let asked = tokio::spawn(async move {
+        let _place = place;
+        asked.await
+    });
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(Ok(answer)) => answer.map(Some),
+        Ok(Err(_)) => {
+            Err(RequestError::Unknown("the broker gave no answer: see what became of it, and repeat it".into()))
+        }
+        Err(_) => Ok(None),
     }
+}
+
+/// When what was taken away is free. `None`: nobody has said so yet.
+fn free(html: &mut Html, free_in_ms: Option<u64>) {
+    match free_in_ms {
+        None => html.markup(" is being taken away. The store has not confirmed that yet: it may be held until it has."),
+        Some(0) => html.markup(" is free."),
+        Some(time) => {
+            html.markup(" is free in at most ").text(&format!("{}.{} s", time / 1_000, time % 1_000 / 100));
+            html.markup(", or as soon as its client has confirmed.")
+        }
+    };
 }

@@ -53,8 +53,7 @@ pub(super) fn problem(problem: Problem) -> Response {
 
 fn who(visit: &Visit, html: &mut Html) {
     html.markup("<div class=\"who\">").name(&visit.from.who.name());
-    let signed = visit.tickets.iter().any(|ticket| visit.door.api.access().signed().who(ticket).is_some());
-    if signed {
+    if visit.ticket.is_some() {
         html.markup("<form method=\"post\" action=\"/sign-out\"><button class=\"quiet\">Sign out</button></form>");
     } else if visit.door.api.access().is_controlled() {
         html.markup("<a href=\"/sign-in\">Sign in</a>");

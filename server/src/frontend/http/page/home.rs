@@ -1,5 +1,6 @@
 //! The first page: what an operator has to know first.
 
+use sixpin_core::broker::api::RequestError;
 use sixpin_proto::v1;
 
 use super::super::problem::Problem;
@@ -12,6 +13,8 @@ use crate::runtime::clock;
 
 /// Entries of each list.
 const FIRST: u32 = 20;
+/// In the place of a list that cannot be read.
+const SILENT: &str = "Unknown: the store does not answer.";
 
 const WAITS: &[Column] = &[
     ("Resource", false),
@@ -54,9 +57,9 @@ pub(super) async fn view(visit: Visit) -> Result<View, Problem> {
     main.markup("<h1 class=\"unseen\">Overview</h1>");
     let status = if visit.sees_all() { Some(status(&visit, &mut main).await?) } else { None };
     let list = v1::ListWaitsRequest { limit: FIRST, ..Default::default() };
-    waits(&mut main, &inspection.waits(&visit.from, list).await?);
+    waits(&mut main, answered(inspection.waits(&visit.from, list).await)?.as_ref());
     let list = v1::ListContendedRequest { limit: FIRST, ..Default::default() };
-    contended(&mut main, &inspection.contended(&visit.from, list).await?.resources);
+    contended(&mut main, answered(inspection.contended(&visit.from, list).await)?.as_ref());
     if let Some(status) = status {
         brokers(&mut main, &inspection.brokers(&visit.from).await?.brokers);
         stores(&mut main, &status);
@@ -65,6 +68,14 @@ pub(super) async fn view(visit: Visit) -> Result<View, Problem> {
         parts::nothing(&mut main, "Brokers, stores and sessions are shown to whoever may inspect all lockspaces.");
     }
     Ok(View { title: "Overview".into(), main, live: "/live/home".into() })
+}
+
+/// What the store was asked for; none if it does not answer. That is when the rest of the page is needed most.
+fn answered<T>(answer: Result<T, RequestError>) -> Result<Option<T>, RequestError> {
+    match answer {
+        Err(RequestError::Unavailable(_) | RequestError::Unknown(_)) => Ok(None),
+        answer => answer.map(Some),
+    }
 }
 
 /// How the broker is, in a few large figures.
@@ -105,28 +116,30 @@ fn store_state(html: &mut Html, state: v1::BackendState) {
     html.badge(class, word);
 }
 
-fn waits(html: &mut Html, list: &v1::ListWaitsResponse) {
+fn waits(html: &mut Html, list: Option<&v1::ListWaitsResponse>) {
     html.markup("<section><h2>Longest waits</h2>");
-    if list.waits.is_empty() {
-        parts::nothing(html, "Nobody waits at this broker.");
-    } else {
-        html.table("Claims that wait longest at this broker, and who is at the root of each", WAITS, |rows| {
-            for wait in &list.waits {
-                let Some(claim) = &wait.claim else { continue };
-                rows.row(&format!("{} {}", claim.session, claim.claim), |cells| {
-                    cells.cell(|html| parts::resource(html, claim.resource.as_ref()));
-                    cells.cell(|html| parts::modes(html, claim));
-                    cells.cell(|html| {
-                        html.age(claim.age_ms);
+    match list.map(|list| list.waits.as_slice()) {
+        None => parts::nothing(html, SILENT),
+        Some([]) => parts::nothing(html, "Nobody waits at this broker."),
+        Some(waits) => {
+            html.table("Claims that wait longest at this broker, and who is at the root of each", WAITS, |rows| {
+                for wait in waits {
+                    let Some(claim) = &wait.claim else { continue };
+                    rows.row(&format!("{} {}", claim.session, claim.claim), |cells| {
+                        cells.cell(|html| parts::resource(html, claim.resource.as_ref()));
+                        cells.cell(|html| parts::modes(html, claim));
+                        cells.cell(|html| {
+                            html.age(claim.age_ms);
+                        });
+                        cells.cell(|html| whose(html, claim));
+                        cells.cell(|html| root(html, wait));
+                        cells.cell(|html| {
+                            html.number(wait.chain.len().saturating_sub(1) as u64);
+                        });
                     });
-                    cells.cell(|html| whose(html, claim));
-                    cells.cell(|html| root(html, wait));
-                    cells.cell(|html| {
-                        html.number(wait.chain.len().saturating_sub(1) as u64);
-                    });
-                });
-            }
-        });
+                }
+            });
+        }
     }
     html.markup("</section>");
 }
@@ -173,29 +186,31 @@ pub(super) fn end(html: &mut Html, wait: &v1::WaitInfo) {
     }
 }
 
-fn contended(html: &mut Html, resources: &[v1::ResourceSummary]) {
+fn contended(html: &mut Html, list: Option<&v1::ListContendedResponse>) {
     html.markup("<section><h2>Most contended</h2>");
-    if resources.is_empty() {
-        parts::nothing(html, "Nothing is waited for at this broker.");
-    } else {
-        html.table("Resources for which most wait", CONTENDED, |rows| {
-            for summary in resources {
-                let resource = summary.resource.as_ref();
-                rows.row(&key(resource), |cells| {
-                    cells.cell(|html| parts::resource(html, resource));
-                    cells.cell(|html| summary.modes().for_each(|mode| parts::mode(html, mode)));
-                    cells.cell(|html| {
-                        html.number(u64::from(summary.waiting) + u64::from(summary.converting));
+    match list.map(|list| list.resources.as_slice()) {
+        None => parts::nothing(html, SILENT),
+        Some([]) => parts::nothing(html, "Nothing is waited for at this broker."),
+        Some(resources) => {
+            html.table("Resources for which most wait", CONTENDED, |rows| {
+                for summary in resources {
+                    let resource = summary.resource.as_ref();
+                    rows.row(&key(resource), |cells| {
+                        cells.cell(|html| parts::resource(html, resource));
+                        cells.cell(|html| summary.modes().for_each(|mode| parts::mode(html, mode)));
+                        cells.cell(|html| {
+                            html.number(u64::from(summary.waiting) + u64::from(summary.converting));
+                        });
+                        cells.cell(|html| {
+                            html.age(summary.waiting_ms);
+                        });
+                        cells.cell(|html| {
+                            html.number(summary.granted.into());
+                        });
                     });
-                    cells.cell(|html| {
-                        html.age(summary.waiting_ms);
-                    });
-                    cells.cell(|html| {
-                        html.number(summary.granted.into());
-                    });
-                });
-            }
-        });
+                }
+            });
+        }
     }
     html.markup("</section>");
 }

@@ -175,11 +175,15 @@ impl Cells<'_> {
     }
 }
 
-/// A name as people can tell it from others: signs that are not seen, or turn the direction of what follows, are written out.
+/// A name as people can tell it from others: signs that are not seen, or turn the direction of what follows, are written out, and so
+/// are spaces at an end or beside another one.
 pub(super) fn shown(name: &str) -> String {
     let mut shown = String::with_capacity(name.len());
-    for character in name.chars() {
-        if is_unseen(character) {
+    let (mut before, mut characters) = (' ', name.chars().peekable());
+    while let Some(character) = characters.next() {
+        let lost = character == ' ' && (before == ' ' || characters.peek().is_none_or(|next| *next == ' '));
+        before = character;
+        if lost || is_unseen(character) {
             // Writing to a string does not fail.
             let _ = write!(shown, "⟨U+{:04X}⟩", u32::from(character));
         } else {
@@ -190,7 +194,27 @@ pub(super) fn shown(name: &str) -> String {
 }
 
 fn is_unseen(character: char) -> bool {
-    matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    let is_space = character.is_whitespace() && character != ' ' && !character.is_control();
+    is_space
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// A time for people: at most two units. `assets/page.js` has the same.
@@ -235,6 +259,18 @@ mod tests {
         let mut html = Html::default();
         html.name("a\u{202e}b שלום");
         assert_eq!(html.into_string(), "<bdi class=\"name\">a⟨U+202E⟩b שלום</bdi>");
+    }
+
+    #[test]
+    fn names_that_differ_in_what_is_not_seen_look_different() {
+        for plain in ["", "a b c", "é 語 ⟨x⟩"] {
+            assert_eq!(shown(plain), plain);
+        }
+        assert_eq!(shown(" a b "), "⟨U+0020⟩a b⟨U+0020⟩");
+        assert_eq!(shown("a  b"), "a⟨U+0020⟩⟨U+0020⟩b");
+        for sign in ['\u{a0}', '\u{115f}', '\u{2003}', '\u{2028}', '\u{3000}', '\u{3164}', '\u{fe0f}', '\u{e0041}'] {
+            assert_eq!(shown(&format!("a{sign}b")), format!("a⟨U+{:04X}⟩b", u32::from(sign)));
+        }
     }
 
     #[test]

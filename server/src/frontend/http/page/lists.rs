@@ -7,6 +7,7 @@ use super::super::problem::Problem;
 use super::html::{Column, Html};
 use super::visit::{Visit, url};
 use super::{PAGE, View, home, parts, see_other, session};
+use crate::frontend::api::Checked;
 use crate::frontend::api::errors::invalid;
 
 /// Sessions that are looked through for a page of those with a label.
@@ -44,6 +45,33 @@ const OWNED: &[Column] = &[
     ("Fence", true),
     ("Session", false),
 ];
+
+/// What a page shows of a list that is found in steps, each of which may find more than a page.
+struct Part<T> {
+    rows: Vec<T>,
+    /// The step with which the list goes on; empty: from the beginning.
+    after: String,
+    /// With which row of that step; empty: the first.
+    first: String,
+}
+
+impl<T> Part<T> {
+    /// The part that is asked for of what a step found, after which the list goes on at `next`.
+    fn of(visit: &Visit, found: Vec<T>, next: String) -> Checked<Self> {
+        let first = visit.number("first")? as usize;
+        let end = first.saturating_add(PAGE);
+        let (after, next_first) =
+            if found.len() > end { (visit.field("after").to_owned(), end.to_string()) } else { (next, String::new()) };
+        Ok(Self { rows: found.into_iter().skip(first).take(PAGE).collect(), after, first: next_first })
+    }
+
+    /// Where the list goes on, if it does.
+    fn next(&self, path: &'static str, fields: &[(&'static str, &str)]) -> Option<String> {
+        let goes_on = !(self.after.is_empty() && self.first.is_empty());
+        let place = [("after", self.after.as_str()), ("first", &self.first)];
+        goes_on.then(|| url(path, &[fields, &place].concat()))
+    }
+}
 
 /// Leads to what is looked for.
 pub(super) fn search(visit: Visit) -> Result<Response, Problem> {
@@ -122,6 +150,8 @@ pub(super) async fn sessions(visit: Visit) -> Result<View, Problem> {
     } else {
         labelled(&visit, label).await?
     };
+    let part = Part::of(&visit, found, next)?;
+    let next = part.next("/sessions", &[("label", label)]);
     let mut main = Html::default();
     main.markup("<div class=\"title\"><p class=\"kind\">For which this broker vouches: ").number(total);
     main.markup("</p><h1>Sessions");
@@ -129,11 +159,11 @@ pub(super) async fn sessions(visit: Visit) -> Result<View, Problem> {
         main.markup(" labelled ").name(label);
     }
     main.markup("</h1></div>");
-    if found.is_empty() {
-        parts::nothing(&mut main, if next.is_empty() { "None." } else { "None up to here: the list goes on." });
+    if part.rows.is_empty() {
+        parts::nothing(&mut main, if next.is_none() { "None." } else { "None up to here: the list goes on." });
     } else {
         main.table("Sessions that this broker vouches for", SESSIONS, |rows| {
-            for info in &found {
+            for info in &part.rows {
                 rows.row(&info.session, |cells| {
                     cells.cell(|html| parts::session(html, &info.session));
                     cells.cell(|html| {
@@ -166,8 +196,7 @@ pub(super) async fn sessions(visit: Visit) -> Result<View, Problem> {
             }
         });
     }
-    let next_page = url("/sessions", &[("label", label), ("after", &next)]);
-    parts::next_page(&mut main, (!next.is_empty()).then_some(&next_page));
+    parts::next_page(&mut main, next.as_deref());
     Ok(View { title: "Sessions".into(), main, live: String::new() })
 }
 
@@ -195,32 +224,30 @@ pub(super) async fn owner(visit: Visit) -> Result<View, Problem> {
         after: visit.field("after").into(),
     };
     let page = visit.door.inspection.claims(&visit.from, list).await?;
+    // A resource may have thousands of them, and is looked at as a whole.
+    let part = Part::of(&visit, page.claims, page.next)?;
+    let next = part.next("/owner", &[("lockspace", lockspace), ("owner", owner)]);
     let mut main = Html::default();
     main.markup("<div class=\"title\"><p class=\"kind\">Owner in lockspace ");
     main.name(if lockspace.is_empty() { "default" } else { lockspace })
         .markup("</p><h1>")
         .name(owner)
         .markup("</h1></div>");
-    if page.claims.is_empty() {
+    if part.rows.is_empty() {
         parts::nothing(
             &mut main,
-            if page.next.is_empty() { "It has no claims." } else { "None up to here: the list goes on." },
+            if next.is_none() { "It has no claims." } else { "None up to here: the list goes on." },
         );
     } else {
         main.table("Claims of the owner", OWNED, |rows| {
-            // A resource may have thousands of them, and is looked at as a whole.
-            for claim in page.claims.iter().take(PAGE * 5) {
+            for claim in &part.rows {
                 rows.row(&format!("{} {}", claim.session, claim.claim), |cells| {
                     session::row(cells, claim);
                     cells.cell(|html| parts::session(html, &claim.session));
                 });
             }
         });
-        if page.claims.len() > PAGE * 5 {
-            parts::nothing(&mut main, "And more on the last of these resources.");
-        }
     }
-    let next = url("/owner", &[("lockspace", lockspace), ("owner", owner), ("after", &page.next)]);
-    parts::next_page(&mut main, (!page.next.is_empty()).then_some(&next));
+    parts::next_page(&mut main, next.as_deref());
     Ok(View { title: owner.to_owned(), main, live: String::new() })
 }

@@ -8,7 +8,7 @@
 //! * Everything that comes from elsewhere is text ([`html`]), and the browser is told to run nothing but our own file.
 //! * Nothing changes by a GET. A form that changes something comes from this page, was made for whoever sends it (`seal`), and does
 //!   nothing that its sender may not do.
-//! * No view is larger than a page of each of its lists.
+//! * No view is larger than a page of each of its lists. Brokers and stores are shown all: they are few.
 //!
 //! # Layout, in reading order
 //!
@@ -47,6 +47,7 @@ use super::problem::Problem;
 use super::routes::Answered;
 use crate::frontend::listener::{Kind, What};
 use html::Html;
+use live::Watched;
 use visit::Visit;
 
 /// Entries of a list on one page.
@@ -81,8 +82,8 @@ type Made<T> = BoxFuture<'static, Result<T, Problem>>;
 enum Does {
     /// Shows a view.
     Show(fn(Visit) -> Made<View>),
-    /// Shows it again whenever it has changed.
-    Follow(fn(Visit) -> Made<View>),
+    /// Shows it again whenever it has changed, to whoever may watch this.
+    Follow(Watched, fn(Visit) -> Made<View>),
     /// Something else, which shows nothing that is not known to whoever asks.
     Answer(fn(Visit) -> Made<Response>),
     /// A file, with its type.
@@ -93,8 +94,8 @@ const fn show(path: &'static str, view: fn(Visit) -> Made<View>) -> Address {
     Address { method: Method::GET, path, kind: Kind::Inspection, for_everybody: false, does: Does::Show(view) }
 }
 
-const fn follow(path: &'static str, view: fn(Visit) -> Made<View>) -> Address {
-    Address { method: Method::GET, path, kind: Kind::Watch, for_everybody: false, does: Does::Follow(view) }
+const fn follow(path: &'static str, watched: Watched, view: fn(Visit) -> Made<View>) -> Address {
+    Address { method: Method::GET, path, kind: Kind::Watch, for_everybody: false, does: Does::Follow(watched, view) }
 }
 
 const fn get(path: &'static str, answer: fn(Visit) -> Made<Response>) -> Address {
@@ -112,11 +113,11 @@ const fn file(path: &'static str, kind: &'static str, text: &'static str) -> Add
 /// All of them.
 static ADDRESSES: &[Address] = &[
     show("/", |visit| home::view(visit).boxed()),
-    follow("/live/home", |visit| home::view(visit).boxed()),
+    follow("/live/home", Watched::Everything, |visit| home::view(visit).boxed()),
     show("/resource", |visit| resource::view(visit).boxed()),
-    follow("/live/resource", |visit| resource::view(visit).boxed()),
+    follow("/live/resource", Watched::Resource, |visit| resource::view(visit).boxed()),
     show("/session", |visit| session::view(visit).boxed()),
-    follow("/live/session", |visit| session::view(visit).boxed()),
+    follow("/live/session", Watched::Everything, |visit| session::view(visit).boxed()),
     show("/resources", |visit| lists::resources(visit).boxed()),
     show("/sessions", |visit| lists::sessions(visit).boxed()),
     show("/owner", |visit| lists::owner(visit).boxed()),
@@ -166,7 +167,7 @@ pub(super) async fn answer(door: &Arc<Door>, request: Request) -> Result<Respons
 async fn visited(does: &Does, visit: Visit) -> Answered {
     match does {
         Does::Show(view) => Ok(frame::whole(&visit, StatusCode::OK, &view(visit.clone()).await?)),
-        Does::Follow(view) => live::follow(*view, visit),
+        Does::Follow(watched, view) => live::follow(*watched, *view, visit),
         Does::Answer(answer) => answer(visit).await,
         Does::File(kind, text) => Ok(file_of(kind, text)),
     }

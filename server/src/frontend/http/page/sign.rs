@@ -33,16 +33,17 @@ fn form(wrong: Option<&'static str>) -> Html {
     html.markup(
         "<form class=\"act\" method=\"post\" action=\"/sign-in\"><p><label for=\"credential\">Token</label></p><p>",
     );
-    html.markup("<input id=\"credential\" name=\"credential\" type=\"password\" required autocomplete=\"current-password\" spellcheck=\"false\"></p>");
+    html.markup("<input id=\"credential\" name=\"credential\" type=\"password\" required autocomplete=\"off\" spellcheck=\"false\"></p>");
     html.markup("<p class=\"buttons\"><button>Sign in</button></p><p class=\"more\">A token of this broker, <code>sxp_…</code>, or one of ");
     html.markup("its issuer. The browser keeps something else, which is good for this page alone and for twelve hours.</p></form></section>");
     html
 }
 
-pub(super) async fn sign_in(visit: Visit) -> Result<Response, Problem> {
+pub(super) async fn sign_in(mut visit: Visit) -> Result<Response, Problem> {
+    let credential = visit.take("credential");
     let access = visit.door.api.access();
     let visiting = visit.visiting.as_ref().ok_or(RequestError::Unauthenticated)?;
-    let Some(who) = visiting.identify(access, visit.field("credential").trim()).await else {
+    let Some(who) = visiting.identify(access, credential).await else {
         let main = form(Some("This token is not taken. What is wrong with it is in the broker's log."));
         return Ok(frame::bare(StatusCode::UNAUTHORIZED, "Sign in", &main));
     };
@@ -58,7 +59,7 @@ pub(super) fn sign_out(visit: &Visit) -> Response {
 
 fn with_cookie(mut response: Response, visit: &Visit, value: &str, seconds: u64) -> Response {
     let secure = if visit.encrypted { "; Secure" } else { "" };
-    let name = cookie::name(visit.port);
+    let name = cookie::name(visit.door.api.access().signed());
     let cookie = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     if let Ok(cookie) = HeaderValue::try_from(cookie) {
         response.headers_mut().insert(SET_COOKIE, cookie);

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use axum::extract::Request;
 use http::header::ORIGIN;
 use http::{Method, request};
-use http_body_util::Limited;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use sixpin_core::access::{Place, Verb};
-use sixpin_core::limits::MESSAGE_BYTES_MAX;
 use sixpin_core::name::{ResourceId, SessionId};
 use sixpin_proto::v1;
-use tonic::transport::server::TcpConnectInfo;
 
 use super::super::asked::{caller, query, whole};
 use super::super::problem::Problem;
@@ -24,6 +21,11 @@ use crate::frontend::api::names::Names;
 use crate::frontend::api::{Caller, Checked, checks};
 use crate::frontend::listener::{Visiting, cookie};
 
+/// Bytes of a form. The longest one has a name twice, once of them as it is written out.
+const FORM_BYTES_MAX: usize = 16 * 1024;
+/// Fields of a form or an address.
+const FIELDS_MAX: usize = 32;
+
 /// A request. Cheap enough to clone for each look.
 #[derive(Clone)]
 pub(super) struct Visit {
@@ -33,10 +35,10 @@ pub(super) struct Visit {
     pub(super) visiting: Option<Visiting>,
     /// It came through TLS.
     pub(super) encrypted: bool,
-    /// Of the listener.
-    pub(super) port: u16,
-    /// What the browser shows that was given to whoever signed in.
+    /// What the browser shows that may have been given here to whoever signed in.
     pub(super) tickets: Vec<Ticket>,
+    /// That of these by which it is known who asks; absent if that is known otherwise.
+    pub(super) ticket: Option<Ticket>,
     fields: Map<String, Value>,
 }
 
@@ -45,23 +47,23 @@ impl Visit {
         let (parts, body) = request.into_parts();
         let from = caller(&parts);
         door.sites.own_name(&parts, &from)?;
-        let mut fields = query(parts.uri.query().unwrap_or_default())?;
+        let mut fields = few(parts.uri.query().unwrap_or_default())?;
         if parts.method == Method::POST {
             own_form(&door.sites, &parts)?;
-            let body = whole(Limited::new(body, MESSAGE_BYTES_MAX)).await?;
+            let body = whole(body, FORM_BYTES_MAX).await?;
             let body = std::str::from_utf8(&body).map_err(|_| invalid("the form is no UTF-8"))?;
-            fields = query(body)?;
+            fields = few(body)?;
         } else if !is_link(&parts) {
             door.sites.own_page(&parts)?;
         }
-        let local = parts.extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::local_addr);
+        let tickets = cookie::tickets(&parts.headers, door.api.access().signed()).collect();
         Ok(Self {
             door,
             from,
             visiting: parts.extensions.get().cloned(),
             encrypted: is_encrypted(&parts),
-            port: local.map_or(0, |local| local.port()),
-            tickets: cookie::tickets(&parts.headers).collect(),
+            tickets,
+            ticket: parts.extensions.get().cloned(),
             fields,
         })
     }
@@ -69,6 +71,14 @@ impl Visit {
     /// What a field says; empty if it is not there.
     pub(super) fn field(&self, name: &str) -> &str {
         self.fields.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// What a field says, of which nothing is kept here, and neither of the others.
+    pub(super) fn take(&mut self, name: &str) -> String {
+        match std::mem::take(&mut self.fields).remove(name) {
+            Some(Value::String(text)) => text,
+            _ => String::new(),
+        }
     }
 
     /// What a field says that is a number; 0 if it is not there.
@@ -97,6 +107,14 @@ impl Visit {
     pub(super) fn administrators(&self) -> Result<&Administrators, Problem> {
         self.door.administrators.as_ref().ok_or(Problem::NoRoute)
     }
+}
+
+/// The fields of an address or a form. Few, because each takes much more than its bytes, and anybody may send them.
+fn few(text: &str) -> Checked<Map<String, Value>> {
+    if text.split('&').count() > FIELDS_MAX {
+        return Err(invalid(format!("there are at most {FIELDS_MAX} fields")));
+    }
+    query(text)
 }
 
 /// A form says by itself from which page it comes, in every browser. What does not say so is refused: it can only be something else.

@@ -77,31 +77,67 @@ function figures() {
     .map((div) => `${div.firstChild.textContent} ${div.lastChild.textContent}`).join(", ");
 }
 
-let events;
+const LIVE = "Live: what changes is shown within a second or two.";
+const TRY_AGAIN = 5_000;
+const TRY_AGAIN_MAX = 60_000;
 
-function follow() {
-  events?.close();
-  const own = (events = new EventSource(main.dataset.live));
-  own.addEventListener("open", () => say(live, "Live: what changes is shown within a second or two."));
-  own.addEventListener("view", (event) => {
+// Follows as long as the page is seen: a browser has few connections to a host, and those of tabs that nobody sees would take them.
+function follow(address) {
+  let events, again, wasOpen = false, pause = TRY_AGAIN;
+  const leave = () => {
+    clearTimeout(again);
+    events?.close();
+    events = undefined;
+  };
+  const attend = () => {
+    if (document.hidden) leave();
+    else events ??= listen(address, opened, refused);
+  };
+  const opened = () => {
+    wasOpen = true;
+    pause = TRY_AGAIN;
+  };
+  const refused = () => {
+    if (!wasOpen) {
+      say(live, "Not live: the broker does not let you watch this. Load the page again to see what has changed.");
+      return;
+    }
+    say(live, "Not live: the broker refuses to be watched, and is asked again after a while. What is shown may be old.");
+    again = setTimeout(() => {
+      leave();
+      attend();
+    }, pause);
+    pause = Math.min(2 * pause, TRY_AGAIN_MAX);
+  };
+  document.addEventListener("visibilitychange", attend);
+  attend();
+}
+
+function listen(address, opened, refused) {
+  const events = new EventSource(address);
+  events.addEventListener("open", () => {
+    say(live, LIVE);
+    opened();
+  });
+  events.addEventListener("view", (event) => {
+    say(live, LIVE);
     const before = figures();
     show(JSON.parse(event.data));
     const after = figures();
     if (before !== after) say(document.getElementById("news"), after);
   });
-  // The broker could not make the view, which may pass. If it was a right that ended, the next try says so.
-  own.addEventListener("over", (event) => {
-    own.close();
-    say(live, `Not live: ${JSON.parse(event.data)}`);
-    setTimeout(() => {
-      if (own === events && !document.hidden) follow();
-    }, 5000);
+  events.addEventListener("trouble", (event) => {
+    say(live, `Not live just now, what is shown may be old: ${JSON.parse(event.data)}`);
   });
-  own.addEventListener("error", () => {
-    say(live, own.readyState === EventSource.CLOSED
-      ? "Not live: the broker does not let you watch this. Load the page again to see what has changed."
-      : "Not live: the broker does not answer. What is shown may be old.");
+  events.addEventListener("over", (event) => {
+    events.close();
+    say(live, `Not live any more: ${JSON.parse(event.data)}`);
   });
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED) refused();
+    else say(live, "Not live: the broker does not answer. What is shown may be old.");
+  });
+  return events;
 }
 
 document.addEventListener("keydown", (event) => {
@@ -116,8 +152,4 @@ document.addEventListener("keydown", (event) => {
 });
 
 setInterval(tick, 1000);
-if (main.dataset.live) {
-  follow();
-  // A page that nobody sees needs no connection.
-  document.addEventListener("visibilitychange", () => (document.hidden ? events.close() : follow()));
-}
+if (main.dataset.live) follow(main.dataset.live);
