@@ -4,7 +4,7 @@
 //! only: the empty one, each of its beginnings that ends at a boundary, and itself. So each of these is looked up. Where that is
 //! more than there are rules, these are looked through.
 
-use std::collections::BTreeMap;
+use hashbrown::HashTable;
 
 use super::{Names, Place, Rule, Verb};
 
@@ -12,23 +12,33 @@ use super::{Names, Place, Rule, Verb};
 const FEW: usize = 8;
 
 /// The rules of a role, in the order in which they were given.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Rules {
     all: Vec<Rule>,
-    /// The places of those that are about a prefix or a name.
-    about: BTreeMap<Box<str>, Vec<usize>>,
+    /// By what they are about: a prefix or a name, and their places.
+    about: HashTable<(Box<str>, Vec<usize>)>,
 }
+
+// What they are about follows from them.
+impl PartialEq for Rules {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
+
+impl Eq for Rules {}
 
 impl Rules {
     /// These.
     pub fn new(all: Vec<Rule>) -> Self {
-        let mut about: BTreeMap<Box<str>, Vec<usize>> = BTreeMap::new();
+        let mut about: HashTable<(Box<str>, Vec<usize>)> = HashTable::new();
         for (place, rule) in all.iter().enumerate() {
             let text = match &rule.names {
                 Names::Exactly(name) => name.as_str(),
                 Names::Under(prefix) => prefix,
             };
-            about.entry(text.into()).or_default().push(place);
+            let entry = about.entry(hash(text), |(known, _)| &**known == text, |(known, _)| hash(known));
+            entry.or_insert_with(|| (text.into(), Vec::new())).get_mut().1.push(place);
         }
         Self { all, about }
     }
@@ -49,9 +59,16 @@ impl Rules {
         }
         let beginnings = name.match_indices('/').map(|(at, _)| &name[..=at]);
         let texts = std::iter::once("").chain(beginnings).chain(std::iter::once(name));
-        let places = texts.filter_map(|text| self.about.get(text)).flatten().copied();
+        let found = texts.filter_map(|text| self.about.find(hash(text), |(known, _)| &**known == text));
+        let places = found.flat_map(|(_, places)| places).copied();
         places.filter(|place| allows(&self.all[*place])).min().map(|place| &self.all[place])
     }
+}
+
+/// Names that clients choose are only looked for, so that none of them can make a look-up longer.
+fn hash(text: &str) -> u64 {
+    // Spread over the upper bits too, by which places in the table are told apart.
+    u64::from(crc32c::crc32c(text.as_bytes())).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[cfg(test)]
