@@ -200,7 +200,8 @@ impl Floor {
 
 /// What the columns say.
 const EXPLAINED: &str = "pairs: locks granted and released again
-floor: the same messages to a service that only answers; of contended: the same with 10 sessions; of programs: the same over gRPC
+floor: the same messages to a service that only answers; of contended: the same with 10 sessions; of programs and
+websocket: the same over gRPC; of http: the same as unary calls of gRPC
 server/pair: what processors spent on the broker for a pair, the system's work among it
 of floor: median of the slices, each compared with the one beside it (half of them lie within the parentheses)
 ";
