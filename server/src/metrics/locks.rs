@@ -104,7 +104,7 @@ impl LockCounts {
             Fact::Lost { reason, sessions, which } => {
                 let lost = self.locks.lost.get_or_create_owned(&label("reason", word(reason)));
                 lost.inc_by(sessions as u64);
-                self.locks.losses.add(Loss::now(word(reason), sessions, which));
+                self.locks.losses.add(Loss::now(reason, sessions, which));
             }
         }
     }

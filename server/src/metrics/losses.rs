@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use sixpin_core::broker::api::LostReason;
 use sixpin_core::name::{Label, SessionId};
 
 use crate::runtime::clock;
@@ -18,7 +19,7 @@ pub(crate) struct Loss {
     /// When it was certain, by the wall clock, in milliseconds.
     pub(crate) at_ms: u64,
     /// What took it.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: LostReason,
     /// How many.
     pub(crate) sessions: usize,
     /// Which, with its label; absent where more than one may be lost at once.
@@ -26,7 +27,7 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    pub(super) fn now(reason: &'static str, sessions: usize, which: Option<(SessionId, Label)>) -> Self {
+    pub(super) fn now(reason: LostReason, sessions: usize, which: Option<(SessionId, Label)>) -> Self {
         Self { at_ms: clock::wall_ms(), reason, sessions, which }
     }
 }
@@ -57,7 +58,7 @@ mod tests {
     fn the_newest_are_kept() {
         let losses = Losses::default();
         for sessions in 0..LOSSES_MAX + 10 {
-            losses.add(Loss::now("expired", sessions, None));
+            losses.add(Loss::now(LostReason::Expired, sessions, None));
         }
         let kept: Vec<usize> = losses.newest_first().iter().map(|loss| loss.sessions).collect();
         assert_eq!(kept, (10..LOSSES_MAX + 10).rev().collect::<Vec<_>>());

@@ -9,7 +9,7 @@
 //! * [`routes`]: all methods and paths, each with what it stands for; `path`: how they are found;
 //! * `json`: messages as JSON;
 //! * `problem`: what went wrong;
-//! * `sessions`, `inspection`, `watch`, `administration`: what gRPC has as well;
+//! * `sessions`, `inspection`, `watch`, `administration`: what gRPC has as well; `events`: streams that tell something;
 //! * `websocket`: the stream of one session;
 //! * `leases`: locks for who has no library; `repeats`: what makes something is made once;
 //! * `page`: the operator's page;
@@ -19,6 +19,7 @@
 
 mod administration;
 mod asked;
+mod events;
 mod health;
 mod inspection;
 mod json;

@@ -4,12 +4,11 @@
 //! event's id is the version; who comes back with the one that it saw last is told nothing until there is another, or first
 //! that something was missed.
 
-use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use futures::{Stream, StreamExt as _};
 use serde_json::{Map, Value};
 use sixpin_core::broker::api::RequestError;
@@ -19,6 +18,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asked::Asked;
+use super::events::{self, event, next_after};
 use super::json::{time, write};
 use super::problem::Problem;
 use super::routes::{Answered, json};
@@ -27,12 +27,8 @@ use crate::frontend::api::errors::{invalid, missing};
 
 /// Between two events about one resource.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Between two events at least so many times what it took to write the first.
-const PAUSE_FACTOR: u32 = 20;
 /// States are written one after the other, and not on the threads on which locks are answered: a large one takes long.
 static WRITING: Semaphore = Semaphore::const_new(1);
-/// What is in between keeps a connection on which something comes.
-const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Longest wait for a change.
 const WAIT_MAX: Duration = Duration::from_secs(55);
 /// Where a browser says what it saw last.
@@ -50,7 +46,7 @@ pub(super) async fn watch(asked: Asked) -> Answered {
     match (version, wait) {
         (Some(_), wait) => next(states, seen, wait_of(wait)?).await,
         (None, Some(_)) => Err(invalid("`wait` is for who says which `version` it has seen").into()),
-        (None, None) => Ok(events(states, seen)),
+        (None, None) => Ok(follow(states, seen)),
     }
 }
 
@@ -97,7 +93,7 @@ async fn next(
     Ok(json(write(&last.ok_or_else(|| RequestError::Unavailable("the broker is stopping".into()))?)))
 }
 
-fn events(
+fn follow(
     states: impl Stream<Item = Result<v1::ResourceState, RequestError>> + Send + 'static,
     seen: Option<u64>,
 ) -> Response {
@@ -110,14 +106,9 @@ fn events(
         let begun = Instant::now();
         let events = spawn_blocking(move || told(state, seen)).await.ok()?;
         drop(turn);
-        // A large state takes long to write, which others wait for.
-        let next = begun + INTERVAL.max(begun.elapsed() * PAUSE_FACTOR);
-        Some((futures::stream::iter(events), (states, Seen::More, next)))
+        Some((futures::stream::iter(events), (states, Seen::More, next_after(begun, INTERVAL))))
     });
-    let comments = KeepAlive::new().interval(COMMENT_EVERY);
-    let mut response = Sse::new(events.flatten().map(Ok::<_, Infallible>)).keep_alive(comments).into_response();
-    response.headers_mut().insert("x-accel-buffering", http::HeaderValue::from_static("no"));
-    response
+    events::answer(events.flatten())
 }
 
 /// What the watcher knows.
@@ -140,9 +131,4 @@ fn told(state: Result<v1::ResourceState, RequestError>, seen: Seen) -> Vec<Event
         Seen::First(Some(_)) => vec![event("resync", &Value::Object(Map::default())), whole()],
         Seen::First(None) | Seen::More => vec![whole()],
     }
-}
-
-/// JSON has no line ends that would end an event.
-fn event(name: &str, data: &Value) -> Event {
-    Event::default().event(name).data(data.to_string())
 }

@@ -27,6 +27,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use tokio::io::{AsyncRead, AsyncWrite, WriteHalf};
 
 use crate::target::Target;
 
@@ -98,6 +99,19 @@ where
         }
     }))
     .await;
+}
+
+/// Says something on a connection of which the answers are read, and looked at by nobody.
+async fn reading_along<S, A>(stream: S, say: A) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+    A: AsyncFnOnce(&mut WriteHalf<S>) -> io::Result<()>,
+{
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
+    let said = say(&mut writer).await;
+    reading.abort();
+    said
 }
 
 macro_rules! attack {

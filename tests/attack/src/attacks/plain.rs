@@ -9,7 +9,7 @@ use sixpin_proto::v1;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
 use v1::session_request::Body;
 
-use super::{Until, on_each};
+use super::{Until, on_each, reading_along};
 use crate::socket::Socket;
 use crate::target::{Target, framed, request};
 use crate::wire;
@@ -57,11 +57,7 @@ pub(super) async fn noise(target: Target, until: Until) {
 pub(super) async fn floods(target: Target, until: Until) {
     on_each(20, until, async || {
         let stream = target.greet_with_frames().await?;
-        let (mut reader, mut writer) = tokio::io::split(stream);
-        let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
-        let sent = send_keepalives(&mut writer, until).await;
-        reading.abort();
-        sent
+        reading_along(stream, async |writer| send_keepalives(writer, until).await).await
     })
     .await;
 }

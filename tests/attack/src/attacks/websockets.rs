@@ -5,7 +5,7 @@ use std::io;
 use futures::future::join_all;
 use tokio::io::AsyncWrite;
 
-use super::{Until, on_each};
+use super::{Until, on_each, reading_along};
 use crate::http::{frame, frame_head, opcode};
 use crate::target::Target;
 use crate::wire;
@@ -79,11 +79,7 @@ pub(super) async fn splinters(target: Target, until: Until) {
 pub(super) async fn keepalives(target: Target, until: Until) {
     on_each(20, until, async || {
         let stream = target.websocket().await?;
-        let (mut reader, mut writer) = tokio::io::split(stream);
-        let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
-        let sent = send_keepalives(&mut writer, until).await;
-        reading.abort();
-        sent
+        reading_along(stream, async |writer| send_keepalives(writer, until).await).await
     })
     .await;
 }

@@ -42,8 +42,7 @@ pub(super) fn bare(status: StatusCode, title: &str, main: &Html) -> Response {
 
 /// What went wrong, for people.
 pub(super) fn problem(problem: Problem) -> Response {
-    let response = problem.into_parts();
-    let (status, said) = response;
+    let (status, said) = problem.into_parts();
     let text = |field: &str| said.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut main = Html::default();
     main.markup("<section class=\"problem\"><h1>").text(&text("title")).markup("</h1><p>").name(&text("detail"));

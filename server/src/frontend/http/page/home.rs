@@ -1,6 +1,6 @@
 //! The first page: what an operator has to know first.
 
-use sixpin_core::broker::api::RequestError;
+use sixpin_core::broker::api::{LostReason, RequestError};
 use sixpin_proto::v1;
 
 use super::super::problem::Problem;
@@ -167,23 +167,7 @@ fn root(html: &mut Html, wait: &v1::WaitInfo) {
     html.markup(", ");
     parts::session(html, &root.session);
     html.markup("</span>");
-    end(html, wait);
-}
-
-/// How a chain ends, where its root is not all there is to say.
-pub(super) fn end(html: &mut Html, wait: &v1::WaitInfo) {
-    match wait.end() {
-        v1::ChainEnd::Cycle => {
-            html.badge("bad", "waits for itself, through others");
-        }
-        v1::ChainEnd::Elsewhere => {
-            html.markup("<span class=\"more\">its own broker knows what it waits for</span>");
-        }
-        v1::ChainEnd::Long => {
-            html.markup("<span class=\"more\">and the chain goes on</span>");
-        }
-        v1::ChainEnd::Holder | v1::ChainEnd::Unspecified => {}
-    }
+    parts::end(html, wait);
 }
 
 fn contended(html: &mut Html, list: Option<&v1::ListContendedResponse>) {
@@ -195,7 +179,7 @@ fn contended(html: &mut Html, list: Option<&v1::ListContendedResponse>) {
             html.table("Resources for which most wait", CONTENDED, |rows| {
                 for summary in resources {
                     let resource = summary.resource.as_ref();
-                    rows.row(&key(resource), |cells| {
+                    rows.row(&parts::key(resource), |cells| {
                         cells.cell(|html| parts::resource(html, resource));
                         cells.cell(|html| summary.modes().for_each(|mode| parts::mode(html, mode)));
                         cells.cell(|html| {
@@ -213,11 +197,6 @@ fn contended(html: &mut Html, list: Option<&v1::ListContendedResponse>) {
         }
     }
     html.markup("</section>");
-}
-
-/// What tells a resource from others.
-pub(super) fn key(resource: Option<&v1::Resource>) -> String {
-    resource.map_or_else(String::new, |resource| format!("{}/{}", resource.lockspace, resource.name))
 }
 
 fn brokers(html: &mut Html, brokers: &[v1::BrokerEntry]) {
@@ -359,12 +338,12 @@ fn losses(html: &mut Html, losses: &[Loss]) {
     html.markup("</section>");
 }
 
-fn why(reason: &str) -> &'static str {
+fn why(reason: LostReason) -> &'static str {
     match reason {
-        "expired" => "its client was not heard for the TTL",
-        "forced" => "an administrator took it away",
-        "amnesia" => "the store or the broker lost its memory",
-        "moved" => "somebody moved it to another broker",
-        _ => "closed",
+        LostReason::Expired => "its client was not heard for the TTL",
+        LostReason::Forced => "an administrator took it away",
+        LostReason::Amnesia => "the store or the broker lost its memory",
+        LostReason::Moved => "somebody moved it to another broker",
+        LostReason::Closed => "closed",
     }
 }

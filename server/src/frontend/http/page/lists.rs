@@ -6,7 +6,7 @@ use sixpin_proto::v1;
 use super::super::problem::Problem;
 use super::html::{Column, Html};
 use super::visit::{Visit, url};
-use super::{PAGE, View, home, parts, see_other, session};
+use super::{PAGE, View, parts, see_other, session};
 use crate::frontend::api::Checked;
 use crate::frontend::api::errors::invalid;
 
@@ -107,7 +107,7 @@ pub(super) async fn resources(visit: Visit) -> Result<View, Problem> {
     } else {
         main.table("Resources that somebody has a claim on, by name", RESOURCES, |rows| {
             for summary in &page.resources {
-                rows.row(&home::key(summary.resource.as_ref()), |cells| {
+                rows.row(&parts::key(summary.resource.as_ref()), |cells| {
                     cells.cell(|html| parts::resource(html, summary.resource.as_ref()));
                     cells.cell(|html| {
                         if summary.damage.is_empty() {

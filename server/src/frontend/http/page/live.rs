@@ -4,17 +4,17 @@
 //! in signs out. A view is made where inspection is done, at most once a second, and less often if that takes long. What cannot be
 //! looked at just now is told, and looked at again after a while.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use http::StatusCode;
 use serde_json::Value;
 use sixpin_core::access::{Place, Verb};
 use sixpin_core::broker::api::RequestError;
 use tokio::time::{Instant, sleep_until};
 
+use super::super::events::{self, event, next_after};
 use super::super::problem::Problem;
 use super::visit::Visit;
 use super::{Made, View};
@@ -24,14 +24,10 @@ use crate::frontend::api::identity::Identity;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Between two looks at least so many times what the first one took.
-const PAUSE_FACTOR: u32 = 20;
 /// Before the next look when one has failed.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(3);
 /// What is shown again after this also if nothing but time has changed: clocks of browsers are not ours.
 const AGAIN: Duration = Duration::from_secs(5);
-/// What is in between keeps a connection on which something comes.
-const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
 /// What whoever looks on must be allowed to watch. That belongs to the address, whatever its fields say.
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +58,7 @@ pub(super) fn follow(watched: Watched, view: fn(Visit) -> Made<View>, visit: Vis
     // What was just shown is not shown again at once.
     let at = Instant::now() + INTERVAL;
     let begin = Follower { watched, view, visit, identity, _counted: counted, at, said: None, over: false };
-    let events = futures::stream::unfold(begin, Follower::next);
-    let comments = KeepAlive::new().interval(COMMENT_EVERY);
-    let mut response = Sse::new(events).keep_alive(comments).into_response();
-    response.headers_mut().insert("x-accel-buffering", http::HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(events::answer(futures::stream::unfold(begin, Follower::next)))
 }
 
 impl Watched {
@@ -81,7 +73,7 @@ impl Watched {
 }
 
 impl Follower {
-    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+    async fn next(mut self) -> Option<(Event, Self)> {
         if self.over {
             return None;
         }
@@ -90,19 +82,19 @@ impl Follower {
             let begun = Instant::now();
             let event = match self.look().await {
                 Ok(view) => {
-                    self.at = begun + INTERVAL.max(begun.elapsed() * PAUSE_FACTOR);
-                    self.told(&view, begun).then(|| event("view", &view.main.into_string()))
+                    self.at = next_after(begun, INTERVAL);
+                    self.told(&view, begun).then(|| event("view", &view.main.into_string().into()))
                 }
                 Err(problem) => Some(self.failed(problem)),
             };
             if let Some(event) = event {
-                return Some((Ok(event), self));
+                return Some((event, self));
             }
         }
     }
 
     async fn look(&mut self) -> Result<View, Problem> {
-        self.identity.principal()?;
+        self.identity.check()?;
         let signed = self.visit.door.api.access().signed();
         if self.visit.ticket.as_ref().is_some_and(|ticket| signed.who(ticket).is_none()) {
             return Err(RequestError::Unauthenticated.into());
@@ -124,10 +116,10 @@ impl Follower {
             self.at = Instant::now() + TROUBLE_PAUSE;
             // The next view ends the trouble, also if it says what the last one said.
             self.said = None;
-            event("trouble", why)
+            event("trouble", &why.into())
         } else {
             self.over = true;
-            event("over", why)
+            event("over", &why.into())
         }
     }
 
@@ -140,9 +132,4 @@ impl Follower {
         }
         !known
     }
-}
-
-/// A JSON text has no line ends that would end an event.
-fn event(name: &str, text: &str) -> Event {
-    Event::default().event(name).data(Value::from(text).to_string())
 }

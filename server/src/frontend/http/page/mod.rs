@@ -154,21 +154,19 @@ pub(super) fn unauthenticated() -> Response {
 /// Answers a request for the page, or gives it back.
 pub(super) async fn answer(door: &Arc<Door>, request: Request) -> Result<Response, Request> {
     let Some(address) = find(request.method(), request.uri().path()) else { return Err(request) };
-    let response = match &address.does {
-        Does::File(kind, text) => Ok(file_of(kind, text)),
-        does => match Visit::new(door.clone(), request).await {
-            Ok(visit) => visited(does, visit).await,
-            Err(problem) => Err(problem),
-        },
-    };
-    Ok(guarded(response.unwrap_or_else(frame::problem)))
+    let visit = Visit::new(door.clone(), request);
+    Ok(guarded(respond(&address.does, visit).await.unwrap_or_else(frame::problem)))
 }
 
-async fn visited(does: &Does, visit: Visit) -> Answered {
+/// A file is shown without a look at who asks.
+async fn respond(does: &Does, visit: impl Future<Output = Result<Visit, Problem>>) -> Answered {
     match does {
-        Does::Show(view) => Ok(frame::whole(&visit, StatusCode::OK, &view(visit.clone()).await?)),
-        Does::Follow(watched, view) => live::follow(*watched, *view, visit),
-        Does::Answer(answer) => answer(visit).await,
+        Does::Show(view) => {
+            let visit = visit.await?;
+            Ok(frame::whole(&visit, StatusCode::OK, &view(visit.clone()).await?))
+        }
+        Does::Follow(watched, view) => live::follow(*watched, *view, visit.await?),
+        Does::Answer(answer) => answer(visit.await?).await,
         Does::File(kind, text) => Ok(file_of(kind, text)),
     }
 }

@@ -8,6 +8,11 @@ use super::html::Html;
 use super::visit::{Visit, url, url_of};
 use crate::frontend::api::Checked;
 
+/// What tells a resource from others.
+pub(super) fn key(resource: Option<&v1::Resource>) -> String {
+    resource.map_or_else(String::new, |resource| format!("{}/{}", resource.lockspace, resource.name))
+}
+
 /// A mode, as the field's literature writes it.
 pub(super) fn mode(html: &mut Html, mode: v1::Mode) {
     let (class, word) = match mode {
@@ -146,4 +151,20 @@ pub(super) fn session_state(html: &mut Html, info: &v1::SessionInfo) {
         v1::SessionState::Unspecified => ("warn", "unknown"),
     };
     html.badge(class, word);
+}
+
+/// How a chain ends, where its root is not all there is to say.
+pub(super) fn end(html: &mut Html, wait: &v1::WaitInfo) {
+    match wait.end() {
+        v1::ChainEnd::Cycle => {
+            html.badge("bad", "waits for itself, through others");
+        }
+        v1::ChainEnd::Elsewhere => {
+            html.markup("<span class=\"more\">its own broker knows what it waits for</span>");
+        }
+        v1::ChainEnd::Long => {
+            html.markup("<span class=\"more\">and the chain goes on</span>");
+        }
+        v1::ChainEnd::Holder | v1::ChainEnd::Unspecified => {}
+    }
 }

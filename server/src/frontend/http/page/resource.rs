@@ -11,7 +11,7 @@ use super::super::problem::Problem;
 use super::html::{Column, Html, time};
 use super::parts::Sessions;
 use super::visit::{Visit, url};
-use super::{PAGE, View, home, parts};
+use super::{PAGE, View, parts};
 use crate::frontend::messages::views;
 
 /// Chains that are shown of the claims that wait.
@@ -353,7 +353,7 @@ fn chain(html: &mut Html, wait: &v1::WaitInfo) {
         html.markup(" on ");
         parts::resource(html, link.resource.as_ref());
         if number == last {
-            home::end(html, wait);
+            parts::end(html, wait);
         }
         html.markup("</li>");
     }

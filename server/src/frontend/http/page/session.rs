@@ -7,7 +7,7 @@ use sixpin_proto::v1;
 use super::super::problem::Problem;
 use super::html::{Column, Html, time};
 use super::visit::{Visit, url};
-use super::{View, home, parts};
+use super::{View, parts};
 
 const CLAIMS: &[Column] = &[
     ("Claim", true),
@@ -114,7 +114,7 @@ async fn claims(html: &mut Html, visit: &Visit, id: SessionId, lockspace: &Locks
     } else {
         html.table("Claims of the session", CLAIMS, |rows| {
             for claim in &page.claims {
-                rows.row(&format!("{} {}", claim.claim, home::key(claim.resource.as_ref())), |cells| {
+                rows.row(&format!("{} {}", claim.claim, parts::key(claim.resource.as_ref())), |cells| {
                     cells.cell(|html| {
                         html.text(&claim.claim.to_string());
                     });
