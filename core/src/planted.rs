@@ -99,6 +99,10 @@ pub enum Bug {
     DamagedRecordForgotten,
     /// A session that has more claims than its broker allows by now cannot move there.
     MoveWithinLimits,
+    /// Whoever listens to a session that has a stream takes the place of the stream.
+    ListenerTakesStream,
+    /// An administrator's word to a holder goes to whatever waits as well.
+    WaiterToldToLetGo,
 }
 
 impl Bug {
@@ -150,6 +154,8 @@ impl Bug {
         Self::HeldRecordNotLookedAt,
         Self::DamagedRecordForgotten,
         Self::MoveWithinLimits,
+        Self::ListenerTakesStream,
+        Self::WaiterToldToLetGo,
     ];
 }
 

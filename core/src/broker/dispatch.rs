@@ -142,6 +142,7 @@ impl Broker {
                 self.confirm_lost(from, id, &claims);
                 Ok(())
             }
+            Request::Listen => self.listen(from, id),
             Request::Close => self.close(from, id),
             Request::Open(_) | Request::Resume(_) => Ok(()),
         }
@@ -153,6 +154,7 @@ impl Broker {
                 self.force_unlock(from, &resource, session, claim, now, no_wait)
             }
             AdminRequest::ExpireSession { session, now, no_wait } => self.force_expire(from, session, now, no_wait),
+            AdminRequest::Notify { resource, session, claim } => self.notify_holder(from, &resource, session, claim),
             AdminRequest::Purge { resource, scope } => {
                 self.push_command(&resource, Command::Purge { scope }, Purpose::Purge(Some(from)), None);
                 Ok(())

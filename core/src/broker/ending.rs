@@ -221,7 +221,8 @@ impl Broker {
             self.drop_claim(claim, None);
         }
         let Some(session) = self.remove_session(id) else { return };
-        if let Some(connection) = session.connection {
+        // Whoever only listens moves the session by a call.
+        if let Some(connection) = session.connection.filter(|_| !session.listens) {
             self.facts.lost(LostReason::Moved, id, &session.client.label);
             let event = Event::Lost { reason: LostReason::Moved, claims: Vec::new() };
             self.out.push(Effect::Event { connection, event });

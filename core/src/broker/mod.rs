@@ -146,8 +146,10 @@
 //!
 //! what is asked, and what comes of it:
 //!
-//! * `sessions`: sessions open, are kept alive, and have a connection; `moves`: sessions that move here;
-//! * `requests`: what clients ask becomes commands; `admin`, `views`: what administrators do, what people see;
+//! * `sessions`: sessions open, are kept alive, and have a connection; `listening`: who only hears of one; `moves`: sessions that move
+//!   here;
+//! * `requests`: what clients ask becomes commands; `admin`, `notifying`, `views`: what administrators do, how they ask holders to let
+//!   go, what people see;
 //! * `deliver`: what a committed write means to whoever asked; `lanes`: what the outcomes of a batch mean for its lane;
 //! * `marks::outcome`, `outcomes`: what they mean for marks and for records; `commit`: commands become a batch;
 //! * `dispatch`: which part an input, a request or a timer concerns.
@@ -170,11 +172,13 @@ mod entries;
 mod gatherings;
 mod idle;
 mod lanes;
+mod listening;
 mod liveness;
 mod lookup;
 mod marks;
 mod moves;
 mod notes;
+mod notifying;
 mod outcomes;
 mod phases;
 mod queue;

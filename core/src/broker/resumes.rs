@@ -71,7 +71,7 @@ impl Broker {
     }
 
     /// Whom the session's claims block: a notification may have been lost with the stream before.
-    fn blocking_again(&self, id: SessionId) -> Vec<Event> {
+    pub(super) fn blocking_again(&self, id: SessionId) -> Vec<Event> {
         let Some(session) = self.sessions.get(&id) else { return Vec::new() };
         let blocking = |number: ClaimNumber, claim: &Claim| {
             let at = self.lane_of(&claim.resource);

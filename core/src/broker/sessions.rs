@@ -101,6 +101,7 @@ impl Broker {
     pub(super) fn attach(&mut self, id: SessionId, connection: ConnectionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.attached = session.principal.clone();
+        session.listens = false;
         if let Some(old) = session.connection.replace(connection)
             && old != connection
         {

@@ -78,6 +78,8 @@ pub(super) struct Session {
     /// When the client was heard, monotonic.
     pub(super) heard: Duration,
     pub(super) connection: Option<ConnectionId>,
+    /// That connection is no stream: its client only listens there.
+    pub(super) listens: bool,
     /// Boxed: they come and go with every lock, and a map would move them about. They come by [`Session::claim`] and go by
     /// [`Session::drop_claim`].
     pub(super) claims: Map<ClaimNumber, Box<Claim>>,
@@ -134,6 +136,7 @@ impl Session {
             mark: Version::ABSENT,
             heard,
             connection: None,
+            listens: false,
             claims: Map::default(),
             numbers: Numbers::default(),
             void: BTreeSet::new(),

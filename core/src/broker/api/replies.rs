@@ -159,6 +159,13 @@ pub enum Reply {
         /// Claims that were taken away and not confirmed yet.
         lost: Vec<ClaimNumber>,
     },
+    /// Events are said on this connection from now on.
+    Listening {
+        /// Claims that were taken away and not confirmed yet.
+        lost: Vec<ClaimNumber>,
+        /// Claims of which something waits. How others ended may have been said to nobody.
+        waiting: Vec<ClaimNumber>,
+    },
     /// An operation ended.
     Done(Done),
     /// An operation waits.
@@ -196,6 +203,13 @@ pub enum Reply {
         claims: Vec<ClaimNumber>,
         /// When they are free at the latest.
         free_in: Duration,
+    },
+    /// Holders were asked to let go.
+    Notified {
+        /// Claims of which that was said, by number.
+        told: Vec<ClaimNumber>,
+        /// Claims whose clients do not want to hear of it.
+        deaf: Vec<ClaimNumber>,
     },
     /// Orphans were removed.
     Purged {

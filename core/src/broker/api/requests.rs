@@ -202,6 +202,9 @@ pub enum Request {
         /// The claims.
         claims: Vec<ClaimNumber>,
     },
+    /// Events of the session go to the connection that this comes from, where nothing else is asked. For clients without a stream: one
+    /// that has a stream hears everything there.
+    Listen,
     /// End the session.
     Close,
 }
@@ -230,6 +233,15 @@ pub enum AdminRequest {
         now: bool,
         /// Answer before it is free.
         no_wait: bool,
+    },
+    /// Ask whoever holds a resource once more to let go of it.
+    Notify {
+        /// What is held.
+        resource: ResourceId,
+        /// Whose claims. It may be vouched for elsewhere; then the answer says where.
+        session: SessionId,
+        /// Which; absent: all of the session on the resource.
+        claim: Option<ClaimNumber>,
     },
     /// Remove orphans.
     Purge {

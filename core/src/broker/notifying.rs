@@ -1,0 +1,79 @@
+//! An administrator asks a holder once more to let go.
+//!
+//! That is the notification which a holder gets when somebody begins to wait, also if nobody waits. It is said and changes nothing: no
+//! record is written, and what the client does with it is its own affair.
+//!
+//! Invariant: it names a grant that stands, and goes only to clients that want to hear of such things.
+
+use super::Broker;
+use super::api::{Event, Reply, ReplyTo, RequestError};
+use super::table::Session;
+use crate::mode::Mode;
+use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
+use crate::planted::Bug;
+
+/// A claim that holds.
+struct Held {
+    claim: ClaimNumber,
+    grant_seq: u32,
+    /// The client wants to hear that it is in somebody's way.
+    hears: bool,
+    /// The mode for which somebody waits who was in its way before.
+    wanted: Option<Mode>,
+}
+
+impl Broker {
+    /// Says to the client of a session that what it holds is wanted.
+    pub(super) fn notify_holder(
+        &mut self,
+        from: ReplyTo,
+        resource: &ResourceId,
+        id: SessionId,
+        claim: Option<ClaimNumber>,
+    ) -> Result<(), RequestError> {
+        let Some(session) = self.sessions.get(&id) else { return Err(self.not_here_for_admin(id)) };
+        if !session.life.is_vouched_for() {
+            return Err(RequestError::SessionGone(id));
+        }
+        let is_asked = |number: &ClaimNumber| claim.is_none_or(|asked| asked == *number);
+        let held = self.held_on(resource, id, session, is_asked);
+        if held.is_empty() {
+            let text = format!("session {id} holds nothing of that on `{resource}`: nothing changed");
+            return Err(RequestError::NotFound(text));
+        }
+        if session.connection.is_none() {
+            let text = format!("session {id} has no stream on which its client would hear it: nothing changed");
+            return Err(RequestError::Unavailable(text));
+        }
+        let (told, deaf): (Vec<Held>, _) = held.into_iter().partition(|held| held.hears);
+        let numbers = |of: &[Held]| of.iter().map(|held| held.claim).collect();
+        let answer = Reply::Notified { told: numbers(&told), deaf: numbers(&deaf) };
+        for Held { claim, grant_seq, wanted, .. } in told {
+            let wanted = wanted.unwrap_or(Mode::EX);
+            self.tell(ClaimId { session: id, number: claim }, Event::Blocking { claim, grant_seq, wanted, own: false });
+        }
+        self.reply(from, answer);
+        Ok(())
+    }
+
+    /// The claims of a session that hold a resource, as its record says.
+    fn held_on(
+        &self,
+        resource: &ResourceId,
+        id: SessionId,
+        session: &Session,
+        is_asked: impl Fn(&ClaimNumber) -> bool,
+    ) -> Vec<Held> {
+        let Some(entry) = self.shards[self.lane_of(resource)].entries.get(resource) else { return Vec::new() };
+        let record = entry.state.view();
+        let waiters_too = self.planted.has(Bug::WaiterToldToLetGo);
+        let own = session.claims.iter().filter(|(number, known)| known.resource == *resource && is_asked(number));
+        let holds = own
+            .filter(|(_, known)| waiters_too || (!known.forced && known.granted.is_some_and(|mode| mode > Mode::NL)));
+        let held = |claim: ClaimNumber| {
+            let view = record.claim(ClaimId { session: id, number: claim })?;
+            Some(Held { claim, grant_seq: view.grant_seq, hears: view.blocking, wanted: view.blocking_level })
+        };
+        holds.filter_map(|(number, _)| held(*number)).collect()
+    }
+}
