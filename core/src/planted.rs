@@ -101,6 +101,8 @@ pub enum Bug {
     MoveWithinLimits,
     /// Whoever listens to a session that has a stream takes the place of the stream.
     ListenerTakesStream,
+    /// A lock that is given back, because its caller is gone and was never told, is told to whoever listens (rule 18).
+    GivenBackTold,
     /// An administrator's word to a holder goes to whatever waits as well.
     WaiterToldToLetGo,
 }
@@ -155,6 +157,7 @@ impl Bug {
         Self::DamagedRecordForgotten,
         Self::MoveWithinLimits,
         Self::ListenerTakesStream,
+        Self::GivenBackTold,
         Self::WaiterToldToLetGo,
     ];
 }

@@ -132,9 +132,10 @@ impl Broker {
         if is_news {
             self.note_grant(id, &done);
         }
+        let goes_back = untold && is_new && done.mode.is_some();
         if done.mode.is_none() {
             self.drop_claim(id, Some(done.clone()));
-        } else if untold && is_new {
+        } else if goes_back {
             self.give_back(id, done.operation);
         }
         if let Some(operation) = operation {
@@ -145,6 +146,8 @@ impl Broker {
                     self.reply(to, Reply::Done(gone));
                 }
                 Some(to) => self.reply_error(to, RequestError::StaleOperation(id.number)),
+                // Whoever listens must not take it for its own.
+                None if goes_back && !self.planted.has(Bug::GivenBackTold) => {}
                 None => self.tell(id, Event::Done(done)),
             }
         }

@@ -13,6 +13,7 @@ use sixpin_core::limits::Limits;
 use sixpin_core::name::{Incarnation, Version};
 use sixpin_core::standing::History;
 
+use crate::listeners::asks_for_a_grant;
 use crate::losses::Addressee;
 use crate::plan::{Fault, MS, SECOND, Time};
 use crate::planted::{Planted, WorldBug};
@@ -244,6 +245,7 @@ impl World {
             self.cancel(tick);
         }
         self.calls_break(slot);
+        self.ears_break(slot);
         let streams: Vec<u64> =
             self.streams.iter().filter(|(_, stream)| stream.slot == slot).map(|(id, _)| *id).collect();
         for stream in streams {
@@ -270,10 +272,16 @@ impl World {
         if let Input::Request { from, request: Request::Resume(_), .. } = &input {
             self.resumes.insert(*from);
         }
+        let listens = matches!(&input, Input::Request { request: Request::Listen, .. });
         let clock = self.brokers[slot].clock(self.now);
         let mut effects = Vec::new();
         let Some(machine) = &mut self.brokers[slot].machine else { return };
         machine.handle(clock, input, &mut effects);
+        let ended =
+            |effect: &Effect| if let Effect::Disconnect { connection } = effect { Some(connection.0) } else { None };
+        if let Some(ended) = effects.iter().find_map(ended).filter(|_| listens) {
+            self.check_listening_ends_no_stream(ended);
+        }
         self.carry_out(slot, effects);
         self.plan_flush(slot);
     }
@@ -354,15 +362,29 @@ impl World {
         match effect {
             Effect::Reply { to, reply } => {
                 self.check_refusal(slot, to, &reply);
-                if self.call_reply(slot, to, &reply) {
+                if self.call_reply(slot, to, &reply) || self.ear_reply(to, &reply) {
                     return;
+                }
+                if let Reply::Opened { session, secret } = &reply {
+                    self.secrets.insert(*session, *secret);
                 }
                 if let Some(body) = wire::reply(reply) {
                     self.send_down(to.connection.0, to.request, body);
                 }
             }
-            Effect::Event { connection, event } => self.send_down(connection.0, 0, wire::event(event)),
-            Effect::Disconnect { connection } => self.broker_closes(connection.0),
+            Effect::Event { connection, event } => {
+                if !asks_for_a_grant(&event) {
+                    self.check.fail(format!("b{slot} asks a holder to let go of what was never granted: {event:?}"));
+                }
+                if !self.ear_event(connection.0, &event) {
+                    self.send_down(connection.0, 0, wire::event(event));
+                }
+            }
+            Effect::Disconnect { connection } => {
+                if !self.ear_ends(connection.0) {
+                    self.broker_closes(connection.0);
+                }
+            }
             Effect::Commit { guard, batch, writes } => {
                 if self.newest_written.is_none() && writes.iter().any(is_of_newest_format) {
                     self.newest_written = Some(self.now);

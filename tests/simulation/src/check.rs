@@ -70,6 +70,10 @@ pub struct Tally {
     pub refused: u64,
     /// Times that an operator changed the limits of a broker that ran.
     pub limits_changed: u64,
+    /// Times that a caller was let listen.
+    pub listened: u64,
+    /// Events that callers heard of by listening.
+    pub overheard: u64,
 }
 
 impl Tally {
@@ -98,6 +102,8 @@ impl Tally {
         self.damaged += other.damaged;
         self.refused += other.refused;
         self.limits_changed += other.limits_changed;
+        self.listened += other.listened;
+        self.overheard += other.overheard;
     }
 }
 

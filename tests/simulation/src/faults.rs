@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    fn admin(&mut self, slot: usize, request: AdminRequest) {
+    pub(crate) fn admin(&mut self, slot: usize, request: AdminRequest) {
         let incarnation = self.brokers[slot].incarnation;
         let input = Box::new(Input::Admin { from: NOBODY, request });
         self.after(0, Event::BrokerInput { slot, incarnation, input });

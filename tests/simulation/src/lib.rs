@@ -34,6 +34,7 @@ mod client;
 mod faults;
 mod frames;
 pub mod ledger;
+mod listeners;
 mod losses;
 mod network;
 mod places;

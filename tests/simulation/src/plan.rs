@@ -70,6 +70,8 @@ pub enum Fault {
     ChangedLimits,
     /// Callers go away and leave what they wait for at its place in the queue.
     PlacesLeft,
+    /// Callers listen to their sessions, others try it where there is a stream, and holders are asked to let go.
+    Listeners,
 }
 
 impl Fault {
@@ -100,6 +102,7 @@ impl Fault {
         (Self::RefusedBatches, "refused-batches", 30),
         (Self::ChangedLimits, "changed-limits", 8),
         (Self::PlacesLeft, "places-left", 50),
+        (Self::Listeners, "listeners", 30),
     ];
 
     /// The fault of that name.
@@ -275,13 +278,14 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51f1_5eed);
         // What the store loses is chosen apart, so that the other faults of a seed do not depend on it; and so is what people
-        // do by hand, what brokers refuse, what operators change, and what callers leave.
+        // do by hand, what brokers refuse, what operators change, what callers leave, and who listens.
         let mut losses = fastrand::Rng::with_seed(seed ^ 0x1055_5eed);
         let mut later = fastrand::Rng::with_seed(seed ^ 0x4a2d_5eed);
         let mut speed = fastrand::Rng::with_seed(seed ^ 0xdee9_5eed);
         let mut operators = fastrand::Rng::with_seed(seed ^ 0x0be7_5eed);
         // Drawn from randomness of their own: schedules without callers stay what they were before there were any.
         let mut calls = fastrand::Rng::with_seed(seed ^ 0xca11_5eed);
+        let mut ears = fastrand::Rng::with_seed(seed ^ 0x0ea2_5eed);
         let callers = if calls.u32(..100) < 40 { calls.usize(1..=3) } else { 0 };
         let faults = Fault::ALL.iter().fold(Faults::default(), |faults, (fault, _, percent)| {
             let rng = match fault {
@@ -290,6 +294,7 @@ impl Plan {
                 Fault::RefusedBatches => &mut speed,
                 Fault::ChangedLimits => &mut operators,
                 Fault::PlacesLeft => &mut calls,
+                Fault::Listeners => &mut ears,
                 _ => &mut rng,
             };
             if rng.u32(..100) < *percent { faults.with(*fault) } else { faults }

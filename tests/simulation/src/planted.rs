@@ -70,6 +70,7 @@ impl Planted {
                     | BrokerBug::CopyTakenForFirst
                     | BrokerBug::UntoldGrantKept
                     | BrokerBug::RefusedCopyCreates
+                    | BrokerBug::GivenBackTold
             )
         ) || self.is_about_places()
     }
@@ -82,6 +83,14 @@ impl Planted {
     /// A rule about callers who leave what they wait for at its place. All others are shown in schedules in which nobody does.
     pub fn is_about_places(self) -> bool {
         matches!(self, Self::Broker(BrokerBug::ReplacedCallWithdraws) | Self::World(WorldBug::PlaceGivenUp))
+    }
+
+    /// A rule about who listens, and about what holders are asked. All others are shown in schedules where nobody does.
+    pub fn is_about_listeners(self) -> bool {
+        matches!(
+            self,
+            Self::Broker(BrokerBug::ListenerTakesStream | BrokerBug::GivenBackTold | BrokerBug::WaiterToldToLetGo)
+        )
     }
 
     /// The one of that name.

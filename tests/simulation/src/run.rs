@@ -30,7 +30,11 @@ impl Case {
     /// A seed in the schedule that a planted bug is looked for in, with that bug.
     pub fn planted(seed: u64, planted: Planted) -> Self {
         let callers = (!planted.is_about_callers()).then_some(0);
-        let about = [(Fault::ChangedLimits, planted.is_about_limits()), (Fault::PlacesLeft, planted.is_about_places())];
+        let about = [
+            (Fault::ChangedLimits, planted.is_about_limits()),
+            (Fault::PlacesLeft, planted.is_about_places()),
+            (Fault::Listeners, planted.is_about_listeners()),
+        ];
         let without = about.into_iter().filter(|(_, about)| !about).map(|(fault, _)| fault).collect();
         Self { seed, changes: Changes { without, callers, ..Changes::default() }, planted: Some(planted) }
     }

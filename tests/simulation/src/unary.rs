@@ -17,6 +17,7 @@ use sixpin_core::name::{ClaimNumber, Label, OperationNumber, SessionId};
 
 use crate::calls::Call;
 use crate::check;
+use crate::listeners::hears_of_blocking;
 use crate::places::Patience;
 use crate::plan::{MS, Time};
 use crate::world::{Event, World};
@@ -120,6 +121,15 @@ impl Caller {
         self.identity.map(|(session, _)| session)
     }
 
+    pub(crate) fn is_moving(&self) -> bool {
+        self.moving
+    }
+
+    /// It goes to another broker, or comes to the same one again.
+    pub(crate) fn must_move(&mut self) {
+        self.moving = true;
+    }
+
     pub(crate) fn is_valid(&self, now: Time) -> bool {
         self.identity.is_some() && !self.closing && self.clock(now) < self.valid_until
     }
@@ -214,13 +224,14 @@ impl World {
         }
     }
 
-    fn caller_is_lost(&mut self, caller: usize) {
+    pub(crate) fn caller_is_lost(&mut self, caller: usize) {
         self.trace(|| format!("u{caller} is lost or begins anew"));
         self.cut_all(caller);
         self.callers[caller].begin_anew();
     }
 
     fn cut_all(&mut self, caller: usize) {
+        self.stop_listening(caller);
         let calls: Vec<u64> = self.calls.iter().filter(|(_, call)| call.caller == caller).map(|(id, _)| *id).collect();
         for id in calls {
             self.cut_call(id);
@@ -355,6 +366,7 @@ impl World {
         let patience = self.draw_patience();
         let wait = wait.filter(|_| patience == Patience::Waits || self.call_rng.u32(..4) == 0);
         let mode = [Mode::EX, Mode::EX, Mode::PW, Mode::PR, Mode::CR][self.call_rng.usize(..5)];
+        let blocking = hears_of_blocking(self);
         let node = &mut self.callers[caller];
         let number = node.next_claim;
         node.next_claim += 1;
@@ -366,7 +378,7 @@ impl World {
             options: Options::empty(),
             conversion_deadlock: None,
             wait,
-            blocking: false,
+            blocking,
             owner: Label::default(),
             label: Label::default(),
             orphan: false,
@@ -578,7 +590,7 @@ impl World {
         }
     }
 
-    fn caller_is_told_over(&mut self, caller: usize) {
+    pub(crate) fn caller_is_told_over(&mut self, caller: usize) {
         let node = &self.callers[caller];
         if node.is_valid(self.now) && !node.closing && !self.may_miss() {
             self.check.fail(format!("u{caller} was told that its session is over before its deadline"));
@@ -586,7 +598,7 @@ impl World {
         self.caller_is_lost(caller);
     }
 
-    fn lock_answered(&mut self, caller: usize, number: u64, done: &Done) {
+    pub(crate) fn lock_answered(&mut self, caller: usize, number: u64, done: &Done) {
         self.check_end_of_wait(caller, number, done);
         let Some(wanted) = self.callers[caller].wanted.get_mut(&number) else { return };
         match (done.status, done.mode) {

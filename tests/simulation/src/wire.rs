@@ -168,6 +168,7 @@ pub(crate) fn reply(reply: Reply) -> Option<Down> {
                 .collect(),
             api_level: API_LEVEL,
         }),
+        Reply::Listening { .. } | Reply::Notified { .. } => return None,
         Reply::KeptAlive { move_number, ttl, lost } => Down::KeptAlive(v1::KeptAlive {
             move_number,
             ttl_ms: ttl.as_millis() as u32,

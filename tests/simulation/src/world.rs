@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sixpin_client::logic::LinkId;
 use sixpin_core::access::{Names, Principal, Quotas, Rule, Rules, Verb};
 use sixpin_core::backend::{Key, Slot};
-use sixpin_core::broker::api::{Input, ReplyTo};
-use sixpin_core::name::ClaimId;
+use sixpin_core::broker::api::{Input, ReplyTo, Secret};
+use sixpin_core::name::{ClaimId, SessionId};
 use sixpin_core::standing::History;
 use sixpin_memory::Store;
 use sixpin_proto::v1::{SessionRequest, SessionResponse};
@@ -17,6 +17,7 @@ use crate::broker::{self, BrokerNode};
 use crate::calls::{Call, Happening};
 use crate::check::Check;
 use crate::client::ClientNode;
+use crate::listeners::{Ear, Sound};
 use crate::losses::{Addressee, Losses};
 use crate::network::Stream;
 use crate::plan::{Fault, MS, Plan, SECOND, Time};
@@ -70,6 +71,10 @@ pub(crate) enum Event {
     CallerActs { caller: usize },
     /// Something happens to a call.
     Call { id: u64, what: Happening },
+    /// Something happens where somebody only listens.
+    Ear { id: u64, what: Sound },
+    /// Somebody begins to listen, or ends it.
+    Listeners,
     /// Something goes wrong.
     Fault,
     /// Everything is well from now on.
@@ -114,6 +119,11 @@ pub struct World {
     pub(crate) call_rng: fastrand::Rng,
     /// The randomness of what people do to records.
     pub(crate) hand_rng: fastrand::Rng,
+    /// The randomness of who listens, and of administrators who ask holders to let go.
+    pub(crate) ear_rng: fastrand::Rng,
+    pub(crate) ears: BTreeMap<u64, Ear>,
+    /// The secrets of sessions, as their clients were told.
+    pub(crate) secrets: BTreeMap<SessionId, Secret>,
     pub(crate) streams: BTreeMap<u64, Stream>,
     pub(crate) next_stream: u64,
     /// Resumes that are not answered.
@@ -163,6 +173,9 @@ impl World {
             calls: BTreeMap::new(),
             call_rng,
             hand_rng: fastrand::Rng::with_seed(plan.seed ^ 0x4a2d_15ee),
+            ear_rng: fastrand::Rng::with_seed(plan.seed ^ 0x0ea2_15ee),
+            ears: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             streams: BTreeMap::new(),
             next_stream: 1,
             resumes: BTreeSet::new(),
@@ -195,6 +208,7 @@ impl World {
             let at = self.call_rng.u64(50 * MS..400 * MS);
             self.at(at, Event::CallerActs { caller });
         }
+        self.begin_listening();
         let heal = self.plan.heal_at;
         self.at(300 * MS, Event::Fault);
         self.at(heal, Event::Heal);
@@ -303,6 +317,8 @@ impl World {
             Event::DownEnds { stream } => self.down_ends(stream),
             Event::CallerActs { caller } => self.caller_acts(caller),
             Event::Call { id, what } => self.call_happens(id, what),
+            Event::Ear { id, what } => self.ear_happens(id, what),
+            Event::Listeners => self.listeners_act(),
             Event::Fault => self.fault(),
             Event::Heal => self.heal(),
             Event::Leave => {

@@ -171,9 +171,9 @@ const PLANTED: &[(&str, u64)] = &[
 
 #[test]
 fn schedules_that_found_something_hold() {
-    // They were found before there were callers, or before limits were changed or places left, and with these would be other
-    // schedules.
-    let without = vec![Fault::ChangedLimits, Fault::PlacesLeft];
+    // They were found before there were callers, or before limits were changed, places left or sessions listened to, and with these would
+    // be other schedules.
+    let without = vec![Fault::ChangedLimits, Fault::PlacesLeft, Fault::Listeners];
     let with_callers = Changes { without, ..Changes::default() };
     let changes = Changes { callers: Some(0), ..with_callers.clone() };
     let case = |seed: u64, changes: &Changes| Case { changes: changes.clone(), ..Case::of(seed) };
@@ -257,6 +257,8 @@ fn schedules_meet_what_they_are_for() {
         ("records damaged by hand", tally.damaged),
         ("requests refused for a limit", tally.refused),
         ("limits of running brokers changed", tally.limits_changed),
+        ("sessions listened to", tally.listened),
+        ("events heard by listening", tally.overheard),
     ] {
         assert!(count > 20, "only {count} {what} in 300 schedules");
     }

@@ -21,6 +21,8 @@ pub struct Client {
     pub stream: Option<ConnectionId>,
     /// Its calls that are not answered, oldest first, if it asks by calls and has no stream.
     pub calls: Option<Vec<ConnectionId>>,
+    /// Where it only listens.
+    pub ear: Option<ConnectionId>,
     /// What it asked last.
     pub last: Option<Request>,
     pub session: Option<(SessionId, Secret)>,
@@ -55,6 +57,7 @@ impl Client {
             broker,
             stream: None,
             calls: None,
+            ear: None,
             last: None,
             session: None,
             principal: Principal::default(),
@@ -116,7 +119,8 @@ impl Client {
 
     /// Does it still listen there?
     pub fn listens_to(&self, connection: ConnectionId) -> bool {
-        self.stream == Some(connection) || self.calls.iter().flatten().any(|call| *call == connection)
+        [self.stream, self.ear].contains(&Some(connection))
+            || self.calls.iter().flatten().any(|call| *call == connection)
     }
 
     /// It can ask something now.

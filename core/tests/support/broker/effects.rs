@@ -34,7 +34,10 @@ impl World {
             }
             Effect::Disconnect { connection } => {
                 let (who, current) = self.party(connection);
-                if let Some(client) = self.clients.get_mut(&who).filter(|_| current) {
+                let Some(client) = self.clients.get_mut(&who).filter(|_| current) else { return None };
+                if client.ear.take_if(|ear| *ear == connection).is_some() {
+                    self.say(&format!("{name} lets {who} listen no more"));
+                } else {
                     client.stream = None;
                     self.say(&format!("{name} ends {who}'s stream"));
                 }

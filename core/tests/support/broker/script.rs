@@ -15,10 +15,12 @@
 //! | `a converts r PR [options] [deadlock=error\|demote\|wait]` | a conversion |
 //! | `a releases r`, `a cancels r`, `a confirms r` | the claim's end; its wait's end; it stopped using what was taken |
 //! | `a repeats`, `a hangs_up` | a copy of what it asked last is sent; the oldest call that waits is given up |
+//! | `a listens` | it hears of its session by a connection where it asks nothing else |
 //! | `a closes`, `a dies`, `a disconnects` | session, client or stream ends |
 //! | `a freezes`, `a thaws` | it does nothing, and its stream stays; it says that it lives |
 //! | `a moves B` | the session goes to a broker, perhaps to the one where it was, on a new stream |
 //! | `admin takes r a A [now] [no_wait]`, `admin ends a A`, `admin drains A` | what administrators ask of a broker |
+//! | `admin notifies r a A` | the client of a session is asked once more to let go of what it holds |
 //! | `admin looks A [after=a] [looks=N]` | who waits, of A's sessions, as in one part of its table |
 //! | `store like etcd\|redis\|nats\|memory` | the contract of the store, before brokers start |
 //! | `store holds A` | what A writes from now on stays on its way to the store |
@@ -140,6 +142,7 @@ impl World {
                 let wait = time_of(arguments, "wait")?;
                 self.resume(name, &broker, wait);
             }
+            "listens" => self.listen(name),
             "disconnects" => self.disconnect(name),
             "dies" => self.die(name),
             "freezes" => self.freeze(name),
@@ -239,6 +242,10 @@ impl World {
                 let resource = resource(&arguments.next()?)?;
                 let session = self.session(&arguments.next()?)?;
                 AdminRequest::ForceUnlock { resource, session, claim: None, now, no_wait }
+            }
+            "notifies" => {
+                let resource = resource(&arguments.next()?)?;
+                AdminRequest::Notify { resource, session: self.session(&arguments.next()?)?, claim: None }
             }
             "ends" => AdminRequest::ExpireSession { session: self.session(&arguments.next()?)?, now, no_wait },
             "drains" => AdminRequest::Drain { timeout: Duration::from_secs(30) },

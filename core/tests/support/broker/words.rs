@@ -158,6 +158,10 @@ impl Names {
                 text
             }
             Reply::KeptAlive { lost, .. } => format!("you live, and lost {}", list(client, lost)),
+            Reply::Listening { lost, waiting } => {
+                let parts = [("lost", lost), ("waiting", waiting)];
+                format!("you hear of your session here{}", lists(client, parts))
+            }
             Reply::Done(done) => self.done(client, done),
             Reply::Queued { claim, position, .. } => format!("{client}#{claim} waits, {position} ahead"),
             Reply::UnlockedAll { released } => format!("{released} released"),
@@ -175,6 +179,7 @@ impl Names {
             Reply::Forced { free_in, .. } if free_in.is_zero() => "it is free".into(),
             Reply::Forced { free_in, .. } => format!("it is free in {}", seconds(*free_in)),
             Reply::DamagedRemoved { free_in } => format!("removed, free in {}", seconds(*free_in)),
+            Reply::Notified { told, deaf } => format!("said{}", lists("", [("told", told), ("deaf", deaf)])),
             Reply::Purged { purged } => format!("{purged} purged"),
             Reply::Drained { sessions } => format!("drained, sessions told to move: {sessions}"),
             Reply::Waits { waits, next } => self.waits(waits, next.is_some()),
@@ -324,6 +329,12 @@ fn stands(granted: Option<Mode>, requested: Option<Mode>) -> String {
 /// Version and place, as the lock rules write it.
 fn fence_words(fence: Fence) -> String {
     format!("{}.{}", fence.0 / FENCE_PLACES, fence.0 % FENCE_PLACES)
+}
+
+/// Those that have something in them.
+fn lists(client: &str, parts: [(&str, &Vec<ClaimNumber>); 2]) -> String {
+    let some = parts.into_iter().filter(|(_, numbers)| !numbers.is_empty());
+    some.map(|(what, numbers)| format!(", {what} {}", list(client, numbers))).collect()
 }
 
 fn list(client: &str, claims: &[ClaimNumber]) -> String {

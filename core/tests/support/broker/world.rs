@@ -175,7 +175,7 @@ impl World {
         let unheard = station.under_way.drain(..).filter(|batch| batch.outcomes.is_none());
         station.late.extend(unheard);
         for client in self.clients.values_mut().filter(|client| client.broker == name) {
-            client.stream = None;
+            (client.stream, client.ear) = (None, None);
             client.calls.iter_mut().for_each(Vec::clear);
         }
     }
@@ -329,6 +329,17 @@ impl World {
         self.input(&broker, Input::Request { from, session, principal, request });
     }
 
+    /// Hears of its session from now on by a connection where it asks nothing else.
+    pub fn listen(&mut self, name: &str) {
+        let connection = self.connect(name);
+        let client = self.clients.get_mut(name).unwrap();
+        client.ear = Some(connection);
+        let (session, secret) = client.session.expect("it has no session");
+        let (broker, principal) = (client.broker.clone(), Box::new(client.principal.clone()));
+        let (from, session) = (ReplyTo { connection, request: 1 }, SessionRef::Named(session, secret));
+        self.input(&broker, Input::Request { from, session, principal: Some(principal), request: Request::Listen });
+    }
+
     /// Resumes at this broker or another, on a new stream or by a call.
     pub fn resume(&mut self, name: &str, broker: &str, wait: Option<Duration>) {
         if self.clients[name].calls.is_none() {
@@ -363,7 +374,7 @@ impl World {
     /// The stream is cut, and both ends notice.
     pub fn disconnect(&mut self, name: &str) {
         let client = self.clients.get_mut(name).unwrap();
-        if let Some(connection) = client.stream.take() {
+        if let Some(connection) = client.stream.take().or(client.ear.take()) {
             let broker = client.broker.clone();
             self.input(&broker, Input::Disconnected { connection });
         }
