@@ -130,6 +130,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("ForcedFreeAtOnce", 15),
     ("ForcedWithoutMark", 45_347),
     ("GenerationUnchecked", 52),
+    ("GivenBackTold", 661),
     ("GoneBrokerBeats", 13),
     ("GraceOfOwnSessions", 3623),
     ("HeldRecordNotLookedAt", 16),
@@ -137,6 +138,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("HistoryNotAskedAbout", 11_558),
     ("IdleAssumed", 2),
     ("KeptIdleStays", 77),
+    ("ListenerTakesStream", 3),
     ("LockDelayIgnored", 24),
     ("LossIgnored", 11),
     ("LostGrantBelieved", 22_692),
@@ -166,6 +168,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("ValueStaysValid", 9),
     ("VoidClaimsStay", 66),
     ("WaitLeftToTheBroker", 9),
+    ("WaiterToldToLetGo", 14),
     ("WaiterDroppedOnMove", 4),
 ];
 
