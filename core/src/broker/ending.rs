@@ -186,7 +186,8 @@ impl Broker {
         }
         if let Some(connection) = session.connection {
             self.connections.remove(&connection);
-            if session.closers.is_empty() {
+            // A stream that asked for the end is told of it, and ends by that.
+            if session.closers.iter().all(|to| to.connection != connection) {
                 self.out.push(Effect::Disconnect { connection });
             }
         }
