@@ -7,7 +7,7 @@
 
 use super::Broker;
 use super::api::{Event, Reply, ReplyTo, RequestError};
-use super::table::Session;
+use super::table::{Claim, Session};
 use crate::mode::Mode;
 use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
 use crate::planted::Bug;
@@ -56,7 +56,8 @@ impl Broker {
         Ok(())
     }
 
-    /// The claims of a session that hold a resource, as its record says.
+    /// The claims of a session that hold a resource, as their client was told. The record says who wants to hear, and of what; it may be
+    /// read anew at this moment, and be behind or ahead of that.
     fn held_on(
         &self,
         resource: &ResourceId,
@@ -68,12 +69,15 @@ impl Broker {
         let record = entry.state.view();
         let waiters_too = self.planted.has(Bug::WaiterToldToLetGo);
         let own = session.claims.iter().filter(|(number, known)| known.resource == *resource && is_asked(number));
-        let holds = own
-            .filter(|(_, known)| waiters_too || (!known.forced && known.granted.is_some_and(|mode| mode > Mode::NL)));
-        let held = |claim: ClaimNumber| {
-            let view = record.claim(ClaimId { session: id, number: claim })?;
-            Some(Held { claim, grant_seq: view.grant_seq, hears: view.blocking, wanted: view.blocking_level })
+        let holds = own.filter(|(_, known)| {
+            let holds = !known.forced && known.grant_seq > 0 && known.granted.is_some_and(|mode| mode > Mode::NL);
+            holds || waiters_too
+        });
+        let held = |(number, known): (&ClaimNumber, &Box<Claim>)| {
+            let view = record.claim(ClaimId { session: id, number: *number })?;
+            let (grant_seq, hears, wanted) = (known.grant_seq, view.blocking, view.blocking_level);
+            Some(Held { claim: *number, grant_seq, hears, wanted })
         };
-        holds.filter_map(|(number, _)| held(*number)).collect()
+        holds.filter_map(held).collect()
     }
 }
