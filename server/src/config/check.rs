@@ -10,17 +10,14 @@ use sixpin_core::backend::Durability;
 use sixpin_core::broker::api::LockspaceConfig;
 use sixpin_core::format;
 use sixpin_core::limits::{self, Limits};
-use sixpin_core::name::{Lockspace, NameError, ResourceName};
+use sixpin_core::name::{Lockspace, NameError};
 
-use super::access;
 use super::file::{self, AdminListen, File};
-use super::{BackendConfig, Config, DEFAULT_BACKEND, HttpConfig, LockspaceSettings, LogConfig};
+use super::{BackendConfig, Config, DEFAULT_BACKEND, LockspaceSettings, LogConfig};
+use super::{access, doors, observation};
 use crate::audit::AuditConfig;
 use crate::frontend::client;
 use crate::frontend::listener::gate::ConnectionLimits;
-use crate::metrics::CLASSES_MAX;
-use crate::tls::{ClientAuth, TlsConfig};
-use crate::traces::TracesConfig;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -70,14 +67,14 @@ pub(super) fn check(file: File) -> Checked<Config> {
         .into_iter()
         .map(|(name, settings)| lockspace(&name, &settings, &backends))
         .collect::<Checked<_>>()?;
-    let tls = tls("tls", file.tls)?;
-    let admin_tls = self::tls("admin_tls", file.admin_tls)?.or_else(|| tls.clone());
+    let tls = doors::tls("tls", file.tls)?;
+    let admin_tls = doors::tls("admin_tls", file.admin_tls)?.or_else(|| tls.clone());
     let access = file.access.map(access::policy).transpose()?;
     let config = Config {
         access,
         audit: file.audit.map(|audit| AuditConfig { file: audit.file, locks: audit.locks }),
-        classes: classes(file.metrics.classes)?,
-        http: http(file.http)?,
+        classes: observation::classes(file.metrics.classes)?,
+        http: doors::http(file.http)?,
         traces: file.traces.map(traces).transpose()?,
         name: name(file.name)?,
         insecure: file.insecure.unwrap_or(false),
@@ -133,144 +130,7 @@ pub(super) fn check(file: File) -> Checked<Config> {
             level: file.log.level.unwrap_or_else(|| "info".into()),
         },
     };
-    protected(config)
-}
-
-/// An origin is compared as it is written, so it must be written as browsers write it.
-fn http(given: file::Http) -> Checked<HttpConfig> {
-    for origin in &given.origins {
-        let uri: Option<http::Uri> = origin.parse().ok();
-        let scheme = uri.as_ref().and_then(http::Uri::scheme_str).filter(|scheme| matches!(*scheme, "http" | "https"));
-        let authority =
-            uri.as_ref().and_then(http::Uri::authority).filter(|authority| !authority.as_str().contains('@'));
-        let written = scheme.zip(authority).map(|(scheme, authority)| format!("{scheme}://{authority}"));
-        if written.as_ref() != Some(origin) || origin.chars().any(|character| character.is_ascii_uppercase()) {
-            let text = "an origin is a scheme, a host and no path, in small letters: `https://ops.example.org`";
-            return wrong(Key::of(&["http", "origins"]), format!("`http.origins` has `{origin}`: {text}"));
-        }
-    }
-    for host in &given.hosts {
-        if host.parse::<http::uri::Authority>().is_ok_and(|authority| authority.as_str() == authority.host()) {
-            continue;
-        }
-        let text = "a host is a name without port";
-        return wrong(Key::of(&["http", "hosts"]), format!("`http.hosts` has `{host}`: {text}"));
-    }
-    Ok(HttpConfig { origins: given.origins, hosts: given.hosts })
-}
-
-/// Names of classes are for series, of which there must not be many.
-fn classes(given: BTreeMap<String, String>) -> Checked<BTreeMap<String, String>> {
-    if given.len() > CLASSES_MAX {
-        return wrong(
-            Key::of(&["metrics", "classes"]),
-            format!("`metrics.classes` has more than {CLASSES_MAX} classes"),
-        );
-    }
-    for (beginning, class) in &given {
-        let key = Key::of(&["metrics", "classes", beginning]);
-        if ResourceName::new(beginning).is_err() {
-            return wrong(
-                key.clone(),
-                format!("`{key}`: no name begins so: a name has 1 to 1024 bytes and no control characters"),
-            );
-        }
-        let fits =
-            |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || "-_.".contains(character);
-        if class.is_empty() || class.len() > 64 || !class.chars().all(fits) {
-            return wrong(
-                key.clone(),
-                format!("`{key}`: a class has 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`"),
-            );
-        }
-    }
-    Ok(given)
-}
-
-/// Refuses a listener that is open to other hosts, unless that is wanted.
-fn protected(config: Config) -> Checked<Config> {
-    match config.open_to_others().into_iter().next() {
-        Some(exposed) if !config.insecure => {
-            let text =
-                format!("{exposed}: configure it (docs/security.md), listen on 127.0.0.1, or set `insecure = true`");
-            wrong(Key::of(&[exposed.setting]), text)
-        }
-        _ => Ok(config),
-    }
-}
-
-/// TLS as a section says it, if there is one.
-fn tls(section: &str, given: Option<file::Tls>) -> Checked<Option<TlsConfig>> {
-    let Some(given) = given else { return Ok(None) };
-    let key = |field: &str| Key::of(&[section, field]);
-    let Some(certificate) = given.certificate else {
-        return wrong(Key::of(&[section]), format!("`{section}` has no `certificate`: name the PEM file that has it"));
-    };
-    let Some(private) = given.key else {
-        return wrong(Key::of(&[section]), format!("`{section}` has no `key`: name the PEM file that has it"));
-    };
-    let client_auth = match (given.client_auth, &given.client_ca) {
-        (Some(file::ClientAuth::Required) | None, Some(_)) => ClientAuth::Required,
-        (Some(file::ClientAuth::Optional), Some(_)) => ClientAuth::Optional,
-        (Some(file::ClientAuth::None) | None, _) => ClientAuth::None,
-        (Some(_), None) => {
-            let text = format!(
-                "`{section}.client_auth` asks for certificates: name the file of their authorities in `client_ca`"
-            );
-            return wrong(key("client_auth"), text);
-        }
-    };
-    Ok(Some(TlsConfig { certificate, key: private, client_ca: given.client_ca, client_auth }))
-}
-
-/// Where spans go.
-fn traces(given: file::Traces) -> Checked<TracesConfig> {
-    let Some(endpoint) = given.endpoint else {
-        return wrong(
-            Key::of(&["traces"]),
-            "`traces` has no `endpoint`: say where the collector is, as in http://127.0.0.1:4317",
-        );
-    };
-    let sample = given.sample.map_or(1.0, |share| share.0);
-    if !(0.0..=1.0).contains(&sample) {
-        return wrong(Key::of(&["traces", "sample"]), format!("`traces.sample` is {sample}: it may be 0 to 1"));
-    }
-    Ok(TracesConfig { endpoint: collector(&endpoint)?, sample })
-}
-
-/// What is written is not repeated where it has a login.
-fn collector(endpoint: &str) -> Checked<http::Uri> {
-    let key = Key::of(&["traces", "endpoint"]);
-    let uri = endpoint.parse::<http::Uri>().ok();
-    let authority = uri.as_ref().and_then(http::Uri::authority).map(http::uri::Authority::as_str).unwrap_or_default();
-    if endpoint.contains('@') {
-        return wrong(
-            key,
-            "`traces.endpoint` has a login: the collector is asked without one, write `http://host:port`",
-        );
-    }
-    match &uri {
-        Some(uri) if uri.scheme_str() == Some("https") => {
-            let text = format!(
-                "`traces.endpoint` is `{endpoint}`: there is no TLS to a collector; run one beside the broker, as in http://127.0.0.1:4317, and let it go on with TLS"
-            );
-            wrong(key, text)
-        }
-        Some(uri)
-            if uri.scheme_str() == Some("http")
-                && uri.port_u16().is_some()
-                && !authority.starts_with(':')
-                && uri.path_and_query().is_none_or(|path| path == "/") =>
-        {
-            Ok(uri.clone())
-        }
-        _ => wrong(
-            key,
-            format!(
-                "`traces.endpoint` is `{endpoint}`: write `http://host:port`, as in http://127.0.0.1:4317 (OTLP over gRPC)"
-            ),
-        ),
-    }
+    doors::protected(config)
 }
 
 fn local(port: u16) -> SocketAddr {
