@@ -1,34 +1,27 @@
 //! Traces, as a collector gets them: one that speaks OTLP over gRPC stands in for all others.
 
+mod collector;
+
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prost::Message as _;
 use serde_json::json;
 use sixpin_client::{Client, Mode};
 use sixpin_proto::v1;
 use sixpin_server::access::token::Token;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tonic::{Request, Response, Status};
+use tonic::Request;
 use v1::session_request::Body as Ask;
 use v1::session_response::Body;
 
+use self::collector::{Came, Collector, Seen, to};
 use crate::support::http::Http;
 use crate::support::store::{Place, Reason};
 use crate::support::{Broker, open, resource, soon, token, try_lock, unlock, until, wait_lock};

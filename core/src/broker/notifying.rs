@@ -73,12 +73,12 @@ impl Broker {
             let holds = stands && known.grant_seq > 0 && known.granted.is_some_and(|mode| mode > Mode::NL);
             holds || waiters_too
         });
-        let held = |(number, known): (&ClaimNumber, &Box<Claim>)| {
-            let view = record.claim(ClaimId { session: id, number: *number })?;
+        let held = |number: ClaimNumber, known: &Claim| {
+            let view = record.claim(ClaimId { session: id, number })?;
             let (grant_seq, hears, wanted) = (known.grant_seq, view.blocking, view.blocking_level);
-            Some(Held { claim: *number, grant_seq, hears, wanted })
+            Some(Held { claim: number, grant_seq, hears, wanted })
         };
-        holds.filter_map(held).collect()
+        holds.filter_map(|(number, known)| held(*number, known)).collect()
     }
 }
 

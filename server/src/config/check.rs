@@ -75,7 +75,7 @@ pub(super) fn check(file: File) -> Checked<Config> {
         audit: file.audit.map(|audit| AuditConfig { file: audit.file, locks: audit.locks }),
         classes: observation::classes(file.metrics.classes)?,
         http: doors::http(file.http)?,
-        traces: file.traces.map(traces).transpose()?,
+        traces: file.traces.map(observation::traces).transpose()?,
         name: name(file.name)?,
         insecure: file.insecure.unwrap_or(false),
         tls,

@@ -262,7 +262,7 @@ impl World {
                     }
                 }
                 Reply::Error(RequestError::SessionGone(_) | RequestError::WrongToken(_)) => {
-                    self.caller_is_told_over(caller)
+                    self.caller_is_told_over(caller);
                 }
                 _ => {}
             }
