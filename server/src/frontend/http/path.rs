@@ -3,12 +3,17 @@
 //! A path is a template of segments. `{field}` stands for one segment, decoded once; what follows a colon in the last segment is
 //! a verb: `/v1/sessions/{session}:keepAlive`. A colon that belongs to a name is written `%3A`, so that none is taken for the other.
 
+use std::sync::LazyLock;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::routes::{ROUTES, Route};
 use crate::frontend::api::Checked;
 use crate::frontend::api::errors::invalid;
+
+/// No template has as many segments.
+const SEGMENTS_MAX: usize = 16;
 
 /// What was found for a path.
 pub(super) enum Found {
@@ -20,13 +25,56 @@ pub(super) enum Found {
     Nothing,
 }
 
+/// One segment of a template.
+enum Segment {
+    /// Just this.
+    Text(&'static str),
+    /// A value, and the verb after it with its colon; empty: none.
+    Field { field: &'static str, verb: &'static str },
+}
+
+/// A route with its template taken apart, once for all requests.
+struct Template {
+    segments: Vec<Segment>,
+    route: &'static Route,
+}
+
+static TEMPLATES: LazyLock<Vec<Template>> =
+    LazyLock::new(|| ROUTES.iter().map(|route| Template { segments: segments(route.path), route }).collect());
+
+fn segments(template: &'static str) -> Vec<Segment> {
+    let segment = |text: &'static str| match text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+        Some((field, verb)) => Segment::Field { field, verb },
+        None => Segment::Text(text),
+    };
+    template.split('/').map(segment).collect()
+}
+
+impl Segment {
+    /// What a segment of a path says here: its value, or nothing to say. None if it does not fit.
+    fn value<'p>(&self, given: &'p str) -> Option<&'p str> {
+        match self {
+            Self::Text(text) => (*text == given).then_some(""),
+            Self::Field { verb, .. } => {
+                let (value, said) = given.split_at(given.rfind(':').unwrap_or(given.len()));
+                (!value.is_empty() && said == *verb).then_some(value)
+            }
+        }
+    }
+}
+
 /// The route of a request on a listener of clients, or on one of administrators.
 pub(super) fn find(method: &Method, path: &str, for_administrators: bool) -> Found {
-    let fits = |route: &&'static Route| route.is_on(for_administrators) && captures(route.path, path).is_some();
+    let given: Vec<&str> = path.split('/').take(SEGMENTS_MAX + 1).collect();
+    let fits = |template: &&Template| {
+        template.route.is_on(for_administrators)
+            && template.segments.len() == given.len()
+            && template.segments.iter().zip(&given).all(|(segment, given)| segment.value(given).is_some())
+    };
     // What answers GET answers HEAD: the connection leaves the body away.
     let wanted = if method == Method::HEAD { &Method::GET } else { method };
     let mut others = Vec::new();
-    for route in ROUTES.iter().filter(fits) {
+    for Template { route, .. } in TEMPLATES.iter().filter(fits) {
         if route.method == *wanted {
             return Found::Route(route);
         }
@@ -36,33 +84,20 @@ pub(super) fn find(method: &Method, path: &str, for_administrators: bool) -> Fou
 }
 
 /// The segments of a path that its template names, not decoded; none if it does not fit.
-fn captures<'t, 'p>(template: &'t str, path: &'p str) -> Option<Vec<(&'t str, &'p str)>> {
+fn captures<'p>(template: &'static str, path: &'p str) -> Option<Vec<(&'static str, &'p str)>> {
+    let (wanted, mut given) = (segments(template), path.split('/'));
     let mut captures = Vec::new();
-    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
-    loop {
-        match (wanted.next(), given.next()) {
-            (None, None) => return Some(captures),
-            (Some(wanted), Some(given)) => {
-                let Some(rest) = wanted.strip_prefix('{') else {
-                    if wanted == given {
-                        continue;
-                    }
-                    return None;
-                };
-                let (field, verb) = rest.split_once('}')?;
-                let (value, said) = given.split_at(given.rfind(':').unwrap_or(given.len()));
-                if value.is_empty() || said != verb {
-                    return None;
-                }
-                captures.push((field, value));
-            }
-            _ => return None,
+    for segment in &wanted {
+        let value = segment.value(given.next()?)?;
+        if let Segment::Field { field, .. } = segment {
+            captures.push((*field, value));
         }
     }
+    given.next().is_none().then_some(captures)
 }
 
 /// What a path names, by the fields of its template.
-pub(super) fn named(template: &str, path: &str) -> Checked<Vec<(String, String)>> {
+pub(super) fn named(template: &'static str, path: &str) -> Checked<Vec<(String, String)>> {
     let captures = captures(template, path).unwrap_or_default();
     let decoded = captures.into_iter().map(|(field, value)| {
         let value = percent_decode_str(value).decode_utf8();
