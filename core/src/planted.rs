@@ -101,6 +101,8 @@ pub enum Bug {
     MoveWithinLimits,
     /// Whoever listens to a session that has a stream takes the place of the stream.
     ListenerTakesStream,
+    /// Whoever listens is told that a session has ended here, although it may have moved (rule 1).
+    ListenerToldInDoubt,
     /// A lock that is given back, because its caller is gone and was never told, is told to whoever listens (rule 18).
     GivenBackTold,
     /// An administrator's word to a holder goes to whatever waits as well.
@@ -157,6 +159,7 @@ impl Bug {
         Self::DamagedRecordForgotten,
         Self::MoveWithinLimits,
         Self::ListenerTakesStream,
+        Self::ListenerToldInDoubt,
         Self::GivenBackTold,
         Self::WaiterToldToLetGo,
     ];

@@ -114,7 +114,7 @@ impl Broker {
 
     fn session_request(&mut self, from: ReplyTo, id: SessionId, request: Request) -> Result<(), RequestError> {
         let now = self.now.mono;
-        if let Some(session) = self.sessions.get_mut(&id) {
+        if let Some(session) = self.sessions.get_mut(&id).filter(|_| !matches!(request, Request::Listen)) {
             session.heard = now;
             session.came_back = true;
         }

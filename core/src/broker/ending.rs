@@ -71,11 +71,13 @@ impl Broker {
         session.lost = Some(reason);
         let answers = self.planted.has(Bug::AnsweredDuringBurial);
         let connection = session.connection.take_if(|_| !answers);
+        // A client that only listens may have moved by calls, and still listen here.
+        let is_heard = !session.listens || !shared || self.planted.has(Bug::ListenerToldInDoubt);
         let mark = session.mark;
         // A session that holds and waits for nothing needs no mark; but it may have moved, so that it must have none.
         let unmarked = session.claims.is_empty() && mark.is_absent() && self.config.profile.contract.compares();
         if let Some(connection) = connection {
-            if !told {
+            if !told && is_heard {
                 self.out.push(Effect::Event { connection, event: Event::Lost { reason, claims: Vec::new() } });
             }
             self.connections.remove(&connection);

@@ -1,16 +1,19 @@
 //! A client without a stream hears of its session by a connection on which it only listens.
 //!
 //! Such a connection takes the place of the stream as far as events go: they are said there, and nothing is asked there. What a call
-//! is answered with is not said again.
+//! is answered with is not said again. A client that moves its session by a call leaves what it listened by, as it would leave a stream:
+//! what is said there afterwards is from before.
 //!
 //! Invariants: who listens never ends a stream, because on a stream everything is said already and more depends on it; a stream ends the
-//! listening, and whoever listens last is the one who does. Listening keeps no session alive: it counts as heard once, when it is asked
-//! for, because a connection can outlive the program that opened it.
+//! listening, and whoever listens last is the one who does. Listening keeps no session alive, because a connection, and whatever opens it
+//! again, can outlive the program that wanted the locks. While it is not certain that a session ended here, nobody who listens is told so.
 
 use super::Broker;
-use super::api::{Effect, Reply, ReplyTo, RequestError};
-use super::table::Life;
-use crate::name::SessionId;
+#[cfg(feature = "planted")]
+use super::api::ConnectionId;
+use super::api::{Effect, Event, Reply, ReplyTo, RequestError};
+use super::table::{Claim, Life};
+use crate::name::{ClaimNumber, SessionId};
 use crate::planted::Bug;
 
 impl Broker {
@@ -33,17 +36,41 @@ impl Broker {
                 "session {id} has a stream, where its events are said: read them there"
             )));
         }
+        if session.resuming.is_some() {
+            return Err(RequestError::Unavailable(format!(
+                "session {id} is being resumed: listen when that is answered"
+            )));
+        }
         let lost = session.taken_away();
-        let waiting = session.claims.iter().filter(|(_, claim)| claim.pending.is_some());
-        let waiting = waiting.map(|(number, _)| *number).collect();
+        // What was given up is over, though its end is not written yet.
+        let waits = |claim: &Claim| claim.pending.as_ref().is_some_and(|operation| !operation.given_up);
+        let waiting = session.claims.iter().filter(|(_, claim)| waits(claim)).map(|(number, _)| *number).collect();
+        let blocking: Vec<Event> = session.claims.iter().filter_map(|(number, claim)| blocks(*number, claim)).collect();
         self.attach(id, from.connection);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.listens = true;
         }
         self.reply(from, Reply::Listening { lost, waiting });
-        for event in self.blocking_again(id) {
+        for event in blocking {
             self.out.push(Effect::Event { connection: from.connection, event });
         }
         Ok(())
     }
+
+    /// A connection of which its session knows nothing, or the other way round. There must be none; the simulation looks.
+    #[cfg(feature = "planted")]
+    pub fn stray_connection(&self) -> Option<ConnectionId> {
+        let of = |id: &SessionId| self.sessions.get(id).and_then(|session| session.connection);
+        let unknown = self.connections.iter().find(|(connection, id)| of(id) != Some(**connection));
+        let known = |(id, connection): &(SessionId, ConnectionId)| self.connections.get(connection) == Some(id);
+        let mut all = self.sessions.iter().filter_map(|(id, session)| Some((*id, session.connection?)));
+        unknown.map(|(connection, _)| *connection).or_else(|| all.find(|of| !known(of)).map(|of| of.1))
+    }
+}
+
+/// What was said of a claim that is in somebody's way, if it may still be. What is said from memory is said of what was told, never of
+/// what is only on its way to the store.
+fn blocks(number: ClaimNumber, claim: &Claim) -> Option<Event> {
+    let wanted = claim.blocking_told.filter(|_| claim.granted.is_some() && !claim.forced && !claim.leaving)?;
+    Some(Event::Blocking { claim: number, grant_seq: claim.grant_seq, wanted, own: false })
 }

@@ -230,7 +230,7 @@ pub struct Broker {
     /// Boxed: a tree would move them about, and leave room for as many again.
     sessions: BTreeMap<SessionId, Box<table::Session>>,
     shares: shares::Shares,
-    /// Streams that carry a session.
+    /// Streams that carry a session, and connections that only listen to one.
     connections: BTreeMap<ConnectionId, SessionId>,
     /// Unary calls that wait, and for which claim.
     calls: BTreeMap<ConnectionId, ClaimId>,

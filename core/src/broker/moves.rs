@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Broker;
-use super::api::{LiveClaim, LogLevel, ReplyTo, RequestError, ResumeRequest};
+use super::api::{Effect, LiveClaim, LogLevel, ReplyTo, RequestError, ResumeRequest};
 use super::marks::{MarkJob, MarkPurpose};
 use super::secret::is_secret_of;
 use super::shard::{Review, Stored};
@@ -231,11 +231,18 @@ impl Broker {
         let claims: Vec<ClaimNumber> = session.claims.keys().copied().collect();
         let connection = session.connection;
         for number in claims {
-            self.drop_claim(ClaimId { session: id, number }, None);
+            let waiting = self.drop_claim(ClaimId { session: id, number }, None).and_then(|claim| claim.pending?.reply);
+            if let Some(to) = waiting {
+                self.reply_error(to, error.clone());
+            }
         }
         self.remove_session(id);
         if let Some(connection) = connection {
             self.connections.remove(&connection);
+            // Where the move was asked for, its answer is the end.
+            if resuming.as_ref().is_none_or(|resuming| resuming.to.connection != connection) {
+                self.out.push(Effect::Disconnect { connection });
+            }
         }
         if let Some(resuming) = resuming {
             self.reply_error(resuming.to, error);

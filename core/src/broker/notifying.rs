@@ -5,12 +5,15 @@
 //!
 //! Invariant: it names a grant that stands, and goes only to clients that want to hear of such things.
 
-use super::Broker;
 use super::api::{Event, Reply, ReplyTo, RequestError};
 use super::table::{Claim, Session};
+use super::{Broker, Phase};
 use crate::mode::Mode;
 use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
 use crate::planted::Bug;
+
+/// Claims of a session on one resource that are asked at once: each is a message to one client.
+const AT_ONCE_MAX: usize = 64;
 
 /// A claim that holds.
 struct Held {
@@ -31,20 +34,16 @@ impl Broker {
         id: SessionId,
         claim: Option<ClaimNumber>,
     ) -> Result<(), RequestError> {
+        if !self.is_valid() || matches!(self.phase, Phase::Leaving | Phase::Over) {
+            return self.check_may_vouch().and(Err(self.draining()));
+        }
         let Some(session) = self.sessions.get(&id) else { return Err(self.not_here_for_admin(id)) };
         if !session.life.is_vouched_for() {
             return Err(RequestError::SessionGone(id));
         }
         let is_asked = |number: &ClaimNumber| claim.is_none_or(|asked| asked == *number);
         let held = self.held_on(resource, id, session, is_asked);
-        if held.is_empty() {
-            let text = format!("session {id} holds nothing of that on `{resource}`: nothing changed");
-            return Err(RequestError::NotFound(text));
-        }
-        if session.connection.is_none() {
-            let text = format!("session {id} has no stream on which its client would hear it: nothing changed");
-            return Err(RequestError::Unavailable(text));
-        }
+        check_asked(id, session, resource, &held)?;
         let (told, deaf): (Vec<Held>, _) = held.into_iter().partition(|held| held.hears);
         let numbers = |of: &[Held]| of.iter().map(|held| held.claim).collect();
         let answer = Reply::Notified { told: numbers(&told), deaf: numbers(&deaf) };
@@ -70,7 +69,8 @@ impl Broker {
         let waiters_too = self.planted.has(Bug::WaiterToldToLetGo);
         let own = session.claims.iter().filter(|(number, known)| known.resource == *resource && is_asked(number));
         let holds = own.filter(|(_, known)| {
-            let holds = !known.forced && known.grant_seq > 0 && known.granted.is_some_and(|mode| mode > Mode::NL);
+            let stands = !known.forced && !known.leaving && !known.unread;
+            let holds = stands && known.grant_seq > 0 && known.granted.is_some_and(|mode| mode > Mode::NL);
             holds || waiters_too
         });
         let held = |(number, known): (&ClaimNumber, &Box<Claim>)| {
@@ -80,4 +80,20 @@ impl Broker {
         };
         holds.filter_map(held).collect()
     }
+}
+
+/// Refuses what nobody would hear, or what would be too much to say.
+fn check_asked(id: SessionId, session: &Session, resource: &ResourceId, held: &[Held]) -> Result<(), RequestError> {
+    if held.is_empty() {
+        let text = format!("session {id} holds nothing of that on `{resource}`: nothing changed");
+        return Err(RequestError::NotFound(text));
+    }
+    if held.len() > AT_ONCE_MAX {
+        return Err(RequestError::Limit(format!("{AT_ONCE_MAX} claims asked to let go at once: name one of them")));
+    }
+    if session.connection.is_none() {
+        let text = format!("the client of session {id} hears nothing at the moment: nothing changed");
+        return Err(RequestError::Unavailable(text));
+    }
+    Ok(())
 }

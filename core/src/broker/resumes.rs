@@ -71,7 +71,7 @@ impl Broker {
     }
 
     /// Whom the session's claims block: a notification may have been lost with the stream before.
-    pub(super) fn blocking_again(&self, id: SessionId) -> Vec<Event> {
+    fn blocking_again(&self, id: SessionId) -> Vec<Event> {
         let Some(session) = self.sessions.get(&id) else { return Vec::new() };
         let blocking = |number: ClaimNumber, claim: &Claim| {
             let at = self.lane_of(&claim.resource);

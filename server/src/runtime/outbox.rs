@@ -12,7 +12,7 @@ use sixpin_core::broker::api::{Event, Reply};
 use crate::traces::commit::Commit;
 
 /// Answers and events that may wait for one stream. Well above what a client that reads can have coming: its requests
-/// in flight, its waiting claims, and after a resume a word about each claim that blocks somebody.
+/// in flight, its waiting claims, and after a resume, or when somebody begins to listen, a word about each claim that blocks somebody.
 pub const OUTBOX_MAX: usize = 16_384;
 
 /// What goes out on a stream.

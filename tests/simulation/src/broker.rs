@@ -341,6 +341,9 @@ impl World {
         if let Some(session) = machine.forgotten_resume() {
             self.check.fail(format!("b{slot} never answers the resume of {session}: it waits for nothing"));
         }
+        if let Some(connection) = machine.stray_connection() {
+            self.check.fail(format!("b{slot} and a session do not agree on connection {connection:?}"));
+        }
         if let Some(client) = machine.miscounted() {
             self.check.fail(format!("b{slot} counts other claims of {client:?} than its sessions have"));
         }

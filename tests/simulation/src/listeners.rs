@@ -10,7 +10,7 @@ use sixpin_core::broker::api::{
 use sixpin_core::name::SessionId;
 
 use crate::network::connection;
-use crate::plan::{Fault, MS, Time};
+use crate::plan::{Fault, MS, SECOND, Time};
 use crate::unary::{Ask, Stage};
 use crate::wire;
 use crate::world::{Event, World};
@@ -129,7 +129,9 @@ impl World {
         let own = |ear: &Ear| matches!(ear.who, Listener::Caller(of, _) if of == caller) && !ear.closed;
         let own: Vec<u64> = self.ears.iter().filter(|(_, ear)| own(ear)).map(|(id, _)| *id).collect();
         for id in own {
-            let delay = self.ear_delay();
+            // Some go on listening where nothing of theirs is said any more.
+            let stays = if self.ear_rng.bool() { self.ear_rng.u64(..3 * SECOND) } else { 0 };
+            let delay = self.ear_delay() + stays;
             if let Some(ear) = self.ears.get_mut(&id) {
                 ear.closed = true;
                 self.after(delay, Event::Ear { id, what: Sound::Closed });
@@ -198,6 +200,11 @@ impl World {
     /// A broker tells a listener. False if there is none.
     pub(crate) fn ear_event(&mut self, id: u64, event: &Said) -> bool {
         let Some(ear) = self.ears.get(&id) else { return false };
+        if matches!(event, Said::Lost { claims, reason: LostReason::Expired } if claims.is_empty()) {
+            let session = ear.identity.0;
+            self.check.fail(format!("whoever listens to {session} is told that it is over before that is certain"));
+            return true;
+        }
         match ear.who {
             Listener::Caller(caller, life) if self.callers[caller].life == life => {
                 if let Said::Done(done) = event {

@@ -71,6 +71,7 @@ impl Planted {
                     | BrokerBug::UntoldGrantKept
                     | BrokerBug::RefusedCopyCreates
                     | BrokerBug::GivenBackTold
+                    | BrokerBug::ListenerToldInDoubt
             )
         ) || self.is_about_places()
     }
@@ -87,10 +88,13 @@ impl Planted {
 
     /// A rule about who listens, and about what holders are asked. All others are shown in schedules where nobody does.
     pub fn is_about_listeners(self) -> bool {
-        matches!(
-            self,
-            Self::Broker(BrokerBug::ListenerTakesStream | BrokerBug::GivenBackTold | BrokerBug::WaiterToldToLetGo)
-        )
+        let about = [
+            BrokerBug::ListenerTakesStream,
+            BrokerBug::ListenerToldInDoubt,
+            BrokerBug::GivenBackTold,
+            BrokerBug::WaiterToldToLetGo,
+        ];
+        about.into_iter().any(|bug| self == Self::Broker(bug))
     }
 
     /// The one of that name.

@@ -130,7 +130,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("ForcedFreeAtOnce", 15),
     ("ForcedWithoutMark", 45_347),
     ("GenerationUnchecked", 52),
-    ("GivenBackTold", 661),
+    ("GivenBackTold", 250),
     ("GoneBrokerBeats", 13),
     ("GraceOfOwnSessions", 3623),
     ("HeldRecordNotLookedAt", 16),
@@ -139,6 +139,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("IdleAssumed", 2),
     ("KeptIdleStays", 77),
     ("ListenerTakesStream", 3),
+    ("ListenerToldInDoubt", 14),
     ("LockDelayIgnored", 24),
     ("LossIgnored", 11),
     ("LostGrantBelieved", 22_692),
@@ -168,7 +169,7 @@ const PLANTED: &[(&str, u64)] = &[
     ("ValueStaysValid", 9),
     ("VoidClaimsStay", 66),
     ("WaitLeftToTheBroker", 9),
-    ("WaiterToldToLetGo", 14),
+    ("WaiterToldToLetGo", 15),
     ("WaiterDroppedOnMove", 4),
 ];
 
