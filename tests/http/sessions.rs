@@ -1,20 +1,10 @@
 //! Sessions and their claims.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::broker;
+use super::{broker, lock, session};
 use crate::support::http::Http;
 use crate::support::{Broker, until};
-
-/// A session, its path, and one who asks for it.
-async fn session(http: &Http) -> (String, Http) {
-    let opened = http.post("/v1/sessions", json!({ "ttl": "30s", "label": "test" })).await.is(200);
-    (format!("/v1/sessions/{}", opened["session"].as_str().unwrap()), http.of(opened["token"].as_str().unwrap()))
-}
-
-fn lock(claim: u64, name: &str, mode: &str) -> Value {
-    json!({ "claim": claim, "operation": 1, "resource": { "name": name }, "mode": mode })
-}
 
 #[tokio::test]
 async fn all_that_a_session_does_with_its_claims() {

@@ -249,7 +249,8 @@ pub async fn connect(address: SocketAddr) -> Way {
     door::by_network(address).await
 }
 
-fn config(settings: &str) -> Config {
+/// These settings, at addresses that the system chooses.
+pub fn config(settings: &str) -> Config {
     let addresses = "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nname = \"test\"\n";
     // A test's store is new, unless the test is about what that means.
     let grace = if settings.contains("first_start_grace") { "" } else { "first_start_grace = \"0s\"\n" };

@@ -263,9 +263,13 @@ impl Connection {
 
     /// An input of this stream. It says who asks where that is new.
     pub fn input(&self, request: u64, principal: Option<Principal>, body: Request) -> Input {
+        self.input_about(SessionRef::Attached, request, principal, body)
+    }
+
+    /// The same, about this session.
+    pub fn input_about(&self, session: SessionRef, request: u64, principal: Option<Principal>, body: Request) -> Input {
         let from = ReplyTo { connection: self.id, request };
-        let principal = principal.map(Box::new);
-        Input::Request { from, session: SessionRef::Attached, principal, request: body }
+        Input::Request { from, session, principal: principal.map(Box::new), request: body }
     }
 
     /// Sends all inputs at once, in order. Pending while the engine has too much to do, or its client has too much on its way:

@@ -91,11 +91,17 @@ impl Target {
 
     /// The headers of a request with JSON that is let in.
     pub fn json_headers(self, method: &str, path: &str) -> Vec<u8> {
+        self.json_headers_with(method, path, &[])
+    }
+
+    /// The same with more of them.
+    pub fn json_headers_with(self, method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
         let (broker, bearer) = (self.broker.to_string(), self.stolen.map(|stolen| format!("Bearer {}", stolen.token)));
         let scheme = if self.stolen.is_some() { "https" } else { "http" };
         let fixed = [(":method", method), (":scheme", scheme), (":path", path), (":authority", broker.as_str())];
-        let more = bearer.as_deref().map(|bearer| ("authorization", bearer));
-        block(fixed.into_iter().chain([("content-type", "application/json")]).chain(more))
+        let bearer = bearer.as_deref().map(|bearer| ("authorization", bearer));
+        let json = [("content-type", "application/json")];
+        block(fixed.into_iter().chain(json).chain(bearer).chain(more.iter().copied()))
     }
 
     /// The beginning of a call.

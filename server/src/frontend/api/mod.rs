@@ -9,7 +9,7 @@
 //! * [`Caller`]: who asks; [`identity`]: the same on what lasts;
 //! * [`checks`], [`names`]: whether what they say makes sense, as far as that needs no state; [`errors`]: what they are told if not;
 //! * [`calls`]: one request about a session, one answer;
-//! * [`conversation`]: a stream that carries a session;
+//! * [`conversation`]: a stream that carries a session; [`listening`]: one on which its client only hears of it;
 //! * [`inspect`]: who holds and who waits; [`waits`]: who waits longest and for whom, and what most wait for;
 //! * [`admin`]: what administrators do.
 //!
@@ -23,6 +23,7 @@ pub mod conversation;
 pub mod errors;
 pub mod identity;
 pub mod inspect;
+pub mod listening;
 pub mod names;
 pub mod waits;
 

@@ -10,7 +10,7 @@
 //! * `json`: messages as JSON;
 //! * `problem`: what went wrong;
 //! * `sessions`, `inspection`, `watch`, `administration`: what gRPC has as well; `events`: streams that tell something;
-//! * `websocket`: the stream of one session;
+//! * `websocket`: the stream of one session; `listening`: its events alone;
 //! * `leases`: locks for who has no library; `repeats`: what makes something is made once;
 //! * `page`: the operator's page;
 //! * `health`: whether the process lives and serves; `openapi`: what there is, for tools.
@@ -24,6 +24,7 @@ mod health;
 mod inspection;
 mod json;
 mod leases;
+mod listening;
 mod openapi;
 mod page;
 mod path;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::asked::Asked;
 use super::problem::Problem;
-use super::{administration, health, inspection, leases, openapi, sessions, watch, websocket};
+use super::{administration, health, inspection, leases, listening, openapi, sessions, watch, websocket};
 use crate::frontend::listener::Kind;
 
 /// What a request is answered with.
@@ -87,6 +87,7 @@ pub(super) static ROUTES: &[Route] = &[
     route!(POST "/v1/sessions/{session}/claims/{claim}:convert", Clients, Call, false, "Changes the mode of a claim", "Convert" => "Completion", sessions::convert),
     route!(POST "/v1/sessions/{session}/claims/{claim}:cancel", Clients, Call, false, "Withdraws what a claim waits for", "Cancel" => "Cancelled", sessions::cancel),
     route!(DELETE "/v1/sessions/{session}/claims/{claim}", Clients, Call, false, "Releases a claim", "Unlock" => "Completion", sessions::unlock),
+    route!(GET "/v1/sessions/{session}/events", Clients, Watch, false, "The events of the session, for clients without a stream: Server-Sent Events", "Listen" => "Listening", listening::listen),
     route!(GET "/v1/stream", Clients, Session, true, "A WebSocket that carries one session: the messages of the gRPC stream, by `sixpin.v1.json` or `sixpin.v1.proto`", "" => "", websocket::stream),
     // Who holds and who waits.
     route!(GET "/v1/resources", Both, Inspection, false, "Resources that somebody has a claim on", "ListResourcesRequest" => "ListResourcesResponse", inspection::resources),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sixpin_core::broker::api::RequestError;
+use futures::Stream;
+use sixpin_core::broker::api::{Event, RequestError};
 use sixpin_proto::v1;
 
 use super::replies::{self, Replies};
@@ -120,6 +121,16 @@ impl LockCalls {
         let all = request.unlock_all.ok_or_else(|| missing("unlock_all"))?;
         let released = self.api.unlock_all(from, &by, requests::owner(&all)?).await?;
         Ok(v1::UnlockAllResponse { unlocked_all: Some(v1::UnlockedAll { released }) })
+    }
+
+    /// What a session's client may have missed, and the events from then on.
+    pub(crate) async fn listen(
+        &self,
+        token: &str,
+        from: &Caller,
+    ) -> Result<(v1::Listening, impl Stream<Item = Result<Event, RequestError>> + Send + use<>), RequestError> {
+        let (standing, events) = self.api.listen(from, &checks::token(token)?).await?;
+        Ok((replies::listening(&standing), events))
     }
 
     pub(crate) async fn cancel(

@@ -12,6 +12,7 @@ use v1::session_response::Body;
 use super::errors;
 use crate::frontend::api::calls::Queued;
 use crate::frontend::api::errors::unexpected;
+use crate::frontend::api::listening::Standing;
 use crate::frontend::api::{Api, Opened, Resumed};
 
 /// Builds the answers of one stream or call: some say things about the broker.
@@ -85,9 +86,7 @@ impl Replies {
 pub(crate) fn event(event: Event) -> Body {
     match event {
         Event::Done(done) => Body::Completion(completion(&done)),
-        Event::Blocking { claim, grant_seq, wanted, own } => {
-            Body::Blocking(v1::Blocking { claim: claim.0, grant_seq, wanted: mode(Some(wanted)).into(), own })
-        }
+        Event::Blocking { claim, grant_seq, wanted, own } => Body::Blocking(blocking(claim, grant_seq, wanted, own)),
         Event::Lost { reason, claims } => Body::Lost(lost(reason, &claims)),
         Event::Move { addresses } => Body::Move(v1::Move { addresses }),
     }
@@ -119,6 +118,16 @@ pub(crate) fn queued(queued: &Queued) -> v1::Queued {
         position: queued.position,
         ticket: queued.ticket.0,
     }
+}
+
+/// A claim is in somebody's way.
+pub(crate) fn blocking(claim: ClaimNumber, grant_seq: u32, wanted: Mode, own: bool) -> v1::Blocking {
+    v1::Blocking { claim: claim.0, grant_seq, wanted: mode(Some(wanted)).into(), own }
+}
+
+/// Events come from now on.
+pub(crate) fn listening(standing: &Standing) -> v1::Listening {
+    v1::Listening { lost: numbers(&standing.lost), waiting: numbers(&standing.waiting) }
 }
 
 /// The session lives, less what it lost.

@@ -1,9 +1,11 @@
 //! JSON over HTTP/1.1 and HTTP/2.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::io::AsyncReadExt as _;
 
 use super::{Until, again, on_each};
 use crate::target::Target;
@@ -13,6 +15,12 @@ const LEASES: &str = "/v1/leases";
 const LEASE: &str = r#"{"resource":"attacked","mode":"EX","ttl":"60s"}"#;
 /// Calls of one connection of HTTP/2: nearly as many as it may have.
 const CALLS: u32 = 126;
+/// Listeners of one connection: as many as it may have.
+const LISTENERS: usize = 32;
+/// Connections that open sessions to listen to: more than one client may have listeners.
+const OPENERS: usize = 25;
+/// The longest answer that says how a session is called.
+const ANSWER_MAX: usize = 4_096;
 /// What is sent of a request a second, to keep hope alive.
 const TRICKLE: Duration = Duration::from_secs(1);
 
@@ -170,6 +178,60 @@ pub(super) async fn events(target: Target, until: Until) {
         Ok(())
     });
     futures::join!(changes, watching);
+}
+
+pub(super) async fn listeners(target: Target, until: Until) {
+    let opened = join_all((0..OPENERS).map(async |_| sessions(target).await)).await;
+    let sessions: Vec<Own> = opened.into_iter().flatten().flatten().collect();
+    let Some(one) = sessions.first() else { return };
+    let (at_once, next): (Vec<&[Own]>, _) = (sessions.chunks(LISTENERS).collect(), AtomicUsize::new(0));
+    let silent = on_each(at_once.len(), until, async || {
+        let own = at_once[next.fetch_add(1, Ordering::Relaxed) % at_once.len()];
+        let listen: Vec<u8> = (0..).zip(own).flat_map(|(call, own)| own.listen(target, 2 * call + 1)).collect();
+        let mut stream = target.greet(65_535).await?;
+        wire::say(&mut stream, &listen).await?;
+        wire::listen(&mut stream).await;
+        Ok(())
+    });
+    // Each takes the place of the one before.
+    let head = target.head("GET", &one.path);
+    let request = format!("{head}sixpin-token: {}\r\n\r\n", one.token);
+    let in_turn = on_each(100, until, async || ask(target, request.as_bytes()).await);
+    futures::join!(silent, in_turn);
+}
+
+/// A session that can be listened to.
+struct Own {
+    path: String,
+    token: String,
+}
+
+impl Own {
+    /// The session of which an answer tells.
+    fn of(answer: &str) -> Option<Self> {
+        let said = |field: &str| answer.split_once(&format!("\"{field}\":\""))?.1.split('"').next();
+        Some(Self { path: format!("/v1/sessions/{}/events", said("session")?), token: said("token")?.to_owned() })
+    }
+
+    fn listen(&self, target: Target, stream: u32) -> Vec<u8> {
+        let headers = target.json_headers_with("GET", &self.path, &[("sixpin-token", &self.token)]);
+        wire::frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, stream, &headers)
+    }
+}
+
+/// Opens as many as one connection may listen to.
+async fn sessions(target: Target) -> io::Result<Vec<Own>> {
+    let mut stream = target.connect_for_http1().await?;
+    let mut opened = Vec::new();
+    for _ in 0..LISTENERS {
+        wire::say(&mut stream, &target.post("/v1/sessions", r#"{"ttl":"60s"}"#)).await?;
+        let mut answer = String::new();
+        while !answer.ends_with('}') && answer.len() < ANSWER_MAX {
+            answer.push(char::from(stream.read_u8().await?));
+        }
+        opened.extend(Own::of(&answer));
+    }
+    Ok(opened)
 }
 
 /// A resource that 500 hold, for as long as this lives.

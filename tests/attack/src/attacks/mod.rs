@@ -167,6 +167,7 @@ const ATTACKS: &[Attack] = &[
     attack!("http-keys", "leases with an Idempotency-Key that wait, whose callers are gone", http::keys),
     attack!("http-polls", "2,000 connections, and 100 with 126 streams, wait for another version", http::polls),
     attack!("http-events", "300 connections watch what changes all the time, and read none of it", http::events),
+    attack!("http-listeners", "25 connections listen to 32 sessions each, and 100 to one in turn", http::listeners),
     attack!("http-resets", "20 connections of HTTP/2 ask for leases and reset that at once", http::resets),
     attack!("http-smuggling", "100 connections say in two ways where a request ends", http::smuggling),
     attack!("websockets", "12,000 WebSockets with a session each", websockets::open),

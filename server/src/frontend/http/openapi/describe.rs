@@ -16,7 +16,10 @@ const PROBLEMS: [(u16, &str); 11] = [
     (403, "Who asks may not do this, or the token is wrong"),
     (404, "There is nothing of this name"),
     (405, "The path has other methods only"),
-    (409, "An ordinary no: it would wait, it was not free in time, or the claim has something pending"),
+    (
+        409,
+        "An ordinary no: it would wait, it was not free in time, the claim has something pending, or the session has a stream",
+    ),
     (410, "The session or lease is over"),
     (413, "The body is too long"),
     (421, "The session is at another broker: `address` says at which"),
@@ -33,6 +36,16 @@ const EMPTY_IS_FINE: [&str; 7] = [
     "/v1/sessions/{session}/claims/{claim}:cancel",
     "/v1/sessions/{session}:expire",
     "/v1/broker:drain",
+];
+
+/// What a session's listener is told after the first event: its name, its message, and when.
+const SESSION_EVENTS: [(&str, &str, &str); 6] = [
+    ("granted", "Completion", "something that waited was granted"),
+    ("ended", "Completion", "something that waited ended otherwise"),
+    ("blocking", "Blocking", "a claim is in somebody's way"),
+    ("lost", "Lost", "claims are lost"),
+    ("move", "Move", "the broker is going: move the session"),
+    ("error", "Problem", "the last one: why nothing more comes"),
 ];
 
 /// Which way a message goes.
@@ -161,17 +174,21 @@ impl Describer {
             json!({ kind: { "schema": { "type": is } } })
         } else {
             let schema = self.reference(Way::Out, route.answers);
-            if route.path.ends_with(":watch") {
-                json!({ "application/json": { "schema": schema }, "text/event-stream": { "schema": { "type": "string" } } })
-            } else {
-                json!({ "application/json": { "schema": schema } })
+            let stream = json!({ "schema": { "type": "string" } });
+            match route.path {
+                path if path.ends_with(":watch") => {
+                    json!({ "application/json": { "schema": schema }, "text/event-stream": stream })
+                }
+                path if path.ends_with("/events") => json!({ "text/event-stream": stream }),
+                _ => json!({ "application/json": { "schema": schema } }),
             }
         };
         let mut responses = Map::new();
         if route.path == "/v1/stream" {
             responses.insert("101".into(), json!({ "description": "From here on this is a WebSocket" }));
         } else {
-            responses.insert("200".into(), json!({ "description": "Done", "content": content }));
+            let done = if route.path.ends_with("/events") { self.session_events(route) } else { "Done".to_owned() };
+            responses.insert("200".into(), json!({ "description": done, "content": content }));
         }
         if route.path.ends_with("/claims") && route.method == http::Method::POST {
             let schema = self.reference(Way::Out, "Queued");
@@ -193,6 +210,16 @@ impl Describer {
             responses.entry(status.to_string()).or_insert(reference);
         }
         responses.into()
+    }
+
+    /// Says what each event is; the messages are needed for it.
+    fn session_events(&mut self, route: &Route) -> String {
+        for (_, message, _) in SESSION_EVENTS.iter().filter(|(_, message, _)| *message != "Problem") {
+            self.reference(Way::Out, message);
+        }
+        let events = SESSION_EVENTS.map(|(name, message, when)| format!("`{name}` (`{message}`): {when}"));
+        let (first, then) = (route.answers, events.join("; "));
+        format!("Events, each with a message as its data. `listening` (`{first}`) comes first; {then}")
     }
 
     fn fields(&mut self, way: Way, fields: &[FieldDescriptor]) -> Value {
@@ -294,7 +321,8 @@ fn tag(route: &Route) -> &'static str {
     match route.path {
         path if path.starts_with("/v1/leases") => "leases",
         _ if !route.is_on(false) => "administration",
-        path if path.starts_with("/v1/sessions") && route.method != http::Method::GET => "sessions",
+        "/v1/sessions" if route.method == http::Method::GET => "inspection",
+        path if path.starts_with("/v1/sessions") => "sessions",
         path if path.starts_with("/v1/") => "inspection",
         _ => "process",
     }
