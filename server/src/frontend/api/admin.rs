@@ -40,6 +40,15 @@ pub struct Taken {
     pub free_in: Duration,
 }
 
+/// Holders that were asked to let go.
+#[derive(Debug, Clone)]
+pub struct Notified {
+    /// Claims of which their client was told, by number.
+    pub told: Vec<ClaimNumber>,
+    /// Claims whose client does not want to hear of that.
+    pub deaf: Vec<ClaimNumber>,
+}
+
 impl Administration {
     /// For the engines behind `api`; `drain` ends the broker.
     pub fn new(api: Api, drain: Option<Arc<Drain>>) -> Self {
@@ -61,6 +70,23 @@ impl Administration {
         let Haste { now, no_wait } = haste;
         let request = AdminRequest::ForceUnlock { resource, session, claim, now, no_wait };
         taken(self.ask(line, &lockspace, request).await?)
+    }
+
+    /// Asks the client of a session to let go of its claims on a resource: of all of them, unless one is named.
+    pub async fn notify_holder(
+        &self,
+        from: &Caller,
+        resource: ResourceId,
+        session: SessionId,
+        claim: Option<ClaimNumber>,
+    ) -> Result<Notified, RequestError> {
+        self.api.check(from, Verb::Notify, Place::Resource(&resource))?;
+        let line = from.line(Verb::Notify).on(&resource).session(session).claim(claim, None);
+        let lockspace = resource.lockspace.clone();
+        match self.ask(line, &lockspace, AdminRequest::Notify { resource, session, claim }).await? {
+            Reply::Notified { told, deaf } => Ok(Notified { told, deaf }),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Ends a session of the store of a lockspace.
