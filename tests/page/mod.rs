@@ -5,6 +5,7 @@ mod browser;
 #[cfg(target_os = "linux")]
 mod driver;
 mod forms;
+mod lately;
 mod live;
 mod measure;
 mod notify;

@@ -14,13 +14,14 @@
 //!
 //! * this file: all addresses, and what stands there; `visit`: a request, taken apart; `html`: what answers are made of;
 //! * `frame`: what is around every view; `parts`: what several have in common;
-//! * `home`, `resource`, `session`, `lists`: the views; `live`: a view again whenever it has changed;
+//! * `home`, `resource` with `lately`, `session`, `lists`: the views; `live`: a view again whenever it has changed;
 //! * `act`: what takes something away, with `seal`; `notify`: what asks to let go; `sign`: signing in and out.
 
 mod act;
 mod frame;
 mod home;
 mod html;
+mod lately;
 mod lists;
 mod live;
 mod notify;

@@ -12,7 +12,7 @@ use super::act::Claim;
 use super::html::{Column, Html, time};
 use super::parts::Sessions;
 use super::visit::{Visit, url};
-use super::{PAGE, View, notify, parts};
+use super::{PAGE, View, lately, notify, parts};
 use crate::frontend::messages::views;
 
 /// Chains that are shown of the claims that wait.
@@ -84,6 +84,7 @@ pub(super) async fn view(visit: Visit) -> Result<View, Problem> {
             value_block(&mut main, &value, &version);
         }
     }
+    lately::section(&mut main, &visit, &id)?;
     settings(&mut main, &visit, &id);
     let fields = [("lockspace", id.lockspace.as_str()), ("name", id.name.as_str()), ("first", visit.field("first"))];
     Ok(View { title: id.name.to_string(), main, live: url("/live/resource", &fields) })
