@@ -76,7 +76,7 @@ const fn row(method: &'static str, needs: Needs, verb: &'static str, message: fn
     Row { method, needs, verb, message }
 }
 
-const ROWS: [Row; 25] = [
+const ROWS: [Row; 26] = [
     row("LockService/Session", Needs::SomeLock, "lock somewhere", |_| {
         v1::SessionRequest { request: 1, body: Some(Ask::Open(v1::Open::default())) }.encode_to_vec()
     }),
@@ -157,6 +157,10 @@ const ROWS: [Row; 25] = [
         let (resource, session) = (Some(with.resource.clone()), with.session.into());
         v1::ForceUnlockRequest { resource, session, ..Default::default() }.encode_to_vec()
     }),
+    row("AdminService/NotifyHolder", Needs::Rule, "notify", |with| {
+        let (resource, session) = (Some(with.resource.clone()), with.session.into());
+        v1::NotifyHolderRequest { resource, session, ..Default::default() }.encode_to_vec()
+    }),
     row("AdminService/ExpireSession", Needs::Rule, "expire on *", |with| {
         let lockspace = with.resource.lockspace.clone();
         v1::ExpireSessionRequest { lockspace, session: "00000000000000ab-3-10000".into(), ..Default::default() }
@@ -186,13 +190,13 @@ struct Scene {
 const RULES: &str = r#"
 [access.roles.right]
 rules = [
-  { lockspace = "orders", prefix = "a/", allow = ["lock", "inspect", "watch", "force", "purge"] },
+  { lockspace = "orders", prefix = "a/", allow = ["lock", "inspect", "watch", "notify", "force", "purge"] },
   { lockspace = "*", prefix = "", allow = ["inspect", "expire", "drain"] },
 ]
 [access.roles.other]
-rules = [{ lockspace = "orders", prefix = "b/", allow = ["lock", "inspect", "watch", "force", "purge", "expire", "drain"] }]
+rules = [{ lockspace = "orders", prefix = "b/", allow = ["lock", "inspect", "watch", "notify", "force", "purge", "expire", "drain"] }]
 [access.roles.edge]
-rules = [{ lockspace = "orders", prefix = "a/", allow = ["lock", "inspect", "watch", "force", "purge", "expire", "drain"] }]
+rules = [{ lockspace = "orders", prefix = "a/", allow = ["lock", "inspect", "watch", "notify", "force", "purge", "expire", "drain"] }]
 "#;
 
 impl Scene {

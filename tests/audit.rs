@@ -20,7 +20,7 @@ rules = [
   { lockspace = "*", name = "read", allow = ["lock:pr"] },
 ]
 [access.roles.operator]
-rules = [{ lockspace = "*", prefix = "", allow = ["inspect", "force", "expire", "drain"] }]
+rules = [{ lockspace = "*", prefix = "", allow = ["inspect", "notify", "force", "expire", "drain"] }]
 "#;
 
 fn lines(file: &Path) -> Vec<Value> {
@@ -55,6 +55,8 @@ async fn what_somebody_may_be_asked_about_is_written_down() {
     assert!(client(server.address, &stranger).session().open().await.is_err());
     let admin = client(server.admin_address.unwrap(), &operator).administration();
     let resource = Some(v1::Resource { lockspace: "default".into(), name: "a/1".into() });
+    let notify = v1::NotifyHolderRequest { resource: resource.clone(), session: session.id(), claim: guard.claim() };
+    assert_eq!(admin.notify_holder(notify).await.unwrap().deaf, [guard.claim()]);
     let force = v1::ForceUnlockRequest { resource, session: session.id(), ..Default::default() };
     let refused = client(server.admin_address.unwrap(), &writer).administration().force_unlock(force.clone()).await;
     assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
@@ -78,6 +80,7 @@ async fn what_somebody_may_be_asked_about_is_written_down() {
         has(&[("verb", verb), ("resource", resource), ("lockspace", "default"), ("outcome", "refused")]);
     }
     has(&[("verb", "authenticate"), ("principal", "anonymous"), ("outcome", "refused")]);
+    has(&[("verb", "notify"), ("principal", "token:o"), ("outcome", "done"), ("resource", "a/1")]);
     has(&[("verb", "force"), ("principal", "token:w"), ("outcome", "refused"), ("resource", "a/1")]);
     has(&[("verb", "force"), ("principal", "token:o"), ("outcome", "done"), ("resource", "a/1")]);
     has(&[("verb", "lost"), ("principal", "token:w"), ("resource", "a/1")]);

@@ -37,6 +37,7 @@ mod log;
 mod reload;
 
 mod client_world;
+mod notify;
 mod embedded;
 mod client_basics;
 mod client_cancel;

@@ -357,7 +357,7 @@ async fn administration_is_not_on_the_clients_address() {
     let scene = Scene::new().await;
     scene.broker.use_sockets();
     let channel = scene.broker.channel().await;
-    for method in ["ForceUnlock", "ExpireSession", "PurgeOrphans", "RemoveDamaged", "DrainBroker"] {
+    for method in ["ForceUnlock", "NotifyHolder", "ExpireSession", "PurgeOrphans", "RemoveDamaged", "DrainBroker"] {
         let path = format!("/sixpin.v1.AdminService/{method}");
         let status = raw::call(&channel, &path, Vec::new()).await.unwrap_err();
         assert_eq!(status.code(), Code::Unimplemented, "{path}");

@@ -55,7 +55,7 @@ impl Api {
             })
         });
         let methods: Vec<Method> = methods.collect();
-        assert_eq!(methods.len(), 11 + 9 + 5, "services and methods of the proto files");
+        assert_eq!(methods.len(), 11 + 9 + 6, "services and methods of the proto files");
         Self { methods, messages }
     }
 

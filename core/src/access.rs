@@ -34,6 +34,8 @@ pub enum Verb {
     Inspect,
     /// To be told when that changes; what is told needs [`Verb::Inspect`] too.
     Watch,
+    /// To ask holders to let go.
+    Notify,
     /// To take locks away from others.
     Force,
     /// To end sessions of others.
@@ -48,7 +50,7 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Verb; 13] = [
+    pub const ALL: [Verb; 14] = [
         Verb::Lock(Mode::NL),
         Verb::Lock(Mode::CR),
         Verb::Lock(Mode::CW),
@@ -57,6 +59,7 @@ impl Verb {
         Verb::Lock(Mode::EX),
         Verb::Inspect,
         Verb::Watch,
+        Verb::Notify,
         Verb::Force,
         Verb::Expire,
         Verb::Purge,
@@ -74,6 +77,7 @@ impl Verb {
             Self::Purge => 10,
             Self::Drain => 11,
             Self::Metrics => 12,
+            Self::Notify => 13,
         }
     }
 }
@@ -85,6 +89,7 @@ impl fmt::Display for Verb {
             Self::Lock(mode) => return write!(f, "lock:{}", mode.to_string().to_lowercase()),
             Self::Inspect => "inspect",
             Self::Watch => "watch",
+            Self::Notify => "notify",
             Self::Force => "force",
             Self::Expire => "expire",
             Self::Purge => "purge",
@@ -129,8 +134,8 @@ impl FromIterator<Verb> for Verbs {
 /// A text that names no verbs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no verb: write lock, lock: with modes (as in lock:nl,cr,pr), inspect, watch, force, expire, purge, drain or \
-     metrics"
+    "`{0}` is no verb: write lock, lock: with modes (as in lock:nl,cr,pr), inspect, watch, notify, force, expire, purge, \
+     drain or metrics"
 )]
 pub struct NoVerb(String);
 

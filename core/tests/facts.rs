@@ -12,7 +12,7 @@ use sixpin_core::broker::api::{ConvertRequest, Query, Reply, ReplyTo, Request, R
 use sixpin_core::command::Options;
 use sixpin_core::limits::Limits;
 use sixpin_core::mode::Mode;
-use sixpin_core::name::{ClaimNumber, Incarnation, Label, Lockspace, OperationNumber, SessionId};
+use sixpin_core::name::{ClaimId, ClaimNumber, Incarnation, Label, Lockspace, OperationNumber, SessionId};
 use support::machine::{HOLDER, WAITER, World, config, lock, lock_call, resource, unlock};
 
 fn world(limits: Limits) -> World {
@@ -23,11 +23,30 @@ fn world(limits: Limits) -> World {
 }
 
 fn asked(ended: Ended, waited: u64) -> Fact {
-    Fact::Asked { on: resource(), mode: Some(Mode::EX), ended, waited: Duration::from_millis(waited) }
+    asked_for(Some(Mode::EX), ended, waited)
+}
+
+fn asked_for(mode: Option<Mode>, ended: Ended, waited: u64) -> Fact {
+    Fact::Asked { on: resource(), claim: CLAIM, mode, ended, queued: false, waited: Duration::from_millis(waited) }
 }
 
 fn held(held: u64) -> Fact {
-    Fact::Held { on: resource(), held: Duration::from_millis(held) }
+    Fact::Held { on: resource(), claim: CLAIM, mode: None, lost: false, held: Duration::from_millis(held) }
+}
+
+/// Stands for every claim where it does not matter which it is.
+const CLAIM: ClaimId =
+    ClaimId { session: SessionId { opener: Incarnation(0), serial: 0, ttl_ms: 0 }, number: ClaimNumber(0) };
+
+/// A fact without what only one test is about.
+fn brief(fact: Fact) -> Fact {
+    match fact {
+        Fact::Asked { on, mode, ended, waited, .. } => {
+            Fact::Asked { on, claim: CLAIM, mode, ended, queued: false, waited }
+        }
+        Fact::Held { on, held, .. } => Fact::Held { on, claim: CLAIM, mode: None, lost: false, held },
+        lost @ Fact::Lost { .. } => lost,
+    }
 }
 
 fn lost(reason: LostReason, session: SessionId) -> Fact {
@@ -35,8 +54,37 @@ fn lost(reason: LostReason, session: SessionId) -> Fact {
 }
 
 fn facts(world: &mut World) -> Vec<Fact> {
+    whole_facts(world).into_iter().map(brief).collect()
+}
+
+fn whole_facts(world: &mut World) -> Vec<Fact> {
     world.settle();
     world.broker.take_facts().collect()
+}
+
+#[test]
+fn it_is_noted_whose_it_was_and_whether_it_stood_in_the_queue_or_was_lost() {
+    let mut world = world(Limits::default());
+    let claim =
+        |world: &World, who: u64, number: u64| ClaimId { session: world.sessions[&who].0, number: ClaimNumber(number) };
+    let (of_holder, of_waiter) = (claim(&world, HOLDER, 1), claim(&world, WAITER, 1));
+    let (on, mode) = (resource(), Some(Mode::EX));
+    let held = |claim, lost| Fact::Held { on: on.clone(), claim, mode, lost, held: Duration::from_millis(10) };
+    let asked = |claim, queued, waited| {
+        let waited = Duration::from_millis(waited);
+        Fact::Asked { on: on.clone(), claim, mode, ended: Ended::Granted, queued, waited }
+    };
+    world.ask(WAITER, lock(1, None));
+    world.settle();
+    world.wait(10);
+    world.ask(HOLDER, unlock(1));
+    assert_eq!(whole_facts(&mut world), [held(of_holder, false), asked(of_waiter, true, 10)]);
+    world.wait(10);
+    let (session, now) = (of_waiter.session, true);
+    world.administer(90, AdminRequest::ForceUnlock { resource: resource(), session, claim: None, now, no_wait: true });
+    assert_eq!(whole_facts(&mut world), [held(of_waiter, true)]);
+    world.ask(HOLDER, lock(2, None));
+    assert_eq!(whole_facts(&mut world), [asked(claim(&world, HOLDER, 2), false, 0)]);
 }
 
 #[test]
@@ -141,8 +189,7 @@ fn a_conversion_that_came_by_a_move_and_was_not_granted_has_no_mode() {
     other.broker.want_facts();
     let (session, secret) = world.sessions[&WAITER];
     other.send(21, SessionRef::Named(session, secret), Request::Cancel { claim: ClaimNumber(1), operation: None });
-    let cancelled = Fact::Asked { on: resource(), mode: None, ended: Ended::Cancelled, waited: Duration::ZERO };
-    assert_eq!(facts(&mut other), [cancelled]);
+    assert_eq!(facts(&mut other), [asked_for(None, Ended::Cancelled, 0)]);
 }
 
 fn read(claim: u64) -> Request {

@@ -22,6 +22,7 @@ use crate::frontend::listener::gate::{ConnectionLimits, Gate};
 use crate::frontend::listener::share::{Lane, UnreadTotal};
 use crate::frontend::listener::{self, Protocol};
 use crate::frontend::{frames, http};
+use crate::lately::Lately;
 use crate::listening::{Gates, Listening};
 use crate::metrics::{Counts, Metrics};
 use crate::reload::Changing;
@@ -63,14 +64,15 @@ impl Broker {
         process: Process,
     ) -> Self {
         let counts = Counts::new(config.lockspaces.keys(), &config.classes);
-        let watchers = Watchers { counts: &counts, audit: access.audit() };
+        let lately = Lately::default();
+        let watchers = Watchers { counts: &counts, lately: &lately, audit: access.audit() };
         let runtime = engines::start_all(config, stores, info, opener, process, watchers);
         let health = Health::default();
         let drain = Drain::new(runtime.clone(), health.clone(), config.drain_timeout);
         let traces = config.traces.as_ref().map(|traces| Traces::start(traces, &config.name));
         Self {
             metrics: Metrics::new(&counts, runtime.clone(), access.clone(), traces.clone()),
-            api: Api::new(runtime.clone(), access, traces),
+            api: Api::new(runtime.clone(), access, lately, traces),
             http: config.http.clone(),
             runtime,
             health,

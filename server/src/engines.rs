@@ -12,6 +12,7 @@ use crate::audit::Audit;
 use crate::backends::{self, Opener};
 use crate::config::{Config, DEFAULT_BACKEND};
 use crate::error::StartError;
+use crate::lately::Lately;
 use crate::metrics::Counts;
 use crate::runtime::incarnation::{EngineConfig, Process};
 use crate::runtime::{EngineHandle, Runtime, engine};
@@ -24,6 +25,8 @@ pub type Stores = BTreeMap<String, Arc<dyn Backend>>;
 pub struct Watchers<'a> {
     /// Counts it.
     pub counts: &'a Counts,
+    /// Remembers the last of it.
+    pub lately: &'a Lately,
     /// Writes down what becomes of locks, if that is written.
     pub audit: &'a Arc<Audit>,
 }
@@ -99,6 +102,7 @@ fn start_engine(
         reopen,
         process,
         counts,
+        lately: watchers.lately.clone(),
         audit: watchers.audit.clone(),
         traced: config.traces.is_some(),
     };

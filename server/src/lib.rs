@@ -9,7 +9,7 @@
 //! * [`backends`]: the one file that names all backends;
 //! * [`runtime`]: the thin shell around the broker machine;
 //! * [`frontend`]: how clients reach it; [`tls`]: what protects that; [`access`]: who they are; [`audit`]: what they did;
-//! * [`metrics`]: what all of that counts;
+//! * [`metrics`]: what all of that counts; [`lately`]: what happened on each resource lately;
 //! * [`drain`]: how a broker ends; [`error`]: why it does not start; `listening`: where it listens;
 //! * [`engines`]: the stores and engines that a configuration asks for;
 //! * [`broker`]: all of that together;
@@ -24,6 +24,7 @@ pub mod tls;
 pub mod access;
 pub mod audit;
 pub mod metrics;
+pub mod lately;
 pub mod traces;
 pub mod drain;
 pub mod error;

@@ -58,7 +58,7 @@ struct Check {
     /// On which resource; absent: on the lockspace as a whole.
     #[arg(long, value_name = "RESOURCE", value_parser = ResourceName::new)]
     name: Option<ResourceName>,
-    /// What: lock (in every mode), lock:ex, inspect, watch, force, expire, purge or drain.
+    /// What: lock (in every mode), lock:ex, inspect, watch, notify, force, expire, purge, drain or metrics.
     #[arg(long, value_name = "VERB")]
     verb: Verbs,
 }

@@ -8,7 +8,7 @@
 //! * [`serve`]: runs a broker, `stop` says when it ends and `reload` when it reads its configuration again; [`check`]: only checks its configuration;
 //! * `run`: runs a command under a lock (on Linux);
 //! * [`ls`], [`show`], [`watch`], [`sessions`], [`waits`], [`top`], [`brokers`], [`status`]: look;
-//! * [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
+//! * [`notify`], [`unlock`], [`expire`], [`drain`], [`purge`]: administer;
 //! * [`token`], [`access`]: who may do what, without asking a broker;
 //! * `bench`: measures how fast locks are;
 //! * [`completions`], [`man`]: the command line described for shells and readers;
@@ -35,6 +35,7 @@ pub mod top;
 pub mod brokers;
 pub mod status;
 
+pub mod notify;
 pub mod unlock;
 pub mod expire;
 pub mod drain;
@@ -100,6 +101,8 @@ pub enum Command {
     Brokers(brokers::Args),
     /// Show how a broker is.
     Status(status::Args),
+    /// Ask whoever holds a lock to let go of it.
+    Notify(notify::Args),
     /// Take a lock away from its holder.
     Unlock(unlock::Args),
     /// End a session, with everything it holds.
@@ -150,6 +153,7 @@ impl Cli {
             Command::Top(args) => client(top::run(args)),
             Command::Brokers(args) => client(brokers::run(args)),
             Command::Status(args) => client(status::run(args)),
+            Command::Notify(args) => client(notify::run(args)),
             Command::Unlock(args) => client(unlock::run(args)),
             Command::Expire(args) => client(expire::run(args)),
             Command::Drain(args) => client(drain::run(args)),

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use sixpin_client::{Client, Mode};
+use sixpin_client::{ClaimEvent, Client, Mode};
 use sixpin_proto::v1;
 use v1::session_request::Body as Ask;
 use v1::session_response::Body;
@@ -109,6 +109,32 @@ fn a_forced_unlock_ends_the_command_first() {
     assert!(uptime() < before + Duration::from_secs(30));
     assert_eq!(holder.process.wait().code(), Some(74));
     assert_eq!(granted(&broker), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notify_asks_all_holders_and_says_who_was_told() {
+    let broker = Broker::start();
+    let said = broker.ask(&["notify", "r"]);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(1), "error: nobody who could be told holds `r`\n"));
+    let client = Client::new([broker.address.as_str()]).unwrap();
+    let sessions = [client.session().open().await.unwrap(), client.session().open().await.unwrap()];
+    let guard = sessions[0].lock("r", Mode::PR).blocking().await.unwrap();
+    let quiet = sessions[1].lock("r", Mode::PR).await.unwrap();
+    let said = broker.ask(&["notify", "r"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let [told, deaf] = [&sessions[0], &sessions[1]].map(sixpin_client::Session::id);
+    assert!(
+        said.stdout.contains(&format!("told claim {} of session {told} that r is wanted\n", guard.claim())),
+        "{said:?}"
+    );
+    let line = format!("claim {} of session {deaf} on r: its client does not listen for that\n", quiet.claim());
+    assert!(said.stdout.contains(&line), "{said:?}");
+    assert!(matches!(guard.next_event().await, ClaimEvent::Blocking { wanted: Mode::EX, .. }));
+    let said = broker.ask(&["notify", "r", "--session", &deaf]);
+    assert_eq!((said.status, said.stdout), (Some(1), line));
+    let report = broker.json(&["notify", "r", "--session", &told, "--claim", &guard.claim().to_string()]);
+    assert_eq!(report["holders"][0]["told"], serde_json::json!([guard.claim()]));
+    assert_eq!(granted(&broker), 2);
 }
 
 /// The admin listener of a broker that the session does not live at is enough: it names the one that it lives at.

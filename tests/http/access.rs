@@ -20,6 +20,8 @@ fn body(operation: &str) -> Value {
         "postResourcesGet" => json!({ "resource": resource }),
         "postResourcesNameForceUnlock" => json!({ "session": session }),
         "postResourcesForceUnlock" => json!({ "resource": resource, "session": session }),
+        "postResourcesNameNotifyHolder" => json!({ "session": session }),
+        "postResourcesNotifyHolder" => json!({ "resource": resource, "session": session }),
         "postResourcesNamePurgeOrphans" => json!({ "all": true }),
         "postResourcesPurgeOrphans" => json!({ "resource": resource, "all": true }),
         "postResourcesNameRemoveDamaged" => json!({ "version": "1" }),
@@ -53,9 +55,9 @@ async fn every_operation_asks_who_it_is_and_refuses_who_may_not() {
     let (right, other, bare) =
         (Token::new("right").unwrap(), Token::new("other").unwrap(), Token::new("bare").unwrap());
     let settings = format!(
-        "[access.roles.all]\nrules = [{{ lockspace = \"*\", prefix = \"\", allow = [\"lock\", \"inspect\", \"watch\", \"force\", \
-         \"expire\", \"purge\", \"metrics\"] }}]\n[access.roles.other]\nrules = [{{ lockspace = \"*\", prefix = \"b/\", allow = [\"lock\", \
-         \"inspect\", \"watch\", \"force\", \"expire\", \"purge\", \"drain\"] }}]\n\
+        "[access.roles.all]\nrules = [{{ lockspace = \"*\", prefix = \"\", allow = [\"lock\", \"inspect\", \"watch\", \"notify\", \
+         \"force\", \"expire\", \"purge\", \"metrics\"] }}]\n[access.roles.other]\nrules = [{{ lockspace = \"*\", prefix = \"b/\", allow = [\"lock\", \
+         \"inspect\", \"watch\", \"notify\", \"force\", \"expire\", \"purge\", \"drain\"] }}]\n\
          [access.tokens.right]\nsha256 = \"{}\"\nroles = [\"all\"]\n[access.tokens.other]\nsha256 = \"{}\"\nroles = [\"other\"]\n\
          [access.tokens.bare]\nsha256 = \"{}\"\nroles = []\n",
         right.digest(),

@@ -115,6 +115,13 @@ async fn what_administrators_do() {
     let (path, mine) = session(&http).await;
     let name = path.rsplit('/').next().unwrap();
     mine.post(&format!("{path}/claims"), lock(1, "a/b", "EX")).await.is(200);
+    // A session without a stream hears nothing.
+    assert_eq!(
+        admin.post("/v1/resources/a%2Fb:notifyHolder", json!({ "session": name })).await.is(503)["reason"],
+        "UNAVAILABLE"
+    );
+    let other = json!({ "resource": { "name": "a" }, "session": name, "claim": "1" });
+    admin.post("/v1/resources:notifyHolder", other).await.is(404);
     let force = json!({ "session": name, "now": true });
     http.post("/v1/resources/a%2Fb:forceUnlock", force.clone()).await.is(404);
     let taken = admin.post("/v1/resources/a%2Fb:forceUnlock", force).await.is(200);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
-use sixpin_client::Mode;
+use sixpin_client::{ClaimEvent, Mode};
 
 use super::driver::Browser;
 use super::{HOSTILE, Tokens, World, encoded, with};
@@ -102,6 +102,31 @@ async fn a_claim_is_taken_away_by_typing_its_name() {
     until("the holder knows", async || !guard.is_valid()).await;
     browser.click("header form button").await;
     reads(&browser, "h1", "Sign in").await;
+}
+
+#[tokio::test]
+async fn a_holder_is_asked_to_let_go_with_the_keyboard() {
+    let world = World::start().await;
+    let holder = world.session("holder").await;
+    let guard = holder.lock("nightly", Mode::EX).blocking().await.unwrap();
+    let browser = Browser::start().await;
+    browser.open(&resource(&world, "nightly")).await;
+    reads(&browser, "footer", "Live").await;
+    browser.value("document.querySelector('td form button').focus()").await;
+    browser.press("\u{e007}").await;
+    reads(&browser, "h1", "Told").await;
+    reads(&browser, "[role=status]", "is wanted").await;
+    let event = crate::support::soon("the notification", guard.next_event()).await;
+    assert_eq!(event, ClaimEvent::Blocking { wanted: Mode::EX, own: false });
+    assert_eq!(browser.complaints().await, json!([]), "nothing was blocked or failed");
+    browser.follow("nightly").await;
+    reads(&browser, ".lately", "asked to let go").await;
+    // What happens while somebody looks comes by itself.
+    guard.release().await.unwrap();
+    reads(&browser, "footer", "Live").await;
+    let _held = holder.lock("nightly", Mode::EX).await.unwrap();
+    assert!(holder.lock("nightly", Mode::EX).try_lock().await.is_err());
+    reads(&browser, ".lately", "would have waited").await;
 }
 
 #[tokio::test]
@@ -228,6 +253,10 @@ async fn it_is_whole_without_javascript() {
     reads(&browser, "h1", "Resources that begin with r").await;
     browser.click("td a").await;
     reads(&browser, "h1", "r").await;
+    browser.click("td form button").await;
+    reads(&browser, "h1", "Not told").await;
+    assert!(browser.text("main").await.contains("does not listen for that"));
+    browser.open(&resource(&world, "r")).await;
     browser.follow("Force-unlock").await;
     browser.type_into("#typed", "r").await;
     browser.click("button.danger").await;

@@ -16,8 +16,14 @@ pub struct Form {
 impl Form {
     pub async fn of(http: &Http, address: &'static str, query: &str, names: &[&str]) -> Self {
         let page = http.get(&format!("{address}?{query}")).await;
-        let page = html(&page, 200);
-        let field = |name: &&str| ((*name).to_owned(), hidden(page, name).replace("&amp;", "&"));
+        Self::on(html(&page, 200), address, names)
+    }
+
+    /// The first form of a page that goes to this address.
+    pub fn on(page: &str, address: &'static str, names: &[&str]) -> Self {
+        let begin = format!("action=\"{address}\">");
+        let form = page.split_once(&begin).unwrap_or_else(|| panic!("no form to {address}: {page}")).1;
+        let field = |name: &&str| ((*name).to_owned(), hidden(form, name).replace("&amp;", "&"));
         Self { address, fields: names.iter().map(field).collect() }
     }
 

@@ -45,6 +45,7 @@ async fn what_changes_is_sent() {
     held.release().await.unwrap();
     says(&mut home, "Nobody waits at this broker").await;
     says(&mut session, ">granted<").await;
+    says(&mut resource, "waited, and was granted").await;
     drop(waiting.await.unwrap().unwrap());
 }
 

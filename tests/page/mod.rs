@@ -5,8 +5,10 @@ mod browser;
 #[cfg(target_os = "linux")]
 mod driver;
 mod forms;
+mod lately;
 mod live;
 mod measure;
+mod notify;
 #[cfg(target_os = "linux")]
 mod pictures;
 mod secure;
@@ -150,7 +152,7 @@ impl Tokens {
         let settings = format!(
             "[access.roles.operator]\n{}[access.roles.reader]\n{}[access.tokens.operator]\nsha256 = \"{}\"\nroles = [\"operator\"]\n\
              [access.tokens.reader]\nsha256 = \"{}\"\nroles = [\"reader\"]\n",
-            rule("\"lock\", \"inspect\", \"watch\", \"force\", \"expire\""),
+            rule("\"lock\", \"inspect\", \"watch\", \"notify\", \"force\", \"expire\""),
             rule("\"inspect\""),
             operator.digest(),
             reader.digest()

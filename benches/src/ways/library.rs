@@ -17,6 +17,7 @@ use sixpin_core::mode::Mode;
 use sixpin_core::name::{ClaimNumber, Label, Lockspace, OperationNumber, ResourceId, ResourceName};
 use sixpin_server::backends;
 use sixpin_server::config::BackendConfig;
+use sixpin_server::lately::Lately;
 use sixpin_server::metrics::Counts;
 use sixpin_server::runtime::incarnation::{EngineConfig, Process};
 use sixpin_server::runtime::outbox::Outgoing;
@@ -62,6 +63,7 @@ impl Library {
             }),
             process: Process::Program,
             counts: Counts::new([], &BTreeMap::default()).of_engine("default"),
+            lately: Lately::default(),
             audit: Arc::default(),
             traced: false,
         };

@@ -162,6 +162,11 @@ impl Administration {
         call!(self.way, within, AdminServiceClient.force_unlock(request))
     }
 
+    /// Asks the holder to let go: its client hears what it hears when somebody begins to wait. Only the broker of the session can.
+    pub async fn notify_holder(&self, request: v1::NotifyHolderRequest) -> Result<v1::NotifyHolderResponse, Error> {
+        call!(self.way, ANSWER_WITHIN, AdminServiceClient.notify_holder(request))
+    }
+
     /// Ends a session. Without `now` and `no_wait` it waits until the holder has confirmed or had its time.
     pub async fn expire_session(&self, request: v1::ExpireSessionRequest) -> Result<v1::ExpireSessionResponse, Error> {
         let within = ANSWER_WITHIN.filter(|_| request.now || request.no_wait);

@@ -6,7 +6,7 @@
 use super::Broker;
 use super::api::{Done, DoneStatus, Ended, Event, LogLevel, LostReason, Reply, RequestError};
 use super::shard::{Pending, Purpose};
-use super::table::{Claim, Operation, Session};
+use super::table::{Claim, Life, Operation, Session};
 use super::timers::Timer;
 use crate::access::{Place, Verb};
 use crate::command::{Command, Completion, Options, Outcome, Refusal, Status};
@@ -121,7 +121,7 @@ impl Broker {
             if status == DoneStatus::Is(Status::Granted) {
                 operation.mode = operation.mode.or(done.mode);
             }
-            self.facts.ended(now, &claim.resource, operation, status);
+            self.facts.ended(now, id, &claim.resource, operation, status);
         }
         session.counts.waiting(-isize::from(operation.is_some()));
         session.numbers.mark_once(id.number);
@@ -263,7 +263,7 @@ impl Broker {
         let claim = session.claims.get_mut(&id.number)?;
         let operation = claim.pending.take()?;
         session.counts.waiting(-1);
-        self.facts.ended(self.now.mono, &claim.resource, &operation, status);
+        self.facts.ended(self.now.mono, id, &claim.resource, &operation, status);
         Some(operation)
     }
 
@@ -272,7 +272,8 @@ impl Broker {
         let session = self.sessions.get_mut(&id.session)?;
         let end = done.as_ref().map(|done| done.status);
         let claim = session.finish(id.number, done)?;
-        self.facts.dropped(self.now.mono, &claim);
+        let lost = end.is_some_and(|end| claim.is_lost_by(end, session.life == Life::Closing));
+        self.facts.dropped(self.now.mono, id, &claim, lost);
         // It needs no reading any more.
         let resumes = session.resuming.as_mut().is_some_and(|resuming| resuming.unread.remove(&id.number));
         if session.is_abandoned() {
@@ -304,7 +305,7 @@ impl Broker {
         if !self.planted.has(Bug::QuotaNotGivenBack) {
             session.counts.waiting(-1);
         }
-        self.facts.ended(self.now.mono, &known.resource, &operation, Ended::TimedOut);
+        self.facts.ended(self.now.mono, claim, &known.resource, &operation, Ended::TimedOut);
         let (granted, grant_seq) = (known.granted, known.grant_seq);
         let mut done = Done::empty(claim.number, number, DoneStatus::Is(Status::TimedOut));
         (done.mode, done.grant_seq) = (granted, grant_seq);
@@ -334,7 +335,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
         let Some(claim) = session.claims.get_mut(&id.number) else { return };
         let Some(operation) = claim.pending.take_if(|operation| operation.number == number) else { return };
-        self.facts.ended(self.now.mono, &claim.resource, &operation, &error);
+        self.facts.ended(self.now.mono, id, &claim.resource, &operation, &error);
         let resource = claim.resource.clone();
         let created = claim.granted.is_some() || session.numbers.is_used(id.number);
         session.counts.waiting(-1);

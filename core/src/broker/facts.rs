@@ -30,32 +30,42 @@ impl Facts {
     }
 
     /// An operation that was pending has ended.
-    pub(super) fn ended(&mut self, now: Duration, on: &ResourceId, operation: &Operation, ended: impl Into<Ended>) {
+    pub(super) fn ended(
+        &mut self,
+        now: Duration,
+        claim: ClaimId,
+        on: &ResourceId,
+        operation: &Operation,
+        ended: impl Into<Ended>,
+    ) {
         let Some(asked) = operation.asked else { return };
         self.note(|| Fact::Asked {
             on: on.clone(),
+            claim,
             mode: operation.mode,
             ended: ended.into(),
+            queued: operation.queued.is_some(),
             waited: now.saturating_sub(asked),
         });
     }
 
     /// A claim has left the table.
-    pub(super) fn dropped(&mut self, now: Duration, claim: &Claim) {
+    pub(super) fn dropped(&mut self, now: Duration, id: ClaimId, claim: &Claim, lost: bool) {
         if let Some(waited) = &claim.pending {
-            self.ended(now, &claim.resource, waited, Ended::Released);
+            self.ended(now, id, &claim.resource, waited, Ended::Released);
         }
         if let Some(since) = claim.held_since {
-            self.note(|| Fact::Held { on: claim.resource.clone(), held: now.saturating_sub(since) });
+            let (on, mode) = (&claim.resource, claim.granted);
+            self.note(|| Fact::Held { on: on.clone(), claim: id, mode, lost, held: now.saturating_sub(since) });
         }
     }
 
-    /// A claim is lost together with the table.
-    pub(super) fn lost_with_all(&mut self, now: Duration, claim: &mut Claim) {
+    /// A claim ends together with the table; one of a session that its client has closed is not lost.
+    pub(super) fn dropped_with_all(&mut self, now: Duration, id: ClaimId, claim: &mut Claim, lost: bool) {
         if let Some(waited) = claim.pending.take() {
-            self.ended(now, &claim.resource, &waited, Ended::Lost);
+            self.ended(now, id, &claim.resource, &waited, Ended::Lost);
         }
-        self.dropped(now, claim);
+        self.dropped(now, id, claim, lost);
     }
 
     /// A session is lost.
@@ -93,7 +103,8 @@ impl Broker {
             return;
         }
         if let Some(on) = on {
-            self.facts.note(|| Fact::Asked { on, mode: Some(mode), ended: error.into(), waited: Duration::ZERO });
+            let (mode, ended) = (Some(mode), error.into());
+            self.facts.note(|| Fact::Asked { on, claim, mode, ended, queued: false, waited: Duration::ZERO });
         }
     }
 

@@ -83,8 +83,7 @@ impl Broker {
     }
 }
 
-/// What is noted of a claim that ended so. What was taken away stays so, also if its holder lets go of it or says goodbye.
+/// What is noted of a claim that ended so.
 fn what_became(claim: &Claim, end: DoneStatus, closing: bool) -> Happened {
-    let lost = claim.forced || end == DoneStatus::Lost && !closing;
-    if lost { Happened::Lost } else { Happened::Released }
+    if claim.is_lost_by(end, closing) { Happened::Lost } else { Happened::Released }
 }

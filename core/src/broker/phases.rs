@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Broker;
-use super::api::{ConnectionId, Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo};
+use super::api::{ConnectionId, DoneStatus, Effect, Ending, Event, LogLevel, LostReason, Reply, ReplyTo};
 use super::table::Life;
 use super::timers::Timer;
 use crate::name::ClaimId;
@@ -169,7 +169,7 @@ impl Broker {
     fn count_all_lost(&mut self, reason: LostReason) {
         let now = self.now.mono;
         let mut lost = 0;
-        for session in self.sessions.values_mut() {
+        for (id, session) in &mut self.sessions {
             match session.life {
                 Life::Burying { .. } => {
                     if let Some(before) = session.lost.take() {
@@ -179,7 +179,11 @@ impl Broker {
                 Life::Closing => {}
                 Life::Moving | Life::Vouching | Life::Ending => lost += 1,
             }
-            session.claims.for_each_mut(|_, claim| self.facts.lost_with_all(now, claim));
+            let is_closed = session.life == Life::Closing;
+            session.claims.for_each_mut(|number, claim| {
+                let lost = claim.is_lost_by(DoneStatus::Lost, is_closed);
+                self.facts.dropped_with_all(now, ClaimId { session: *id, number: *number }, claim, lost);
+            });
         }
         if lost > 0 {
             self.facts.all_lost(reason, lost);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::api::{ClientInfo, ConnectionId, Done, Event, LiveClaim, LostReason, ReplyTo};
+use super::api::{ClientInfo, ConnectionId, Done, DoneStatus, Event, LiveClaim, LostReason, ReplyTo};
 use super::mark::Mark;
 use super::shares::Counts;
 use crate::access::Principal;
@@ -354,6 +354,11 @@ impl Claim {
         if mode.is_some() {
             self.held_since.get_or_insert(now);
         }
+    }
+
+    /// Whether what it held is lost if it ends so. What was taken away stays so, also if its holder lets go of it or closes its session.
+    pub(super) fn is_lost_by(&self, end: DoneStatus, closing: bool) -> bool {
+        self.forced || end == DoneStatus::Lost && !closing
     }
 
     /// It holds something, as far as this broker or its client knows.

@@ -93,14 +93,14 @@ impl LockCounts {
     /// Counts what the machine has noted.
     pub fn count(&mut self, fact: Fact) {
         match fact {
-            Fact::Asked { on, mode, ended, waited } => {
+            Fact::Asked { on, mode, ended, waited, .. } => {
                 let (cell, locks) = self.cell(on);
                 cell.request(locks, mode, ended).inc();
                 if ended == Ended::Granted {
                     cell.wait.took(waited);
                 }
             }
-            Fact::Held { on, held } => self.cell(on).0.hold.took(held),
+            Fact::Held { on, held, .. } => self.cell(on).0.hold.took(held),
             Fact::Lost { reason, sessions, which } => {
                 let lost = self.locks.lost.get_or_create_owned(&label("reason", word(reason)));
                 lost.inc_by(sessions as u64);
@@ -192,7 +192,7 @@ mod tests {
 
     use prometheus_client::encoding::text::encode;
 
-    use sixpin_core::name::ResourceName;
+    use sixpin_core::name::{ClaimId, ClaimNumber, Incarnation, ResourceName, SessionId};
 
     use super::*;
     use crate::metrics::LOCKSPACES_MAX;
@@ -211,7 +211,9 @@ mod tests {
     fn asked_for(lockspace: &str, name: &str, ended: Ended) -> Fact {
         let (lockspace, name) = (Lockspace::new(lockspace).unwrap(), ResourceName::new(name).unwrap());
         let (on, waited) = (ResourceId { lockspace, name }, Duration::from_millis(3));
-        Fact::Asked { on, mode: Some(Mode::EX), ended, waited }
+        let session = SessionId { opener: Incarnation(1), serial: 1, ttl_ms: 1_000 };
+        let claim = ClaimId { session, number: ClaimNumber(1) };
+        Fact::Asked { on, claim, mode: Some(Mode::EX), ended, queued: false, waited }
     }
 
     #[test]

@@ -187,7 +187,11 @@ impl Engine {
         }
         self.settle(now);
         self.dispatch(now);
-        self.machine.take_facts().for_each(|fact| self.config.counts.locks.count(fact));
+        let EngineConfig { counts, lately, .. } = &mut self.config;
+        self.machine.take_facts().for_each(|fact| {
+            lately.look(&fact);
+            counts.locks.count(fact);
+        });
     }
 
     fn feed_outcomes(&mut self, now: Now) {

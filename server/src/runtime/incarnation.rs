@@ -15,6 +15,7 @@ use super::handle::Shared;
 use super::store::StoreCalls;
 use crate::access::PROGRAM;
 use crate::audit::Audit;
+use crate::lately::Lately;
 use crate::metrics::EngineCounts;
 
 /// Opens the store again after it lost its memory; the error is for the log.
@@ -54,6 +55,8 @@ pub struct EngineConfig {
     pub process: Process,
     /// What is counted.
     pub counts: EngineCounts,
+    /// What is remembered of it.
+    pub lately: Lately,
     /// Where it is written what becomes of locks, if it is.
     pub audit: Arc<Audit>,
     /// Answers say which commit they come of, for those who trace.

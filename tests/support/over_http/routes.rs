@@ -44,6 +44,7 @@ static CALLS: &[Row] = &[
     ("InspectService/ListWaits", Method::GET, "/v1/waits", None, None),
     ("InspectService/ListContended", Method::GET, "/v1/contended", None, None),
     ("AdminService/ForceUnlock", Method::POST, "/v1/resources/{name}:forceUnlock", None, None),
+    ("AdminService/NotifyHolder", Method::POST, "/v1/resources/{name}:notifyHolder", None, None),
     ("AdminService/PurgeOrphans", Method::POST, "/v1/resources/{name}:purgeOrphans", None, None),
     ("AdminService/RemoveDamaged", Method::POST, "/v1/resources/{name}:removeDamaged", None, None),
     ("AdminService/ExpireSession", Method::POST, "/v1/sessions/{session}:expire", None, None),

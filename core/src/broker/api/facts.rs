@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{DoneStatus, LostReason, RequestError};
 use crate::command::Status;
 use crate::mode::Mode;
-use crate::name::{Label, ResourceId, SessionId};
+use crate::name::{ClaimId, Label, ResourceId, SessionId};
 
 /// Something that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +16,14 @@ pub enum Fact {
     Asked {
         /// What was asked for.
         on: ResourceId,
+        /// For which claim.
+        claim: ClaimId,
         /// The mode asked for. Absent if that was at another broker, and nothing was granted.
         mode: Option<Mode>,
         /// How it ended.
         ended: Ended,
+        /// It stood in the queue of the resource. Otherwise only the store was waited for.
+        queued: bool,
         /// Since it was asked for here.
         waited: Duration,
     },
@@ -27,6 +31,12 @@ pub enum Fact {
     Held {
         /// What was held.
         on: ResourceId,
+        /// By which claim.
+        claim: ClaimId,
+        /// In which mode, at the end.
+        mode: Option<Mode>,
+        /// It was lost. Otherwise its client let go of it, or took it to another broker, or it stays behind its session.
+        lost: bool,
         /// Since it was granted, or came to this broker.
         held: Duration,
     },

@@ -34,7 +34,7 @@ impl World {
             }
             Effect::Disconnect { connection } => {
                 let (who, current) = self.party(connection);
-                let Some(client) = self.clients.get_mut(&who).filter(|_| current) else { return None };
+                let client = self.clients.get_mut(&who).filter(|_| current)?;
                 if client.ear.take_if(|ear| *ear == connection).is_some() {
                     self.say(&format!("{name} lets {who} listen no more"));
                 } else {

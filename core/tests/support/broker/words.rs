@@ -334,7 +334,7 @@ fn fence_words(fence: Fence) -> String {
 /// Those that have something in them.
 fn lists(client: &str, parts: [(&str, &Vec<ClaimNumber>); 2]) -> String {
     let some = parts.into_iter().filter(|(_, numbers)| !numbers.is_empty());
-    some.map(|(what, numbers)| format!(", {what} {}", list(client, numbers))).collect()
+    some.fold(String::new(), |text, (what, numbers)| format!("{text}, {what} {}", list(client, numbers)))
 }
 
 fn list(client: &str, claims: &[ClaimNumber]) -> String {

@@ -1,10 +1,11 @@
 //! What administrators do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sixpin_core::access::{Place, Verb};
-use sixpin_core::broker::api::{AdminRequest, Reply, RequestError};
+use sixpin_core::broker::api::{AdminRequest, Query, Reply, RequestError};
 use sixpin_core::command::PurgeScope;
 use sixpin_core::limits::SESSION_TTL_MAX;
 use sixpin_core::name::{ClaimNumber, Lockspace, ResourceId, SessionId, Version};
@@ -13,6 +14,10 @@ use super::errors::{invalid, unexpected};
 use super::{Api, Caller};
 use crate::audit::{Line, Outcome};
 use crate::drain::Drain;
+use crate::lately::{Act, Deed};
+
+/// On so many resources it is remembered that a session was expired.
+const PLACES_MAX: usize = 100;
 
 /// What administrators can do. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +45,15 @@ pub struct Taken {
     pub free_in: Duration,
 }
 
+/// Holders that were asked to let go.
+#[derive(Debug, Clone)]
+pub struct Notified {
+    /// Claims of which their client was told, by number.
+    pub told: Vec<ClaimNumber>,
+    /// Claims whose client does not want to hear of that.
+    pub deaf: Vec<ClaimNumber>,
+}
+
 impl Administration {
     /// For the engines behind `api`; `drain` ends the broker.
     pub fn new(api: Api, drain: Option<Arc<Drain>>) -> Self {
@@ -57,10 +71,34 @@ impl Administration {
     ) -> Result<Taken, RequestError> {
         self.api.check(from, Verb::Force, Place::Resource(&resource))?;
         let line = from.line(Verb::Force).on(&resource).session(session).claim(claim, None);
-        let lockspace = resource.lockspace.clone();
-        let Haste { now, no_wait } = haste;
+        let deed = deed(from, Act::ForceUnlock).to(session, claim);
+        let (on, Haste { now, no_wait }) = (resource.clone(), haste);
         let request = AdminRequest::ForceUnlock { resource, session, claim, now, no_wait };
-        taken(self.ask(line, &lockspace, request).await?)
+        let taken = taken(self.ask(line, &on.lockspace, request).await?)?;
+        self.api.lately.did(&on, deed);
+        Ok(taken)
+    }
+
+    /// Asks the client of a session to let go of its claims on a resource: of all of them, unless one is named.
+    pub async fn notify_holder(
+        &self,
+        from: &Caller,
+        resource: ResourceId,
+        session: SessionId,
+        claim: Option<ClaimNumber>,
+    ) -> Result<Notified, RequestError> {
+        self.api.check(from, Verb::Notify, Place::Resource(&resource))?;
+        let line = from.line(Verb::Notify).on(&resource).session(session).claim(claim, None);
+        let (on, deed) = (resource.clone(), deed(from, Act::Notify).to(session, claim));
+        match self.ask(line, &on.lockspace, AdminRequest::Notify { resource, session, claim }).await? {
+            Reply::Notified { told, deaf } => {
+                if !told.is_empty() {
+                    self.api.lately.did(&on, deed);
+                }
+                Ok(Notified { told, deaf })
+            }
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Ends a session of the store of a lockspace.
@@ -75,16 +113,34 @@ impl Administration {
         self.api.check(from, Verb::Expire, Place::Everywhere)?;
         let Haste { now, no_wait } = haste;
         let line = from.line(Verb::Expire).at(Some(lockspace), None).session(session);
-        taken(self.ask(line, lockspace, AdminRequest::ExpireSession { session, now, no_wait }).await?)
+        let deed = deed(from, Act::Expire).to(session, None);
+        let places = self.places_of(lockspace, session).await;
+        let taken = taken(self.ask(line, lockspace, AdminRequest::ExpireSession { session, now, no_wait }).await?)?;
+        for on in &places {
+            self.api.lately.did(on, deed.clone());
+        }
+        Ok(taken)
+    }
+
+    /// The first resources on which a session has claims; none if that is not known.
+    async fn places_of(&self, lockspace: &Lockspace, session: SessionId) -> BTreeSet<ResourceId> {
+        let query = Query::Claims { session, after: ClaimNumber(0), limit: PLACES_MAX };
+        match self.api.engine(lockspace).query(query).await {
+            Ok(Reply::Claims(claims)) => claims.into_iter().map(|(_, id)| id).collect(),
+            _ => BTreeSet::new(),
+        }
     }
 
     /// Removes orphans, and says how many.
     pub async fn purge(&self, from: &Caller, resource: ResourceId, scope: PurgeScope) -> Result<u32, RequestError> {
         self.api.check(from, Verb::Purge, Place::Resource(&resource))?;
         let line = from.line(Verb::Purge).on(&resource);
-        let lockspace = resource.lockspace.clone();
-        match self.ask(line, &lockspace, AdminRequest::Purge { resource, scope }).await? {
-            Reply::Purged { purged } => Ok(purged),
+        let (on, deed) = (resource.clone(), deed(from, Act::Purge));
+        match self.ask(line, &on.lockspace, AdminRequest::Purge { resource, scope }).await? {
+            Reply::Purged { purged } => {
+                self.api.lately.did(&on, deed);
+                Ok(purged)
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -102,9 +158,12 @@ impl Administration {
             return Err(invalid("`version` is missing: give the one that was seen damaged"));
         }
         let line = from.line("remove-damaged").on(&resource);
-        let lockspace = resource.lockspace.clone();
-        match self.ask(line, &lockspace, AdminRequest::RemoveDamaged { resource, version, now }).await? {
-            Reply::DamagedRemoved { free_in } => Ok(free_in),
+        let (on, deed) = (resource.clone(), deed(from, Act::RemoveDamaged));
+        match self.ask(line, &on.lockspace, AdminRequest::RemoveDamaged { resource, version, now }).await? {
+            Reply::DamagedRemoved { free_in } => {
+                self.api.lately.did(&on, deed);
+                Ok(free_in)
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -133,6 +192,11 @@ impl Administration {
         });
         answer
     }
+}
+
+/// Something that somebody begins to do.
+fn deed(from: &Caller, act: Act) -> Deed {
+    Deed::begins(act, &from.who.name())
 }
 
 fn taken(reply: Reply) -> Result<Taken, RequestError> {

@@ -16,6 +16,7 @@ use super::errors::unexpected;
 use super::identity::Identity;
 use super::{Api, Caller, Checked};
 use crate::access::Watching;
+use crate::lately::Event;
 use crate::runtime::EngineHandle;
 pub use crate::runtime::lookup::{Stored, bad_after};
 
@@ -76,6 +77,12 @@ impl Api {
         self.check(from, Verb::Inspect, Place::Resource(id))?;
         let (version, stored) = self.engine(&id.lockspace).read(id).await?;
         Ok(stored.map(|stored| (version, stored)))
+    }
+
+    /// What happened on a resource lately, as this broker remembers it: the newest first.
+    pub(crate) fn happened_on(&self, from: &Caller, id: &ResourceId) -> Checked<Vec<Event>> {
+        self.check(from, Verb::Inspect, Place::Resource(id))?;
+        Ok(self.lately.on(id))
     }
 
     /// A resource as it is, and again whenever it has changed. There is no queue: what changes while nobody takes the next one

@@ -38,6 +38,7 @@ use sixpin_core::token::SessionToken;
 
 use crate::access::Access;
 use crate::audit::{Audit, Outcome};
+use crate::lately::Lately;
 use crate::metrics::refusals::SESSION_TOKEN;
 use crate::runtime::{Connection, EngineHandle, Runtime};
 use crate::traces::Traces;
@@ -53,6 +54,8 @@ pub type Checked<T> = Result<T, RequestError>;
 pub struct Api {
     runtime: Runtime,
     access: Arc<Access>,
+    /// What happened on resources.
+    lately: Lately,
     /// Absent: nothing is traced.
     traces: Option<Traces>,
     /// See [`Api::found_not_serving`].
@@ -85,8 +88,8 @@ pub struct Resumed {
 
 impl Api {
     /// Offers the engines of `runtime` to whom `access` lets in.
-    pub fn new(runtime: Runtime, access: Arc<Access>, traces: Option<Traces>) -> Self {
-        Self { runtime, access, traces, not_serving: Arc::default() }
+    pub(crate) fn new(runtime: Runtime, access: Arc<Access>, lately: Lately, traces: Option<Traces>) -> Self {
+        Self { runtime, access, lately, traces, not_serving: Arc::default() }
     }
 
     /// Who is let in.

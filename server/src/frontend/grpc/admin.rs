@@ -27,6 +27,10 @@ impl AdminService for Admin {
         answer(self.calls.force_unlock(&caller(&request), request.into_inner()).await)
     }
 
+    async fn notify_holder(&self, request: Request<v1::NotifyHolderRequest>) -> Answer<v1::NotifyHolderResponse> {
+        answer(self.calls.notify_holder(&caller(&request), request.into_inner()).await)
+    }
+
     async fn expire_session(&self, request: Request<v1::ExpireSessionRequest>) -> Answer<v1::ExpireSessionResponse> {
         answer(self.calls.expire_session(&caller(&request), request.into_inner()).await)
     }

@@ -18,6 +18,11 @@ pub(super) async fn force_unlock(asked: Asked) -> Answered {
     Ok(json(write(&calls(&asked.door)?.force_unlock(&asked.from, asked.message()?).await?)))
 }
 
+pub(super) async fn notify_holder(asked: Asked) -> Answered {
+    let asked = asked.with_resource()?;
+    Ok(json(write(&calls(&asked.door)?.notify_holder(&asked.from, asked.message()?).await?)))
+}
+
 pub(super) async fn purge_orphans(asked: Asked) -> Answered {
     let asked = asked.with_resource()?;
     Ok(json(write(&calls(&asked.door)?.purge_orphans(&asked.from, asked.message()?).await?)))

@@ -103,6 +103,8 @@ pub(super) static ROUTES: &[Route] = &[
     // Administration.
     route!(POST "/v1/resources/{name}:forceUnlock", Administrators, Call, false, "Takes claims of a session away", "ForceUnlockRequest" => "ForceUnlockResponse", administration::force_unlock),
     route!(POST "/v1/resources:forceUnlock", Administrators, Call, false, "The same, with the name in the body", "ForceUnlockRequest" => "ForceUnlockResponse", administration::force_unlock),
+    route!(POST "/v1/resources/{name}:notifyHolder", Administrators, Call, false, "Asks a holder to let go", "NotifyHolderRequest" => "NotifyHolderResponse", administration::notify_holder),
+    route!(POST "/v1/resources:notifyHolder", Administrators, Call, false, "The same, with the name in the body", "NotifyHolderRequest" => "NotifyHolderResponse", administration::notify_holder),
     route!(POST "/v1/resources/{name}:purgeOrphans", Administrators, Call, false, "Removes claims that outlived their sessions", "PurgeOrphansRequest" => "PurgeOrphansResponse", administration::purge_orphans),
     route!(POST "/v1/resources:purgeOrphans", Administrators, Call, false, "The same, with the name in the body", "PurgeOrphansRequest" => "PurgeOrphansResponse", administration::purge_orphans),
     route!(POST "/v1/resources/{name}:removeDamaged", Administrators, Call, false, "Removes a record that cannot be understood", "RemoveDamagedRequest" => "RemoveDamagedResponse", administration::remove_damaged),

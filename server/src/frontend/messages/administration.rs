@@ -43,6 +43,19 @@ impl AdminCalls {
         })
     }
 
+    pub(crate) async fn notify_holder(
+        &self,
+        from: &Caller,
+        notify: v1::NotifyHolderRequest,
+    ) -> Result<v1::NotifyHolderResponse, RequestError> {
+        let resource = requests::resource(notify.resource, &mut Names::default())?;
+        let session = checks::session_id("session", &notify.session)?;
+        let claim = (notify.claim != 0).then_some(ClaimNumber(notify.claim));
+        let notified = self.administration.notify_holder(from, resource, session, claim).await?;
+        let numbers = |claims: &[ClaimNumber]| claims.iter().map(|claim| claim.0).collect();
+        Ok(v1::NotifyHolderResponse { told: numbers(&notified.told), deaf: numbers(&notified.deaf) })
+    }
+
     pub(crate) async fn expire_session(
         &self,
         from: &Caller,

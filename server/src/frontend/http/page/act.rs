@@ -1,5 +1,5 @@
 //! What takes something away. First it is said what will happen and when, and asked for the name; then it is done, by the call that
-//! everybody has for it and in the name of whoever sent the form.
+//! everybody has for it and in the name of whoever sent the form. What takes nothing away is [`notify`](super::notify).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::super::problem::Problem;
 use super::html::{Html, shown, time};
-use super::visit::{Visit, url};
+use super::visit::{Visit, url, url_of};
 use super::{View, frame, parts};
 
 use crate::frontend::api::{Checked, checks};
@@ -22,29 +22,43 @@ use crate::frontend::api::{Checked, checks};
 const FORCE: &str = "force-unlock";
 const EXPIRE: &str = "expire";
 
+/// What is said of a form that is none of ours.
+pub(super) const NOT_OURS: &str = "Nothing was changed: this form was not made by this broker for you, or the broker was started anew. Try once more.";
+
 /// How long it is waited to hear what became of it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// So many things may be on their way at once, also while nobody waits for them any more.
 const UNDER_WAY_MAX: usize = 64;
 static UNDER_WAY: Semaphore = Semaphore::const_new(UNDER_WAY_MAX);
 
-/// A claim that is to be taken away.
-struct Claim {
-    id: ResourceId,
-    session: SessionId,
-    number: u64,
+/// A claim that something is to be done about.
+pub(super) struct Claim {
+    pub(super) id: ResourceId,
+    pub(super) session: SessionId,
+    pub(super) number: u64,
 }
 
 impl Claim {
-    fn of(visit: &Visit) -> Checked<Self> {
+    pub(super) fn of(visit: &Visit) -> Checked<Self> {
         let number = checks::claim_number(visit.number("claim")?)?.0;
         Ok(Self { id: visit.resource()?, session: visit.session("session")?, number })
     }
 
-    /// What its form is about.
-    fn sealed(&self) -> [String; 5] {
+    /// What a form is about that does this to it.
+    pub(super) fn sealed(&self, what: &str) -> [String; 5] {
         let (session, number) = (self.session.to_string(), self.number.to_string());
-        [FORCE.into(), self.id.lockspace.to_string(), self.id.name.to_string(), session, number]
+        [what.into(), self.id.lockspace.to_string(), self.id.name.to_string(), session, number]
+    }
+
+    /// The resource that it is on.
+    pub(super) fn resource(&self) -> v1::Resource {
+        v1::Resource { lockspace: self.id.lockspace.to_string(), name: self.id.name.to_string() }
+    }
+
+    /// What a form says of it.
+    pub(super) fn fields(&self, html: &mut Html) {
+        html.hidden("lockspace", self.id.lockspace.as_str()).hidden("name", self.id.name.as_str());
+        html.hidden("session", &self.session.to_string()).hidden("claim", &self.number.to_string());
     }
 }
 
@@ -64,23 +78,28 @@ fn force_view(visit: &Visit, claim: &Claim, wrong: Option<&'static str>) -> View
     main.markup(" is taken away. Its holder is told that it has lost it, and others are granted it once the holder has confirmed: ");
     main.markup("in at most ").text(&time(with_tolerance(claim.session.ttl()).as_millis() as u64));
     main.markup(", its TTL and a tolerance. The session goes on, with all its other claims.</p>");
-    let (lockspace, session, number) =
-        (claim.id.lockspace.as_str(), claim.session.to_string(), claim.number.to_string());
     begin_form(&mut main, "/force-unlock", wrong);
-    main.hidden("lockspace", lockspace).hidden("name", claim.id.name.as_str()).hidden("session", &session);
-    main.hidden("claim", &number);
-    let back = url("/resource", &[("lockspace", lockspace), ("name", claim.id.name.as_str())]);
-    end_form(&mut main, visit, &claim.sealed(), "name of the resource", claim.id.name.as_str(), "Force-unlock", &back);
+    claim.fields(&mut main);
+    let back = url_of(&claim.resource());
+    end_form(
+        &mut main,
+        visit,
+        &claim.sealed(FORCE),
+        "name of the resource",
+        claim.id.name.as_str(),
+        "Force-unlock",
+        &back,
+    );
     View { title: "Take a claim away".into(), main, live: String::new() }
 }
 
 pub(super) async fn force(visit: Visit) -> Result<Response, Problem> {
     let claim = Claim::of(&visit)?;
-    if let Some(wrong) = wrong(&visit, &claim.sealed(), claim.id.name.as_str()) {
+    if let Some(wrong) = wrong(&visit, &claim.sealed(FORCE), claim.id.name.as_str()) {
         visit.door.api.check(&visit.from, Verb::Force, Place::Resource(&claim.id))?;
         return Ok(frame::whole(&visit, wrong.0, &force_view(&visit, &claim, Some(wrong.1))));
     }
-    let resource = v1::Resource { lockspace: claim.id.lockspace.to_string(), name: claim.id.name.to_string() };
+    let resource = claim.resource();
     let request = v1::ForceUnlockRequest {
         resource: Some(resource.clone()),
         session: claim.session.to_string(),
@@ -171,7 +190,7 @@ fn end_form(
     button: &'static str,
     back: &str,
 ) {
-    html.hidden("seal", &visit.door.seals.seal(&visit.from.who.name(), &texts(sealed)));
+    seal(html, visit, sealed);
     html.markup("<p><label for=\"typed\">To go on, type the ").markup(what).markup(":</label> ").name(name);
     html.markup("</p><p><input id=\"typed\" name=\"typed\" required autocomplete=\"off\" spellcheck=\"false\" autocapitalize=\"none\"></p>");
     html.markup("<p class=\"now\"><input id=\"now\" name=\"now\" type=\"checkbox\" value=\"yes\"> <label for=\"now\">");
@@ -185,9 +204,8 @@ fn end_form(
 
 /// What is wrong with a form, if anything is.
 fn wrong(visit: &Visit, sealed: &[String], name: &str) -> Option<(StatusCode, &'static str)> {
-    if !visit.door.seals.is_of(visit.field("seal"), &visit.from.who.name(), &texts(sealed)) {
-        let text = "Nothing was changed: this form was not made by this broker for you, or the broker was started anew. Try once more.";
-        return Some((StatusCode::FORBIDDEN, text));
+    if !is_ours(visit, sealed) {
+        return Some((StatusCode::FORBIDDEN, NOT_OURS));
     }
     let typed = visit.field("typed");
     // What is not seen of a name can only be typed as it is written out.
@@ -195,6 +213,16 @@ fn wrong(visit: &Visit, sealed: &[String], name: &str) -> Option<(StatusCode, &'
         return Some((StatusCode::BAD_REQUEST, "Nothing was changed: the name that was typed is another one."));
     }
     None
+}
+
+/// Whether a form was made by this broker for whoever sends it, to do this.
+pub(super) fn is_ours(visit: &Visit, sealed: &[String]) -> bool {
+    visit.door.seals.is_of(visit.field("seal"), &visit.from.who.name(), &texts(sealed))
+}
+
+/// The field by which that is known.
+pub(super) fn seal(html: &mut Html, visit: &Visit, sealed: &[String]) {
+    html.hidden("seal", &visit.door.seals.seal(&visit.from.who.name(), &texts(sealed)));
 }
 
 fn is_now(visit: &Visit) -> bool {
@@ -205,11 +233,11 @@ fn texts(sealed: &[String]) -> Vec<&str> {
     sealed.iter().map(String::as_str).collect()
 }
 
-/// What was answered; none if nothing was in time. It goes on then, and is written into the audit once it is known how it came out.
-async fn answer<T: Send + 'static>(
+/// What was answered; none if nothing was in time. It goes on then, also if whoever asked has gone away, and is written into the audit once it is known how it came out.
+pub(super) async fn answer<T: Send + 'static>(
     asked: impl Future<Output = Result<T, RequestError>> + Send + 'static,
 ) -> Result<Option<T>, RequestError> {
-    let limit = |_| RequestError::Limit(format!("{UNDER_WAY_MAX} claims and sessions that are being taken away"));
+    let limit = |_| RequestError::Limit(format!("{UNDER_WAY_MAX} things that are being done by way of this page"));
     let place = UNDER_WAY.try_acquire().map_err(limit)?;
     let asked = tokio::spawn(async move {
         let _place = place;

@@ -46,6 +46,10 @@ pub(super) fn problem(problem: Problem) -> Response {
     let text = |field: &str| said.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut main = Html::default();
     main.markup("<section class=\"problem\"><h1>").text(&text("title")).markup("</h1><p>").name(&text("detail"));
+    let address = text("address");
+    if !address.is_empty() {
+        main.markup("</p><p>Its broker is at ").name(&address).markup(": do it there.");
+    }
     main.markup("</p><p><a href=\"/\">To the first page</a></p></section>");
     bare(status, &text("title"), &main)
 }

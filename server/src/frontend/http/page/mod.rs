@@ -14,15 +14,17 @@
 //!
 //! * this file: all addresses, and what stands there; `visit`: a request, taken apart; `html`: what answers are made of;
 //! * `frame`: what is around every view; `parts`: what several have in common;
-//! * `home`, `resource`, `session`, `lists`: the views; `live`: a view again whenever it has changed;
-//! * `act`: what takes something away, with `seal`; `sign`: signing in and out.
+//! * `home`, `resource` with `lately`, `session`, `lists`: the views; `live`: a view again whenever it has changed;
+//! * `act`: what takes something away, with `seal`; `notify`: what asks to let go; `sign`: signing in and out.
 
 mod act;
 mod frame;
 mod home;
 mod html;
+mod lately;
 mod lists;
 mod live;
+mod notify;
 mod parts;
 mod resource;
 pub(super) mod seal;
@@ -124,6 +126,7 @@ static ADDRESSES: &[Address] = &[
     get("/search", |visit| ready(lists::search(visit)).boxed()),
     show("/force-unlock", |visit| ready(act::ask_to_force(visit)).boxed()),
     post("/force-unlock", false, |visit| act::force(visit).boxed()),
+    post("/notify", false, |visit| notify::notify(visit).boxed()),
     show("/expire", |visit| ready(act::ask_to_expire(visit)).boxed()),
     post("/expire", false, |visit| act::expire(visit).boxed()),
     get("/sign-in", |_| ready(Ok(sign::ask())).boxed()),

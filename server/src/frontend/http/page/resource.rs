@@ -8,10 +8,11 @@ use sixpin_core::resource::Resource;
 use sixpin_proto::v1;
 
 use super::super::problem::Problem;
+use super::act::Claim;
 use super::html::{Column, Html, time};
 use super::parts::Sessions;
 use super::visit::{Visit, url};
-use super::{PAGE, View, parts};
+use super::{PAGE, View, lately, notify, parts};
 use crate::frontend::messages::views;
 
 /// Chains that are shown of the claims that wait.
@@ -83,6 +84,7 @@ pub(super) async fn view(visit: Visit) -> Result<View, Problem> {
             value_block(&mut main, &value, &version);
         }
     }
+    lately::section(&mut main, &visit, &id)?;
     settings(&mut main, &visit, &id);
     let fields = [("lockspace", id.lockspace.as_str()), ("name", id.name.as_str()), ("first", visit.field("first"))];
     Ok(View { title: id.name.to_string(), main, live: url("/live/resource", &fields) })
@@ -258,8 +260,16 @@ fn notes(html: &mut Html, claim: &v1::ClaimInfo) {
 }
 
 fn action(html: &mut Html, visit: &Visit, id: &ResourceId, claim: &v1::ClaimInfo) {
-    if !visit.from.may(Verb::Force, Place::Resource(id)) {
-        html.markup("<span class=\"none\">–</span>");
+    let may = |verb| visit.from.may(verb, Place::Resource(id));
+    let holds = claim.granted() != v1::Mode::Unspecified && !claim.orphan;
+    let holder = claim.session.parse().ok().filter(|_| holds && may(Verb::Notify));
+    if let Some(session) = holder {
+        notify::button(html, visit, &Claim { id: id.clone(), session, number: claim.claim });
+    }
+    if !may(Verb::Force) {
+        if holder.is_none() {
+            html.markup("<span class=\"none\">–</span>");
+        }
         return;
     }
     let number = claim.claim.to_string();
