@@ -130,6 +130,8 @@ impl World {
                 self.ask(caller, Ask::Cancel(number), Request::Cancel { claim: ClaimNumber(number), operation: None });
             }
             22 => self.let_go_of(caller, number),
+            // Who leaves does not wait for what it may be in the way of itself: a lock that it was told of when it had walked away.
+            23..40 if self.leaving => self.let_go_of(caller, number),
             23..65 if !asks && !away => {
                 if queued {
                     self.ask_for(caller, number);
