@@ -41,9 +41,9 @@ local function as_foreign(expected, stands)
   return expected == FOREIGN and stands and (#stands < 16 or string.find(sub(stands, 1, 16), '%D'))
 end
 
--- Places of puts, and which argument has the bytes of each; keys of deletes and creates. Results that are not 1, each after
--- its place.
-local results, puts, bytes, deletes, creates = {}, {}, {}, {}, {}
+-- Places of puts, and which argument has the bytes of each; keys of deletes and creates; whether the index may not know of a
+-- place. Results that are not 1, each after its place.
+local results, puts, bytes, deletes, creates, unknown = {}, {}, {}, {}, {}, {}
 local told, next_bytes = 0, FIRST_BYTES
 local function note(i, result)
   results[#results + 1] = i
@@ -64,6 +64,7 @@ for i = 1, count do
   elseif verb == PUT then
     puts[#puts + 1] = i
     bytes[i] = next_bytes
+    unknown[i] = not stands or version ~= expected
     if not stands then creates[#creates + 1] = KEYS[FIRST_KEY + i - 1] end
   elseif verb == DELETE then
     if stands then deletes[#deletes + 1] = KEYS[FIRST_KEY + i - 1] else note(i, 2) end
@@ -96,14 +97,8 @@ if #puts + #deletes > 0 then
       return read('GETRANGE', key, length - 1, length - 1) == ''
     end
     local fit = {}
-    creates = {}
     for _, i in ipairs(puts) do
-      if grows(i) then
-        note(i, 3)
-      else
-        fit[#fit + 1] = i
-        if not standing[i] then creates[#creates + 1] = KEYS[FIRST_KEY + i - 1] end
-      end
+      if grows(i) then note(i, 3) else fit[#fit + 1] = i end
     end
     puts = fit
     if #puts + #deletes == 0 then return failed() or {'ok', high, high, 0, results} end
@@ -134,13 +129,15 @@ if #puts + #deletes > 0 then
     write_index('ZREM', deletes)
   end
   write('HSET', KEYS[3], ARGV[3], sub(lane, 1, 21) .. version)
-  if #creates > 0 then write_index('ZADD', creates, '0') end
   if #puts > 0 then
-    local records = {}
+    local records, new = {}, {}
     for _, i in ipairs(puts) do
-      records[#records + 1] = KEYS[FIRST_KEY + i - 1]
+      local key = KEYS[FIRST_KEY + i - 1]
+      records[#records + 1] = key
       records[#records + 1] = version .. ARGV[bytes[i]]
+      if unknown[i] then new[#new + 1] = key end
     end
+    if #new > 0 then write_index('ZADD', new, '0') end
     write('MSET', unpack(records))
   end
 

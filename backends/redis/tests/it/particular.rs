@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 use sixpin_conformance::broker::{Broker, committed, delete, notifying, put, resource};
-use sixpin_core::backend::{Backend, Change, Family, StoreError, Write, WriteOutcome};
+use sixpin_core::backend::{Backend, Change, Family, Key, StoreError, Write, WriteOutcome};
 use sixpin_core::name::Version;
 use sixpin_testkit::{Proxy, ServerProcess, redis, until};
 
@@ -157,6 +157,12 @@ async fn somebody_elses_data_is_neither_read_nor_touched() {
     assert_eq!(read[1].bytes.as_deref(), Some(&b"x"[..]));
     assert_eq!(text(&command(server.address(), &["GET", "sixpin:{s0}:r:default/text"]).await), "not a record");
     assert_eq!(command(server.address(), &["LLEN", "sixpin:{s0}:r:default/list"]).await, Value::Int(1));
+    // Whoever removes it on purpose puts a record in its place, of which listings know from then on.
+    let foreign = foreign.version;
+    committed(&broker.write(put(&resource("text"), foreign, "a record")).await);
+    let page = broker.backend.list(&Family::AllResources, None, 10).await.unwrap();
+    let listed: Vec<&Key> = page.keys.iter().map(|(key, _)| key).collect();
+    assert_eq!(listed, [&resource("neighbour"), &resource("text")]);
 }
 
 #[tokio::test]
