@@ -87,6 +87,6 @@ async fn a_client_without_a_stream_cannot_hear() {
     // The first broker, where the session is.
     let mut admin = AdminServiceClient::new(broker.admin_channel().await);
     let status = admin.notify_holder(request("r", opened.session, 0)).await.unwrap_err();
-    assert_eq!(reason(&status), (Code::Unavailable, v1::Reason::Unavailable));
+    assert_eq!(reason(&status), (Code::FailedPrecondition, v1::Reason::Busy));
     assert!(status.message().contains("hears nothing"), "{status}");
 }

@@ -66,6 +66,12 @@ impl Failure {
         self
     }
 
+    /// The same, of a failure with this status that has no hint yet.
+    #[must_use]
+    pub fn hint_if(self, status: u8, hint: impl Display) -> Self {
+        if self.status == status && self.hint.is_none() { self.hint(hint) } else { self }
+    }
+
     /// Why a command learned nothing from brokers.
     pub fn inspecting(error: ClientError) -> Self {
         Self::asking(error, NAME_ANOTHER)

@@ -12,6 +12,11 @@ use super::failure::{Failure, warn};
 use super::output::{self, Format};
 use super::show;
 
+const TAKE_IT: &str =
+    "nobody was told; `sixpin unlock --force` takes the lock away, and its holder is told of that and has its time";
+const NAME_THE_HOLDER: &str =
+    "who holds it is looked up, for which `inspect` is needed as well: without that, name the holder with `--session`";
+
 /// What `sixpin notify` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -63,12 +68,13 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Format::Text => output::text(&render(&report))?,
     }
     let somebody = report.holders.iter().any(|holder| !holder.told.is_empty());
-    if somebody { Ok(()) } else { Err(Failure::told(exit::FAILURE)) }
+    if somebody { Ok(()) } else { Err(Failure::told(exit::FAILURE).hint(TAKE_IT)) }
 }
 
 /// The living sessions that hold the resource.
 async fn holders(args: &Args) -> Result<BTreeSet<String>, Failure> {
-    let state = show::state(&args.client.inspection()?, &args.client.common.space, &args.resource).await?;
+    let state = show::state(&args.client.inspection()?, &args.client.common.space, &args.resource).await;
+    let state = state.map_err(|failure| failure.hint_if(exit::LOGIN, NAME_THE_HOLDER))?;
     let holds = |claim: &v1::ClaimInfo| !claim.orphan && claim.granted() != v1::Mode::Unspecified;
     let holders: BTreeSet<String> = state.claims.into_iter().filter(holds).map(|claim| claim.session).collect();
     if holders.is_empty() {

@@ -132,6 +132,7 @@ async fn notify_asks_all_holders_and_says_who_was_told() {
     assert!(matches!(guard.next_event().await, ClaimEvent::Blocking { wanted: Mode::EX, .. }));
     let said = broker.ask(&["notify", "r", "--session", &deaf]);
     assert_eq!((said.status, said.stdout), (Some(1), line));
+    assert!(said.stderr.starts_with("hint: ") && said.stderr.contains("unlock --force"), "{}", said.stderr);
     let report = broker.json(&["notify", "r", "--session", &told, "--claim", &guard.claim().to_string()]);
     assert_eq!(report["holders"][0]["told"], serde_json::json!([guard.claim()]));
     assert_eq!(granted(&broker), 2);

@@ -39,6 +39,34 @@ async fn all_that_a_session_does_with_its_claims() {
 }
 
 #[tokio::test]
+async fn a_conversion_that_waits_long_says_where_it_stands_and_goes_on_at_the_same_place() {
+    let (broker, http) = broker().await;
+    let (reader_path, reader) = session(&http).await;
+    reader.post(&format!("{reader_path}/claims"), lock(1, "r", "PR")).await.is(200);
+    let (path, mine) = session(&http).await;
+    mine.post(&format!("{path}/claims"), lock(1, "r", "PR")).await.is(200);
+    let wanted = || json!({ "operation": 2, "mode": "EX" });
+    let impatient = mine.with("prefer", "wait=0");
+    let queued = impatient.post(&format!("{path}/claims/1:convert"), wanted()).await.is(202);
+    assert_eq!((&queued["claim"], &queued["operation"]), (&json!("1"), &json!(2)));
+    let again = impatient.post(&format!("{path}/claims/1:convert"), wanted()).await.is(202);
+    assert_eq!(again["ticket"], queued["ticket"]);
+
+    // One that goes away keeps its place as well.
+    let waits = tokio::spawn({
+        let (mine, path) = (mine.clone(), path.clone());
+        async move { mine.post(&format!("{path}/claims/1:convert"), wanted()).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    waits.abort();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(broker.state("r").await.claims.len(), 2);
+    reader.delete(&format!("{reader_path}/claims/1?operation=2")).await.is(200);
+    let granted = mine.post(&format!("{path}/claims/1:convert"), wanted()).await.is(200);
+    assert_eq!((&granted["status"], &granted["mode"]), (&json!("GRANTED"), &json!("EX")));
+}
+
+#[tokio::test]
 async fn a_lock_that_waits_long_says_where_it_stands_and_goes_on_at_the_same_place() {
     let (broker, http) = broker().await;
     let (holder_path, holder) = session(&http).await;
@@ -117,8 +145,8 @@ async fn what_administrators_do() {
     mine.post(&format!("{path}/claims"), lock(1, "a/b", "EX")).await.is(200);
     // A session without a stream hears nothing.
     assert_eq!(
-        admin.post("/v1/resources/a%2Fb:notifyHolder", json!({ "session": name })).await.is(503)["reason"],
-        "UNAVAILABLE"
+        admin.post("/v1/resources/a%2Fb:notifyHolder", json!({ "session": name })).await.is(409)["reason"],
+        "BUSY"
     );
     let other = json!({ "resource": { "name": "a" }, "session": name, "claim": "1" });
     admin.post("/v1/resources:notifyHolder", other).await.is(404);

@@ -92,8 +92,9 @@ fn check_asked(id: SessionId, session: &Session, resource: &ResourceId, held: &[
         return Err(RequestError::Limit(format!("{AT_ONCE_MAX} claims asked to let go at once: name one of them")));
     }
     if session.connection.is_none() {
-        let text = format!("the client of session {id} hears nothing at the moment: nothing changed");
-        return Err(RequestError::Unavailable(text));
+        let open = "neither a stream nor its events are open";
+        let text = format!("the client of session {id} hears nothing at the moment, {open}: nothing changed");
+        return Err(RequestError::Busy(text));
     }
     Ok(())
 }

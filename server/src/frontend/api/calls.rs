@@ -122,7 +122,28 @@ impl Api {
         patience: Duration,
     ) -> Result<Progress, RequestError> {
         self.check_store(&lock.resource.lockspace, by)?;
-        let request = Request::Lock { lock: lock.clone(), until_done: false };
+        self.within(from, by, Waited::Lock(lock), patience).await
+    }
+
+    /// Converts in the same way.
+    pub async fn convert_within(
+        &self,
+        from: &Caller,
+        by: &SessionToken,
+        convert: ConvertRequest,
+        patience: Duration,
+    ) -> Result<Progress, RequestError> {
+        self.within(from, by, Waited::Convert(convert), patience).await
+    }
+
+    async fn within(
+        &self,
+        from: &Caller,
+        by: &SessionToken,
+        waited: Waited,
+        patience: Duration,
+    ) -> Result<Progress, RequestError> {
+        let request = waited.request(false);
         let mut span = self.span(from, by, &request);
         let begun = progress(self.ask_in(span.as_mut(), from, by, request).await?)?;
         if matches!(begun, Progress::Done(_)) {
@@ -130,7 +151,7 @@ impl Api {
         }
         let (tell, told) = oneshot::channel();
         // Goes on without its caller until the claim is left at its place.
-        tokio::spawn(self.clone().wait_in_queue(from.clone(), by.clone(), lock, patience, tell, span));
+        tokio::spawn(self.clone().wait_in_queue(from.clone(), by.clone(), waited, patience, tell, span));
         told.await.map_err(|_| RequestError::Unknown("the wait was given up: repeat the request".into()))?
     }
 
@@ -138,13 +159,12 @@ impl Api {
         self,
         from: Caller,
         by: SessionToken,
-        lock: LockRequest,
+        waited: Waited,
         patience: Duration,
         mut tell: oneshot::Sender<Result<Progress, RequestError>>,
         mut span: Option<Span>,
     ) {
-        let request = Request::Lock { lock: lock.clone(), until_done: true };
-        let waiting = self.ask_in(span.as_mut(), &from, &by, request);
+        let waiting = self.ask_in(span.as_mut(), &from, &by, waited.request(true));
         tokio::pin!(waiting);
         let ended = tokio::select! {
             ended = &mut waiting => Some(ended),
@@ -154,7 +174,7 @@ impl Api {
         let progressed = match ended {
             Some(ended) => ended.and_then(progress),
             None => {
-                let copy = || self.ask_in(None, &from, &by, Request::Lock { lock: lock.clone(), until_done: false });
+                let copy = || self.ask_in(None, &from, &by, waited.request(false));
                 leave_in_queue(waiting, copy).await.and_then(progress)
             }
         };
@@ -250,6 +270,22 @@ impl Api {
     ) -> Result<Reply, RequestError> {
         let answer = self.engine(lockspace).request(session, from.principal(), request, span).await;
         answer.inspect_err(|error| note_denied(self.access.audit(), from, error))
+    }
+}
+
+/// What may be left at its place in a queue.
+enum Waited {
+    Lock(LockRequest),
+    Convert(ConvertRequest),
+}
+
+impl Waited {
+    /// A copy of its request, which waits for its end or not.
+    fn request(&self, until_done: bool) -> Request {
+        match self {
+            Self::Lock(lock) => Request::Lock { lock: lock.clone(), until_done },
+            Self::Convert(convert) => Request::Convert { convert: convert.clone(), until_done },
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::response::Response;
 use http::StatusCode;
-use sixpin_core::broker::api::RequestError;
 use sixpin_proto::v1;
 
 use super::asked::Asked;
@@ -56,21 +55,14 @@ pub(super) async fn close(mut asked: Asked) -> Answered {
 pub(super) async fn lock(mut asked: Asked) -> Answered {
     let token = asked.token_of("session")?;
     let request = v1::LockRequest { token, lock: Some(asked.message()?) };
-    match asked.door.locks.lock_within(request, &asked.from, patience(&asked)).await? {
-        Progress::Done(done) => completed(Some(replies::completion(&done))),
-        Progress::Queued(queued) => {
-            let mut response = json(write(&replies::queued(&queued)));
-            *response.status_mut() = StatusCode::ACCEPTED;
-            Ok(response)
-        }
-    }
+    progressed(&asked.door.locks.lock_within(request, &asked.from, patience(&asked)).await?)
 }
 
 pub(super) async fn convert(mut asked: Asked) -> Answered {
     let token = asked.token_of("session")?;
     let asked = asked.with_named("claim")?;
     let request = v1::ConvertRequest { token, convert: Some(asked.message()?) };
-    completed(asked.door.locks.convert(request, &asked.from).await?.completion)
+    progressed(&asked.door.locks.convert_within(request, &asked.from, patience(&asked)).await?)
 }
 
 pub(super) async fn unlock(mut asked: Asked) -> Answered {
@@ -103,10 +95,20 @@ fn patience(asked: &Asked) -> Duration {
     wait.and_then(|seconds| seconds.parse().ok()).map_or(PATIENCE, |seconds| PATIENCE.min(Duration::from_secs(seconds)))
 }
 
+/// What still waits is told its place.
+fn progressed(progress: &Progress) -> Answered {
+    match progress {
+        Progress::Done(done) => completed(replies::completion(done)),
+        Progress::Queued(queued) => {
+            let mut response = json(write(&replies::queued(queued)));
+            *response.status_mut() = StatusCode::ACCEPTED;
+            Ok(response)
+        }
+    }
+}
+
 /// What was granted is an answer; what was not is a "no" with the reason.
-fn completed(completion: Option<v1::Completion>) -> Answered {
-    let completion =
-        completion.ok_or_else(|| RequestError::Unknown("there was no answer: repeat the request".into()))?;
+fn completed(completion: v1::Completion) -> Answered {
     match completion.status() {
         v1::Status::Granted | v1::Status::Released => Ok::<Response, Problem>(json(write(&completion))),
         _ => Err(Problem::No(Box::new(completion))),

@@ -100,6 +100,19 @@ impl LockCalls {
         Ok(v1::ConvertResponse { completion: Some(replies::completion(&done)) })
     }
 
+    /// The same, but it waits no longer than this.
+    pub(crate) async fn convert_within(
+        &self,
+        request: v1::ConvertRequest,
+        from: &Caller,
+        patience: Duration,
+    ) -> Result<Progress, RequestError> {
+        let by = checks::token(&request.token)?;
+        let convert = request.convert.ok_or_else(|| missing("convert"))?;
+        let from = from.in_trace(&convert.traceparent);
+        self.api.convert_within(&from, &by, requests::convert(convert, &mut Names::default())?, patience).await
+    }
+
     pub(crate) async fn unlock(
         &self,
         request: v1::UnlockRequest,

@@ -190,7 +190,7 @@ impl Describer {
             let done = if route.path.ends_with("/events") { self.session_events(route) } else { "Done".to_owned() };
             responses.insert("200".into(), json!({ "description": done, "content": content }));
         }
-        if route.path.ends_with("/claims") && route.method == http::Method::POST {
+        if [":convert", "/claims"].iter().any(|end| route.path.ends_with(end)) && route.method == http::Method::POST {
             let schema = self.reference(Way::Out, "Queued");
             let content = json!({ "application/json": { "schema": schema } });
             responses.insert(
