@@ -5,9 +5,9 @@
 //!
 //! Invariant: it names a grant that stands, and goes only to clients that want to hear of such things.
 
+use super::Broker;
 use super::api::{Event, Reply, ReplyTo, RequestError};
 use super::table::{Claim, Session};
-use super::{Broker, Phase};
 use crate::mode::Mode;
 use crate::name::{ClaimId, ClaimNumber, ResourceId, SessionId};
 use crate::planted::Bug;
@@ -34,15 +34,12 @@ impl Broker {
         id: SessionId,
         claim: Option<ClaimNumber>,
     ) -> Result<(), RequestError> {
-        if !self.is_valid() || matches!(self.phase, Phase::Leaving | Phase::Over) {
-            return self.check_may_vouch().and(Err(self.draining()));
-        }
+        self.check_still_vouches()?;
         let Some(session) = self.sessions.get(&id) else { return Err(self.not_here_for_admin(id)) };
         if !session.life.is_vouched_for() {
             return Err(RequestError::SessionGone(id));
         }
-        let is_asked = |number: &ClaimNumber| claim.is_none_or(|asked| asked == *number);
-        let held = self.held_on(resource, id, session, is_asked);
+        let held = self.held_on(resource, id, session, claim);
         check_asked(id, session, resource, &held)?;
         let (told, deaf): (Vec<Held>, _) = held.into_iter().partition(|held| held.hears);
         let numbers = |of: &[Held]| of.iter().map(|held| held.claim).collect();
@@ -62,11 +59,12 @@ impl Broker {
         resource: &ResourceId,
         id: SessionId,
         session: &Session,
-        is_asked: impl Fn(&ClaimNumber) -> bool,
+        claim: Option<ClaimNumber>,
     ) -> Vec<Held> {
         let Some(entry) = self.shards[self.lane_of(resource)].entries.get(resource) else { return Vec::new() };
         let record = entry.state.view();
         let waiters_too = self.planted.has(Bug::WaiterToldToLetGo);
+        let is_asked = |number: &ClaimNumber| claim.is_none_or(|asked| asked == *number);
         let own = session.claims.iter().filter(|(number, known)| known.resource == *resource && is_asked(number));
         let holds = own.filter(|(_, known)| {
             let stands = !known.forced && !known.leaving && !known.unread;

@@ -3,10 +3,10 @@
 //! Invariants: nobody is answered for a session that this broker does not vouch for; a keepalive never lets a client believe
 //! that it has what was taken from it; a connection carries one session, and a session has one connection.
 
+use super::Broker;
 use super::api::{ConnectionId, Effect, OpenRequest, Reply, ReplyTo, RequestError, SessionRef};
 use super::secret::{is_secret_of, secret_of};
 use super::table::{Life, Session};
-use super::{Broker, Phase};
 use crate::access::{Denied, Principal};
 use crate::limits::SESSION_TTL_MIN;
 use crate::name::SessionId;
@@ -112,10 +112,7 @@ impl Broker {
     }
 
     pub(super) fn keep_alive(&mut self, from: ReplyTo, id: SessionId, move_number: u32) -> Result<(), RequestError> {
-        // A drain goes on answering until the broker leaves, so that nobody is lost on the way.
-        if !self.is_valid() || matches!(self.phase, Phase::Leaving | Phase::Over) {
-            return self.check_may_vouch().and(Err(self.draining()));
-        }
+        self.check_still_vouches()?;
         let Some(session) = self.sessions.get(&id) else { return Err(self.not_here(id)) };
         if session.move_number != move_number {
             return Err(RequestError::StaleMove(id));

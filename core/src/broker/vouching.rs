@@ -56,6 +56,14 @@ impl Broker {
         }
     }
 
+    /// The same for what is here already: a drain goes on answering for that until the broker leaves, so that nobody is lost on the way.
+    pub(super) fn check_still_vouches(&self) -> Result<(), RequestError> {
+        if self.is_valid() && !matches!(self.phase, Phase::Leaving | Phase::Over) {
+            return Ok(());
+        }
+        self.check_may_vouch().and(Err(self.draining()))
+    }
+
     pub(super) fn draining(&self) -> RequestError {
         RequestError::Draining {
             address: self.liveness.addresses(self.now.mono).into_iter().next().unwrap_or_default(),
